@@ -1,0 +1,70 @@
+"""getm: fast reads of big data from URLs, into a program or onto a disk, with every byte verified.
+
+    with getm.urlopen(url) as fh: ...                   # file-like; views of shared memory
+    for part in getm.iter_content(url): ...             # memoryviews in order, nothing to release
+    async for part in getm.aiter_content(url): ...      # the same, for asyncio
+    getm.download(url, path)                            # to a file: verified, then renamed
+
+Errors stand in `getm.errors`, all under `getm.GetmError`.
+"""
+
+from getm import errors
+from getm._version import __version__
+from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
+from getm.downloads import DownloadResult
+from getm.errors import (
+    ChecksumMismatch,
+    EngineDied,
+    GetmError,
+    HTTPStatusError,
+    InvalidInput,
+    NetworkError,
+    RemoteChanged,
+    SlotsExhausted,
+)
+from getm.functions import (
+    adownload,
+    aiter_content,
+    aiter_content_unordered,
+    download,
+    iter_content,
+    iter_content_unordered,
+    read,
+    urlopen,
+)
+from getm.integrity import Checksum, Verdict
+from getm.options import Timeout
+from getm.reader import ContentIterator, Reader, UnorderedIterator
+from getm.session import Session, close
+
+__all__ = [
+    "AsyncContentIterator",
+    "AsyncUnorderedIterator",
+    "Checksum",
+    "ChecksumMismatch",
+    "ContentIterator",
+    "DownloadResult",
+    "EngineDied",
+    "GetmError",
+    "HTTPStatusError",
+    "InvalidInput",
+    "NetworkError",
+    "Reader",
+    "RemoteChanged",
+    "Session",
+    "SlotsExhausted",
+    "Timeout",
+    "UnorderedIterator",
+    "Verdict",
+    "__version__",
+    "adownload",
+    "aiter_content",
+    "aiter_content_unordered",
+    "close",
+    "download",
+    "errors",
+    "iter_content",
+    "iter_content_unordered",
+    "read",
+    "urlopen",
+]

@@ -1,0 +1,71 @@
+"""Leases: read-only views of slots that end by themselves when the last view goes.
+
+A lease is a memoryview over a ctypes array that lies on the slot's memory. The array dies with the last view derived
+from it, be it a slice, a NumPy array or the view itself, released or simply dropped; a weak reference's callback then
+gives the slot back. So a view that someone still holds is never overwritten, and nobody must call `release()`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable, Sequence
+
+from getm.buffers.segment import Segment
+
+_Array = ctypes.Array[ctypes.c_ubyte]
+
+
+class _SlotRef(weakref.ref[_Array]):
+    """The weak reference that knows its slot."""
+
+    __slots__ = ("slot",)
+    slot: int
+
+
+class LeaseRing:
+    """Leases on the slots of one segment.
+
+    `give_back(slot)` is called exactly once for each lease, when its last view is gone: in any thread, even from
+    within garbage collection, so it must take no lock.
+    """
+
+    def __init__(self, segment: Segment, slots: int, slot_bytes: int, give_back: Callable[[int], None]) -> None:
+        self._memory = segment.memory
+        self._slot_bytes = slot_bytes
+        self._give_back = give_back
+        self._slot_type = ctypes.c_ubyte * slot_bytes
+        # Keeps each weak reference alive until it has fired; a dropped one would lose its slot for ever.
+        self._live: dict[int, _SlotRef] = {}
+        self._ended = self._on_end
+
+    @property
+    def live(self) -> int:
+        """How many slots are on lease."""
+        return len(self._live)
+
+    def _on_end(self, ref: weakref.ref[_Array]) -> None:
+        slot: int = ref.slot  # type: ignore[attr-defined]
+        self._live.pop(slot, None)
+        self._give_back(slot)
+
+    def lease(self, slot: int) -> memoryview:
+        """The whole slot, read-only. The slot is given back when this view and all made from it are gone."""
+        array = self._slot_type.from_buffer(self._memory, slot * self._slot_bytes)
+        ref = _SlotRef(array, self._ended)
+        ref.slot = slot
+        self._live[slot] = ref
+        return memoryview(array).cast("B").toreadonly()
+
+    def join(self, views: Sequence[memoryview], slot: int, start: int, length: int) -> memoryview:
+        """One view over memory that several leased, adjacent slots share: `length` bytes from byte `start` of `slot`.
+
+        `views` are the leases it stands on; they live as long as the joined view and all made from it.
+        """
+        array = (ctypes.c_ubyte * length).from_buffer(self._memory, slot * self._slot_bytes + start)
+        weakref.finalize(array, _hold, tuple(views)).atexit = False
+        return memoryview(array).cast("B").toreadonly()
+
+
+def _hold(views: tuple[memoryview, ...]) -> None:
+    """Called when a joined view dies: its finaliser's reference to the leases was what kept them."""

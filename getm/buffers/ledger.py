@@ -1,0 +1,109 @@
+"""Who owns each slot of a ring: the rules, without memory, sockets or clock.
+
+Each end of a pipe keeps a ledger of its own, and a slot changes hands only with a message, so at any time exactly one
+of (this ledger, the peer's ledger, a message on its way) has it. On one end a slot is in one of these states:
+
+    PEER    the other end has it, or a message with it is on its way
+    FREE    engine: ours, empty
+    FILLING engine: ours, bytes are being received into it
+    HELD    consumer: ours, full of bytes that someone may be reading
+
+    engine:   grant PEER -> FREE,  take FREE -> FILLING,  drop FILLING -> FREE,  send FILLING -> PEER
+    consumer: receive PEER -> HELD,  give_back HELD -> PEER
+
+An engine may still be reading a slot that it has sent, to hash it: it pins the slot. A pinned slot that comes back is
+not FREE until the last pin is gone, so no byte is overwritten before it was hashed.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+from getm.errors import ProtocolError
+
+
+class Owner(enum.Enum):
+    PEER = "with the peer"
+    FREE = "free"
+    FILLING = "being filled"
+    HELD = "held"
+
+
+class SlotLedger:
+    """The states of `slots` slots, all of them `initial` at first."""
+
+    def __init__(self, slots: int, initial: Owner) -> None:
+        self._owners = [initial] * slots
+        self._pins = [0] * slots
+        # First freed, first taken: consecutive bytes then mostly lie in adjacent slots, one view for a long read.
+        self._free: deque[int] = deque(range(slots) if initial is Owner.FREE else ())
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def owner(self, slot: int) -> Owner:
+        return self._owners[slot]
+
+    def count(self, owner: Owner) -> int:
+        """How many slots are in that state."""
+        return self._owners.count(owner)
+
+    @property
+    def available(self) -> int:
+        """How many slots `take` could give now: FREE and not pinned."""
+        return len(self._free)
+
+    def _move(self, slot: int, before: Owner, after: Owner, what: str) -> None:
+        if not 0 <= slot < len(self._owners):
+            raise ProtocolError(f"{what} names slot {slot} of a ring of {len(self._owners)}")
+        if self._owners[slot] is not before:
+            raise ProtocolError(
+                f"{what} of slot {slot}: expected it {before.value}, but it is {self._owners[slot].value}"
+            )
+        self._owners[slot] = after
+
+    def grant(self, slot: int) -> None:
+        """Engine: the consumer gave the slot."""
+        self._move(slot, Owner.PEER, Owner.FREE, "GRANT")
+        if not self._pins[slot]:
+            self._free.append(slot)
+
+    def take(self) -> int | None:
+        """Engine: a slot to fill, or None where none is available."""
+        if not self._free:
+            return None
+        slot = self._free.popleft()
+        self._move(slot, Owner.FREE, Owner.FILLING, "take")
+        return slot
+
+    def drop(self, slot: int) -> None:
+        """Engine: the slot was not needed after all; it is the next one taken."""
+        self._move(slot, Owner.FILLING, Owner.FREE, "drop")
+        self._free.appendleft(slot)
+
+    def send(self, slot: int) -> None:
+        """Engine: the filled slot goes to the consumer."""
+        self._move(slot, Owner.FILLING, Owner.PEER, "PART")
+
+    def pin(self, slot: int) -> None:
+        """Engine: the slot is being read here, whoever owns it."""
+        self._pins[slot] += 1
+
+    def unpin(self, slot: int) -> bool:
+        """Engine: one reader less. True where the slot became available by this."""
+        if not self._pins[slot]:
+            raise ProtocolError(f"unpin of slot {slot}, which is not pinned")
+        self._pins[slot] -= 1
+        if self._pins[slot] or self._owners[slot] is not Owner.FREE:
+            return False
+        self._free.append(slot)
+        return True
+
+    def receive(self, slot: int) -> None:
+        """Consumer: a PART brought the slot."""
+        self._move(slot, Owner.PEER, Owner.HELD, "PART")
+
+    def give_back(self, slot: int) -> None:
+        """Consumer: the slot goes (back) to the engine, as a GRANT or credit."""
+        self._move(slot, Owner.HELD, Owner.PEER, "GRANT")

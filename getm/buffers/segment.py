@@ -1,0 +1,191 @@
+"""One piece of memory that two processes map, named by a descriptor only."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from getm.errors import MemoryUnavailable
+
+# Set to "posix" to use POSIX shared memory though memfd is there, or to "private" for memory of this process only.
+BACKING_VARIABLE = "GETM_SHARED_MEMORY"
+
+# Segments that an engine in a thread of this process maps too: descriptors would only cost page tables there.
+_private: dict[int, mmap.mmap] = {}
+
+
+class Segment:
+    """`size` bytes of memory, all of them reserved: touching them can never end in SIGBUS.
+
+    `memory` is the mapping. It is never closed: views may be exported from it, and it goes with the last of them.
+    `descriptor` (-1 for private memory) travels to the engine over a Unix socket; `close_descriptor` once it has.
+    """
+
+    def __init__(self, memory: mmap.mmap, descriptor: int, token: int | None = None) -> None:
+        self.memory = memory
+        self.descriptor = descriptor
+        self.token = token
+        self.size = len(memory)
+
+    @classmethod
+    def create(cls, size: int, *, private: bool = False) -> Segment:
+        """A new segment of `size` bytes.
+
+        With `private`, memory of this process only. Raises `MemoryUnavailable` where the machine cannot give it.
+        """
+        if private:
+            return cls._create_private(size)
+        forced = os.environ.get(BACKING_VARIABLE, "")
+        openers: list[Callable[[], int]] = [_open_posix]
+        if sys.platform == "linux" and forced != "posix":
+            openers.insert(0, _open_memfd)
+        refused: OSError | None = None
+        for opener in openers:
+            try:
+                descriptor = opener()
+            except OSError as error:
+                # A seccomp profile may refuse memfd_create; a container may have no /dev/shm. Try the next one.
+                refused = error
+                continue
+            try:
+                _reserve(descriptor, size)
+                return cls(mmap.mmap(descriptor, size), descriptor)
+            except OSError as error:
+                os.close(descriptor)
+                refused = error
+        reason = refused.strerror if refused is not None else "no kind of shared memory"
+        raise MemoryUnavailable(
+            f"shared memory of {size} bytes could not be had ({reason}); lower max_memory, or use concurrency=None, "
+            "which needs none",
+            wanted=size,
+            available=available_bytes(),
+        )
+
+    @classmethod
+    def _create_private(cls, size: int) -> Segment:
+        try:
+            memory = mmap.mmap(-1, size)
+        except (OSError, ValueError) as error:
+            raise MemoryUnavailable(f"{size} bytes of memory could not be had ({error})", wanted=size) from None
+        token = id(memory)
+        _private[token] = memory
+        return cls(memory, -1, token)
+
+    @classmethod
+    def attach(cls, size: int, *, descriptor: int = -1, token: int | None = None) -> Segment:
+        """Map a segment that the other side created. Takes the descriptor over and closes it."""
+        if token is not None:
+            return cls(_private.pop(token), -1)
+        try:
+            return cls(mmap.mmap(descriptor, size), -1)
+        finally:
+            os.close(descriptor)
+
+    def close_descriptor(self) -> None:
+        """The engine has the descriptor: the mapping alone keeps the memory from now on."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+        if self.token is not None:
+            _private.pop(self.token, None)
+
+
+def _open_memfd() -> int:
+    # Anonymous: no name to leak, no size limit of its own, gone with the last process that maps it.
+    return os.memfd_create("getm", os.MFD_CLOEXEC)
+
+
+def _open_posix() -> int:
+    # What multiprocessing.shared_memory stands on, without the resource tracker process that it starts.
+    import _posixshmem  # type: ignore[import-not-found]
+
+    name = f"/getm-{secrets.token_hex(8)}"
+    descriptor: int = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
+    # Unlinked before anyone uses it: the descriptor is passed on, so no name is needed, and none can be left behind.
+    _posixshmem.shm_unlink(name)
+    return descriptor
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Give the file its size and its pages now. A sparse file would end in SIGBUS when memory runs out later."""
+    os.ftruncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+
+
+def available_bytes() -> int | None:
+    """Bytes of memory that could be taken without pushing the machine or this process's cgroup over its limit.
+
+    None where the system does not tell. Reserving more than a cgroup allows does not fail: it kills.
+    """
+    known = [value for value in (_machine_bytes(), _cgroup_bytes(), _posix_bytes()) if value is not None]
+    return min(known) if known else None
+
+
+def _machine_bytes() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _cgroup_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """What the control group still allows, v2 or v1, over all its ancestors."""
+    rooms: list[int] = []
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, limit_name, used_name = root, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base, limit_name, used_name = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = base / path.lstrip("/")
+        while True:
+            try:
+                limit, used = (folder / limit_name).read_text().strip(), int((folder / used_name).read_text())
+                if limit != "max":
+                    rooms.append(max(0, int(limit) - used + _reclaimable(folder)))
+            except (OSError, ValueError):
+                # Not every level shows its files inside a container; the others still count.
+                pass
+            if folder == base or base not in folder.parents:
+                break
+            folder = folder.parent
+    return min(rooms) if rooms else None
+
+
+def _reclaimable(folder: Path) -> int:
+    """Page cache that the kernel gives up before it kills: without it a group that has read files looks full."""
+    for line in (folder / "memory.stat").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file"):
+            return int(value)
+    return 0
+
+
+def _posix_bytes() -> int | None:
+    """Free bytes of /dev/shm, where segments must lie in it."""
+    if os.environ.get(BACKING_VARIABLE) != "posix" and sys.platform == "linux":
+        return None
+    try:
+        info = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return info.f_bavail * info.f_frsize

@@ -1,0 +1,288 @@
+"""From a response's content to slots: the hand-over of the transport, and the plain path beside it.
+
+The hand-over takes aiohttp's protocol off the transport once the head has been read, and puts `SlotSink` in its place:
+from then on the kernel (or TLS decryption) writes straight into the slot. After the last byte aiohttp's protocol is put
+back and told that the content has ended, and the connection goes to the keep-alive pool as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import aiohttp
+
+from getm import errors
+from getm.engine.slots import Claim
+from getm.spans import Span
+
+# Called with (offset, slot, length) for each slot that is full, or holds the last bytes of its part.
+Emit = Callable[[int, int, int], None]
+
+
+class PartWriter:
+    """Fills slots with the bytes of one part, in order: from `start` to `stop`, or to the end where that is None."""
+
+    def __init__(self, memory: memoryview, slot_bytes: int, claim: Claim, start: int, stop: int | None, emit: Emit):
+        self._memory = memory
+        self._slot_bytes = slot_bytes
+        self._claim = claim
+        self._emit = emit
+        self.position = start
+        self.stop = stop
+        self._slot: int | None = None
+        self._filled = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._on_space: Callable[[], None] | None = None
+        claim.on_slot = self._slot_ready
+
+    @property
+    def remaining(self) -> Span:
+        """What is still to come of a part of known length."""
+        return Span(self.position, self.position if self.stop is None else self.stop)
+
+    def _slot_ready(self) -> None:
+        if self._on_space is not None:
+            self._on_space()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def begin(self) -> None:
+        """Wait until the part may start: its slots are there, or it is the one the consumer waits for."""
+        while not self._claim.start():
+            await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def notify(self, on_space: Callable[[], None] | None) -> None:
+        """Call `on_space()` when there is space again after `space()` found none."""
+        self._on_space = on_space
+
+    def space(self) -> memoryview | None:
+        """Where the next bytes go: the rest of the current slot or of the part, whichever ends first; never empty.
+        None where no slot is free."""
+        if self._slot is None:
+            self._slot = self._claim.next()
+            if self._slot is None:
+                return None
+        start = self._slot * self._slot_bytes
+        end = start + self._slot_bytes
+        if self.stop is not None:
+            end = min(end, start + self._filled + self.stop - self.position)
+        return self._memory[start + self._filled : end]
+
+    def advance(self, count: int) -> bool:
+        """`count` bytes were written to `space()`. True where the slot went out: `space()` then means another one."""
+        self._filled += count
+        self.position += count
+        if self._filled == self._slot_bytes or self.position == self.stop:
+            self._send()
+            return True
+        return False
+
+    def _send(self) -> None:
+        if self._slot is not None:
+            slot, length = self._slot, self._filled
+            self._slot, self._filled = None, 0
+            self._emit(self.position - length, slot, length)
+
+    def end_of_content(self) -> None:
+        """The content of unknown length ended here."""
+        if self._filled:
+            self._send()
+        self.stop = self.position
+
+    async def write(self, data: bytes) -> None:
+        """Copy `data` into slots, waiting for them as needed: the plain path."""
+        rest = memoryview(data)
+        while rest:
+            space = self.space()
+            if space is None:
+                await self._wait()
+                continue
+            count = min(len(space), len(rest))
+            space[:count] = rest[:count]
+            rest = rest[count:]
+            self.advance(count)
+
+    def close(self) -> None:
+        """The part is over, complete or not: every slot that was not sent goes back."""
+        if self._slot is not None:
+            self._claim.reserved.appendleft(self._slot)
+            self._slot = None
+        self._claim.close()
+
+
+class SlotSink(asyncio.BufferedProtocol):
+    """Stands in for aiohttp's protocol while a content of known length is received into slots."""
+
+    def __init__(self, transport: asyncio.Transport, original: asyncio.BaseProtocol, writer: PartWriter, length: int):
+        self._transport = transport
+        self._original = original
+        self._writer = writer
+        self._missing = length
+        self._view: memoryview | None = None
+        self.received = 0
+        self.paused = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        """Take the transport over."""
+        self._writer.notify(self._on_space)
+        self._next_space()
+        self._transport.set_protocol(self)
+
+    def _next_space(self) -> None:
+        space = self._writer.space()
+        if space is None:
+            self.paused = True
+            self._transport.pause_reading()
+        elif len(space) > self._missing:
+            # A response may cover less than the part (a short 206): never read past its own end.
+            space = space[: self._missing]
+        self._view = space
+
+    def _on_space(self) -> None:
+        if self.paused and not self.done.done():
+            self.paused = False
+            self._next_space()
+            if not self.paused:
+                self._transport.resume_reading()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # Never empty: uvloop would take that for an error. There is a view whenever reading is not paused.
+        return cast(memoryview, self._view)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        self._missing -= nbytes
+        if self._writer.advance(nbytes):
+            if self._missing:
+                self._next_space()
+        elif self._missing and self._view is not None:
+            self._view = self._view[nbytes:]
+        if not self._missing:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._writer.notify(None)
+        self._view = None
+        # Before anything else can arrive: the next bytes on this connection belong to the next response.
+        self._transport.set_protocol(self._original)
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writer.notify(None)
+        if not self.done.done():
+            if isinstance(exc, OSError):
+                self.done.set_exception(errors.NetworkError(f"the connection broke ({exc})"))
+            else:
+                self.done.set_exception(
+                    errors.Truncated(
+                        f"the connection was closed {self._missing} bytes before the end of the response",
+                        received=self.received,
+                        expected=self.received + self._missing,
+                    )
+                )
+        # aiohttp takes the connection out of its books.
+        self._original.connection_lost(exc)
+
+    def abort(self, error: errors.GetmError) -> None:
+        """End the transfer with `error`; the connection cannot be used again."""
+        if not self.done.done():
+            self.done.set_exception(error)
+        self._transport.abort()
+
+
+class _StallWatch:
+    """One timer that asks, a limit after the last time it saw progress, whether there has been more."""
+
+    def __init__(self, sink: SlotSink, stall_s: float) -> None:
+        self._sink = sink
+        self._stall_s = stall_s
+        self._seen = -1
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(stall_s, self._look)
+
+    def _look(self) -> None:
+        # Waiting for the consumer is not the server's fault: a paused transfer cannot stall.
+        if self._sink.received == self._seen and not self._sink.paused:
+            self._sink.abort(_stalled(self._stall_s))
+            return
+        self._seen = -1 if self._sink.paused else self._sink.received
+        self._timer = self._loop.call_later(self._stall_s, self._look)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+
+def _stalled(stall_s: float) -> errors.Timeout:
+    return errors.Timeout(f"no byte came for {stall_s:g} s", phase="body", timeout_s=stall_s)
+
+
+async def receive(
+    response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, stall_s: float | None
+) -> None:
+    """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
+
+    Returns with the connection given back to aiohttp's pool. Raises a `NetworkError` with the bytes that came before
+    it kept in `writer`. The part must have begun.
+    """
+    content = response.content
+    if length is None:
+        await _receive_plain(response, writer, stall_s)
+        return
+    taken = 0
+    while data := content.read_nowait(-1):
+        taken += len(data)
+        await writer.write(data)
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    if taken == length or content.is_eof() or connection is None or connection.protocol is None or transport is None:
+        await _receive_plain(response, writer, stall_s)
+        return
+    sink = SlotSink(transport, connection.protocol, writer, length - taken)
+    sink.start()
+    watch = None if stall_s is None else _StallWatch(sink, stall_s)
+    try:
+        await sink.done
+    except asyncio.CancelledError:
+        sink.abort(errors.Cancelled("the transfer was cancelled"))
+        # Nobody awaits the future any more: an exception left in it would be reported as never retrieved.
+        sink.done.exception()
+        raise
+    finally:
+        if watch is not None:
+            watch.cancel()
+    content.feed_eof()
+
+
+async def _receive_plain(response: aiohttp.ClientResponse, writer: PartWriter, stall_s: float | None) -> None:
+    """By aiohttp's own reader: chunked and close-delimited contents, and those that came with the head."""
+    content = response.content
+    while not content.at_eof():
+        try:
+            async with asyncio.timeout(stall_s):
+                data = await content.readany()
+        except TimeoutError:
+            raise _stalled(stall_s or 0.0) from None
+        except aiohttp.ClientPayloadError as error:
+            raise errors.Truncated(
+                f"the content ended before its end was marked ({error})", received=writer.position
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.NetworkError(f"the connection broke ({error})") from None
+        if data:
+            await writer.write(data)
+    if writer.stop is None:
+        writer.end_of_content()

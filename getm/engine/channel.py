@@ -1,0 +1,192 @@
+"""The engine's end of one pipe: its segment, its slots, and the objects that are being served on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from getm import errors
+from getm.buffers.ledger import Owner, SlotLedger
+from getm.buffers.segment import Segment
+from getm.engine.body import Emit, PartWriter
+from getm.engine.helper import HelperPipe
+from getm.engine.http import HttpClient
+from getm.engine.pipe import Pipe
+from getm.engine.slots import Claim, SlotPool
+from getm.engine.transfer import Transfer
+from getm.integrity import HashPool, PartsHasher
+from getm.wire import (
+    Conversation,
+    EndInfo,
+    FailedInfo,
+    HeadInfo,
+    Kind,
+    Message,
+    OpenRequest,
+    decode_body,
+    encode,
+    encode_body,
+    plain,
+)
+
+
+class Channel:
+    """Serves the objects that one consumer opens on its pipe. Closed by the consumer's end, or by `close`."""
+
+    log = logging.getLogger("getm.engine")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        segment: Segment,
+        slots: int,
+        slot_bytes: int,
+        helpers: list[socket.socket],
+        http: HttpClient,
+        hash_pool: HashPool,
+        on_change: Callable[[Channel], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.http = http
+        self.hash_pool = hash_pool
+        self.slot_bytes = slot_bytes
+        self._memory = memoryview(segment.memory)
+        self._ledger = SlotLedger(slots, Owner.PEER)
+        self._pool = SlotPool(self._ledger)
+        self._conversation = Conversation()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._on_change = on_change
+        # Slots that hash threads have finished with, on their way to the loop.
+        self._unpinned: deque[int] = deque()
+        self._unpin_scheduled = False
+        self._helpers = [HelperPipe(self._loop, helper, slots) for helper in helpers]
+        self._pipe = Pipe(self._loop, sock, self._on_message, self.close)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pipe is closed and the last of its objects has ended."""
+        return self._pipe.closed and not self._tasks
+
+    @property
+    def active(self) -> int:
+        """How many objects are being served."""
+        return len(self._tasks)
+
+    def close(self) -> None:
+        """Stop everything on this channel. Its tasks end soon after."""
+        self._pipe.close()
+        for helper in self._helpers:
+            helper.close()
+        for task in self._tasks.values():
+            task.cancel()
+        self._on_change(self)
+
+    # Messages in ----------------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> None:
+        self._conversation.pass_(message.kind, message.object)
+        if message.kind is Kind.GRANT:
+            for slot in range(message.slot, message.slot + message.length):
+                self._ledger.grant(slot)
+            self._pool.distribute()
+        elif message.kind is Kind.OPEN:
+            request = decode_body(message, OpenRequest)
+            self._tasks[message.object] = self._loop.create_task(self._serve(message.object, request))
+            self._on_change(self)
+        elif message.kind is Kind.CANCEL and message.object in self._tasks:
+            self._tasks[message.object].cancel()
+
+    async def _serve(self, number: int, request: OpenRequest) -> None:
+        error: errors.GetmError | None = None
+        try:
+            await Transfer(self, number, request).run()
+        except asyncio.CancelledError:
+            error = errors.Cancelled("the transfer was cancelled")
+        except errors.GetmError as caught:
+            error = caught
+        except Exception as caught:
+            # A bug in getm must reach the caller as an error, not as a transfer that never ends.
+            self.log.exception("object %d failed unexpectedly", number)
+            error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
+        finally:
+            del self._tasks[number]
+        if error is not None:
+            self._send(Kind.FAILED, number, failed_info(error))
+        self._on_change(self)
+
+    # Messages out ---------------------------------------------------------------------------------------------------
+
+    def _send(self, kind: Kind, number: int, body: HeadInfo | EndInfo | FailedInfo) -> None:
+        self._conversation.pass_(kind, number)
+        self._pipe.send(encode_body(kind, number, body))
+
+    def head(self, number: int, info: HeadInfo) -> None:
+        self._send(Kind.HEAD, number, info)
+
+    def end(self, number: int, info: EndInfo) -> None:
+        self._send(Kind.END, number, info)
+
+    def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
+        """The slot goes to the consumer; the hasher reads it meanwhile, and pins it as long as it does."""
+        if hasher is not None:
+            self._ledger.pin(slot)
+        self._conversation.pass_(Kind.PART, number)
+        self._ledger.send(slot)
+        self._pipe.send(encode(Kind.PART, number, offset, slot, length))
+        if hasher is not None:
+            start = slot * self.slot_bytes
+            hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(slot))
+
+    def _hashed(self, slot: int) -> None:
+        """In any thread: the hasher is done with a slot. One wake-up of the loop serves all that came before it."""
+        self._unpinned.append(slot)
+        if not self._unpin_scheduled:
+            self._unpin_scheduled = True
+            self.call_soon(self._unpin)
+
+    def _unpin(self) -> None:
+        # Cleared first: a slot that comes while the queue is emptied then schedules another look.
+        self._unpin_scheduled = False
+        freed = False
+        while self._unpinned:
+            freed |= self._ledger.unpin(self._unpinned.popleft())
+        if freed:
+            self._pool.distribute()
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Call on the event loop, from any thread; nothing happens where the engine has ended meanwhile."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    # Slots ----------------------------------------------------------------------------------------------------------
+
+    def claim(self, number: int, start: int, stop: int | None) -> Claim:
+        """A claim on the slots for the bytes from `start` to `stop` of an object."""
+        needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
+        return self._pool.claim((number, start), needed, lambda: None)
+
+    def writer(self, number: int, start: int, stop: int | None, emit: Emit) -> PartWriter:
+        """A writer for those bytes, with a claim of its own."""
+        return PartWriter(self._memory, self.slot_bytes, self.claim(number, start, stop), start, stop, emit)
+
+    def helper(self, worker: int) -> HelperPipe | None:
+        """The helper engine that does the requests of this worker; None: this engine itself."""
+        index = worker % (len(self._helpers) + 1)
+        return self._helpers[index - 1] if index else None
+
+
+def failed_info(error: errors.GetmError) -> FailedInfo:
+    """An error as it travels on the pipe."""
+    return FailedInfo(
+        code=error.code,
+        message=error.message,
+        url=error.url,
+        fields={name: plain(value) for name, value in error.fields().items()},
+    )

@@ -1,0 +1,97 @@
+"""The lead engine's end of a pipe to another engine, which fetches parts of the same object into the same segment."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from getm import errors
+from getm.buffers.ledger import Owner, SlotLedger
+from getm.engine.pipe import Pipe
+from getm.engine.slots import Claim
+from getm.wire import (
+    Conversation,
+    FailedInfo,
+    Kind,
+    Message,
+    OpenRequest,
+    decode_body,
+    encode,
+    encode_body,
+)
+
+
+class _Job:
+    """One part at the helper."""
+
+    def __init__(self, emit: Callable[[int, int, int], None]) -> None:
+        self.emit = emit
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class HelperPipe:
+    """A consumer of another engine. Every slot granted to it comes back with a PART."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, slots: int) -> None:
+        self._ledger = SlotLedger(slots, Owner.HELD)
+        self._conversation = Conversation()
+        self._jobs: dict[int, _Job] = {}
+        self._last = 0
+        self._pipe = Pipe(loop, sock, self._on_message, self._on_closed)
+
+    async def fetch(self, request: OpenRequest, claim: Claim, emit: Callable[[int, int, int], None]) -> None:
+        """Have one part fetched; `emit` is called for each of its slots. Raises what the helper failed with."""
+        if self._pipe.closed:
+            claim.close()
+            raise errors.EngineDied("a helper engine is gone")
+        self._last += 1
+        number, job = self._last, _Job(emit)
+        self._jobs[number] = job
+        woken = asyncio.Event()
+        claim.on_slot = woken.set
+        try:
+            while not claim.start():
+                await woken.wait()
+                woken.clear()
+            self._conversation.pass_(Kind.OPEN, number)
+            self._pipe.send(encode_body(Kind.OPEN, number, request))
+            for _ in range(claim.needed or 0):
+                while (slot := claim.next()) is None:
+                    await woken.wait()
+                    woken.clear()
+                self._ledger.give_back(slot)
+                self._pipe.send(encode(Kind.GRANT, slot=slot, length=1))
+            await job.done
+        finally:
+            if number in self._conversation.open_objects():
+                self._pipe.send(encode(Kind.CANCEL, number))
+            job.done.cancel()
+            claim.close()
+
+    def _on_message(self, message: Message) -> None:
+        self._conversation.pass_(message.kind, message.object)
+        job = self._jobs[message.object]
+        if message.kind is Kind.PART:
+            self._ledger.receive(message.slot)
+            if not job.done.done():
+                job.emit(message.offset, message.slot, message.length)
+        elif message.kind is Kind.END:
+            del self._jobs[message.object]
+            if not job.done.done():
+                job.done.set_result(None)
+        elif message.kind is Kind.FAILED:
+            del self._jobs[message.object]
+            if not job.done.done():
+                info = decode_body(message, FailedInfo)
+                job.done.set_exception(errors.from_wire(info.code, info.message, info.url, info.fields))
+
+    def _on_closed(self) -> None:
+        for job in self._jobs.values():
+            if not job.done.done():
+                job.done.set_exception(errors.EngineDied("a helper engine died while it was fetching a part"))
+        self._jobs.clear()
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._on_closed()

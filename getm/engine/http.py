@@ -1,0 +1,231 @@
+"""Requests: aiohttp sessions, TLS, proxies, redirects, and aiohttp's exceptions turned into getm's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from getm import errors
+from getm._version import __version__
+from getm.head import Head, decode_headers
+from getm.options import clean_url
+from getm.redact import redact
+from getm.wire import OpenRequest
+
+_log = logging.getLogger("getm.engine")
+
+_MAX_REDIRECTS = 20
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Content of a redirect or an error that is read to keep its connection alive; more is not worth the wait.
+_SMALL_CONTENT_BYTES = 64 * 1024
+_SMALL_CONTENT_S = 5.0
+# Signed redirects (CloudFront, Hugging Face) have Locations of several KiB.
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_HEADERS = 256
+_KEEPALIVE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The response that answered, and the redirects that led to it, in order."""
+
+    raw: aiohttp.ClientResponse
+    head: Head
+    redirects: tuple[Head, ...]
+
+    async def discard(self) -> None:
+        """Done with it: keep the connection where its content is small, else close it."""
+        length = self.raw.content_length
+        if length is not None and length <= _SMALL_CONTENT_BYTES:
+            try:
+                async with asyncio.timeout(_SMALL_CONTENT_S):
+                    await self.raw.read()
+                return
+            except (aiohttp.ClientError, OSError) as error:
+                # Nobody wanted the content (a TimeoutError is an OSError): only the connection is lost with it.
+                _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
+        self.raw.close()
+
+
+class HttpClient:
+    """aiohttp sessions of one engine, one for each set of trusted certificates."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[str | None, ...], aiohttp.ClientSession] = {}
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    def _session(self, request: OpenRequest) -> aiohttp.ClientSession:
+        cafile = request.environment.get("SSL_CERT_FILE")
+        capath = request.environment.get("SSL_CERT_DIR")
+        key = (request.cacert,) if request.cacert else (None, cafile, capath)
+        session = self._sessions.get(key)
+        if session is None:
+            context = _tls_context(request.cacert, cafile, capath)
+            session = self._sessions[key] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
+                max_headers=_MAX_HEADERS,
+            )
+        return session
+
+    async def get(
+        self, request: OpenRequest, *, range_header: str | None = None, if_range: str | None = None
+    ) -> Response:
+        """GET `request.url`, following redirects by our own rules. Any final status comes back; no response raises.
+
+        User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
+        """
+        session = self._session(request)
+        own = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
+        if range_header is not None:
+            own["Range"] = range_header
+        if if_range is not None:
+            own["If-Range"] = if_range
+        url, user_headers = request.url, request.headers
+        redirects: list[Head] = []
+        while True:
+            raw = await self._send(session, request, url, own, user_headers)
+            head = Head(raw.status, raw.reason or "", url, decode_headers(raw.raw_headers))
+            response = Response(raw, head, tuple(redirects))
+            if raw.status not in _REDIRECTS:
+                return response
+            await response.discard()
+            target = _redirect_target(head)
+            redirects.append(head)
+            if len(redirects) > _MAX_REDIRECTS:
+                raise errors.RedirectError(
+                    f"gave up after {_MAX_REDIRECTS} redirects; the server may be sending them in a circle",
+                    url=redact(request.url),
+                )
+            if _origin(target) != _origin(url):
+                user_headers = ()
+            url = target
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        request: OpenRequest,
+        url: str,
+        own: Mapping[str, str],
+        user_headers: tuple[tuple[str, str], ...],
+    ) -> aiohttp.ClientResponse:
+        given = {name.lower() for name, _ in user_headers}
+        headers = [(name, value) for name, value in own.items() if name.lower() not in given]
+        connect_s, stall_s = request.connect_s, request.stall_s
+        # aiohttp's read timeout would not see the bytes of the slot path, so it is off; silence is watched here.
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=None)
+        limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await session.get(
+                    URL(url, encoded=True),
+                    headers=[*headers, *user_headers],
+                    allow_redirects=False,
+                    timeout=timeout,
+                    proxy=_proxy(url, request.environment),
+                )
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
+            raise translate(error, url, request) from error
+
+
+def _redirect_target(head: Head) -> str:
+    location = head.get_all("location")
+    if len(location) != 1 or not location[0].strip():
+        raise errors.RedirectError(f"status {head.status} came without a Location to go to", url=redact(head.url))
+    try:
+        target = clean_url(urljoin(head.url, location[0].strip()))
+    except (errors.InvalidInput, ValueError) as error:
+        reason = error.message if isinstance(error, errors.InvalidInput) else str(error)
+        raise errors.RedirectError(f"a redirect that cannot be followed: {reason}", url=redact(head.url)) from None
+    if head.url.startswith("https:") and not target.startswith("https:"):
+        raise errors.RedirectError(
+            f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way",
+            url=redact(head.url),
+        )
+    return target
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _tls_context(cacert: str | None, cafile: str | None, capath: str | None) -> ssl.SSLContext:
+    """The platform's trust, or exactly what the caller named (as curl's --cacert does)."""
+    try:
+        if cacert is not None:
+            path = Path(cacert)
+            return ssl.create_default_context(
+                cafile=None if path.is_dir() else cacert, capath=cacert if path.is_dir() else None
+            )
+        return ssl.create_default_context(cafile=cafile, capath=capath)
+    except (OSError, ssl.SSLError) as error:
+        named = cacert or cafile or capath
+        raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {error}") from None
+
+
+def _proxy(url: str, environment: Mapping[str, str]) -> str | None:
+    """The proxy by the usual variables (https_proxy, all_proxy, no_proxy, ...), read as the standard library does."""
+    proxies = {
+        name.lower().removesuffix("_proxy"): value
+        for name, value in environment.items()
+        if name.lower().endswith("_proxy") and value
+    }
+    if not proxies:
+        return None
+    parts = urlsplit(url)
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    host = parts.netloc.rpartition("@")[2]
+    # typeshed leaves this function out.
+    if proxy is None or urllib.request.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmError:
+    """aiohttp's and asyncio's exceptions as getm's."""
+    at = redact(url)
+    host = urlsplit(url).hostname
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        limit_s = request.connect_s or 0.0
+        return errors.Timeout(
+            f"no connection to {host} within {limit_s:g} s", url=at, phase="connect", timeout_s=limit_s
+        )
+    if isinstance(error, TimeoutError):
+        limit_s = request.stall_s or 0.0
+        return errors.Timeout(f"no response within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return errors.TLSFailed(
+            f"the certificate of {host} is not trusted ({error.certificate_error}); "
+            "for a private certificate authority give cacert",
+            url=at,
+        )
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return errors.TLSFailed(f"TLS with {host} failed ({error})", url=at)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+        return errors.ConnectFailed(f"no connection to {error.host}:{error.port} ({error.strerror})", url=at)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return errors.ConnectFailed(f"the proxy refused: {error.status} {error.message}", url=at)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return errors.Truncated("the server closed the connection without a response", url=at, received=0)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
+        return errors.BadResponse(f"the response is not valid HTTP ({error.message})", url=at)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return errors.NetworkError(f"the connection broke ({error})", url=at)
+    return errors.InvalidInput(f"the request could not be made ({error})", url=at)

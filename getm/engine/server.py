@@ -1,0 +1,143 @@
+"""The engine's life: its event loop, its control socket, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections import deque
+
+import uvloop
+
+from getm.buffers.segment import Segment
+from getm.engine.channel import Channel
+from getm.engine.http import HttpClient
+from getm.errors import ProtocolError
+from getm.integrity import HashPool
+from getm.wire import Decoder, Kind, Message, ServeRequest, decode_body
+
+# An engine that serves nothing for this long ends by itself; the next use starts another one (about 0.2 s).
+IDLE_S = 300.0
+_MAX_DESCRIPTORS = 64
+_READ_BYTES = 64 * 1024
+
+
+class Engine:
+    """Serves the pipes that come by the control socket, until it is told to stop, the parent is gone, or it is idle."""
+
+    def __init__(self, control: socket.socket, idle_s: float) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._idle_s = idle_s
+        self._decoder = Decoder()
+        self._descriptors: deque[int] = deque()
+        self._channels: set[Channel] = set()
+        self._http = HttpClient()
+        self._hash_pool = HashPool()
+
+    async def run(self, parent_pid: int | None) -> None:
+        """Until the end. `parent_pid` is watched where the engine is a process of its own."""
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._idle_timer = self._loop.call_later(self._idle_s, self._stopped.set)
+        self._loop.add_reader(self._control.fileno(), self._readable)
+        parent = -1 if parent_pid is None else self._watch(parent_pid)
+        try:
+            await self._stopped.wait()
+        finally:
+            self._idle_timer.cancel()
+            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
+            while self._descriptors:
+                os.close(self._descriptors.popleft())
+            if parent >= 0:
+                self._loop.remove_reader(parent)
+                os.close(parent)
+            for channel in list(self._channels):
+                channel.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            if tasks:
+                await asyncio.wait(tasks, timeout=1.0)
+            await self._http.close()
+            self._hash_pool.close()
+
+    def _watch(self, parent_pid: int) -> int:
+        """A descriptor that becomes readable when the parent ends. End of file on the control socket is not enough:
+        a sibling that the parent forked may hold the other end. -1 where the system has no such descriptor."""
+        try:
+            descriptor = os.pidfd_open(parent_pid)
+        except (AttributeError, ProcessLookupError):
+            descriptor = -1
+        except OSError:
+            # A seccomp profile may refuse it; end of file must do then.
+            return -1
+        if os.getppid() != parent_pid:
+            # It ended before it could be watched, or was never ours.
+            self._stopped.set()
+        if descriptor >= 0:
+            self._loop.add_reader(descriptor, self._stopped.set)
+        return descriptor
+
+    def _readable(self) -> None:
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(self._control, _READ_BYTES, _MAX_DESCRIPTORS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, descriptors = b"", []
+        self._descriptors.extend(descriptors)
+        if not data:
+            self._stopped.set()
+            return
+        try:
+            for message in self._decoder.feed(data):
+                self._obey(message)
+        except ProtocolError:
+            # A parent of another version: nothing sensible can be said to it.
+            self._stopped.set()
+
+    def _obey(self, message: Message) -> None:
+        if message.kind is Kind.STOP:
+            self._stopped.set()
+            return
+        if message.kind is not Kind.SERVE:
+            raise ProtocolError(f"{message.kind.name} may not come on a control socket")
+        request = decode_body(message, ServeRequest)
+        pipe = socket.socket(fileno=self._descriptors.popleft())
+        if request.segment_token is None:
+            segment = Segment.attach(request.segment_bytes, descriptor=self._descriptors.popleft())
+        else:
+            segment = Segment.attach(request.segment_bytes, token=request.segment_token)
+        helpers = [socket.socket(fileno=self._descriptors.popleft()) for _ in range(request.helpers)]
+        self._channels.add(
+            Channel(
+                pipe,
+                segment,
+                request.slots,
+                request.slot_bytes,
+                helpers,
+                self._http,
+                self._hash_pool,
+                self._changed,
+            )
+        )
+
+    def _changed(self, channel: Channel) -> None:
+        if channel.closed:
+            self._channels.discard(channel)
+        self._idle_timer.cancel()
+        if not any(channel.active for channel in self._channels):
+            self._idle_timer = self._loop.call_later(self._idle_s, self._stopped.set)
+
+
+def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
+    """Run an engine on this thread until it ends."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Engine(control, idle_s).run(parent_pid))
+
+
+def main(control_descriptor: int, parent_pid: int) -> None:
+    """The engine process. Ctrl-C goes to the whole group of processes: the engine leaves it to its parent to act."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(socket.socket(fileno=control_descriptor), parent_pid)

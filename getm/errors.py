@@ -1,0 +1,241 @@
+"""The error tree: everything getm raises on purpose.
+
+Each error carries plain fields, so that it can cross the pipe from an engine as a code and those fields (never
+pickled; `from_wire` rebuilds it) and so that a program can act on it without reading the message. Every message says
+what was expected, what came, and what to do. URLs in errors have no query string and no userinfo: signed URLs keep
+their secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+Field = str | int | float | bool | None
+
+
+class GetmError(Exception):
+    """Base of all getm errors.
+
+    `message` is the sentence for people; `url` is redacted (no query, no userinfo) or None where no URL is concerned.
+    Further fields are attributes, listed by each class in `FIELDS`.
+    """
+
+    code: ClassVar[str] = "getm"
+    FIELDS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, message: str, *, url: str | None = None, **fields: Field) -> None:
+        unknown = set(fields) - set(self.FIELDS)
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+        super().__init__(message)
+        self.message = message
+        self.url = url
+        for name in self.FIELDS:
+            setattr(self, name, fields.get(name))
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.url}]" if self.url else self.message
+
+    def fields(self) -> dict[str, Field]:
+        """The plain fields beside `message` and `url`."""
+        return {name: getattr(self, name) for name in self.FIELDS}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.url, self.fields())
+
+
+class InvalidInput(GetmError, ValueError):
+    """A URL, option, checksum or manifest that cannot be used; raised before any request is made."""
+
+    code = "invalid-input"
+
+
+class MissingExtra(GetmError, ImportError):
+    """A feature needs a package that is not installed; the message names the extra to install."""
+
+    code = "missing-extra"
+
+
+# What a server or the network did ------------------------------------------------------------------------------------
+
+
+class NetworkError(GetmError, OSError):
+    """The bytes could not be had: connection, TLS, time or protocol. `attempts` counts the requests made."""
+
+    code = "network"
+    FIELDS: ClassVar[tuple[str, ...]] = ("attempts",)
+    attempts: int | None
+
+    # OSError and its subclasses replace args-based str(); keep ours.
+    __str__ = GetmError.__str__
+    __reduce__ = GetmError.__reduce__
+
+
+class ConnectFailed(NetworkError):
+    """No connection: name not resolved, refused, unreachable."""
+
+    code = "connect"
+
+
+class TLSFailed(NetworkError):
+    """The TLS handshake or the server's certificate failed. Never retried: a wrong certificate stays wrong."""
+
+    code = "tls"
+
+
+class Timeout(NetworkError, TimeoutError):
+    """Nothing came for too long: `phase` is "connect", "response" or "body"; `timeout_s` the limit in seconds."""
+
+    code = "timeout"
+    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "phase", "timeout_s")
+    phase: str
+    timeout_s: float
+
+
+class Truncated(NetworkError):
+    """The connection ended before the promised length: `expected` and `received` in bytes."""
+
+    code = "truncated"
+    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "expected", "received")
+    expected: int | None
+    received: int
+
+
+class BadResponse(NetworkError):
+    """The response breaks HTTP, or answers another question than the one asked."""
+
+    code = "bad-response"
+
+
+class HTTPStatusError(NetworkError):
+    """The server answered with an error status: `status` and its `reason` phrase."""
+
+    code = "status"
+    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "status", "reason")
+    status: int
+    reason: str | None
+
+
+class URLExpired(HTTPStatusError):
+    """A signed URL stopped being accepted (401 or 403) after bytes had been delivered; ask its issuer for a new one."""
+
+    code = "url-expired"
+
+
+class RedirectError(NetworkError):
+    """A redirect that is not followed: too many, a loop, https to http, a scheme that is not http(s), no Location."""
+
+    code = "redirect"
+
+
+class RemoteChanged(NetworkError):
+    """The object was replaced while it was read: its validator or its size differ between responses."""
+
+    code = "remote-changed"
+    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "expected", "actual")
+    expected: str | None
+    actual: str | None
+
+
+# What the bytes turned out to be -------------------------------------------------------------------------------------
+
+
+class IntegrityError(GetmError):
+    """The bytes are not known to be right."""
+
+    code = "integrity"
+
+
+class ChecksumMismatch(IntegrityError):
+    """The bytes differ from what was declared: `algorithm`, `expected`, `actual` (canonical text), and `source`:
+    "caller" or the response header that declared it."""
+
+    code = "checksum-mismatch"
+    FIELDS: ClassVar[tuple[str, ...]] = ("algorithm", "expected", "actual", "source")
+    algorithm: str
+    expected: str
+    actual: str
+    source: str
+
+
+class Unverified(IntegrityError):
+    """`strict` was asked for and nothing verified the bytes; `reason` says why."""
+
+    code = "unverified"
+    FIELDS: ClassVar[tuple[str, ...]] = ("reason",)
+    reason: str
+
+
+# What happened on this side ------------------------------------------------------------------------------------------
+
+
+class ReaderClosed(GetmError, ValueError):
+    """Used after `close()`. (A `ValueError` too, as `io` objects raise.)"""
+
+    code = "closed"
+
+
+class Cancelled(GetmError):
+    """The transfer was cancelled by this side before its end."""
+
+    code = "cancelled"
+
+
+class EngineDied(GetmError):
+    """The background process is gone: `exit_status` as `subprocess.Popen.returncode` gives it (negative: a signal)."""
+
+    code = "engine-died"
+    FIELDS: ClassVar[tuple[str, ...]] = ("exit_status",)
+    exit_status: int | None
+
+
+class ProtocolError(GetmError):
+    """A message on an engine's pipe that may not come there: a bug in getm, or processes of different versions."""
+
+    code = "protocol"
+
+
+class SlotsExhausted(GetmError):
+    """Every slot of the ring is held by views that the caller keeps: `slots` of `slot_bytes` bytes each."""
+
+    code = "slots-exhausted"
+    FIELDS: ClassVar[tuple[str, ...]] = ("slots", "slot_bytes")
+    slots: int
+    slot_bytes: int
+
+
+class MemoryUnavailable(GetmError, MemoryError):
+    """Shared memory could not be had: `wanted` and `available` in bytes."""
+
+    code = "memory"
+    FIELDS: ClassVar[tuple[str, ...]] = ("wanted", "available")
+    wanted: int
+    available: int | None
+
+
+class TargetError(GetmError):
+    """The target file cannot be written: name, permissions, space, or another process at work on it."""
+
+    code = "target"
+    FIELDS: ClassVar[tuple[str, ...]] = ("path",)
+    path: str
+
+
+def _all_subclasses(cls: type[GetmError]) -> list[type[GetmError]]:
+    found = [cls]
+    for sub in cls.__subclasses__():
+        found.extend(_all_subclasses(sub))
+    return found
+
+
+_BY_CODE: dict[str, type[GetmError]] = {cls.code: cls for cls in _all_subclasses(GetmError)}
+
+
+def _rebuild(cls: type[GetmError], message: str, url: str | None, fields: dict[str, Field]) -> GetmError:
+    return cls(message, url=url, **fields)
+
+
+def from_wire(code: str, message: str, url: str | None, fields: dict[str, Field]) -> GetmError:
+    """Rebuild an error from what travelled on the pipe. An unknown code becomes the base class, never a crash."""
+    cls = _BY_CODE.get(code, GetmError)
+    return cls(message, url=url, **{name: value for name, value in fields.items() if name in cls.FIELDS})

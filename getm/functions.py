@@ -1,0 +1,101 @@
+"""The module-level functions: a session's methods, on the session given or on a default one."""
+
+from __future__ import annotations
+
+import os
+from typing import Unpack
+
+from getm import aio, reader
+from getm.downloads import DownloadResult
+from getm.options import DEFAULT_CHUNK_BYTES
+from getm.session import CallOptions, ProgressCallback, Session, default_session
+
+
+def urlopen(
+    url: str, *, concurrency: int | None = 1, session: Session | None = None, **call: Unpack[CallOptions]
+) -> reader.Reader:
+    """See `Session.urlopen`."""
+    return (session or default_session()).urlopen(url, concurrency=concurrency, **call)
+
+
+def iter_content(
+    url: str,
+    chunk_size: int = DEFAULT_CHUNK_BYTES,
+    *,
+    concurrency: int | None = 1,
+    session: Session | None = None,
+    **call: Unpack[CallOptions],
+) -> reader.ContentIterator:
+    """See `Session.iter_content`."""
+    return (session or default_session()).iter_content(url, chunk_size, concurrency=concurrency, **call)
+
+
+def iter_content_unordered(
+    url: str,
+    chunk_size: int = DEFAULT_CHUNK_BYTES,
+    *,
+    concurrency: int | None = 4,
+    session: Session | None = None,
+    **call: Unpack[CallOptions],
+) -> reader.UnorderedIterator:
+    """See `Session.iter_content_unordered`."""
+    return (session or default_session()).iter_content_unordered(url, chunk_size, concurrency=concurrency, **call)
+
+
+def aiter_content(
+    url: str,
+    chunk_size: int = DEFAULT_CHUNK_BYTES,
+    *,
+    concurrency: int | None = 1,
+    session: Session | None = None,
+    **call: Unpack[CallOptions],
+) -> aio.AsyncContentIterator:
+    """See `Session.aiter_content`."""
+    return (session or default_session()).aiter_content(url, chunk_size, concurrency=concurrency, **call)
+
+
+def aiter_content_unordered(
+    url: str,
+    chunk_size: int = DEFAULT_CHUNK_BYTES,
+    *,
+    concurrency: int | None = 4,
+    session: Session | None = None,
+    **call: Unpack[CallOptions],
+) -> aio.AsyncUnorderedIterator:
+    """See `Session.aiter_content_unordered`."""
+    return (session or default_session()).aiter_content_unordered(url, chunk_size, concurrency=concurrency, **call)
+
+
+def read(
+    url: str, *, concurrency: int | None = 1, session: Session | None = None, **call: Unpack[CallOptions]
+) -> memoryview:
+    """See `Session.read`."""
+    return (session or default_session()).read(url, concurrency=concurrency, **call)
+
+
+def download(
+    url: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    concurrency: int | None = 1,
+    on_progress: ProgressCallback | None = None,
+    session: Session | None = None,
+    **call: Unpack[CallOptions],
+) -> DownloadResult:
+    """See `Session.download`."""
+    chosen = session or default_session()
+    return chosen.download(url, path, concurrency=concurrency, on_progress=on_progress, **call)
+
+
+async def adownload(
+    url: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    concurrency: int | None = 1,
+    on_progress: ProgressCallback | None = None,
+    session: Session | None = None,
+    **call: Unpack[CallOptions],
+) -> DownloadResult:
+    """See `Session.adownload`."""
+    chosen = session or default_session()
+    return await chosen.adownload(url, path, concurrency=concurrency, on_progress=on_progress, **call)

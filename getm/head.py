@@ -1,0 +1,157 @@
+"""What a response head says about the representation: length, validator, coding, range. Pure parsing, no I/O."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from getm.spans import ContentRange, parse_content_range
+
+Headers = tuple[tuple[str, str], ...]
+
+# More digits than this cannot be a length of anything; also keeps int() cheap on hostile input.
+_MAX_DIGITS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """What tells one version of a representation from another (RFC 9110, section 8.8)."""
+
+    etag: str | None
+    last_modified: str | None
+
+    def __str__(self) -> str:
+        return self.etag or self.last_modified or "none"
+
+
+class HeaderMap(Mapping[str, str]):
+    """Header fields by name, in any case; fields that came several times are joined by ", "."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._fields: dict[str, tuple[str, list[str]]] = {}
+        for name, value in headers:
+            self._fields.setdefault(name.lower(), (name, []))[1].append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._fields[name.lower()][1])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._fields.values())
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)!r})"
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of a field, one for each time it came."""
+        return list(self._fields.get(name.lower(), ("", []))[1])
+
+
+class HeadError(ValueError):
+    """The head contradicts itself or HTTP; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One response's status line and header fields, in the order of the wire."""
+
+    status: int
+    reason: str
+    url: str
+    headers: Headers
+
+    def get(self, name: str) -> str | None:
+        """All values of a field joined by ", " (RFC 9110, section 5.3), or None."""
+        values = self.get_all(name)
+        return ", ".join(values) if values else None
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of a field, one for each field line."""
+        wanted = name.lower()
+        return [value for key, value in self.headers if key.lower() == wanted]
+
+    def content_length(self) -> int | None:
+        """The declared length of this message's content in bytes; None where there is none.
+
+        Raises `HeadError` on a negative, huge, malformed or contradictory one (RFC 9112, section 6.3).
+        """
+        values = {item.strip() for line in self.get_all("content-length") for item in line.split(",")}
+        if not values:
+            return None
+        if len(values) > 1:
+            raise HeadError(f"Content-Length is declared as {' and '.join(sorted(values))}")
+        (value,) = values
+        if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
+            raise HeadError(f"Content-Length is {value[:40]!r}, not a number of bytes")
+        return int(value)
+
+    def content_range(self) -> ContentRange | None:
+        """The parsed Content-Range; None where it is missing or malformed."""
+        values = self.get_all("content-range")
+        return parse_content_range(values[0]) if len(values) == 1 else None
+
+    def content_coding(self) -> str | None:
+        """The content coding in lower case, None for identity (RFC 9110, section 8.4)."""
+        value = (self.get("content-encoding") or "").strip().lower()
+        return None if value in ("", "identity") else value
+
+    def is_chunked(self) -> bool:
+        """Whether the message is framed by a transfer coding: its length is then known only at its end."""
+        return self.get("transfer-encoding") is not None
+
+    def validator(self) -> Validator:
+        """The entity tag and modification date as sent."""
+        return Validator(self.get("etag"), self.get("last-modified"))
+
+    def strong_validator(self) -> str | None:
+        """The value that may stand in If-Range, so that responses may be joined; None where there is no strong one.
+
+        A strong entity tag, or else a Last-Modified at least a second older than the Date of the same response
+        (RFC 9110, sections 8.8.2.2 and 13.1.5).
+        """
+        etag = self.get("etag")
+        if etag is not None:
+            return etag if len(etag) >= 2 and etag[0] == etag[-1] == '"' else None
+        modified, date = _timestamp(self.get("last-modified")), _timestamp(self.get("date"))
+        if modified is not None and date is not None and date - modified >= 1:
+            return self.get("last-modified")
+        return None
+
+
+def _timestamp(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Header bytes to text. UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost (RFC 9110, section 5.5)."""
+    return tuple((_text(name), _text(value)) for name, value in raw)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def retry_after_s(head: Head) -> float | None:
+    """Seconds to wait by Retry-After (RFC 9110, section 10.2.3): a number, or a date set against the response's own
+    Date, so that a wrong clock here does no harm. A past date is 0; None where it is missing or malformed."""
+    value = (head.get("retry-after") or "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    at, now = _timestamp(value or None), _timestamp(head.get("date"))
+    if at is None or now is None:
+        return None
+    return max(0.0, at - now)

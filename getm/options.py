@@ -1,0 +1,153 @@
+"""What a caller may ask for: checked and made plain here, before any request is made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from getm.errors import InvalidInput
+from getm.redact import redact
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DEFAULT_CHUNK_BYTES = MIB
+DEFAULT_MAX_MEMORY = 256 * MIB
+# Measured: slots of 1 MiB cost the least CPU; 16 of them keep the engine busy while the consumer works on one.
+_SLOT_BYTES = MIB
+_SINGLE_STREAM_SLOTS = 16
+# AWS advises parts of 8 to 16 MiB; the smaller keeps the ring of 16 connections within the memory budget.
+_PART_BYTES = 8 * MIB
+_MIN_SLOT_BYTES = 4 * KIB
+MAX_CONCURRENCY = 256
+
+# RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Headers that the engine itself must set: another value would break framing, resumption or checksums.
+_RESERVED_HEADERS = frozenset(
+    {"range", "if-range", "accept-encoding", "connection", "content-length", "transfer-encoding", "te", "upgrade"}
+)
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+HeadersInput = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """Limits in seconds, each None for no limit. There is no limit on the whole transfer unless `total_s` sets one.
+
+    `connect_s`: name resolution, TCP and TLS. `stall_s`: the longest silence, while waiting for the response head or
+    within the body. `total_s`: the whole transfer, retries included.
+    """
+
+    connect_s: float | None = 30.0
+    stall_s: float | None = 60.0
+    total_s: float | None = None
+
+    @classmethod
+    def of(cls, value: float | Timeout | None, default: Timeout) -> Timeout:
+        """A number means that many seconds for `connect_s` and `stall_s`, as in the standard library."""
+        if value is None:
+            return default
+        if not isinstance(value, Timeout):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidInput(f"timeout must be a number of seconds or a getm.Timeout, not {value!r}")
+            value = cls(connect_s=float(value), stall_s=float(value), total_s=default.total_s)
+        for name in ("connect_s", "stall_s", "total_s"):
+            limit = getattr(value, name)
+            if limit is not None and not (limit > 0 and math.isfinite(limit)):
+                raise InvalidInput(f"timeout: {name} must be a positive number of seconds or None, not {limit!r}")
+        return value
+
+
+def clean_url(url: str) -> str:
+    """The URL as it goes on the wire: what is already encoded stays byte-identical (signed URLs depend on it), spaces
+    and characters outside ASCII are percent-encoded, the fragment is dropped (RFC 9110, section 7.1)."""
+    if not isinstance(url, str):
+        raise InvalidInput(f"a URL must be a str, not {type(url).__name__}")
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in url):
+        raise InvalidInput("the URL holds control characters; check for a line break at its end", url=redact(url))
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInput(f"the URL cannot be read: {error}", url=redact(url)) from None
+    if parts.scheme not in ("http", "https"):
+        raise InvalidInput(f"expected an http or https URL, got the scheme {parts.scheme!r}", url=redact(url))
+    if not parts.hostname or port == 0:
+        raise InvalidInput("the URL names no host and port that could be connected to", url=redact(url))
+    url = url.partition("#")[0]
+    if not parts.hostname.isascii():
+        try:
+            url = url.replace(parts.hostname, parts.hostname.encode("idna").decode("ascii"), 1)
+        except UnicodeError as error:
+            raise InvalidInput(f"the URL's host is no valid name: {error}", url=redact(url)) from None
+    # Everything printable in ASCII is safe here, "%" included: nothing that is encoded may be encoded twice.
+    return quote(url, safe=_PRINTABLE)
+
+
+def clean_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:
+    """Request headers as pairs, checked against RFC 9110, section 5."""
+    if headers is None:
+        return ()
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    cleaned = []
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+            raise InvalidInput(f"headers must be pairs of str, not a {type(pair).__name__}")
+        name, value = pair[0], pair[1].strip(" \t")
+        if not _TOKEN.fullmatch(name):
+            raise InvalidInput(f"{name!r} is not a header name")
+        if name.lower() in _RESERVED_HEADERS:
+            raise InvalidInput(f"the header {name} is set by getm itself and cannot be given")
+        if any(char in value for char in "\r\n\0"):
+            # The value may be a secret: not quoted.
+            raise InvalidInput(f"the value of the header {name} holds a line break or NUL")
+        cleaned.append((name, value))
+    return tuple(cleaned)
+
+
+def clean_concurrency(concurrency: int | None) -> int | None:
+    if concurrency is None:
+        return None
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise InvalidInput(f"concurrency must be None or a number from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
+    return concurrency
+
+
+def clean_chunk_size(chunk_size: int) -> int:
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+        raise InvalidInput(f"chunk_size must be a positive number of bytes, not {chunk_size!r}")
+    return chunk_size
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The shape of a ring: `slots` slots of `slot_bytes` bytes; a ranged part covers `part_slots` of them."""
+
+    slot_bytes: int
+    slots: int
+    part_slots: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.slot_bytes * self.slots
+
+
+def plan_ring(chunk_bytes: int, concurrency: int, budget_bytes: int) -> Geometry:
+    """The ring for a transfer within `budget_bytes` of shared memory.
+
+    A slot holds a whole number of chunks where that fits the budget, so that every chunk is one view without a copy.
+    Each of `concurrency` parts in flight has its slots, and one part more is being consumed.
+    """
+    slot_bytes = max(1, _SLOT_BYTES // chunk_bytes) * chunk_bytes
+    if slot_bytes * 4 > budget_bytes:
+        slot_bytes = min(_SLOT_BYTES, max(_MIN_SLOT_BYTES, budget_bytes // 4))
+    affordable = max(2, budget_bytes // slot_bytes)
+    if concurrency == 1:
+        wanted = max(4, _SINGLE_STREAM_SLOTS * _SLOT_BYTES // slot_bytes)
+        return Geometry(slot_bytes, min(wanted, affordable), 1)
+    part_slots = max(1, min(_PART_BYTES // slot_bytes, affordable // (concurrency + 1)))
+    return Geometry(slot_bytes, min(part_slots * (concurrency + 1), affordable), part_slots)

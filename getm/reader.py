@@ -1,0 +1,155 @@
+"""The synchronous face: a file-like reader, and iterators of parts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from getm import errors
+from getm.transfer import Assembler, Described, Transfer
+
+
+def wait(transfer: Transfer) -> None:
+    """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
+    if transfer.starved() and not transfer.wait(transfer.grace_s()):
+        raise transfer.exhausted()
+    transfer.pump(wait=True)
+
+
+class Reader(Described, io.RawIOBase):
+    """An open URL, read in order. An `io.RawIOBase`: wrap it in `io.BufferedReader` where lines or `bytes` are wanted.
+
+    Not to be used by two threads at once. Closing it stops the transfer; views that were read stay valid.
+    """
+
+    def __init__(self, transfer: Transfer, name: str) -> None:
+        Described.__init__(self, transfer)
+        self._assembler = Assembler(transfer)
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """A file name for the object, safe to use: from Content-Disposition, or else the URL's path."""
+        return self._name
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        """How many bytes were read."""
+        self._check()
+        return self._assembler.position
+
+    def _check(self) -> None:
+        if self.closed:
+            raise errors.ReaderClosed("the reader is closed", url=self._transfer.url)
+
+    def read(self, size: int | None = -1, /) -> memoryview:
+        """Exactly `size` bytes as a read-only view, fewer only at the end, empty there; all that is left by default.
+
+        No copy where the bytes lie within one slot of shared memory, or in slots next to each other. One copy where
+        they do not, or where the read is longer than half the ring. The view is valid as long as anyone holds it or
+        anything made from it, also after `close()`.
+
+        Raises `ChecksumMismatch` instead of returning the last byte where the whole is not what was declared, and
+        `SlotsExhausted` where the caller's own views leave no slot to receive into.
+        """
+        self._check()
+        wanted = None if size is None or size < 0 else size
+        while (view := self._assembler.try_read(wanted)) is None:
+            wait(self._transfer)
+        return view
+
+    def readall(self) -> memoryview:  # type: ignore[override]
+        """All that is left; see `read`."""
+        return self.read(-1)
+
+    def readinto(self, buffer: object, /) -> int:
+        """Fill any writable buffer: the count of bytes, smaller than the buffer only at the end."""
+        self._check()
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        filled = 0
+        while filled < len(target):
+            count = self._assembler.try_readinto(target[filled:])
+            if count is None:
+                wait(self._transfer)
+            elif count == 0:
+                break
+            else:
+                filled += count
+        return filled
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        raise io.UnsupportedOperation("for lines wrap the reader: io.BufferedReader(fh)")
+
+    def close(self) -> None:
+        """Stop the transfer, if it is not over, and let its connection and slots serve others."""
+        if not self.closed:
+            self._assembler.clear()
+            self._transfer.close()
+        super().close()
+
+
+class _Parts(Described):
+    """An iterator that is a context manager, too."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # An abandoned loop: the engine must not go on filling slots for nobody.
+        self.close()
+
+    def close(self) -> None:
+        """Stop the transfer. Views that were given out stay valid."""
+        self._transfer.close()
+
+
+class ContentIterator(_Parts, Iterator[memoryview]):
+    """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
+
+    def __init__(self, transfer: Transfer, chunk_size: int) -> None:
+        super().__init__(transfer)
+        self._assembler = Assembler(transfer)
+        self._chunk_size = chunk_size
+        self._over = False
+
+    def __next__(self) -> memoryview:
+        if self._over:
+            raise StopIteration
+        while (view := self._assembler.try_read(self._chunk_size)) is None:
+            wait(self._transfer)
+        if not view:
+            self._over = True
+            self.close()
+            raise StopIteration
+        return view
+
+    def close(self) -> None:
+        self._assembler.clear()
+        super().close()
+
+
+class UnorderedIterator(_Parts, Iterator[tuple[int, memoryview]]):
+    """Pairs of an offset and a read-only view, as they arrive. Together they cover the object exactly."""
+
+    _over = False
+
+    def __next__(self) -> tuple[int, memoryview]:
+        while not self._over:
+            part = self._transfer.next_part(ordered=False)
+            if part is not None:
+                return part.offset, part.view
+            if self._transfer.finished:
+                self._over = True
+                self.close()
+            else:
+                wait(self._transfer)
+        raise StopIteration

@@ -1,0 +1,246 @@
+"""The pipe protocol between a consumer (the caller's process) and an engine: messages, codec, order.
+
+Every message is one fixed frame of 24 bytes, little-endian, followed by `length` bytes of a MessagePack body for the
+kinds that carry one:
+
+    kind u8 | 3 unused | object u32 | offset u64 | slot u32 | length u32
+
+Consumer to engine:
+    OPEN    object, body OpenRequest      fetch this object; bears a number not used before on this pipe
+    GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit
+    CANCEL  object                        stop; the engine still answers with one END or FAILED
+Engine to consumer:
+    HEAD    object, body HeadInfo         the response's head: once, before any PART
+    PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
+    END     object, body EndInfo          every byte was delivered; what verified them
+    FAILED  object, body FailedInfo       there will be no more; why
+
+For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED. Objects are independent of each other, and many
+may be open on one pipe. `Conversation` holds this order on either end; a message out of order is a `ProtocolError`.
+
+The control socket of an engine carries SERVE (with descriptors as ancillary data) and STOP in the same frame.
+
+Slots belong to the pipe, not to an object: see `getm.buffers.ledger`.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from getm.errors import ProtocolError
+
+FRAME = struct.Struct("<B3xIQII")
+# Larger than any response head that the engine accepts; bounds what a broken peer can make this side allocate.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+
+class Kind(enum.IntEnum):
+    OPEN = 1
+    GRANT = 2
+    CANCEL = 3
+    HEAD = 4
+    PART = 5
+    END = 6
+    FAILED = 7
+    SERVE = 8
+    STOP = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    kind: Kind
+    object: int = 0
+    offset: int = 0
+    slot: int = 0
+    length: int = 0
+    body: bytes = b""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the typed bodies: encoded as MessagePack arrays, validated when decoded."""
+
+
+_R = TypeVar("_R", bound=Record)
+
+
+class OpenRequest(Record, frozen=True):
+    """What to fetch. Times in seconds, sizes in bytes; `span` is half-open."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    concurrency: int
+    part_slots: int
+    checksum: str | None  # "auto", a canonical checksum, or None
+    strict: bool
+    connect_s: float | None
+    stall_s: float | None
+    total_s: float | None
+    retries: int
+    cacert: str | None
+    environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
+    # Set on a request that one engine makes of another: one part of an object, which must still be that object.
+    span: tuple[int, int] | None = None
+    total: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    if_range: str | None = None
+
+
+class HeadInfo(Record, frozen=True):
+    """The response that answered. `size`: bytes of the representation, None where only its end will tell."""
+
+    url: str
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    size: int | None
+    ranged: bool
+
+
+class EndInfo(Record, frozen=True):
+    """`total` bytes were delivered. The verdict's fields as `getm.integrity.Verdict` has them, checksums as text."""
+
+    total: int
+    verified: bool
+    checksum: str | None
+    source: str | None
+    reason: str | None
+    requests: int
+    retries: int
+
+
+class FailedInfo(Record, frozen=True):
+    """A `getm.errors` error as its code and plain fields."""
+
+    code: str
+    message: str
+    url: str | None
+    fields: dict[str, str | int | float | bool | None]
+
+
+class ServeRequest(Record, frozen=True):
+    """Serve a pipe over a segment: descriptors come as ancillary data in the order pipe, segment (unless
+    `segment_token` names memory of this same process), then one pipe for each helper engine."""
+
+    slots: int
+    slot_bytes: int
+    segment_bytes: int
+    segment_token: int | None
+    helpers: int
+
+
+def encode(kind: Kind, object: int = 0, offset: int = 0, slot: int = 0, length: int = 0) -> bytes:
+    """A message without a body."""
+    return FRAME.pack(kind, object, offset, slot, length)
+
+
+def encode_body(kind: Kind, object: int, body: Record) -> bytes:
+    """A message with a typed body."""
+    data = msgspec.msgpack.encode(body)
+    return FRAME.pack(kind, object, 0, 0, len(data)) + data
+
+
+_WITH_BODY = frozenset({Kind.OPEN, Kind.HEAD, Kind.END, Kind.FAILED, Kind.SERVE})
+
+
+class Decoder:
+    """Bytes in, messages out, however the bytes were cut on the way."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """All messages that `data` completes. Raises `ProtocolError` on what is no frame."""
+        data = self._pending + data if self._pending else data
+        at, end = 0, len(data)
+        while end - at >= FRAME.size:
+            number, object_number, offset, slot, length = FRAME.unpack_from(data, at)
+            try:
+                kind = Kind(number)
+            except ValueError:
+                raise ProtocolError(f"expected a message on the engine's pipe, got kind {number}") from None
+            stop = at + FRAME.size
+            body = b""
+            if kind in _WITH_BODY:
+                if length > MAX_BODY_BYTES:
+                    raise ProtocolError(f"{kind.name} announces a body of {length} bytes, over {MAX_BODY_BYTES}")
+                if end - stop < length:
+                    break
+                body = data[stop : stop + length]
+                stop += length
+            at = stop
+            yield Message(kind, object_number, offset, slot, length, body)
+        self._pending = data[at:]
+
+
+def decode_body(message: Message, type_: type[_R]) -> _R:
+    """The typed body of a message; `ProtocolError` where it is not of that type."""
+    try:
+        return msgspec.msgpack.decode(message.body, type=type_)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"{message.kind.name} has a body that is no {type_.__name__}: {error}") from None
+
+
+class Phase(enum.Enum):
+    """Where one object stands."""
+
+    OPENED = "opened"
+    STREAMING = "streaming"
+
+
+# (phase before, message) -> phase after; None as a phase: no such object (yet, or any more).
+_ORDER: dict[tuple[Phase | None, Kind], Phase | None] = {
+    (None, Kind.OPEN): Phase.OPENED,
+    (Phase.OPENED, Kind.HEAD): Phase.STREAMING,
+    (Phase.OPENED, Kind.FAILED): None,
+    (Phase.STREAMING, Kind.PART): Phase.STREAMING,
+    (Phase.STREAMING, Kind.END): None,
+    (Phase.STREAMING, Kind.FAILED): None,
+    (Phase.OPENED, Kind.CANCEL): Phase.OPENED,
+    (Phase.STREAMING, Kind.CANCEL): Phase.STREAMING,
+}
+
+
+@dataclass
+class Conversation:
+    """The order of one pipe's messages, held on either end: call `pass_` for each message sent or received."""
+
+    _phases: dict[int, Phase] = field(default_factory=dict)
+    _last_opened: int = 0
+
+    def pass_(self, kind: Kind, object_number: int) -> None:
+        """Raises `ProtocolError` for a message that may not come now."""
+        if kind is Kind.GRANT:
+            return
+        before = self._phases.get(object_number)
+        if kind is Kind.CANCEL and before is None:
+            # It crossed the object's own END or FAILED on the way.
+            return
+        if kind is Kind.OPEN and object_number <= self._last_opened:
+            raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
+        try:
+            after = _ORDER[before, kind]
+        except KeyError:
+            state = before.value if before else "not open"
+            raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {state}") from None
+        if kind is Kind.OPEN:
+            self._last_opened = object_number
+        if after is None:
+            del self._phases[object_number]
+        else:
+            self._phases[object_number] = after
+
+    def open_objects(self) -> frozenset[int]:
+        """The numbers of the objects that have not ended."""
+        return frozenset(self._phases)
+
+
+def plain(value: Any) -> str | int | float | bool | None:
+    """A field value that may travel in `FailedInfo`."""
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
