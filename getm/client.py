@@ -49,7 +49,9 @@ _BOOTSTRAP = (
     "import json,os,sys;sys.path[:]=json.loads(os.environ.pop('{variable}'));"
     "from getm.engine.server import main;main({control},{parent})"
 )
-_NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+# Plain numbers: joining the enumeration's members costs more than the call they are for.
+_NO_WAIT = int(socket.MSG_DONTWAIT)
+_SEND_NOW = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 # The engine's ends of sockets that are just being sent to it. A child forked at that moment must close them, or the
 # end of the engine would never show as end of file.
@@ -89,7 +91,7 @@ class Engine:
     def alive(self) -> bool:
         """Whether it can still be asked for something, as far as can be seen without asking."""
         try:
-            return self._control.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+            return self._control.recv(1, _NO_WAIT | socket.MSG_PEEK) != b""
         except BlockingIOError:
             return True
         except OSError:
@@ -103,7 +105,7 @@ class Engine:
         """Tell it to end, and wait until it has."""
         with contextlib.suppress(OSError):
             # It may be gone already.
-            self._control.send(encode(Kind.STOP), socket.MSG_DONTWAIT | _NOSIGNAL)
+            self._control.send(encode(Kind.STOP), _SEND_NOW)
         self._control.close()
 
     def abandon(self) -> None:
@@ -288,7 +290,7 @@ class Channel:
         if number in self._conversation.open_objects():
             with contextlib.suppress(OSError):
                 # A dead engine needs no telling.
-                self._sock.send(encode(Kind.CANCEL, number), socket.MSG_DONTWAIT | _NOSIGNAL)
+                self._sock.send(encode(Kind.CANCEL, number), _SEND_NOW)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether a message comes within that time."""
@@ -305,7 +307,7 @@ class Channel:
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
         self._flush_credits()
         try:
-            data = self._sock.recv(_READ_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+            data = self._sock.recv(_READ_BYTES, 0 if wait else _NO_WAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -359,7 +361,7 @@ class Channel:
         self._ledger.give_back(slot)
         credit = encode(Kind.GRANT, slot=slot, length=1)
         try:
-            self._sock.send(credit, socket.MSG_DONTWAIT | _NOSIGNAL)
+            self._sock.send(credit, _SEND_NOW)
         except BlockingIOError:
             self._unsent_credits.append(credit)
         except OSError:

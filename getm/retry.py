@@ -48,7 +48,7 @@ class RetryPolicy:
         # The first retry comes at once: the usual cause is a kept-alive connection that the server had closed.
         if attempt == 1 and not isinstance(failure, errors.HTTPStatusError):
             return Retry(0.0)
-        return Retry(jitter * min(self.cap_s, self.base_s * 2**attempt))
+        return Retry(jitter * min(self.cap_s, self.base_s * 2 ** (attempt - 1)))
 
 
 def is_transient(failure: errors.GetmError) -> bool:

@@ -248,6 +248,16 @@ class Assembler:
 
     def try_read(self, size: int | None) -> memoryview | None:
         """The next `size` bytes (None: all that is left), fewer only at the end; None where more must come first."""
+        if not self._have and self._copy is None:
+            part = self._transfer.next_part(ordered=True)
+            if part is None:
+                return memoryview(b"") if self._transfer.finished else None
+            if len(part.view) == size:
+                # The usual case: a chunk is a slot.
+                self.position += size
+                return part.view
+            self._parts.append(part)
+            self._have = len(part.view)
         while True:
             copied = 0 if self._copy is None else len(self._copy)
             missing = None if size is None else size - copied - self._have

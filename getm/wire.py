@@ -29,7 +29,7 @@ import enum
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -52,8 +52,7 @@ class Kind(enum.IntEnum):
     STOP = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     kind: Kind
     object: int = 0
     offset: int = 0
@@ -146,6 +145,7 @@ def encode_body(kind: Kind, object: int, body: Record) -> bytes:
     return FRAME.pack(kind, object, 0, 0, len(data)) + data
 
 
+_KINDS = {int(kind): kind for kind in Kind}
 _WITH_BODY = frozenset({Kind.OPEN, Kind.HEAD, Kind.END, Kind.FAILED, Kind.SERVE})
 
 
@@ -161,10 +161,9 @@ class Decoder:
         at, end = 0, len(data)
         while end - at >= FRAME.size:
             number, object_number, offset, slot, length = FRAME.unpack_from(data, at)
-            try:
-                kind = Kind(number)
-            except ValueError:
-                raise ProtocolError(f"expected a message on the engine's pipe, got kind {number}") from None
+            kind = _KINDS.get(number)
+            if kind is None:
+                raise ProtocolError(f"expected a message on the engine's pipe, got kind {number}")
             stop = at + FRAME.size
             body = b""
             if kind in _WITH_BODY:
@@ -190,20 +189,22 @@ def decode_body(message: Message, type_: type[_R]) -> _R:
 class Phase(enum.Enum):
     """Where one object stands."""
 
+    UNOPENED = "not open"
     OPENED = "opened"
     STREAMING = "streaming"
+    OVER = "over"
 
 
-# (phase before, message) -> phase after; None as a phase: no such object (yet, or any more).
-_ORDER: dict[tuple[Phase | None, Kind], Phase | None] = {
-    (None, Kind.OPEN): Phase.OPENED,
-    (Phase.OPENED, Kind.HEAD): Phase.STREAMING,
-    (Phase.OPENED, Kind.FAILED): None,
-    (Phase.STREAMING, Kind.PART): Phase.STREAMING,
-    (Phase.STREAMING, Kind.END): None,
-    (Phase.STREAMING, Kind.FAILED): None,
-    (Phase.OPENED, Kind.CANCEL): Phase.OPENED,
-    (Phase.STREAMING, Kind.CANCEL): Phase.STREAMING,
+# phase -> message -> phase after it.
+_ORDER: dict[Phase, dict[Kind, Phase]] = {
+    Phase.UNOPENED: {Kind.OPEN: Phase.OPENED},
+    Phase.OPENED: {Kind.HEAD: Phase.STREAMING, Kind.FAILED: Phase.OVER, Kind.CANCEL: Phase.OPENED},
+    Phase.STREAMING: {
+        Kind.PART: Phase.STREAMING,
+        Kind.END: Phase.OVER,
+        Kind.FAILED: Phase.OVER,
+        Kind.CANCEL: Phase.STREAMING,
+    },
 }
 
 
@@ -218,20 +219,20 @@ class Conversation:
         """Raises `ProtocolError` for a message that may not come now."""
         if kind is Kind.GRANT:
             return
-        before = self._phases.get(object_number)
-        if kind is Kind.CANCEL and before is None:
-            # It crossed the object's own END or FAILED on the way.
+        before = self._phases.get(object_number, Phase.UNOPENED)
+        after = _ORDER[before].get(kind)
+        if after is before:
             return
-        if kind is Kind.OPEN and object_number <= self._last_opened:
-            raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
-        try:
-            after = _ORDER[before, kind]
-        except KeyError:
-            state = before.value if before else "not open"
-            raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {state}") from None
-        if kind is Kind.OPEN:
-            self._last_opened = object_number
         if after is None:
+            if kind is Kind.CANCEL:
+                # It crossed the object's own END or FAILED on the way.
+                return
+            raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {before.value}")
+        if kind is Kind.OPEN:
+            if object_number <= self._last_opened:
+                raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
+            self._last_opened = object_number
+        if after is Phase.OVER:
             del self._phases[object_number]
         else:
             self._phases[object_number] = after

@@ -14,6 +14,7 @@ from typing import cast
 import aiohttp
 
 from getm import errors
+from getm.engine.lowwater import LowWater
 from getm.engine.slots import Claim
 from getm.spans import Span
 
@@ -114,7 +115,7 @@ class PartWriter:
     def close(self) -> None:
         """The part is over, complete or not: every slot that was not sent goes back."""
         if self._slot is not None:
-            self._claim.reserved.appendleft(self._slot)
+            self._claim.put_back(self._slot)
             self._slot = None
         self._claim.close()
 
@@ -128,6 +129,7 @@ class SlotSink(asyncio.BufferedProtocol):
         self._writer = writer
         self._missing = length
         self._view: memoryview | None = None
+        self._low_water = LowWater(transport, length)
         self.received = 0
         self.paused = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -162,6 +164,8 @@ class SlotSink(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
         self._missing -= nbytes
+        if self._missing < self._low_water.mark:
+            self._low_water.lower(self._missing)
         if self._writer.advance(nbytes):
             if self._missing:
                 self._next_space()
@@ -177,6 +181,10 @@ class SlotSink(asyncio.BufferedProtocol):
         self._transport.set_protocol(self._original)
         if not self.done.done():
             self.done.set_result(None)
+
+    def in_kernel(self) -> int:
+        """Bytes that wait below the low-water mark: they are progress, too."""
+        return self._low_water.waiting()
 
     def eof_received(self) -> bool:
         return False
@@ -216,10 +224,11 @@ class _StallWatch:
 
     def _look(self) -> None:
         # Waiting for the consumer is not the server's fault: a paused transfer cannot stall.
-        if self._sink.received == self._seen and not self._sink.paused:
+        now = self._sink.received + self._sink.in_kernel()
+        if now == self._seen and not self._sink.paused:
             self._sink.abort(_stalled(self._stall_s))
             return
-        self._seen = -1 if self._sink.paused else self._sink.received
+        self._seen = -1 if self._sink.paused else now
         self._timer = self._loop.call_later(self._stall_s, self._look)
 
     def cancel(self) -> None:

@@ -60,6 +60,8 @@ class Channel:
         self._conversation = Conversation()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._on_change = on_change
+        # PARTs that go out before the loop waits again.
+        self._parts: list[bytes] = []
         # Slots that hash threads have finished with, on their way to the loop.
         self._unpinned: deque[int] = deque()
         self._unpin_scheduled = False
@@ -122,6 +124,7 @@ class Channel:
 
     def _send(self, kind: Kind, number: int, body: HeadInfo | EndInfo | FailedInfo) -> None:
         self._conversation.pass_(kind, number)
+        self._send_parts()
         self._pipe.send(encode_body(kind, number, body))
 
     def head(self, number: int, info: HeadInfo) -> None:
@@ -136,10 +139,18 @@ class Channel:
             self._ledger.pin(slot)
         self._conversation.pass_(Kind.PART, number)
         self._ledger.send(slot)
-        self._pipe.send(encode(Kind.PART, number, offset, slot, length))
+        # One read of the socket may fill several slots: they travel, and wake the consumer, together.
+        if not self._parts:
+            self._loop.call_soon(self._send_parts)
+        self._parts.append(encode(Kind.PART, number, offset, slot, length))
         if hasher is not None:
             start = slot * self.slot_bytes
             hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(slot))
+
+    def _send_parts(self) -> None:
+        if self._parts:
+            self._pipe.send(b"".join(self._parts))
+            self._parts.clear()
 
     def _hashed(self, slot: int) -> None:
         """In any thread: the hasher is done with a slot. One wake-up of the loop serves all that came before it."""

@@ -45,15 +45,16 @@ class HelperPipe:
         if self._pipe.closed:
             claim.close()
             raise errors.EngineDied("a helper engine is gone")
-        self._last += 1
-        number, job = self._last, _Job(emit)
-        self._jobs[number] = job
+        job, number = _Job(emit), 0
         woken = asyncio.Event()
         claim.on_slot = woken.set
         try:
             while not claim.start():
                 await woken.wait()
                 woken.clear()
+            # Only now: numbers must rise in the order of the OPENs, and other parts may have started meanwhile.
+            self._last = number = self._last + 1
+            self._jobs[number] = job
             self._conversation.pass_(Kind.OPEN, number)
             self._pipe.send(encode_body(Kind.OPEN, number, request))
             for _ in range(claim.needed or 0):

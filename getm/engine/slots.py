@@ -1,8 +1,8 @@
 """Which part gets the next free slot: so that the parts together can never block each other for good.
 
-Parts are ordered by (object, offset). Only the first of them may start with fewer slots than it needs, and takes what
-it lacks one by one, before all others; any later part starts only once all its slots are reserved. So whatever the
-consumer is waiting for next always gets the next free slot, and a part that was started can be finished.
+Slots are reserved in the order of the parts, by (object, offset): a part gets one only when every part before it has
+all it needs. A part may start once it has them all, or, where it is the first, as soon as it has one. So a part that a
+consumer waits for never lacks a slot because a later part has it, and a part that was started can be finished.
 """
 
 from __future__ import annotations
@@ -17,31 +17,53 @@ Key = tuple[int, int]
 
 
 class Claim:
-    """One part's claim on slots. `on_slot()` is called when a claim that found none may ask again."""
+    """One part's claim on slots. `on_slot()` is called when a claim that had to wait may ask again."""
 
     def __init__(self, pool: SlotPool, key: Key, needed: int | None, on_slot: Callable[[], None]) -> None:
         self._pool = pool
         self.key = key
         self.needed = needed
         self.on_slot = on_slot
-        self.reserved: deque[int] = deque()
-        self.started = False
-        self.waiting = False
+        self._reserved: deque[int] = deque()
+        # Slots that were reserved at some time, used since or not.
+        self._given = 0
+        self._waiting = False
+        self._started = False
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether it has been given all the slots it will ever need."""
+        return self.needed is not None and self._given >= self.needed
+
+    def give(self, slot: int) -> None:
+        """A slot for this part."""
+        self._reserved.append(slot)
+        self._given += 1
 
     def start(self) -> bool:
-        """Whether the part may begin now; otherwise `on_slot()` comes when it may."""
-        self.waiting = not self._pool.start(self)
-        return self.started
+        """Whether the part may begin now; otherwise `on_slot()` comes when that may have changed."""
+        self._started = self.satisfied or (bool(self._reserved) and self._pool.is_first(self))
+        self._waiting = not self._started
+        return self._started
 
     def next(self) -> int | None:
         """The next slot to fill, or None: then `on_slot()` comes when there is one."""
-        slot = self.reserved.popleft() if self.reserved else self._pool.single(self)
-        self.waiting = slot is None
-        return slot
+        self._waiting = not self._reserved
+        return self._reserved.popleft() if self._reserved else None
+
+    def put_back(self, slot: int) -> None:
+        """A slot from `next` that was not sent."""
+        self._reserved.appendleft(slot)
+
+    def wake(self) -> None:
+        """Tell the part, if it waits and may go on."""
+        if self._waiting and self._reserved and (self._started or self.satisfied or self._pool.is_first(self)):
+            self._waiting = False
+            self.on_slot()
 
     def close(self) -> None:
         """The part is over: what was reserved and not used goes to the others."""
-        self._pool.close(self)
+        self._pool.close(self, self._reserved)
 
 
 class SlotPool:
@@ -50,52 +72,33 @@ class SlotPool:
     def __init__(self, ledger: SlotLedger) -> None:
         self._ledger = ledger
         self._claims: list[Claim] = []
-        self._distributing = False
 
     def claim(self, key: Key, needed: int | None, on_slot: Callable[[], None]) -> Claim:
         """A claim for a part that needs `needed` slots, None where that is not known."""
         claim = Claim(self, key, needed, on_slot)
         insort(self._claims, claim, key=lambda other: other.key)
+        self.distribute()
         return claim
 
-    def start(self, claim: Claim) -> bool:
-        if claim.needed is not None and self._ledger.available >= claim.needed and not self._first_waits(claim):
-            for _ in range(claim.needed):
-                slot = self._ledger.take()
-                if slot is not None:
-                    claim.reserved.append(slot)
-            claim.started = True
-        elif claim is self._claims[0] and self._ledger.available:
-            claim.started = True
-        return claim.started
+    def is_first(self, claim: Claim) -> bool:
+        return bool(self._claims) and self._claims[0] is claim
 
-    def _first_waits(self, claim: Claim) -> bool:
-        first = self._claims[0]
-        return first is not claim and first.waiting
-
-    def single(self, claim: Claim) -> int | None:
-        return self._ledger.take() if claim is self._claims[0] else None
-
-    def close(self, claim: Claim) -> None:
+    def close(self, claim: Claim, unused: deque[int]) -> None:
         if claim in self._claims:
             self._claims.remove(claim)
-            while claim.reserved:
-                self._ledger.drop(claim.reserved.pop())
+            while unused:
+                self._ledger.drop(unused.pop())
             self.distribute()
 
     def distribute(self) -> None:
-        """Slots became available, or the first claim changed: wake who can go on, the first in order first."""
-        if self._distributing:
-            return
-        self._distributing = True
-        try:
-            for claim in list(self._claims):
-                if not self._ledger.available:
-                    return
-                if claim.waiting:
-                    if not (claim.started or claim.start()):
-                        return
-                    claim.waiting = False
-                    claim.on_slot()
-        finally:
-            self._distributing = False
+        """Slots became available, or the claims changed: give them out, and wake who can go on."""
+        for claim in self._claims:
+            while not claim.satisfied:
+                slot = self._ledger.take()
+                if slot is None:
+                    break
+                claim.give(slot)
+            if not claim.satisfied:
+                break
+        for claim in list(self._claims):
+            claim.wake()
