@@ -36,8 +36,11 @@ def _settle(came: asyncio.Future[None]) -> None:
 
 async def wait(transfer: Transfer) -> None:
     """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
-    if not await readable(transfer, SLOTS_GRACE_S if transfer.starved() else None):
-        raise transfer.exhausted()
+    if transfer.starved():
+        if not await readable(transfer, SLOTS_GRACE_S) and transfer.starved():
+            raise transfer.exhausted()
+    else:
+        await readable(transfer)
     transfer.pump(wait=False)
 
 

@@ -59,12 +59,16 @@ class HeadError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One response's status line and header fields, in the order of the wire."""
+    """One response: its status line, and its header fields in the order of the wire, names as they came.
+
+    `url` is the one requested, with its secrets. `ranged` says that the request carried Range.
+    """
 
     status: int
-    reason: str
     url: str
     headers: Headers
+    ranged: bool = False
+    reason: str = ""
 
     def get(self, name: str) -> str | None:
         """All values of a field joined by ", " (RFC 9110, section 5.3), or None."""

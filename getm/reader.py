@@ -13,7 +13,8 @@ from getm.transfer import Assembler, Described, Transfer
 
 def wait(transfer: Transfer) -> None:
     """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
-    if transfer.starved() and not transfer.wait(transfer.grace_s()):
+    # Asked again at the end: a view may have been let go after the first look, just before its thread ended.
+    if transfer.starved() and not transfer.wait(transfer.grace_s()) and transfer.starved():
         raise transfer.exhausted()
     transfer.pump(wait=True)
 
@@ -62,9 +63,9 @@ class Reader(Described, io.RawIOBase):
             wait(self._transfer)
         return view
 
-    def readall(self) -> memoryview:  # type: ignore[override]
-        """All that is left; see `read`."""
-        return self.read(-1)
+    def readall(self) -> bytes:
+        """All that is left, as `bytes`: what `io.BufferedReader` demands of it. `read()` saves this copy."""
+        return bytes(self.read())
 
     def readinto(self, buffer: object, /) -> int:
         """Fill any writable buffer: the count of bytes, smaller than the buffer only at the end."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from getm import errors
 from getm.client import Channel
 from getm.head import HeaderMap
-from getm.integrity import Verdict, parse_checksum
+from getm.integrity import Verdict, parse_checksum, unverified
 from getm.wire import EndInfo, HeadInfo, OpenRequest
 
 # How long a caller whose views fill the ring may take to let one go in another thread or task, before it is an error.
@@ -94,7 +94,7 @@ class Transfer:
         """What verified the bytes, or why nothing did (yet)."""
         if self._end is None:
             reason = "not read to its end yet" if self._error is None else f"failed: {self._error.message}"
-            return Verdict(verified=False, checksum=None, source=None, reason=reason)
+            return unverified(reason)
         checksum = None if self._end.checksum is None else parse_checksum(self._end.checksum)
         return Verdict(self._end.verified, checksum, self._end.source, self._end.reason)
 
@@ -155,7 +155,8 @@ class Transfer:
     def grace_s(self) -> float:
         """How long it makes sense to wait when starved: not at all where nobody else could let go of a view, and the
         end of the object cannot be what is on its way."""
-        return SLOTS_GRACE_S if threading.active_count() > 1 or self.size is None else 0.0
+        others = sum(not thread.name.startswith("getm-") for thread in threading.enumerate()) > 1
+        return SLOTS_GRACE_S if others or self.size is None else 0.0
 
     def wait(self, timeout_s: float) -> bool:
         """Block until `pump` has something to do; False where that takes longer than `timeout_s`."""

@@ -101,7 +101,7 @@ class HttpClient:
         redirects: list[Head] = []
         while True:
             raw = await self._send(session, request, url, own, user_headers)
-            head = Head(raw.status, raw.reason or "", url, decode_headers(raw.raw_headers))
+            head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason or "")
             response = Response(raw, head, tuple(redirects))
             if raw.status not in _REDIRECTS:
                 return response

@@ -13,8 +13,7 @@ from getm import errors
 from getm.engine.body import PartWriter, receive
 from getm.engine.http import Response
 from getm.head import Head, HeadError, retry_after_s
-from getm.integrity import Declared, PartsHasher, Verdict, discover, parse_checksum
-from getm.integrity import Head as DeclaringHead
+from getm.integrity import Declared, PartsHasher, Verdict, discover, parse_checksum, unverified
 from getm.redact import redact
 from getm.retry import Retry, RetryPolicy
 from getm.spans import Span, plan_parts
@@ -61,7 +60,7 @@ class Transfer:
         self._at = redact(request.url)
         self._policy = RetryPolicy(retries=request.retries)
         self._hasher: PartsHasher | None = None
-        self._reason: str | None = None
+        self._reason = ""
         self._requests = 0
         self._retries = 0
 
@@ -173,11 +172,10 @@ class Transfer:
         if self._request.checksum is None:
             self._reason = "checksum=None: no verification was asked for"
         elif self._request.checksum == "auto":
-            chain = [DeclaringHead(r.status, r.url, r.headers) for r in response.redirects]
-            chain.append(DeclaringHead(head.status, head.url, head.headers, ranged))
-            found = discover(chain, size=size)
+            found = discover([*response.redirects, head], size=size)
+            # The strongest; the weaker ones would cost time and add nothing.
             expected = list(found.declared[:1])
-            self._reason = "; ".join(("the server declares no checksum of the whole object", *found.notes))
+            self._reason = found.reason
         else:
             expected = [Declared(parse_checksum(self._request.checksum), "caller")]
         if expected:
@@ -387,22 +385,14 @@ class Transfer:
 
     async def _verdict(self, total: int) -> EndInfo:
         """What the bytes turned out to be. Raises `ChecksumMismatch`, or `Unverified` where strict."""
-        verdict = Verdict(verified=False, checksum=None, source=None, reason=self._reason)
+        verdict = unverified(self._reason)
         if self._hasher is not None:
             loop = asyncio.get_running_loop()
             decided: asyncio.Future[Verdict] = loop.create_future()
             self._hasher.finish(total, lambda found: self._channel.call_soon(_settle, decided, found))
             verdict = await decided
         if verdict.mismatch is not None:
-            declared, actual = verdict.mismatch.declared, verdict.mismatch.actual
-            raise errors.ChecksumMismatch(
-                f"the bytes are not what {declared.source} declared: expected {declared.checksum}, got {actual}",
-                url=self._at,
-                algorithm=declared.checksum.algorithm,
-                expected=str(declared.checksum),
-                actual=str(actual),
-                source=declared.source,
-            )
+            raise verdict.mismatch.as_error(self._at)
         if self._request.strict and not verdict.verified:
             raise errors.Unverified(
                 f"strict was asked for and nothing verified the bytes: {verdict.reason}",

@@ -1,0 +1,34 @@
+"""What the operating system refused, said with the path and with what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from getm.errors import TargetError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "the quota is used up: free some space, or choose another disk",
+    errno.EFBIG: "the file system or a limit (ulimit -f) allows no file so large: choose another place",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a file system that is not read-only",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "the folder is gone, or the name leads nowhere: choose another",
+    errno.ENOTDIR: "a part of the path is a file: choose another path",
+    errno.EISDIR: "choose the name of a file",
+    errno.ELOOP: "the path runs in circles of symbolic links: choose another",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or run fewer downloads at once",
+    errno.EPIPE: "the reader has gone",
+    errno.ENXIO: "nothing reads from there",
+    errno.EBADF: "the descriptor is not open for writing",
+}
+
+
+def target_error(error: OSError, path: Path) -> TargetError:
+    """The TargetError for what went wrong at `path`; raise it `from error`."""
+    advice = _ADVICE.get(error.errno or 0, "look at the disk, or choose another place")
+    text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return TargetError(f"{path} cannot be written: {text}; {advice}.", path=str(path))

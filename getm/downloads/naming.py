@@ -1,0 +1,204 @@
+"""Where a download goes: a safe file name from what the server or the URL says, and the path made of it.
+
+A name that comes over the network is hostile until proven harmless (RFC 6266, section 4.3): it is reduced to one path
+component that every common file system can hold, that no shell, terminal or file manager takes for something else,
+and that never reaches out of the folder the caller chose. A path that the caller wrote is taken as written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from getm.errors import InvalidInput, TargetError
+
+HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
+
+FALLBACK_NAME = "download"
+
+# File systems hold 255 bytes; what is left over is room for the suffix of a companion file (a journal, a partial).
+NAME_LIMIT_BYTES = 240
+
+# The longest ending that is taken for an extension and kept when a name is shortened (".tar.gz.md5" has 11).
+_EXTENSION_LIMIT_BYTES = 16
+
+# One parameter of a Content-Disposition field (RFC 6266, section 4.1), its "*" apart, and lenient as browsers are: an
+# unclosed quote ends with the field, a bare value may hold spaces. Not the standard library's email parser: it joins
+# RFC 2231 continuations, which HTTP does not have, and raises TypeError on some of them.
+_PARAMETER = re.compile(
+    r""";\s*([!#$&+\-.^_`|~0-9A-Za-z]+)(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)|([^;]*))""",
+    re.DOTALL,
+)
+# Only these two are escapes: servers that quote Windows paths leave their backslashes single.
+_ESCAPED = re.compile(r"""\\(["\\])""")
+_EXTENDED_VALUE = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
+
+# RFC 8187, section 3.2.1 requires UTF-8; ISO-8859-1 is what RFC 5987 added and some servers still send. Other
+# charsets fall back to the plain parameter: Python's codec registry holds far more than character sets.
+_CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "iso-8859-1": "iso-8859-1", "us-ascii": "ascii"}
+
+# Reserved in file names by Windows (learn.microsoft.com, "Naming Files, Paths, and Namespaces"), and glob or
+# redirection characters in shells. The two separators are handled before.
+_RESERVED_CHARS = re.compile(r'[<>:"|?*]')
+
+# Device names that Windows gives no file, with or without an extension (same page).
+_DEVICE_NAME = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
+
+
+def safe_name(candidate: str) -> str | None:
+    """One harmless file name made of `candidate`, or None when nothing usable is left of it.
+
+    Only the last component counts, with `/` and `\\` both as separators. Control characters, line separators and
+    characters reserved by Windows become `_`; invisible formatting characters (right-to-left overrides, zero-width
+    ones, byte order marks) go; a leading dot, dash or tilde (hidden file, option, home folder) becomes `_`; device
+    names of Windows get a `_` before them; at most `NAME_LIMIT_BYTES` bytes of UTF-8 stay, the extension among them.
+    """
+    name = re.split(r"[/\\]", unicodedata.normalize("NFC", candidate))[-1]
+    name = "".join(_harmless(char) for char in name)
+    # Windows drops trailing dots and spaces, so that two names would meet in one file.
+    name = _RESERVED_CHARS.sub("_", name).strip().rstrip(". ")
+    if not name.strip("._"):
+        return None
+    if name[0] in ".-~":
+        name = "_" + name[1:]
+    if _DEVICE_NAME.fullmatch(name.split(".", 1)[0].rstrip()):
+        name = "_" + name
+    return _shortened(name)
+
+
+def name_from_headers(headers: HeaderFields) -> str | None:
+    """The safe name that a Content-Disposition field suggests (RFC 6266), or None.
+
+    `filename*` (RFC 8187) wins over `filename` wherever both stand (RFC 6266, section 4.3). Nothing in the field
+    raises: what cannot be read suggests nothing.
+    """
+    for suggestion in _suggestions(headers):
+        name = safe_name(suggestion)
+        if name is not None:
+            return name
+    return None
+
+
+def name_from_url(url: str) -> str:
+    """The safe name of the last segment of the URL's path, percent-decoded exactly once; else `FALLBACK_NAME`."""
+    try:
+        path = urlsplit(url).path
+    except ValueError as error:
+        raise InvalidInput(f"The URL cannot be read ({error}); give one like https://host/path.") from error
+    # Segments are split before decoding, so that `%2F` cannot hide the last one; safe_name() splits once more after.
+    segment = path.rstrip("/").rsplit("/", 1)[-1]
+    return safe_name(unquote(segment, errors="replace").replace("\ufffd", "_")) or FALLBACK_NAME
+
+
+def resolve_target(path: str | os.PathLike[str] | None, *, url: str, headers: HeaderFields) -> Path:
+    """The path to write to. Folders on the way are created; nothing else is touched.
+
+    `path` None: a safe name in the current folder. An existing folder, or a path that ends with a separator: a safe
+    name inside it. Anything else: that very path. The safe name is the server's (Content-Disposition) or the URL's.
+
+    Raises TargetError when a folder cannot be made, or when a name that only the server chose is already taken: a
+    server must not pick which of the caller's files is replaced (a name from the URL, or a path, may replace one).
+    """
+    if path is None:
+        return _chosen_by_server(Path.cwd(), url, headers)
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise TargetError("The target's path is empty or holds a NUL byte; give the path of a file.", path=text)
+    separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
+    into_folder = text.endswith(separators) or Path(text).is_dir()
+    folder = Path(text) if into_folder else Path(text).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(
+            f"The folder for the download cannot be made ({error.strerror}); make {folder} or choose another.",
+            path=text,
+        ) from error
+    return _chosen_by_server(folder, url, headers) if into_folder else Path(text)
+
+
+def _chosen_by_server(folder: Path, url: str, headers: HeaderFields) -> Path:
+    from_url = name_from_url(url)
+    name = name_from_headers(headers) or from_url
+    target = folder / name
+    if name != from_url and os.path.lexists(target):
+        raise TargetError(
+            f"The server names this download {name!r}, and such a file is there already; give a path to replace it.",
+            path=str(target),
+        )
+    return target
+
+
+def _suggestions(headers: HeaderFields) -> list[str]:
+    """What `filename*` and `filename` say, the better first, as text straight from the network."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    extended: list[str] = []
+    plain: list[str] = []
+    for field, value in pairs:
+        if field.lower() != "content-disposition":
+            continue
+        # The semicolon before it lets a field without a disposition type, which some servers send, be read as well.
+        for name, star, quoted, bare in _PARAMETER.findall(";" + value):
+            if name.lower() != "filename":
+                continue
+            if star:
+                extended.extend(_decoded(quoted or bare.strip()))
+            else:
+                plain.append(_as_text(_ESCAPED.sub(r"\1", quoted) or bare))
+    return extended + plain
+
+
+def _decoded(extended: str) -> list[str]:
+    """The text of an RFC 8187 value (charset'language'percent-encoded); empty when that is not what it is."""
+    match = _EXTENDED_VALUE.fullmatch(extended)
+    codec = _CHARSETS.get(match[1].lower()) if match else None
+    if match is None or codec is None:
+        return []
+    try:
+        return [unquote_to_bytes(match[2]).decode(codec)]
+    except UnicodeError:
+        return []
+
+
+def _as_text(value: str) -> str:
+    """Header text as its sender most likely meant it.
+
+    HTTP libraries hand bytes beyond ASCII over as Latin-1 or as surrogate escapes; servers put UTF-8 there (RFC 6266,
+    appendix C.2). Bytes that are not UTF-8 are Latin-1, as RFC 9110, section 5.5 has it.
+    """
+    try:
+        raw = value.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = value.encode("utf-8", "surrogateescape" if _only_escapes(value) else "replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _only_escapes(value: str) -> bool:
+    """Whether every surrogate in `value` stands for one byte (PEP 383)."""
+    return all("\udc80" <= char <= "\udcff" for char in value if "\ud800" <= char <= "\udfff")
+
+
+def _harmless(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Cf":
+        return ""
+    return "_" if category in ("Cc", "Cs", "Zl", "Zp") else char
+
+
+def _shortened(name: str) -> str:
+    if len(name.encode()) <= NAME_LIMIT_BYTES:
+        return name
+    dot = name.find(".", max(0, len(name) - _EXTENSION_LIMIT_BYTES))
+    stem, extension = (name[:dot], name[dot:]) if dot > 0 else (name, "")
+    if len(extension.encode()) > _EXTENSION_LIMIT_BYTES:
+        stem, extension = name, ""
+    room = NAME_LIMIT_BYTES - len(extension.encode())
+    # errors="ignore" drops the character that the cut went through.
+    return stem.encode()[:room].decode(errors="ignore").rstrip(". ") + extension

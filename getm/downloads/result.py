@@ -1,0 +1,24 @@
+"""What a finished download is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from getm.integrity import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """A download that succeeded.
+
+    `path`: the file, complete and in place. `size`: bytes. `checksum`: what verified the bytes and who declared it, or
+    why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
+    file in place.
+    """
+
+    path: Path
+    size: int
+    checksum: Verdict
+    verified: bool
+    seconds: float

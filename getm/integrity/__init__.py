@@ -1,0 +1,45 @@
+"""Integrity: checksums as values, what servers declare about their bytes, and checking while bytes arrive.
+
+Knows nothing of sockets, event loops or shared memory: it sees header fields and memoryviews.
+"""
+
+from getm.integrity.algorithms import available_algorithms, require_algorithm
+from getm.integrity.declared import Declared, Discovery
+from getm.integrity.discover import discover
+from getm.integrity.files import checksum, checksums, verify_file
+from getm.integrity.hasher import PartsHasher
+from getm.integrity.many import FileReport, hash_files, verify_files
+from getm.integrity.pool import HashPool
+from getm.integrity.s3 import may_ask_checksums
+from getm.integrity.sums import SumsEntry, SumsFile, format_sums_line, parse_sums, read_sums_file
+from getm.integrity.value import Checksum, canonical_algorithm, parse_checksum, parse_pair
+from getm.integrity.verdict import Mismatch, Verdict, unverified
+
+__all__ = [
+    "Checksum",
+    "Declared",
+    "Discovery",
+    "FileReport",
+    "HashPool",
+    "Mismatch",
+    "PartsHasher",
+    "SumsEntry",
+    "SumsFile",
+    "Verdict",
+    "available_algorithms",
+    "canonical_algorithm",
+    "checksum",
+    "checksums",
+    "discover",
+    "format_sums_line",
+    "hash_files",
+    "may_ask_checksums",
+    "parse_checksum",
+    "parse_pair",
+    "parse_sums",
+    "read_sums_file",
+    "require_algorithm",
+    "unverified",
+    "verify_file",
+    "verify_files",
+]

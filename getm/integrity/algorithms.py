@@ -1,0 +1,109 @@
+"""Where each algorithm's code comes from: the standard library, crc32c, and packages that are extras."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import zlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from getm.errors import InvalidInput, MissingExtra
+from getm.integrity.value import DIGEST_BYTES, canonical_algorithm
+
+
+class Digest(Protocol):
+    """What hashlib's objects, blake3's and xxhash's have in common. Large updates release the GIL."""
+
+    def update(self, data: memoryview, /) -> object: ...
+    def digest(self) -> bytes: ...
+
+
+CrcFunction = Callable[[memoryview, int], int]
+"""(data, CRC of what came before or 0) -> CRC of both."""
+
+# algorithm -> (module, what pip installs it by). Modules are imported on first use: most runs need none of them.
+_PACKAGES: dict[str, tuple[str, str]] = {
+    "crc32c": ("crc32c", "crc32c"),
+    "crc64nvme": ("anycrc", "anycrc"),
+    "blake3": ("blake3", "getm[blake3]"),
+    "xxh64": ("xxhash", "getm[xxhash]"),
+    "xxh3-64": ("xxhash", "getm[xxhash]"),
+    "xxh3-128": ("xxhash", "getm[xxhash]"),
+}
+
+
+def _package(algorithm: str) -> Any:
+    module, requirement = _PACKAGES[algorithm]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f'{algorithm} needs the package "{module}", which is not installed: pip install "{requirement}"'
+        ) from error
+
+
+def is_crc(algorithm: str) -> bool:
+    """True for the checksums that can be computed per part and combined."""
+    return algorithm.startswith("crc")
+
+
+def crc_function(algorithm: str) -> CrcFunction:
+    """The CRC function for "crc32", "crc32c" or "crc64nvme"; raises `MissingExtra`.
+
+    zlib and crc32c release the GIL. anycrc does not, but at some 10 GB/s it holds it for about 0.1 ms per MiB.
+    """
+    if algorithm == "crc32":
+        return zlib.crc32
+    package = _package(algorithm)
+    if algorithm == "crc32c":
+        crc32c: CrcFunction = package.crc32c
+        return crc32c
+    # Always with an explicit start value: without one, anycrc restarts; with 0 it is the plain CRC.
+    crc64nvme: CrcFunction = package.Model("CRC64-NVME").calc
+    return crc64nvme
+
+
+def new_digest(algorithm: str) -> Digest:
+    """A fresh digest object for a canonical algorithm that needs byte order; raises `MissingExtra`.
+
+    "s3-etag" gives the single-part kind, which is MD5. MD5 and SHA-1 are used to detect damage, not to keep anyone
+    out, so they are asked for as such and work on FIPS systems too.
+    """
+    if algorithm == "s3-etag":
+        algorithm = "md5"
+    if algorithm in hashlib.algorithms_guaranteed and algorithm not in _PACKAGES:
+        digest: Digest = hashlib.new(algorithm, usedforsecurity=False)
+        return digest
+    package = _package(algorithm)
+    made: Digest
+    if algorithm == "blake3":
+        made = package.blake3()
+    else:
+        made = {"xxh64": package.xxh64, "xxh3-64": package.xxh3_64, "xxh3-128": package.xxh3_128}[algorithm]()
+    return made
+
+
+def require_algorithm(name: str) -> str:
+    """The canonical name of an algorithm that can be computed here and now.
+
+    Raises `InvalidInput` for an unknown name, and `MissingExtra`, naming the extra, where its package is missing: so a
+    caller can refuse before the first request.
+    """
+    algorithm = canonical_algorithm(name)
+    if algorithm in _PACKAGES:
+        _package(algorithm)
+    return algorithm
+
+
+def available_algorithms() -> tuple[str, ...]:
+    """The canonical names of the algorithms that can be computed here, in a fixed order."""
+
+    def usable(algorithm: str) -> bool:
+        try:
+            require_algorithm(algorithm)
+        except (InvalidInput, MissingExtra):
+            return False
+        return True
+
+    return tuple(algorithm for algorithm in DIGEST_BYTES if usable(algorithm))

@@ -1,0 +1,119 @@
+"""Checksums of files and of bytes in memory: reading and hashing overlap, several algorithms share one pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from getm.integrity.algorithms import require_algorithm
+from getm.integrity.declared import Declared
+from getm.integrity.hasher import PartsHasher
+from getm.integrity.pool import HashPool, borrowed
+from getm.integrity.value import Checksum
+from getm.integrity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_READ_BYTES = 1 << 20
+_READ_AHEAD = 4
+"""Buffers a file: enough to keep two digests busy while the disk is read, small enough to stay in the CPU's cache."""
+
+_FEED_BYTES = 4 << 20
+
+
+def checksum(
+    source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256", *, pool: HashPool | None = None
+) -> Checksum:
+    """The checksum of a file (`str` or path-like) or of bytes in memory (any object with the buffer protocol).
+
+    `algorithm` in any spelling; "s3-etag" gives the single-part kind. Raises `InvalidInput`, `MissingExtra`, or
+    `OSError` for the file.
+    """
+    return checksums(source, (algorithm,), pool=pool)[0]
+
+
+def checksums(
+    source: str | os.PathLike[str] | Buffer, algorithms: Sequence[str], *, pool: HashPool | None = None
+) -> tuple[Checksum, ...]:
+    """Several checksums of a file or of bytes in memory, in one pass, in the order asked for; see `checksum`."""
+    names = tuple(require_algorithm(algorithm) for algorithm in algorithms)
+    with borrowed(pool) as threads:
+        if isinstance(source, (str, os.PathLike)):
+            verdict = check_file(source, (), also=names, pool=threads)
+        else:
+            verdict = _check_buffer(memoryview(source).cast("B"), names, threads)
+    by_name = {each.algorithm: each for each in verdict.computed}
+    return tuple(by_name[name] for name in names)
+
+
+def verify_file(path: str | os.PathLike[str], *expected: Checksum, pool: HashPool | None = None) -> Verdict:
+    """Check a file against one or several checksums, in one pass. The verdict's source is "caller".
+
+    A multipart S3 ETag can come out as "not verified", see `PartsHasher`. Raises `MissingExtra`, or `OSError` for the
+    file; a mismatch is told by the verdict, not raised.
+    """
+    with borrowed(pool) as threads:
+        return check_file(path, expected, pool=threads)
+
+
+def check_file(
+    path: str | os.PathLike[str],
+    expected: Sequence[Checksum],
+    *,
+    also: Sequence[str] = (),
+    pool: HashPool,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Verdict:
+    """Read a file once, check it against `expected` and compute the (canonical) algorithms `also`.
+
+    `on_bytes` is called with the number of bytes of each read; what it raises ends the work and is passed on.
+    """
+    declared = [Declared(each, "caller") for each in expected]
+    with Path(path).open("rb", buffering=0) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        hasher = PartsHasher(declared, size=size_bytes, pool=pool, also=also)
+        # One byte more than the file: a small file then shows its end without a second buffer.
+        buffer_bytes = min(_READ_BYTES, size_bytes + 1) if size_bytes else _READ_BYTES
+        free: SimpleQueue[bytearray] = SimpleQueue()
+        made = offset = 0
+        try:
+            while True:
+                if free.empty() and made < _READ_AHEAD:
+                    made += 1
+                    free.put(bytearray(buffer_bytes))
+                buffer = free.get()
+                count = file.readinto(buffer)
+                if not count:
+                    break
+                hasher.feed(offset, memoryview(buffer)[:count], partial(free.put, buffer))
+                offset += count
+                if on_bytes is not None:
+                    on_bytes(count)
+            return _finish(hasher, offset)
+        finally:
+            hasher.cancel()
+
+
+def _check_buffer(view: memoryview, names: Sequence[str], pool: HashPool) -> Verdict:
+    hasher = PartsHasher((), size=view.nbytes, pool=pool, also=names)
+    try:
+        for offset in range(0, view.nbytes, _FEED_BYTES):
+            hasher.feed(offset, view[offset : offset + _FEED_BYTES], _nothing)
+        return _finish(hasher, view.nbytes)
+    finally:
+        hasher.cancel()
+
+
+def _finish(hasher: PartsHasher, total_bytes: int) -> Verdict:
+    verdicts: SimpleQueue[Verdict] = SimpleQueue()
+    hasher.finish(total_bytes, verdicts.put)
+    return verdicts.get()
+
+
+def _nothing() -> None:
+    """The caller of `checksum` keeps the bytes alive; nobody waits for single parts."""

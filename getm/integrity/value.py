@@ -1,0 +1,176 @@
+"""The value type for one checksum, and the ways in which people write checksums down."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+from getm.errors import InvalidInput
+
+# Digest sizes in bytes of the canonical names. s3-etag is MD5, or MD5 over the parts' MD5s: 16 bytes either way.
+DIGEST_BYTES: dict[str, int] = {
+    "md5": 16,
+    "sha1": 20,
+    "sha224": 28,
+    "sha256": 32,
+    "sha384": 48,
+    "sha512": 64,
+    "crc32": 4,
+    "crc32c": 4,
+    "crc64nvme": 8,
+    "s3-etag": 16,
+    "blake3": 32,
+    "xxh64": 8,
+    "xxh3-64": 8,
+    "xxh3-128": 16,
+}
+
+S3_MAX_PARTS = 10_000
+"""The most parts that S3 accepts in one multipart upload (Amazon S3 User Guide, "Multipart upload limits")."""
+
+# Other spellings, after lower-casing and dropping "-", "_", "/" and blanks: old getm (gs_crc32c), S3's header names
+# (xxhash3), catalogue names (CRC-64/NVME).
+_ALIASES: dict[str, str] = {
+    "gscrc32c": "crc32c",
+    "xxhash64": "xxh64",
+    "xxh3": "xxh3-64",
+    "xxhash3": "xxh3-64",
+    "xxh128": "xxh3-128",
+    "xxhash128": "xxh3-128",
+}
+_IGNORED_IN_NAMES = re.compile(r"[-_/ ]")
+_CANONICAL: dict[str, str] = {_IGNORED_IN_NAMES.sub("", name): name for name in DIGEST_BYTES} | _ALIASES
+
+
+def canonical_algorithm(name: str) -> str:
+    """The canonical name for `name`: case, "-" and "_" do not matter ("SHA-256", "gs_crc32c", "xxhash3").
+
+    Raises `InvalidInput` for a name that getm does not know.
+    """
+    found = _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
+    if found is None:
+        raise InvalidInput(f"unknown checksum algorithm {name[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """One checksum: a canonical algorithm name and the raw digest bytes (CRCs big-endian), so that the same checksum
+    written in hex and in base64 compares equal.
+
+    `parts` is set for a multipart S3 ETag only: the N of "-N". `str()` gives "algorithm:hex" ("s3-etag:hex-N"), which
+    `parse_checksum` reads back. Raises `InvalidInput` when algorithm, length and parts do not belong together.
+    """
+
+    algorithm: str
+    value: bytes
+    parts: int | None = None
+
+    def __post_init__(self) -> None:
+        size_bytes = DIGEST_BYTES.get(self.algorithm)
+        if size_bytes is None:
+            raise InvalidInput(
+                f"unknown checksum algorithm {self.algorithm[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}"
+            )
+        if len(self.value) != size_bytes:
+            raise InvalidInput(f"{self.algorithm} is {size_bytes} bytes long, but {len(self.value)} bytes were given")
+        if self.parts is not None:
+            if self.algorithm != "s3-etag":
+                raise InvalidInput(f"only an s3-etag has a number of parts, not {self.algorithm}")
+            if not 1 <= self.parts <= S3_MAX_PARTS:
+                raise InvalidInput(f"an s3-etag has 1 to {S3_MAX_PARTS} parts, not {self.parts}")
+
+    @property
+    def hex(self) -> str:
+        """The digest in lower-case hexadecimal, without "-N"."""
+        return self.value.hex()
+
+    @property
+    def base64(self) -> str:
+        """The digest in standard base64 with padding, without "-N"."""
+        return base64.b64encode(self.value).decode("ascii")
+
+    def __str__(self) -> str:
+        suffix = "" if self.parts is None else f"-{self.parts}"
+        return f"{self.algorithm}:{self.hex}{suffix}"
+
+
+def decode_digest(text: str, size_bytes: int) -> bytes | None:
+    """The `size_bytes` bytes that `text` writes in hex or in base64 (padding optional), or None.
+
+    The two are told apart by length. Only for 4 bytes (CRC-32) are both 8 characters long, and there the base64 form
+    ends in "==", which hex never does.
+    """
+    if len(text) == 2 * size_bytes:
+        try:
+            return binascii.unhexlify(text)
+        except ValueError:
+            pass  # for 4 bytes it may still be base64
+    bare = text.rstrip("=")
+    if len(text) not in (len(bare), -(-size_bytes // 3) * 4):
+        return None
+    try:
+        value = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError:
+        return None
+    # Left-over bits that are not zero mean characters were lost or changed: not a digest that anyone computed.
+    if len(value) != size_bytes or base64.b64encode(value).decode("ascii").rstrip("=") != bare:
+        return None
+    return value
+
+
+def make_checksum(algorithm: str, text: str) -> Checksum:
+    """A `Checksum` from a canonical algorithm name and its hex or base64 text; raises `InvalidInput`."""
+    parts: int | None = None
+    digest = text.strip()
+    if algorithm == "s3-etag":
+        digest = digest.strip('"')
+        digest, dash, count = digest.partition("-")
+        if dash:
+            if not re.fullmatch(r"[0-9]{1,5}", count):
+                raise InvalidInput(f"expected an S3 ETag as hex or hex-N, got {text[:100]!r}")
+            parts = int(count)
+    size_bytes = DIGEST_BYTES[algorithm]
+    value = decode_digest(digest, size_bytes)
+    if value is None:
+        raise InvalidInput(
+            f"expected a {algorithm} checksum as {2 * size_bytes} hexadecimal characters or as base64 of {size_bytes} "
+            f"bytes, got {text[:100]!r} ({len(text)} characters)"
+        )
+    return Checksum(algorithm, value, parts)
+
+
+def parse_checksum(text: str) -> Checksum:
+    """Read "ALG:VALUE", or aria2's "ALG=VALUE" ("sha-256=..."); VALUE in hex or base64, told apart by length.
+
+    Raises `InvalidInput` for an unknown algorithm or a value that cannot be one of it. Whether the algorithm's package
+    is installed is not looked at here: see `require_algorithm`.
+    """
+    match = re.search(r"[:=]", text)
+    if match is None or match.start() == 0:
+        raise InvalidInput(
+            f'expected a checksum as ALGORITHM:VALUE, for example "sha256:9f86d0...", got {text[:100]!r}'
+        )
+    return make_checksum(canonical_algorithm(text[: match.start()].strip()), text[match.end() :])
+
+
+def parse_pair(algorithm: str | None, value: str | None) -> Checksum | None:
+    """Read the pair of old getm manifests and flags: "md5" with hex, "gs_crc32c" with base64, "s3_etag", "null".
+
+    Every name and encoding of `parse_checksum` is accepted too. The algorithm "null", or neither half, means that no
+    checksum is wanted: None. One half without the other is `InvalidInput`.
+    """
+    if algorithm is not None and algorithm.strip().lower() == "null":
+        return None
+    given = value is not None and value.strip().lower() not in ("", "null")
+    if not algorithm:
+        if given:
+            raise InvalidInput("a checksum was given without its algorithm: give both, or neither")
+        return None
+    if value is None or not given:
+        raise InvalidInput(
+            f'the checksum algorithm {algorithm[:40]!r} was given without a checksum: give both, or "null" for none'
+        )
+    return make_checksum(canonical_algorithm(algorithm), value)
