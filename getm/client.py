@@ -506,7 +506,8 @@ class EnginePool:
         if channel.helpers and not channel.idle:
             # Its helpers may sit on slots that were meant for the cancelled object.
             channel.close()
-        self._returned.append(channel)
+        if not self.closed:
+            self._returned.append(channel)
 
     def close(self) -> None:
         """End all transfers and engines. Views stay valid."""

@@ -32,6 +32,7 @@ _SMALL_CONTENT_S = 5.0
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEADERS = 256
 _KEEPALIVE_S = 30.0
+_BRIEF_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
             url=at,
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return errors.TLSFailed(f"TLS with {host} failed ({error})", url=at)
+        return errors.TLSFailed(f"TLS with {host} failed ({_brief(getattr(error, 'os_error', error))})", url=at)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
         return errors.ConnectFailed(f"no connection to {error.host}:{error.port} ({error.strerror})", url=at)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -225,7 +226,13 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return errors.Truncated("the server closed the connection without a response", url=at, received=0)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
-        return errors.BadResponse(f"the response is not valid HTTP ({error.message})", url=at)
+        return errors.BadResponse(f"the response is not valid HTTP ({_brief(error.message)})", url=at)
     if isinstance(error, aiohttp.ClientError | OSError):
-        return errors.NetworkError(f"the connection broke ({error})", url=at)
-    return errors.InvalidInput(f"the request could not be made ({error})", url=at)
+        return errors.NetworkError(f"the connection broke ({_brief(error)})", url=at)
+    return errors.InvalidInput(f"the request could not be made ({_brief(error)})", url=at)
+
+
+def _brief(reason: object) -> str:
+    """The start of the first line: a parser quotes what the server sent, which may be megabytes of anything."""
+    line = str(reason).strip().partition("\n")[0]
+    return line if len(line) <= _BRIEF_CHARS else f"{line[:_BRIEF_CHARS]}..."

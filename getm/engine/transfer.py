@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from getm.engine.channel import Channel
 
 
+# What counts as progress between two failures: a server that gives a few bytes each time would be asked for ever.
+_PROGRESS_BYTES = 64 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What every further response must agree with, so that bytes of two versions are never joined."""
@@ -118,8 +122,8 @@ class Transfer:
         )
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], progress: Callable[[], int]) -> None:
-        """Call `attempt` until it succeeds or the policy gives up. `progress` tells the bytes so far: new ones count
-        the attempts from the start again."""
+        """Call `attempt` until it succeeds or the policy gives up. `progress` tells the bytes so far: enough new ones
+        count the attempts from the start again."""
         failures, seen = 0, progress()
         while True:
             try:
@@ -128,8 +132,9 @@ class Transfer:
             except (errors.GetmError, _Answered) as caught:
                 error = caught.error if isinstance(caught, _Answered) else caught
                 wait_s = caught.retry_after_s if isinstance(caught, _Answered) else None
-                failures = 1 if progress() > seen else failures + 1
-                seen = progress()
+                if progress() - seen >= _PROGRESS_BYTES:
+                    failures, seen = 0, progress()
+                failures += 1
                 verdict = self._policy.decide(error, failures, jitter=random.random(), retry_after_s=wait_s)
                 if not isinstance(verdict, Retry):
                     raise error from None

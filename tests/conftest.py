@@ -1,0 +1,106 @@
+"""Fixtures of all tests: real servers, objects to serve, a count of leaks after each test, a deadline for each test."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+import uvloop
+
+import getm
+from tests.support import leaks
+from tests.support.certificates import Authority
+from tests.support.fault_server import FaultServer
+from tests.support.nginx import NginxServer
+from tests.support.objects import ServedObject
+
+_DEADLINE_S = 60.0
+_EXIT_DEADLINE_S = 30.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "deadline(seconds): fail the test, with all stacks, if it takes longer (60 s)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # pytest-timeout ends a test that hangs, and prints the stack of every thread. By signal, so that the run goes on
+    # with the next test.
+    for item in items:
+        mark = item.get_closest_marker("deadline")
+        seconds = float(mark.args[0]) if mark else _DEADLINE_S
+        item.add_marker(pytest.mark.timeout(seconds, method="signal"))
+
+
+def pytest_unconfigure() -> None:
+    # A thread that a test left behind would keep the interpreter from ending, for ever and without a word.
+    faulthandler.dump_traceback_later(_EXIT_DEADLINE_S, exit=True, file=sys.__stderr__ or sys.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _process_wide_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the process opens once and keeps, opened before anything is counted; and a temporary folder of our own, so
+    that other programs' files in the common one are not taken for leaks."""
+    leaks.mark_environment()
+    resource_tracker.ensure_running()
+    uvloop.new_event_loop().close()  # libuv keeps one pipe for signals, whatever the number of loops
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("temporary")
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(_process_wide_state: None) -> Iterator[None]:
+    before = leaks.snapshot()
+    yield
+    getm.close()
+    gc.collect()
+    found = leaks.left_behind(before)
+    if found:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxServer]:
+    """A real nginx over HTTP and HTTPS; its locations stand in tests/support/nginx_config.py."""
+    with NginxServer(tmp_path_factory.mktemp("nginx")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def make_object(nginx: NginxServer) -> Callable[..., ServedObject]:
+    """`make_object(size_bytes, seed=0)`: random bytes that nginx serves, made once a run."""
+    return nginx.objects.make
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The certificate authority of the fault servers (nginx has one of its own: `nginx.ca_path`)."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def fault_server() -> Iterator[FaultServer]:
+    """A server that misbehaves by script, over HTTP."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def tls_fault_server(authority: Authority) -> Iterator[FaultServer]:
+    """A server that misbehaves by script, over HTTPS, with a good certificate of `authority`."""
+    with FaultServer(tls=authority.issue().server_context()) as server:
+        yield server
+
+
+@pytest.fixture
+def ca_path(authority: Authority) -> Path:
+    """What a client must trust to talk to `tls_fault_server`."""
+    return authority.ca_path

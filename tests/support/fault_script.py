@@ -1,0 +1,229 @@
+"""What the fault server is told to do: requests, replies with their faults, and how a reply answers a request.
+
+No sockets here. A `Reply` without faults is a correct HTTP/1.1 answer (RFC 9110, sections 13 and 14: validators,
+preconditions, ranges); each further field makes it wrong in one way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Ending = Literal["keep", "close", "reset"]
+Outcome = Literal["open", "sent", "cut", "client left"]
+HeaderValues = Mapping[str, str | list[str] | None]
+
+_WAIT_S = 20.0
+
+
+@dataclass(eq=False)
+class Request:
+    """A request as it came: `target` as the bytes of the request line, headers in order with their spelling.
+
+    `number` counts the server's requests and `connection` its connections, from 0. `outcome` and `sent_bytes` (of the
+    body) tell how the reply went, once `wait_ended` has returned.
+    """
+
+    number: int
+    connection: int
+    method: str
+    target: bytes
+    headers: tuple[tuple[str, str], ...]
+    outcome: Outcome = "open"
+    sent_bytes: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever its case."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    @property
+    def path(self) -> str:
+        return self.target.partition(b"?")[0].decode("latin-1")
+
+    def end(self, outcome: Outcome) -> None:
+        """Called by the server when nothing more will be sent."""
+        self.outcome = outcome
+        self._ended.set()
+
+    def wait_ended(self) -> Outcome:
+        """Block until the server is done with this request."""
+        if not self._ended.wait(_WAIT_S):
+            raise TimeoutError(f"the reply to request {self.number} has not ended within {_WAIT_S} s")
+        return self.outcome
+
+
+class Gate:
+    """A point at which the server waits until the test opens it (`FaultServer.gate` makes one)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._opened = asyncio.Event()
+        self._reached = threading.Event()
+
+    def open(self) -> None:
+        """Let the server go on, now and whenever it comes here again. From any thread."""
+        self._loop.call_soon_threadsafe(self._opened.set)
+
+    def wait_reached(self) -> None:
+        """Block the test until the server has come here."""
+        if not self._reached.wait(_WAIT_S):
+            raise TimeoutError(f"the server has not come to the gate within {_WAIT_S} s")
+
+    async def passed(self) -> None:
+        """For the server: tell that it is here, and wait."""
+        self._reached.set()
+        await self._opened.wait()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """`step_bytes` of the body, then `interval_s` of silence, and so on."""
+
+    step_bytes: int
+    interval_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """One answer. Fields without comment are what a correct server would send; `None` removes a header."""
+
+    body: bytes = b""  # the whole representation; what is sent of it depends on the request's Range
+    etag: str | None = '"v1"'
+    last_modified: str | None = "Tue, 01 Jul 2025 00:00:00 GMT"
+    headers: HeaderValues = field(default_factory=dict)  # replace the generated ones; a list repeats the header
+    status: int | None = None  # None: 200, 206, 412 or 416, as the request demands
+    ranges: bool = True  # False: Range is ignored
+    framing: Literal["length", "chunked", "close"] = "length"
+    then: Ending = "keep"  # what becomes of the connection; "close" and "reset" come unannounced
+    # Faults
+    hold: Gate | None = None  # wait here before the first byte of the reply
+    stall_at: int | None = None  # wait at `gate` after this many body bytes of this reply
+    gate: Gate | None = None
+    cut_at: int | None = None  # end after this many body bytes of this reply: by FIN, or RST if `then` is "reset"
+    pace: Pace | None = None
+    span: tuple[int, int] | None = None  # answer with [start, stop) of the body, whatever was asked
+    flip_bit: int | None = None  # number of a bit of `body`, counted from 0: sent inverted
+    endless: bool = False  # send the body over and over (chunked or close-delimited) until the client leaves
+    raw: bytes | None = None  # send exactly this, head and all, then end as `then` says
+
+
+Script = Reply | Callable[[Request], Reply]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply made for one request: the bytes of its head, and the part of the body that follows (before framing)."""
+
+    head: bytes
+    body: memoryview
+
+
+def redirect(location: str, status: int = 302, **headers: str | list[str] | None) -> Reply:
+    """A redirect to `location`, which goes into the header as it stands. Underscores in header names become hyphens."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status=status, etag=None, last_modified=None, headers={"Location": location, **fields})
+
+
+def failure(status: int, *, retry_after: str | None = None) -> Reply:
+    """An error status with a small HTML page, as real servers send one."""
+    page = f"<html><h1>{status}</h1></html>".encode()
+    headers = {"Content-Type": "text/html", "Retry-After": retry_after}
+    return Reply(status=status, body=page, etag=None, last_modified=None, headers=headers)
+
+
+def no_reply(then: Literal["close", "reset"]) -> Reply:
+    """The request is taken, and the connection ended without a byte: what a kept-alive connection that the server
+    gives up looks like to a client that has just reused it."""
+    return Reply(raw=b"", then=then)
+
+
+def answer(reply: Reply, request: Request) -> Answer:
+    """Make `reply` for `request`: choose the status and the span, and write the head."""
+    if reply.raw is not None:
+        return Answer(reply.raw, memoryview(b""))
+    size = len(reply.body)
+    status, span = _choose(reply, request)
+    start, stop = span or (0, size)
+    if status in (412, 416) and reply.status is None:
+        start = stop = 0
+    headers: dict[str, str | list[str] | None] = {
+        "Content-Type": "application/octet-stream",
+        "Accept-Ranges": "bytes" if reply.ranges else None,
+        "ETag": reply.etag,
+        "Last-Modified": reply.last_modified,
+        "Content-Length": str(stop - start) if reply.framing == "length" else None,
+        "Transfer-Encoding": "chunked" if reply.framing == "chunked" else None,
+        "Connection": "close" if reply.framing == "close" else None,
+    }
+    if status == 206:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    elif status == 416:
+        headers["Content-Range"] = f"bytes */{size}"
+    body = memoryview(reply.body)
+    if reply.flip_bit is not None:
+        spoilt = bytearray(reply.body)
+        spoilt[reply.flip_bit // 8] ^= 1 << reply.flip_bit % 8
+        body = memoryview(spoilt)
+    return Answer(_head(status, _replaced(headers, reply.headers)), body[start:stop])
+
+
+def _replaced(headers: dict[str, str | list[str] | None], by: HeaderValues) -> dict[str, str | list[str] | None]:
+    names = {name.lower() for name in by}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **by}
+
+
+def _head(status: int, headers: HeaderValues) -> bytes:
+    try:
+        reason = http.HTTPStatus(status).phrase
+    except ValueError:
+        reason = "Unknown"
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    for name, values in headers.items():
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None:
+                lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _choose(reply: Reply, request: Request) -> tuple[int, tuple[int, int] | None]:
+    """The status, and the span of the body if it is not the whole."""
+    if reply.span is not None:
+        return (reply.status or 206), reply.span
+    if reply.status is not None and reply.status != 206:
+        return reply.status, None
+    if_match = request.header("If-Match")
+    if if_match is not None and (reply.etag is None or if_match not in ("*", reply.etag)):
+        return 412, None
+    asked = request.header("Range") if reply.ranges else None
+    if asked is None or not _if_range_holds(reply, request):
+        return (reply.status or 200), None
+    return _ranged(asked, len(reply.body))
+
+
+def _if_range_holds(reply: Reply, request: Request) -> bool:
+    condition = request.header("If-Range")
+    if condition is None:
+        return True
+    if condition.startswith('"'):  # the comparison is strong: a weak validator never holds (RFC 9110, 13.1.5)
+        return condition == reply.etag
+    return condition == reply.last_modified
+
+
+def _ranged(asked: str, size: int) -> tuple[int, tuple[int, int] | None]:
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", asked.replace(" ", ""))
+    if match is None or match[0] == "bytes=-":
+        return 200, None  # several ranges, or none that can be understood: a server may ignore the header
+    first, last = match[1], match[2]
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return 200, None
+    return (206, (start, stop)) if start < stop else (416, None)

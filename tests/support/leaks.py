@@ -1,0 +1,108 @@
+"""What one test left behind: processes, file descriptors, threads, shared memory, temporary files.
+
+`snapshot()` before, `left_behind(before)` after. Everything is told by name: a leaked descriptor by what it points to,
+a process by its command line.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+# Processes started under the test run carry this in their environment, at any depth, so that one whose parent is gone
+# (and which therefore is nobody's child any more) is still known to be ours.
+_MARK_NAME = "GETM_TEST_RUN"
+_MARK = secrets.token_hex(8)
+
+
+def mark_environment() -> None:
+    """Make every process started from here on recognisable as ours."""
+    os.environ[_MARK_NAME] = _MARK
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What there was at one moment: numbers and names, and what each stands for."""
+
+    pids: frozenset[int]
+    fds: dict[int, str]
+    threads: frozenset[threading.Thread]
+    shared_memory: frozenset[str]
+    temporary: frozenset[str]
+
+
+def snapshot() -> Snapshot:
+    return Snapshot(
+        pids=frozenset(psutil.pids()),
+        fds=_open_fds(),
+        threads=frozenset(threading.enumerate()),
+        shared_memory=_names(_SHARED_MEMORY),
+        temporary=_names(Path(tempfile.gettempdir())),
+    )
+
+
+def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
+    """One line for each thing that is there now and was not in `before`. Processes among them are killed.
+
+    A child was to be waited for. A process whose parent is gone ends by itself once it has noticed: it has
+    `orphan_grace_s` to do so.
+    """
+    found = [f"process {line}" for line in _new_processes(before.pids, orphan_grace_s)]
+    for fd, target in _open_fds().items():
+        if before.fds.get(fd) != target:
+            found.append(f"file descriptor {fd} -> {target}")
+    found += [f"thread {thread.name!r}" for thread in threading.enumerate() if thread not in before.threads]
+    found += [f"shared memory {_SHARED_MEMORY / name}" for name in _names(_SHARED_MEMORY) - before.shared_memory]
+    temporary = Path(tempfile.gettempdir())
+    found += [f"temporary file {temporary / name}" for name in _names(temporary) - before.temporary]
+    return found
+
+
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+
+
+def _open_fds() -> dict[int, str]:
+    fds = {}
+    for link in Path("/dev/fd").iterdir():
+        try:
+            fds[int(link.name)] = str(link.readlink())
+        except OSError:  # the descriptor by which the folder was listed
+            continue
+    return fds
+
+
+def _new_processes(pids_before: frozenset[int], orphan_grace_s: float) -> list[str]:
+    children, orphans = [], []
+    for pid in psutil.pids():
+        if pid in pids_before:
+            continue
+        try:
+            process = psutil.Process(pid)
+            if process.ppid() == os.getpid():
+                children.append(process)
+            elif process.environ().get(_MARK_NAME) == _MARK:
+                orphans.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    _, late = psutil.wait_procs(orphans, timeout=orphan_grace_s)
+    return [_describe_and_kill(process) for process in children + late]
+
+
+def _describe_and_kill(process: psutil.Process) -> str:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return f"{process.pid} (ended, but nobody waited for it)"
+        line = f"{process.pid} {' '.join(process.cmdline())}"
+        process.kill()
+    except psutil.NoSuchProcess:
+        return f"{process.pid} (ended while it was looked at)"
+    return line

@@ -1,0 +1,619 @@
+"""The command, run as a process against real servers: what it writes, where, and the contract of existing callers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from getm._version import __version__
+from tests.support.fault_script import Reply
+from tests.support.fault_script import failure as error_page
+from tests.support.fault_server import FaultServer
+from tests.support.nginx import NginxServer
+from tests.support.objects import ServedObject
+
+MIB = 1024 * 1024
+MakeObject = Callable[..., ServedObject]
+
+# The installed script where there is one beside this interpreter; the module otherwise.
+_SCRIPT = shutil.which("getm", path=str(Path(sys.executable).parent))
+GETM = [_SCRIPT] if _SCRIPT else [sys.executable, "-m", "getm"]
+
+
+def getm(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    run = subprocess.run([*GETM, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True)
+    assert b"Traceback" not in run.stderr + run.stdout
+    assert b"SECRET" not in run.stderr + run.stdout
+    return run
+
+
+@contextlib.contextmanager
+def started(*arguments: object, cwd: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The command under way; killed where the test fails before it ends."""
+    with subprocess.Popen([*GETM, *map(str, arguments)], cwd=cwd, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def failure(run: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
+    """The one JSON object of the one line on standard error."""
+    (line,) = run.stderr.decode("ascii").splitlines()
+    assert line.startswith("ERROR:getm.cli:{")
+    facts: dict[str, object] = json.loads(line.removeprefix("ERROR:getm.cli:"))
+    assert isinstance(facts["message"], str) and facts["message"]
+    return facts
+
+
+def cromwell(run: subprocess.CompletedProcess[bytes]) -> str:
+    """What Cromwell's BulkAccessUrlDownloader makes of a run: its lines of standard error joined without line breaks,
+    trimmed, and matched whole."""
+    stderr = "".join(run.stderr.decode().splitlines()).strip()
+    if run.returncode == 0:
+        return "success" if not stderr else "retry"
+    match = re.fullmatch(r'ERROR:getm\.cli.*"status_code":\s*(\d+).*', stderr)
+    if match is None:
+        return "retry"
+    status = int(match[1])
+    return "fatal" if status // 100 == 4 and status not in (408, 429) else f"retry {status}"
+
+
+@pytest.fixture
+def small(make_object: MakeObject) -> ServedObject:
+    return make_object(300_001, seed=11)
+
+
+@pytest.fixture
+def large(make_object: MakeObject) -> ServedObject:
+    return make_object(20 * MIB + 3, seed=12)
+
+
+# One file ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verbosity", [[], ["-v"], ["-vv"], ["-q"]])
+def test_success_has_empty_stderr(
+    tmp_path: Path, nginx: NginxServer, small: ServedObject, verbosity: list[str]
+) -> None:
+    url = nginx.declared_url(small, content_md5=base64.b64encode(small.md5).decode())
+    run = getm(*verbosity, f"{url}&sig=SECRET", "out.bin", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "out.bin").read_bytes() == small.read()
+    assert names(tmp_path) == ["out.bin"]
+    if verbosity in (["-v"], ["-vv"]):
+        assert b"out.bin: 300,001 bytes" in run.stdout and b"md5" in run.stdout
+    else:
+        assert run.stdout == b""
+
+
+def test_the_module_is_the_command(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    command = [sys.executable, "-m", "getm", nginx.url(small)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert (tmp_path / small.path.name).read_bytes() == small.read()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [["out"], ["-o", "out"], ["-O", "out"], ["--filepath", "out"], ["--filepath=new/folder/out"], ["new/"], ["."], []],
+)
+def test_targets(tmp_path: Path, nginx: NginxServer, small: ServedObject, target: list[str]) -> None:
+    run = getm(nginx.url(small), *target, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    (found,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert found.name == (small.path.name if target in (["new/"], ["."], []) else "out")
+    assert found.read_bytes() == small.read()
+
+
+def test_options_may_stand_anywhere(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = getm("-q", nginx.url(small), "-x", 2, "out", "--retries", 1, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == small.read()
+
+
+def test_the_home_folder_in_an_option(
+    tmp_path: Path, nginx: NginxServer, small: ServedObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert getm(nginx.url(small), "--filepath=~/out", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "home" / "out").read_bytes() == small.read()
+
+
+def test_the_server_names_the_file_safely(tmp_path: Path, fault_server: FaultServer) -> None:
+    url = fault_server.serve(
+        "/object", Reply(body=b"data", headers={"Content-Disposition": 'attachment; filename="../../.evil"'})
+    )
+    (tmp_path / "inner" / "most").mkdir(parents=True)
+    run = getm(url, cwd=tmp_path / "inner" / "most")
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "inner" / "most" / "_evil"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_standard_output(tmp_path: Path, nginx: NginxServer, large: ServedObject, concurrency: int) -> None:
+    run = getm(nginx.url(large), "-", "-x", concurrency, "-vv", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.stdout == large.read()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1"])
+def test_standard_output_by_another_name(tmp_path: Path, nginx: NginxServer, large: ServedObject, target: str) -> None:
+    run = getm(nginx.url(large), target, "-x", 4, "-vv", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.stdout == large.read()
+
+
+def test_standard_output_with_a_wrong_checksum(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = getm(nginx.url(small), "-", "--checksum", "md5:" + "0" * 32, cwd=tmp_path)
+    assert run.returncode == 9
+    assert "Checksum failed!" in str(failure(run)["message"])
+
+
+@pytest.mark.parametrize("target", ["-", "/dev/stdout"])
+def test_a_reader_that_leaves_is_no_error_worth_words(
+    tmp_path: Path, nginx: NginxServer, large: ServedObject, target: str
+) -> None:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(nginx.url(large), target, cwd=tmp_path, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(10) == large.read(0, 10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_standard_output_that_is_closed(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *GETM, nginx.url(small), "-"], cwd=tmp_path, capture_output=True
+    )
+    assert run.returncode == 3
+    assert failure(run)["path"] == "-"
+
+
+def test_everything_closed(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    """As some daemons start their children: no socket may get a descriptor that others print to."""
+    command = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *GETM, nginx.url(small), "out"]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "out").read_bytes() == small.read()
+
+
+# What went wrong -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "reading"),
+    [
+        *((status, "fatal") for status in (400, 401, 403, 404)),
+        *((status, f"retry {status}") for status in (408, 429, 500, 503)),
+    ],
+)
+def test_an_http_status(tmp_path: Path, fault_server: FaultServer, status: int, reading: str) -> None:
+    url = fault_server.serve("/x", error_page(status))
+    run = getm("--retries", 0, f"{url}?sig=SECRET", "out", cwd=tmp_path)
+    assert run.returncode == 8
+    facts = failure(run)
+    assert facts["status_code"] == status
+    assert facts["url"] == url
+    assert cromwell(run) == reading
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ["--checksum", "md5:" + "0" * 32],
+        ["--checksum", "crc32c:00000000"],
+        ["-cs", "0" * 32, "-ca", "md5"],
+        ["--checksum-algorithm", "gs_crc32c", "--checksum", "AAAAAA=="],
+        ["-ca", "s3_etag", "-cs", "0" * 32],
+    ],
+)
+def test_a_wrong_checksum(
+    tmp_path: Path, nginx: NginxServer, small: ServedObject, expected: list[str], old: bytes | None
+) -> None:
+    if old is not None:
+        (tmp_path / "out").write_bytes(old)
+    run = getm(*expected, nginx.url(small) + "?sig=SECRET", "out", cwd=tmp_path)
+    assert run.returncode == 9
+    facts = failure(run)
+    assert str(facts["message"]).startswith("Checksum failed!")
+    assert facts["expected"] != facts["actual"] and facts["url"] == nginx.url(small)
+    assert cromwell(run) == "retry"
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([old] if old is not None else [])
+
+
+@pytest.mark.parametrize("form", ["pair", "modern", "aria2"])
+def test_a_right_checksum(tmp_path: Path, nginx: NginxServer, small: ServedObject, form: str) -> None:
+    # What the server declares is wrong: the caller's word wins (faults row 37).
+    url = nginx.declared_url(small, content_md5=base64.b64encode(bytes(16)).decode())
+    crc32c = base64.b64encode(small.crc32c).decode()
+    arguments = {
+        "pair": ["--filepath", "out", "--checksum-algorithm", "gs_crc32c", "--checksum", crc32c, url],
+        "modern": [url, "out", "--checksum", f"sha256:{small.sha256.hex()}"],
+        "aria2": [url, "out", f"--checksum=sha-256={small.sha256.hex()}"],
+    }[form]
+    run = getm(*arguments, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == small.read()
+
+
+def test_no_checksum_and_strict(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    wrong = nginx.declared_url(small, content_md5=base64.b64encode(bytes(16)).decode())
+    assert getm(wrong, "out", cwd=tmp_path).returncode == 9
+    assert names(tmp_path) == []
+    assert getm(wrong, "out", "--checksum", "none", cwd=tmp_path).returncode == 0
+    assert getm(wrong, "other", "--checksum", "none", "--strict", cwd=tmp_path).returncode == 9
+    for target in ("other", "-"):
+        run = getm(nginx.url(small), target, "--strict", cwd=tmp_path)
+        assert run.returncode == 9
+        assert failure(run)["error"] == "unverified"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_target_that_cannot_be_written(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    run = getm(nginx.url(small), "file/below/out", cwd=tmp_path)
+    assert run.returncode == 3
+    assert failure(run)["path"] == "file/below/out"
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        url = server.url("/x?sig=SECRET")
+    run = getm(url, "out", "--retries", 0, cwd=tmp_path)
+    assert run.returncode == 4
+    assert failure(run)["url"] == url.partition("?")[0]
+    assert cromwell(run) == "retry"
+
+
+def test_truncation(tmp_path: Path, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", Reply(body=bytes(1000), cut_at=500, then="close"))
+    run = getm(url, "out", "--retries", 0, cwd=tmp_path)
+    assert run.returncode == 4
+    assert names(tmp_path) == []
+
+
+def test_certificates(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = getm(nginx.url(small, tls=True), "out", cwd=tmp_path)
+    assert run.returncode == 4
+    assert failure(run)["error"] == "tls"
+    run = getm(nginx.url(small, tls=True), "out", "--cacert", nginx.ca_path, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == small.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "URL and --manifest"),
+        (["https://h/a", "https://h/b?SECRET"], "one URL at a time"),
+        (["https://h/a", "b", "c"], "one URL at a time"),
+        (["https://h/a", "b", "-o", "c"], "given twice"),
+        (["https://h/a", "-m", "m.json"], "--manifest takes no URL"),
+        (["-m", "m.json", "--checksum", "md5:00"], "--manifest takes no URL"),
+        (["-m", "absent.json"], "absent.json"),
+        (["https://h/a", "--unknown=SECRET"], "unknown option: --unknown;"),
+        (["https://h/a", "--concurr", "4"], "unknown option: --concurr;"),
+        (["https://h/a", "-x", "0"], "--concurrency"),
+        (["https://h/a", "-x", "many"], "invalid int"),
+        (["https://h/a", "-j", "0"], "--jobs"),
+        (["https://h/a", "-H", "SECRET"], "NAME: VALUE"),
+        (["https://h/a", "-H", "X: a\nSECRET"], "X"),
+        (["https://h/a", "--checksum", "md5:xyz"], "md5"),
+        (["https://h/a", "-cs", "0" * 32], "checksum"),
+        (["https://h/a", "-ca", "md5"], "checksum"),
+        (["https://h/a", "-o"], "expected one argument"),
+        (["https://h/a", "--timeout", "-1"], "timeout"),
+        (["ftp://user:SECRET@h/a?SECRET"], "ftp"),
+        (["file:///etc/passwd"], "file"),
+        (["h/a"], "http"),
+        (["demo", "--size", "0"], "--size"),
+        (["demo", "--what"], "unrecognized"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, arguments: list[str], words: str) -> None:
+    run = getm(*arguments, cwd=tmp_path)
+    assert run.returncode == 2
+    assert words in str(failure(run)["message"])
+    assert names(tmp_path) == []
+
+
+# Signals -------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def stalled(
+    server: FaultServer, folder: Path, arguments: Callable[[str], list[str]]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, in the middle of a download that does not go on."""
+    gate = server.gate()
+    url = server.serve("/x", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(*arguments(f"{url}?sig=SECRET"), cwd=folder, **pipes) as process:
+        gate.wait_reached()
+        yield process
+    gate.open()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("form", ["file", "stdout", "manifest"])
+def test_a_signal_ends_it_clean(tmp_path: Path, fault_server: FaultServer, number: signal.Signals, form: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def arguments(url: str) -> list[str]:
+        (tmp_path / "manifest.json").write_text(json.dumps([{"url": url, "filepath": "out"}]))
+        return {"file": [url, "out"], "stdout": [url, "-"], "manifest": ["-m", str(tmp_path / "manifest.json")]}[form]
+
+    with stalled(fault_server, folder, arguments) as process:
+        process.send_signal(number)
+        _, stderr = process.communicate()
+    assert process.returncode == 128 + number
+    run = subprocess.CompletedProcess(process.args, process.returncode, b"", stderr)
+    assert number.name in str(failure(run)["message"])
+    assert names(folder) == []
+
+
+# Manifests -----------------------------------------------------------------------------------------------------------
+
+
+def write_manifest(folder: Path, *entries: dict[str, object]) -> Path:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+@pytest.mark.parametrize("jobs", [[], ["-j", "1"], ["-j", "16"]])
+def test_a_manifest_as_cromwell_gives_it(
+    tmp_path: Path, nginx: NginxServer, make_object: MakeObject, jobs: list[str]
+) -> None:
+    objects = [make_object(100_000 * number, seed=number) for number in range(6)]
+    checksums: list[dict[str, object]] = [
+        {"checksum": objects[0].md5.hex(), "checksum-algorithm": "md5"},
+        {"checksum": base64.b64encode(objects[1].crc32c).decode(), "checksum-algorithm": "gs_crc32c"},
+        {"checksum": objects[2].md5.hex(), "checksum-algorithm": "s3_etag"},
+        {"checksum": "null", "checksum-algorithm": "null"},
+        {"checksum": None, "checksum-algorithm": None},
+        {},
+    ]
+    entries: list[dict[str, object]] = [
+        {"url": nginx.url(served) + "?sig=SECRET", "filepath": f"{tmp_path}/deep/down/{number}", **checksums[number]}
+        for number, served in enumerate(objects)
+    ]
+    run = getm("--manifest", write_manifest(tmp_path, *entries), "-vv", *jobs, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert cromwell(run) == "success"
+    for number, served in enumerate(objects):
+        assert (tmp_path / "deep" / "down" / str(number)).read_bytes() == served.read()
+    assert len(names(tmp_path / "deep" / "down")) == 6
+
+
+def test_a_manifest_on_standard_input(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = getm("-i", "-", cwd=tmp_path, stdin=json.dumps([{"url": nginx.url(small)}]).encode())
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / small.path.name).read_bytes() == small.read()
+
+
+def test_a_dash_in_a_manifest_is_a_file(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = getm("-m", write_manifest(tmp_path, {"url": nginx.url(small), "filepath": "-"}), cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert (tmp_path / "-").read_bytes() == small.read()
+
+
+def test_the_first_failure_stops_a_batch(tmp_path: Path, fault_server: FaultServer) -> None:
+    missing = fault_server.serve("/missing", Reply(status=404))
+    good = fault_server.serve("/good", Reply(body=b"good"))
+    path = write_manifest(
+        tmp_path,
+        {"url": good, "filepath": "first"},
+        {"url": missing, "filepath": "second"},
+        {"url": good, "filepath": "third"},
+    )
+    run = getm("-m", path, "-j", 1, cwd=tmp_path)
+    assert run.returncode == 8
+    assert failure(run)["status_code"] == 404
+    assert names(tmp_path) == ["first", "manifest.json"]
+    assert [request.path for request in fault_server.requests] == ["/good", "/missing"]
+
+
+def test_a_failure_stops_downloads_under_way(tmp_path: Path, fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+    stalling = fault_server.serve("/stalling", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate))
+    held = fault_server.gate()
+    failing = fault_server.serve("/failing", Reply(status=403, hold=held))
+    path = write_manifest(tmp_path, {"url": stalling, "filepath": "a"}, {"url": failing, "filepath": "b"})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started("-m", path, cwd=tmp_path, **pipes) as process:
+        gate.wait_reached()
+        held.open()
+        _, stderr = process.communicate()
+    gate.open()
+    assert process.returncode == 8
+    assert failure(subprocess.CompletedProcess([], 8, b"", stderr))["status_code"] == 403
+    assert names(tmp_path) == ["manifest.json"]
+
+
+def test_going_on_after_failures(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    path = write_manifest(
+        tmp_path,
+        {"url": nginx.url("/status/404"), "filepath": "a"},
+        {"url": nginx.url(small), "filepath": "b", "checksum": "0" * 32, "checksum-algorithm": "md5"},
+        {"url": nginx.url("/status/503") + "?sig=SECRET", "filepath": "c"},
+        {"url": nginx.url(small), "filepath": "d"},
+    )
+    run = getm("-m", path, "-c", "--retries", 0, cwd=tmp_path)
+    assert run.returncode == 1
+    lines = [json.loads(line.removeprefix("ERROR:getm.cli:")) for line in run.stderr.decode().splitlines()]
+    assert sorted(line.get("url", "") for line in lines) == sorted(
+        ["", nginx.url(small), nginx.url("/status/404"), nginx.url("/status/503")]
+    )
+    assert lines[-1] == {"message": "3 of 4 downloads failed.", "failed": 3, "status_code": 404}
+    # A 404 does not go away by retrying, whatever else failed, and in whatever order.
+    assert cromwell(run) == "fatal"
+    assert b"Checksum failed!" in run.stderr
+    assert names(tmp_path) == ["d", "manifest.json"]
+    assert (tmp_path / "d").read_bytes() == small.read()
+
+
+def test_failures_of_one_kind_keep_their_exit_status(tmp_path: Path, nginx: NginxServer) -> None:
+    entries: list[dict[str, object]] = [
+        {"url": nginx.url(f"/status/{status}"), "filepath": str(status)} for status in (503, 429)
+    ]
+    run = getm("-m", write_manifest(tmp_path, *entries), "-c", "--retries", 0, cwd=tmp_path)
+    assert run.returncode == 8
+    assert cromwell(run).startswith("retry")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("[]", "empty list"),
+        ("", "not JSON"),
+        ("\ufeff[]", "byte order mark"),
+        ('[{"url": "GOOD", "filepath": "a"}, {"url": "GOOD", "filepath": "./a"}]', "entry 1"),
+        ('[{"url": "GOOD"}, {"url": "ftp://h/SECRET?SECRET"}]', "entry 1"),
+        ('[{"url": "GOOD"}, {"filepath": "a"}]', "entry 1"),
+        ('[{"url": "GOOD", "checksum": "00"}]', "entry 0"),
+    ],
+)
+def test_a_bad_manifest_makes_no_request(tmp_path: Path, fault_server: FaultServer, data: str, words: str) -> None:
+    good = fault_server.serve("/good", Reply(body=b"good"))
+    path = tmp_path / "manifest.json"
+    path.write_text(data.replace("GOOD", good).replace("h/SECRET", "h/x"), encoding="utf-8")
+    run = getm("-m", path, cwd=tmp_path)
+    assert run.returncode == 2
+    assert words in str(failure(run)["message"])
+    assert fault_server.requests == []
+    assert names(tmp_path) == ["manifest.json"]
+
+
+# Requests ------------------------------------------------------------------------------------------------------------
+
+
+def test_headers_are_sent(tmp_path: Path, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", Reply(body=b"data"))
+    run = getm(url, "out", "-H", "Authorization: Bearer SECRET", "--header", "X-Two:  2 ", "-vv", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    (request,) = fault_server.requests
+    assert request.method == "GET"
+    assert request.header("authorization") == "Bearer SECRET"
+    assert request.header("x-two") == "2"
+
+
+@pytest.mark.parametrize(("threshold", "ranged"), [(20 * MIB, False), (MIB, True)])
+def test_the_multipart_threshold(tmp_path: Path, fault_server: FaultServer, threshold: int, ranged: bool) -> None:
+    data = bytes(range(256)) * (10 * MIB // 256)
+    url = fault_server.serve("/x", Reply(body=data))
+    run = getm(url, "out", "-x", 2, "--multipart-threshold", threshold, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == data
+    assert any(request.header("Range") for request in fault_server.requests) == ranged
+    assert {request.method for request in fault_server.requests} == {"GET"}
+
+
+# What people see -----------------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(*arguments: object, cwd: Path, watch: Callable[[str], None] | None = None) -> tuple[int, str]:
+    """Exit status, and what came on a terminal of 100 columns as standard error; `watch` sees it grow."""
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    ends = {"stdin": terminal, "stdout": subprocess.DEVNULL, "stderr": terminal}
+    with started(*arguments, cwd=cwd, env=environment, **ends) as process:
+        os.close(terminal)
+        shown = b""
+        # Reading a terminal whose other end is closed is EIO on Linux, where a pipe would give b"".
+        with contextlib.suppress(OSError):
+            while data := os.read(controller, 65536):
+                shown += data
+                if watch is not None:
+                    watch(shown.decode(errors="replace"))
+        os.close(controller)
+    return process.returncode, shown.decode()
+
+
+def test_a_terminal_gets_a_progress_bar(tmp_path: Path, fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=bytes(20 * MIB), stall_at=10 * MIB, gate=gate))
+
+    def go_on_when_half_is_shown(shown: str) -> None:
+        if re.search(r"\b\d+(\.\d)?/20\.0 MiB", shown):
+            gate.open()
+
+    status, shown = on_a_terminal(url, "[red]out", cwd=tmp_path, watch=go_on_when_half_is_shown)
+    assert status == 0
+    assert "\x1b[" in shown and "[red]out" in shown
+    # What stays on the screen: each line as it was written after the last time it was erased.
+    left = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rpartition("\x1b[2K")[2]).strip() for line in shown.split("\n")]
+    assert left[-1] == ""
+    assert left[-2].startswith(f"[red]out: {20 * MIB:,} bytes in ") and "not verified" in left[-2]
+
+
+def test_a_terminal_gets_the_bars_of_a_manifest(
+    tmp_path: Path, nginx: NginxServer, small: ServedObject, large: ServedObject
+) -> None:
+    entries: list[dict[str, object]] = [
+        {"url": nginx.url(served), "filepath": f"name{number}"} for number, served in enumerate((small, large, small))
+    ]
+    status, shown = on_a_terminal("-m", write_manifest(tmp_path, *entries), cwd=tmp_path)
+    assert status == 0
+    assert all(f"name{number}: " in shown for number in range(3)) and "[3/3]" in shown
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet", "--no-progress"])
+def test_a_quiet_terminal(tmp_path: Path, nginx: NginxServer, small: ServedObject, option: str) -> None:
+    assert on_a_terminal(option, nginx.url(small), "out", cwd=tmp_path) == (0, "")
+    assert (tmp_path / "out").read_bytes() == small.read()
+
+
+def test_a_failure_on_a_terminal_ends_with_its_line(tmp_path: Path, nginx: NginxServer) -> None:
+    status, shown = on_a_terminal(nginx.url("/status/404"), "out", cwd=tmp_path)
+    assert status == 8
+    assert 'ERROR:getm.cli:{"message"' in shown and '"status_code": 404' in shown
+
+
+def test_version(tmp_path: Path) -> None:
+    run = getm("--version", cwd=tmp_path)
+    assert (run.returncode, run.stdout.decode(), run.stderr) == (0, f"getm {__version__}\n", b"")
+
+
+def test_help_names_every_old_flag_and_exit_status(tmp_path: Path) -> None:
+    run = getm("--help", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    text = run.stdout.decode()
+    for flag in (
+        "--filepath",
+        "-cs",
+        "-ca",
+        "--manifest",
+        "-i ",
+        "--concurrency",
+        "-v",
+        "-c,",
+        "--multipart-threshold",
+    ):
+        assert flag in text
+    for status in ("0", "1", "2", "3", "4", "8", "9", "130", "141", "143"):
+        assert re.search(rf"\b{status}\b", text.partition("exit status:")[2])
+    assert max(map(len, text.splitlines())) <= 120

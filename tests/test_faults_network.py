@@ -1,0 +1,486 @@
+"""What servers and networks do wrong, and what must come of it: rows of the fault list, over real sockets.
+
+Every test runs in each mode that its fault can meet; the bytes that were delivered before an error are compared, too.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import getm
+from getm import errors
+from tests.support.certificates import Authority
+from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
+from tests.support.fault_server import FaultServer
+
+MIB = 1024 * 1024
+PART = 8 * MIB
+BODY = random.Random(1).randbytes(3 * PART + 12345)
+SMALL = BODY[:100_000]
+MODES = (1, 3, None)
+
+each_mode = pytest.mark.parametrize("concurrency", MODES)
+
+
+@pytest.fixture
+def session() -> Iterator[getm.Session]:
+    with getm.Session(retries=2, timeout=getm.Timeout(connect_s=5, stall_s=5)) as opened:
+        yield opened
+
+
+def at_start(request: Request) -> bool:
+    """Whether the request asks for the object's first byte."""
+    return (request.header("Range") or "bytes=0-").startswith("bytes=0-")
+
+
+def faulty_later(reply: Reply, good: Reply) -> Callable[[Request], Reply]:
+    """The object's first byte is served by `good`, every other request by `reply`."""
+    return lambda request: good if at_start(request) else reply
+
+
+# Row 1: 200 in reply to a ranged request ------------------------------------------------------------
+
+
+def test_row_1_a_200_to_the_first_range_becomes_the_single_stream(
+    session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY, ranges=False))
+    assert session.read(url, concurrency=4) == BODY
+    assert len(fault_server.requests) == 1
+
+
+def test_row_1_a_200_to_a_later_range_is_never_written_at_its_offset(
+    session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", faulty_later(Reply(body=BODY, ranges=False), Reply(body=BODY)))
+    with pytest.raises(errors.BadResponse, match="expected 206"):
+        session.read(url, concurrency=3)
+
+
+# Rows 2, 3, 5: wrong 206 ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(Reply(body=BODY, span=(PART + 1, 2 * PART)), id="row 2: another start"),
+        pytest.param(Reply(body=BODY, span=(0, PART)), id="row 2: the start of the object"),
+        pytest.param(Reply(body=BODY, span=(PART, 2 * PART + 1)), id="row 2: a later end"),
+        pytest.param(Reply(body=BODY, headers={"Content-Range": None}), id="row 3: no Content-Range"),
+        pytest.param(Reply(body=BODY, headers={"Content-Range": "bytes a-b/c"}), id="row 3: malformed"),
+        pytest.param(
+            Reply(body=BODY, headers={"Content-Range": f"bytes {PART}-{len(BODY)}/{len(BODY)}"}),
+            id="row 3: last beyond total",
+        ),
+        pytest.param(
+            Reply(body=BODY, headers={"Content-Type": "multipart/byteranges; boundary=x", "Content-Range": None}),
+            id="row 5: multipart",
+        ),
+    ],
+)
+def test_rows_2_3_5_a_206_that_is_not_what_was_asked_for(
+    reply: Reply, session: getm.Session, fault_server: FaultServer
+) -> None:
+    with getm.Session(retries=0) as once:
+        url = fault_server.serve("/x?sig=secret", Reply(body=BODY))
+        fault_server.serve("/x", faulty_later(reply, Reply(body=BODY)))
+        with pytest.raises(errors.BadResponse) as caught:
+            once.read(url, concurrency=2)
+    assert caught.value.url == url.partition("?")[0]
+
+
+def test_row_2_a_short_206_is_asked_for_again(session: getm.Session, fault_server: FaultServer) -> None:
+    def short(request: Request) -> Reply:
+        first, _, last = (request.header("Range") or "").removeprefix("bytes=").partition("-")
+        start, stop = int(first), int(last) + 1
+        return Reply(body=BODY, span=(start, min(stop, start + 3_000_001, len(BODY))))
+
+    url = fault_server.serve("/x", short)
+    assert session.read(url, concurrency=3) == BODY
+
+
+# Rows 4, 9: versions ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(Reply(body=BODY, etag='"v2"'), id="etag"),
+        pytest.param(
+            Reply(body=BODY, last_modified="Wed, 02 Jul 2025 00:00:00 GMT", status=206, span=None), id="last modified"
+        ),
+        pytest.param(Reply(body=BODY + b"more"), id="total"),
+    ],
+)
+def test_row_4_parts_of_two_versions_are_never_joined(
+    other: Reply, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", faulty_later(other, Reply(body=BODY)))
+    with pytest.raises(errors.RemoteChanged, match="replaced"):
+        session.read(url, concurrency=3)
+
+
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_row_4_a_resume_meets_another_version(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY, cut_at=PART), Reply(body=BODY, etag='"v2"'))
+    with pytest.raises(errors.RemoteChanged):
+        session.read(url, concurrency=concurrency)
+    assert fault_server.requests[1].header("If-Range") == '"v1"'
+
+
+@each_mode
+@pytest.mark.parametrize(
+    ("etag", "last_modified"), [('W/"v1"', None), (None, None)], ids=("weak validator", "no validator")
+)
+def test_row_9_without_a_strong_validator_nothing_is_joined(
+    etag: str | None,
+    last_modified: str | None,
+    concurrency: int | None,
+    session: getm.Session,
+    fault_server: FaultServer,
+) -> None:
+    good = Reply(body=BODY, etag=etag, last_modified=last_modified)
+    url = fault_server.serve("/good", good)
+    assert session.read(url, concurrency=concurrency) == BODY
+    # One whole response, whatever came before it.
+    assert fault_server.requests[-1].header("Range") is None
+    cut = fault_server.serve(
+        "/cut", Reply(body=BODY, etag=etag, last_modified=last_modified, cut_at=PART, ranges=False)
+    )
+    with pytest.raises(errors.Truncated):
+        session.read(cut, concurrency=concurrency)
+
+
+# Row 8: nothing ------------------------------------------------------------
+
+
+@each_mode
+@pytest.mark.parametrize("ranges", (True, False))
+def test_row_8_an_empty_object(
+    ranges: bool, concurrency: int | None, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    url = fault_server.serve("/x", Reply(body=b"", ranges=ranges))
+    assert session.read(url, concurrency=concurrency) == b""
+    assert list(session.iter_content(url, concurrency=concurrency)) == []
+    assert session.download(url, tmp_path / "x", concurrency=concurrency).path.read_bytes() == b""
+
+
+# Rows 11 to 13: ends ------------------------------------------------------------
+
+
+@each_mode
+@pytest.mark.parametrize("then", ("close", "reset"))
+def test_row_11_a_cut_connection_is_resumed_at_the_byte(
+    then: str, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    cuts = iter([1, MIB - 1, MIB, 5 * MIB + 7])
+
+    def script(request: Request) -> Reply:
+        cut = next(cuts, None)
+        return Reply(body=BODY, cut_at=cut, then=then if cut else "keep")  # type: ignore[arg-type]
+
+    url = fault_server.serve("/x", script)
+    assert session.read(url, concurrency=concurrency) == BODY
+    if concurrency != 3:
+        starts = [int((r.header("Range") or "bytes=0-")[6:].split("-")[0]) for r in fault_server.requests]
+        # At the byte where a clean end cut it; a reset may take with it what had been sent.
+        assert starts == [0, 1, MIB, 2 * MIB, 7 * MIB + 7] or then == "reset"
+
+
+@each_mode
+def test_row_11_a_connection_that_always_breaks_is_an_error(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=SMALL, cut_at=1000), Reply(body=SMALL, cut_at=0))
+    with pytest.raises(errors.Truncated) as caught:
+        session.read(url, concurrency=concurrency)
+    assert caught.value.attempts == len(fault_server.requests) > 1
+    assert caught.value.url == url
+
+
+@each_mode
+def test_row_12_a_chunked_body_without_its_last_chunk(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY, framing="chunked", cut_at=PART + 1, ranges=False))
+    with pytest.raises(errors.Truncated):
+        session.read(url, concurrency=concurrency)
+
+
+@each_mode
+def test_row_13_a_close_delimited_body_is_delivered(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY, framing="close", ranges=False))
+    with session.urlopen(url, concurrency=concurrency) as fh:
+        assert fh.size is None
+        assert fh.read() == BODY
+        assert fh.size == len(BODY)
+        assert not fh.checksum.verified
+
+
+@each_mode
+@pytest.mark.parametrize("length", ["-5", "1e3", "9" * 30, ["100000", "100001"]])
+def test_row_14_an_impossible_content_length(
+    length: str | list[str], concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=SMALL, headers={"Content-Length": length}, ranges=False))
+    with pytest.raises(errors.BadResponse):
+        session.read(url, concurrency=concurrency)
+
+
+# Rows 19, 20, 22: statuses ------------------------------------------------------------
+
+
+@each_mode
+@pytest.mark.parametrize("status", (400, 401, 403, 404, 410))
+def test_row_20_a_refusal_is_final(
+    status: int, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", failure(status))
+    with pytest.raises(errors.HTTPStatusError, match=str(status)) as caught:
+        session.read(url + "?X-Amz-Signature=secret", concurrency=concurrency)
+    assert (caught.value.status, caught.value.url) == (status, url)
+    assert len(fault_server.requests) == 1
+
+
+@each_mode
+@pytest.mark.parametrize("status", (408, 429, 500, 502, 503, 504))
+def test_row_19_a_transient_status_is_tried_again(
+    status: int, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", failure(status, retry_after="0"), Reply(body=SMALL))
+    assert session.read(url, concurrency=concurrency) == SMALL
+    always = fault_server.serve("/always", failure(status, retry_after="0"))
+    with pytest.raises(errors.HTTPStatusError, match="after 3 requests") as caught:
+        session.read(always, concurrency=concurrency)
+    assert (caught.value.status, caught.value.attempts) == (status, 3)
+
+
+@each_mode
+def test_row_22_a_signed_url_that_expires_midway(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY, cut_at=PART // 2), failure(403))
+    with pytest.raises(errors.URLExpired, match="expired"):
+        session.read(url, concurrency=concurrency)
+
+
+# Rows 23 to 27: requests and redirects ------------------------------------------------------------
+
+
+@each_mode
+def test_row_23_only_get_is_sent(concurrency: int | None, session: getm.Session, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", lambda r: Reply(body=BODY) if r.method == "GET" else failure(405))
+    assert session.read(url, concurrency=concurrency) == BODY
+
+
+@each_mode
+def test_row_24_redirects_that_lead_nowhere(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    for location in ("/loop", "file:///etc/passwd", "http://[", "ftp://h/x", "http://"):
+        url = fault_server.serve("/loop", redirect(location))
+        with pytest.raises(errors.RedirectError) as caught:
+            session.read(url, concurrency=concurrency)
+        assert caught.value.url == url
+    with pytest.raises(errors.RedirectError, match="without a Location"):
+        session.read(fault_server.serve("/none", failure(302)), concurrency=concurrency)
+
+
+def test_row_25_a_redirect_from_https_to_http_is_refused(
+    fault_server: FaultServer, tls_fault_server: FaultServer, ca_path: Path
+) -> None:
+    plain = fault_server.serve("/x", Reply(body=SMALL))
+    url = tls_fault_server.serve("/x", redirect(plain))
+    with getm.Session(cacert=ca_path) as session, pytest.raises(errors.RedirectError, match="https"):
+        session.read(url)
+    assert fault_server.requests == []
+
+
+@each_mode
+def test_row_26_user_headers_stay_with_the_origin(concurrency: int | None, fault_server: FaultServer) -> None:
+    secrets = {"Authorization": "Bearer s", "Cookie": "c=s", "X-Api-Key": "s"}
+    with FaultServer() as other:
+        elsewhere = other.serve("/x", Reply(body=SMALL))
+        here = fault_server.serve("/here", redirect("/there"))
+        fault_server.serve("/there", redirect(elsewhere))
+        with getm.Session(headers=secrets) as session:
+            assert session.read(here, concurrency=concurrency) == SMALL
+        for request in fault_server.requests:
+            assert all(request.header(name) == value for name, value in secrets.items())
+        for request in other.requests:
+            assert not any(request.header(name) for name in secrets)
+
+
+def test_row_27_a_signed_url_is_byte_identical_through_a_redirect(
+    session: getm.Session, fault_server: FaultServer
+) -> None:
+    target = "/a%2Fb%27c?sig=%2F%2B%27%20+%7e~&x="
+    fault_server.serve("/a%2Fb%27c", Reply(body=SMALL))
+    url = fault_server.serve("/from", redirect(target))
+    assert session.read(url) == SMALL
+    assert fault_server.requests[-1].target == target.encode()
+
+
+# Rows 28, 29: silence and stale connections ------------------------------------------------------------
+
+
+@each_mode
+@pytest.mark.parametrize("where", ("head", "body"))
+def test_row_28_silence_ends_the_connection_and_the_rest_comes_by_another(
+    where: str, concurrency: int | None, fault_server: FaultServer
+) -> None:
+    gate = fault_server.gate()
+    silent = Reply(body=BODY, hold=gate) if where == "head" else Reply(body=BODY, stall_at=MIB + 1, gate=gate)
+    url = fault_server.serve("/x", silent, Reply(body=BODY))
+    with getm.Session(timeout=0.3) as session:
+        assert session.read(url, concurrency=concurrency) == BODY
+    gate.open()
+
+
+def test_row_28_always_silent_is_a_timeout(fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=SMALL, stall_at=10, gate=gate))
+    with getm.Session(timeout=0.2, retries=1) as session, pytest.raises(errors.Timeout, match="no byte") as caught:
+        session.read(url)
+    gate.open()
+    assert (caught.value.phase, caught.value.timeout_s) == ("body", 0.2)
+    assert isinstance(caught.value, TimeoutError)
+
+
+def test_a_slow_trickle_below_the_low_water_mark_is_no_silence(fault_server: FaultServer) -> None:
+    """Bytes that wait in the kernel are progress, though the loop has not seen them yet."""
+    body = BODY[:MIB]
+    url = fault_server.serve("/x", Reply(body=body, pace=Pace(step_bytes=100_000, interval_s=0.1)))
+    with getm.Session(timeout=0.35, retries=0) as session:
+        assert session.read(url) == body
+
+
+def test_total_time_is_limited_only_on_request(fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=SMALL, stall_at=10, gate=gate))
+    with getm.Session(timeout=getm.Timeout(total_s=0.3)) as session, pytest.raises(errors.Timeout) as caught:
+        session.read(url)
+    gate.open()
+    assert caught.value.phase == "total"
+
+
+@each_mode
+@pytest.mark.parametrize("how", ("close", "reset"))
+def test_row_29_a_kept_connection_that_the_server_gave_up(
+    how: str, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    url = fault_server.serve(
+        "/x",
+        Reply(body=SMALL),
+        no_reply(how),  # type: ignore[arg-type]
+        Reply(body=SMALL),
+    )
+    assert session.read(url, concurrency=concurrency) == SMALL
+    assert session.read(url, concurrency=concurrency) == SMALL
+
+
+def test_nobody_listens(session: getm.Session) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with getm.Session(retries=0) as once, pytest.raises(errors.ConnectFailed, match=str(port)):
+        once.read(f"http://127.0.0.1:{port}/x")
+
+
+# Rows 31 to 34 ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Long": "a" * MIB}, {f"X-{number}": "a" for number in range(100_000)}],
+    ids=("one of 1 MB", "100,000"),
+)
+def test_row_31_too_much_head_is_an_error(
+    headers: dict[str, str | list[str] | None], session: getm.Session, fault_server: FaultServer
+) -> None:
+    with getm.Session(retries=0) as once, pytest.raises(errors.NetworkError):
+        once.read(fault_server.serve("/x", Reply(body=SMALL, headers=headers)))
+
+
+@each_mode
+def test_row_32_a_body_longer_than_promised_stops_there(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+    url = fault_server.serve("/x", Reply(raw=head + BODY + SMALL))
+    assert session.read(url, concurrency=concurrency) == BODY
+    # The connection with the surplus is not used again.
+    assert session.read(url, concurrency=concurrency) == BODY
+
+
+@pytest.mark.parametrize("concurrency", (1, None))
+@pytest.mark.parametrize("kind", ("self-signed", "expired", "wrong host"))
+def test_row_33_a_bad_certificate(kind: str, concurrency: int | None, authority: Authority) -> None:
+    certificate = authority.issue(
+        *(["other.example"] if kind == "wrong host" else ["127.0.0.1"]), expired=kind == "expired"
+    )
+    with (
+        FaultServer(tls=certificate.server_context()) as server,
+        getm.Session(cacert=None if kind == "self-signed" else authority.ca_path) as session,
+        pytest.raises(errors.TLSFailed, match="certificate"),
+    ):
+        session.read(server.serve("/x", Reply(body=SMALL)), concurrency=concurrency)
+
+
+@pytest.mark.parametrize("how", ("cacert", "folder", "environment"))
+def test_row_33_a_custom_authority(
+    how: str, tls_fault_server: FaultServer, ca_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = tls_fault_server.serve("/x", Reply(body=SMALL))
+    if how == "environment":
+        # After the default session has been used without: the variable counts at the time of the call.
+        with pytest.raises(errors.TLSFailed):
+            getm.read(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca_path))
+        assert getm.read(url) == SMALL
+        return
+    with getm.Session(cacert=ca_path) as session:
+        assert session.read(url) == SMALL
+
+
+@each_mode
+@pytest.mark.parametrize("algorithm", ("md5", "sha256", "crc32c"))
+def test_row_34_one_flipped_bit_is_found(
+    algorithm: str, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    from getm.integrity import checksum
+
+    expected = checksum(BODY, algorithm)
+    for bit in (0, 8 * PART + 3, 8 * len(BODY) - 1):
+        url = fault_server.serve(f"/{bit}", Reply(body=BODY, flip_bit=bit))
+        delivered = 0
+        with pytest.raises(getm.ChecksumMismatch) as caught:
+            for part in session.iter_content(url, concurrency=concurrency, checksum=expected):
+                delivered += len(part)
+        assert delivered < len(BODY)
+        assert (caught.value.algorithm, caught.value.expected) == (algorithm, str(expected))
+        assert caught.value.actual not in ("", caught.value.expected)
+
+
+@each_mode
+def test_the_proxy_of_the_environment_is_used(
+    concurrency: int | None, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy gets the whole URL in the request line (RFC 9112, section 3.2.2)."""
+    monkeypatch.setenv("http_proxy", fault_server.url("/"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    fault_server.serve("http://data.example/x", Reply(body=SMALL))
+    direct = fault_server.serve("/direct", Reply(body=SMALL))
+    with getm.Session(retries=0) as session:
+        assert session.read("http://data.example/x", concurrency=concurrency) == SMALL
+        assert session.read(direct, concurrency=concurrency) == SMALL
+    assert fault_server.requests[0].target == b"http://data.example/x"
+    assert fault_server.requests[-1].target == b"/direct"
