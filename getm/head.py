@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from getm.spans import ContentRange, parse_content_range
 
@@ -69,16 +69,23 @@ class Head:
     headers: Headers
     ranged: bool = False
     reason: str = ""
+    # The values of each field, one for each time it came, by its name in lower case.
+    fields: dict[str, list[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fields: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            fields.setdefault(name.lower(), []).append(value)
+        object.__setattr__(self, "fields", fields)
 
     def get(self, name: str) -> str | None:
-        """All values of a field joined by ", " (RFC 9110, section 5.3), or None."""
-        values = self.get_all(name)
-        return ", ".join(values) if values else None
+        """All values of a field, its name in lower case, joined by ", " (RFC 9110, section 5.3); or None."""
+        values = self.fields.get(name)
+        return None if values is None else ", ".join(values)
 
-    def get_all(self, name: str) -> list[str]:
-        """All values of a field, one for each field line."""
-        wanted = name.lower()
-        return [value for key, value in self.headers if key.lower() == wanted]
+    def get_all(self, name: str) -> Sequence[str]:
+        """All values of a field, its name in lower case: one for each field line."""
+        return self.fields.get(name, ())
 
     def content_length(self) -> int | None:
         """The declared length of this message's content in bytes; None where there is none.

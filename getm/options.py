@@ -31,6 +31,8 @@ _RESERVED_HEADERS = frozenset(
     {"range", "if-range", "accept-encoding", "connection", "content-length", "transfer-encoding", "te", "upgrade"}
 )
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_ON_THE_WIRE = re.compile(r"[!-~]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 HeadersInput = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
@@ -67,7 +69,7 @@ def clean_url(url: str) -> str:
     and characters outside ASCII are percent-encoded, the fragment is dropped (RFC 9110, section 7.1)."""
     if not isinstance(url, str):
         raise InvalidInput(f"a URL must be a str, not {type(url).__name__}")
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in url):
+    if _CONTROL.search(url):
         raise InvalidInput("the URL holds control characters; check for a line break at its end", url=redact(url))
     try:
         parts = urlsplit(url)
@@ -85,7 +87,7 @@ def clean_url(url: str) -> str:
         except UnicodeError as error:
             raise InvalidInput(f"the URL's host is no valid name: {error}", url=redact(url)) from None
     # Everything printable in ASCII is safe here, "%" included: nothing that is encoded may be encoded twice.
-    return quote(url, safe=_PRINTABLE)
+    return url if _ON_THE_WIRE.fullmatch(url) else quote(url, safe=_PRINTABLE)
 
 
 def clean_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +25,7 @@ class Reader(Described, io.RawIOBase):
     Not to be used by two threads at once. Closing it stops the transfer; views that were read stay valid.
     """
 
-    def __init__(self, transfer: Transfer, name: str) -> None:
+    def __init__(self, transfer: Transfer, name: Callable[[Transfer], str]) -> None:
         Described.__init__(self, transfer)
         self._assembler = Assembler(transfer)
         self._name = name
@@ -33,7 +33,7 @@ class Reader(Described, io.RawIOBase):
     @property
     def name(self) -> str:
         """A file name for the object, safe to use: from Content-Disposition, or else the URL's path."""
-        return self._name
+        return self._name(self._transfer)
 
     def readable(self) -> bool:
         return True

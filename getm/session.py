@@ -17,7 +17,6 @@ from getm.downloads import DownloadResult, Target, needs_order, open_target
 from getm.downloads.naming import name_from_headers, name_from_url
 from getm.integrity import Checksum, parse_checksum
 from getm.options import HeadersInput, Timeout
-from getm.redact import redact
 from getm.transfer import Transfer
 from getm.wire import OpenRequest
 
@@ -25,7 +24,10 @@ ProgressCallback = Callable[[int, int | None], None]
 ChecksumInput = str | Checksum | None
 
 # What an engine must know of the caller's environment, as it is at the time of the call.
-_ENVIRONMENT = ("SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_ENVIRONMENT = tuple(
+    name.encode() for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *(name.upper() for name in _PROXIES))
+)
 
 
 class CallOptions(TypedDict, total=False):
@@ -113,11 +115,7 @@ class Session:
         replaced = {name.lower() for name, _ in own}
         fields = (*((name, value) for name, value in self._headers if name.lower() not in replaced), *own)
         expected = _expected(call.get("checksum", "auto"))
-        environment = {
-            name: value
-            for name in (*_ENVIRONMENT, *(name.upper() for name in _ENVIRONMENT))
-            if (value := os.environ.get(name))
-        }
+        environment = {name.decode(): os.fsdecode(value) for name in _ENVIRONMENT if (value := os.environb.get(name))}
 
         def start() -> Transfer:
             channel = self._pool.acquire(chunk_size, concurrency)
@@ -135,7 +133,7 @@ class Session:
                 cacert=self._cacert,
                 environment=environment,
             )
-            return Transfer(channel, request, self._pool.release, redact(wire_url))
+            return Transfer(channel, request, self._pool.release)
 
         return start
 
@@ -155,7 +153,7 @@ class Session:
         or the network did, `Unverified`, `EngineDied`, `MemoryUnavailable`. Errors name the URL without its query.
         """
         transfer = self._open(self._request(url, options.DEFAULT_CHUNK_BYTES, concurrency, call))
-        return reader.Reader(transfer, _name(transfer))
+        return reader.Reader(transfer, _name)
 
     def iter_content(
         self,

@@ -15,6 +15,7 @@ from getm import errors
 from getm.client import Channel
 from getm.head import HeaderMap
 from getm.integrity import Verdict, parse_checksum, unverified
+from getm.redact import redact
 from getm.wire import EndInfo, HeadInfo, OpenRequest
 
 # How long a caller whose views fill the ring may take to let one go in another thread or task, before it is an error.
@@ -32,10 +33,10 @@ class Part(NamedTuple):
 class Transfer:
     """One object being received over a channel, for one caller."""
 
-    def __init__(self, channel: Channel, request: OpenRequest, release: Callable[[Channel], None], url: str) -> None:
+    def __init__(self, channel: Channel, request: OpenRequest, release: Callable[[Channel], None]) -> None:
         self._channel = channel
         self._release = release
-        self.url = url
+        self._requested_url = request.url
         self.head: HeadInfo | None = None
         self._end: EndInfo | None = None
         self._error: errors.GetmError | None = None
@@ -70,6 +71,11 @@ class Transfer:
     def fileno(self) -> int:
         """Readable when `pump` would have something to do."""
         return self._channel.fileno()
+
+    @property
+    def url(self) -> str:
+        """The URL that was asked for, redacted."""
+        return redact(self._requested_url)
 
     @property
     def slots(self) -> int:

@@ -60,8 +60,7 @@ class Channel:
         self._conversation = Conversation()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._on_change = on_change
-        # PARTs that go out before the loop waits again.
-        self._parts: list[bytes] = []
+        self._unsent: list[bytes] = []
         # Slots that hash threads have finished with, on their way to the loop.
         self._unpinned: deque[int] = deque()
         self._unpin_scheduled = False
@@ -124,8 +123,7 @@ class Channel:
 
     def _send(self, kind: Kind, number: int, body: HeadInfo | EndInfo | FailedInfo) -> None:
         self._conversation.pass_(kind, number)
-        self._send_parts()
-        self._pipe.send(encode_body(kind, number, body))
+        self._queue(encode_body(kind, number, body))
 
     def head(self, number: int, info: HeadInfo) -> None:
         self._send(Kind.HEAD, number, info)
@@ -139,18 +137,21 @@ class Channel:
             self._ledger.pin(slot)
         self._conversation.pass_(Kind.PART, number)
         self._ledger.send(slot)
-        # One read of the socket may fill several slots: they travel, and wake the consumer, together.
-        if not self._parts:
-            self._loop.call_soon(self._send_parts)
-        self._parts.append(encode(Kind.PART, number, offset, slot, length))
+        self._queue(encode(Kind.PART, number, offset, slot, length))
         if hasher is not None:
             start = slot * self.slot_bytes
             hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(slot))
 
-    def _send_parts(self) -> None:
-        if self._parts:
-            self._pipe.send(b"".join(self._parts))
-            self._parts.clear()
+    def _queue(self, data: bytes) -> None:
+        """Send before the loop waits again. One read of the socket may fill several slots, and a small object is all
+        there with its head: their messages travel, and wake the consumer, together."""
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(data)
+
+    def _flush(self) -> None:
+        self._pipe.send(b"".join(self._unsent))
+        self._unsent.clear()
 
     def _hashed(self, slot: int) -> None:
         """In any thread: the hasher is done with a slot. One wake-up of the loop serves all that came before it."""

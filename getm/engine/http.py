@@ -8,6 +8,7 @@ import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -17,6 +18,7 @@ from yarl import URL
 from getm import errors
 from getm._version import __version__
 from getm.head import Head, decode_headers
+from getm.integrity import may_ask_checksums
 from getm.options import clean_url
 from getm.redact import redact
 from getm.wire import OpenRequest
@@ -101,6 +103,11 @@ class HttpClient:
         url, user_headers = request.url, request.headers
         redirects: list[Head] = []
         while True:
+            # S3 declares its additional checksums only on request, and only for the whole object.
+            if range_header is None and may_ask_checksums(url, user_headers):
+                own["x-amz-checksum-mode"] = "ENABLED"
+            else:
+                own.pop("x-amz-checksum-mode", None)
             raw = await self._send(session, request, url, own, user_headers)
             head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason or "")
             response = Response(raw, head, tuple(redirects))
@@ -129,8 +136,7 @@ class HttpClient:
         given = {name.lower() for name, _ in user_headers}
         headers = [(name, value) for name, value in own.items() if name.lower() not in given]
         connect_s, stall_s = request.connect_s, request.stall_s
-        # aiohttp's read timeout would not see the bytes of the slot path, so it is off; silence is watched here.
-        timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=None)
+        timeout = _timeout(connect_s)
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
         try:
             async with asyncio.timeout(limit_s):
@@ -143,6 +149,12 @@ class HttpClient:
                 )
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
             raise translate(error, url, request) from error
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
+    # aiohttp's read timeout would not see the bytes of the slot path, so it is off; silence is watched by us.
+    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=None)
 
 
 def _redirect_target(head: Head) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -40,7 +41,8 @@ class Engine:
         """Until the end. `parent_pid` is watched where the engine is a process of its own."""
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._idle_timer = self._loop.call_later(self._idle_s, self._stopped.set)
+        self._active_at = self._loop.time()
+        self._idle_timer = self._loop.call_later(self._idle_s, self._look_idle)
         self._loop.add_reader(self._control.fileno(), self._readable)
         parent = -1 if parent_pid is None else self._watch(parent_pid)
         try:
@@ -124,11 +126,19 @@ class Engine:
         )
 
     def _changed(self, channel: Channel) -> None:
+        self._active_at = self._loop.time()
         if channel.closed:
             self._channels.discard(channel)
-        self._idle_timer.cancel()
-        if not any(channel.active for channel in self._channels):
-            self._idle_timer = self._loop.call_later(self._idle_s, self._stopped.set)
+
+    def _look_idle(self) -> None:
+        """End, if nothing was served for the idle time; else look again when that may be so."""
+        if any(channel.active for channel in self._channels):
+            self._active_at = self._loop.time()
+        left_s = self._active_at + self._idle_s - self._loop.time()
+        if left_s <= 0:
+            self._stopped.set()
+        else:
+            self._idle_timer = self._loop.call_later(left_s, self._look_idle)
 
 
 def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
@@ -140,4 +150,6 @@ def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S
 def main(control_descriptor: int, parent_pid: int) -> None:
     """The engine process. Ctrl-C goes to the whole group of processes: the engine leaves it to its parent to act."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What was imported lives as long as the process: the collector need not look at it again and again.
+    gc.freeze()
     serve(socket.socket(fileno=control_descriptor), parent_pid)

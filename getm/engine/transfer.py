@@ -61,18 +61,25 @@ class Transfer:
         self._channel = channel
         self._number = number
         self._request = request
-        self._at = redact(request.url)
         self._policy = RetryPolicy(retries=request.retries)
         self._hasher: PartsHasher | None = None
         self._reason = ""
         self._requests = 0
         self._retries = 0
 
+    @property
+    def _at(self) -> str:
+        """The URL as it may stand in errors and logs."""
+        return redact(self._request.url)
+
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
         try:
-            async with asyncio.timeout(self._request.total_s):
+            if self._request.total_s is None:
                 await self._run()
+            else:
+                async with asyncio.timeout(self._request.total_s):
+                    await self._run()
         except errors.GetmError as error:
             raise self._told(error) from error.__cause__
         except TimeoutError:

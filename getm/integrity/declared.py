@@ -45,9 +45,7 @@ class Reply:
     def __init__(self, head: Head) -> None:
         self.head = head
         self.ranged = head.ranged or head.status == 206
-        self._fields: dict[str, list[str]] = {}
-        for name, value in head.headers:
-            self._fields.setdefault(name.lower(), []).append(value.strip())
+        self._fields = head.fields
 
     def all(self, name: str) -> Sequence[str]:
         """Every line of a field, in wire order; `name` in lower case."""

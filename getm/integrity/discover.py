@@ -9,9 +9,11 @@ from getm.head import Head
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.declared import Declared, Discovery, Finding, Reply
 from getm.integrity.digest_fields import content_digest, content_md5, digest, repr_digest
-from getm.integrity.s3 import amz_checksums, s3_etag
+from getm.integrity.s3 import amz_checksums, is_s3, s3_etag
 from getm.integrity.stores import azure_blob_md5, goog_hash, linked_etag, repository_checksums
 from getm.integrity.value import Checksum
+
+_STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "content-md5"})
 
 STRENGTH: tuple[str, ...] = (
     "sha512",
@@ -48,6 +50,8 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
         findings.extend(linked_etag(Reply(head), size))
     linked = any(isinstance(finding, Declared) for finding in findings)
     final = Reply(heads[-1])
+    if not _may_declare(final):
+        return _weigh(findings)
     findings.extend(repr_digest(final))
     findings.extend(digest(final))
     findings.extend(content_digest(final))
@@ -60,6 +64,14 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
     if not linked:
         findings.extend(s3_etag(final, size))
     return _weigh(findings)
+
+
+def _may_declare(reply: Reply) -> bool:
+    """Whether any field could hold a checksum. Most web servers send none: small objects should not pay for the look.
+
+    Every store's own fields begin with "x-"; S3 never sends an ETag without some.
+    """
+    return any(name.startswith("x-") or name in _STANDARD_FIELDS for name in reply.names()) or is_s3(reply)
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:
