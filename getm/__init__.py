@@ -4,6 +4,7 @@
     for part in getm.iter_content(url): ...             # memoryviews in order, nothing to release
     async for part in getm.aiter_content(url): ...      # the same, for asyncio
     getm.download(url, path)                            # to a file: verified, then renamed
+    getm.checksum(path, "sha256")                       # of a file or of bytes in memory
 
 Errors stand in `getm.errors`, all under `getm.GetmError`.
 """
@@ -26,6 +27,7 @@ from getm.functions import (
     adownload,
     aiter_content,
     aiter_content_unordered,
+    checksum,
     download,
     iter_content,
     iter_content_unordered,
@@ -60,6 +62,7 @@ __all__ = [
     "adownload",
     "aiter_content",
     "aiter_content_unordered",
+    "checksum",
     "close",
     "download",
     "errors",

@@ -1,14 +1,18 @@
-"""The module-level functions: a session's methods, on the session given or on a default one."""
+"""The module-level functions: a session's methods, on the session given or on a default one; and `checksum`."""
 
 from __future__ import annotations
 
 import os
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from getm import aio, reader
+from getm import aio, integrity, reader
 from getm.downloads import DownloadResult
+from getm.integrity import Checksum
 from getm.options import DEFAULT_CHUNK_BYTES
 from getm.session import CallOptions, ProgressCallback, Session, default_session
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 def urlopen(
@@ -99,3 +103,15 @@ async def adownload(
     """See `Session.adownload`."""
     chosen = session or default_session()
     return await chosen.adownload(url, path, concurrency=concurrency, on_progress=on_progress, **call)
+
+
+def checksum(source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256") -> Checksum:
+    """The checksum of a file, or of bytes in memory (`bytes`, a memoryview, a NumPy array: the buffer protocol).
+
+    `source` as `str` or path-like is a file's path; reading and hashing it overlap, in threads of their own, and the
+    GIL is not held. `algorithm` is md5, sha1, sha224, sha256, sha384, sha512, crc32, crc32c, crc64nvme, or, where the
+    extra is installed, blake3, xxh64, xxh3-64, xxh3-128, in any usual spelling; s3-etag is that of a single-part
+    upload. Raises `InvalidInput` for another name, `errors.MissingExtra` where its package is missing, and `OSError`
+    for the file.
+    """
+    return integrity.checksum(source, algorithm)

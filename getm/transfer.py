@@ -98,7 +98,7 @@ class Transfer:
 
     def verdict(self) -> Verdict:
         """What verified the bytes, or why nothing did (yet)."""
-        if self._end is None:
+        if self._end is None or self._pending:
             reason = "not read to its end yet" if self._error is None else f"failed: {self._error.message}"
             return unverified(reason)
         checksum = None if self._end.checksum is None else parse_checksum(self._end.checksum)

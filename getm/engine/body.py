@@ -164,7 +164,7 @@ class SlotSink(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
         self._missing -= nbytes
-        if self._missing < self._low_water.mark:
+        if self._missing < self._low_water.floor:
             self._low_water.lower(self._missing)
         if self._writer.advance(nbytes):
             if self._missing:

@@ -184,10 +184,15 @@ def _tls_context(cacert: str | None, cafile: str | None, capath: str | None) -> 
     try:
         if cacert is not None:
             path = Path(cacert)
-            return ssl.create_default_context(
+            context = ssl.create_default_context(
                 cafile=None if path.is_dir() else cacert, capath=cacert if path.is_dir() else None
             )
-        return ssl.create_default_context(cafile=cafile, capath=capath)
+        else:
+            context = ssl.create_default_context(cafile=cafile, capath=capath)
+        # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
+        # could then be cut short unseen.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+        return context
     except (OSError, ssl.SSLError) as error:
         named = cacert or cafile or capath
         raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {error}") from None

@@ -14,9 +14,13 @@ import socket
 import sys
 import termios
 
+from getm.engine.tls import RECORD_BYTES, TLSTransport
+
 # Measured on loopback, HTTP: 256 KiB to 2 MiB all save about a tenth of the CPU. The kernel grows the receive
 # buffer to twice the mark where it must, so a small one keeps its memory small.
 _MARK_BYTES = 512 * 1024
+# Below this the system calls that set it would cost more than they save.
+_MIN_MARK_BYTES = 64 * 1024
 
 
 class LowWater:
@@ -27,20 +31,24 @@ class LowWater:
 
     def __init__(self, transport: asyncio.Transport, length: int) -> None:
         self.mark = 0
-        # TLS reads the socket itself, record by record; what lies in its buffers no mark can see.
-        if sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None:
-            return
+        # With fewer bytes than this still to come, `lower` must be called.
+        self.floor = 0
+        self._reserve = RECORD_BYTES if isinstance(transport, TLSTransport) else 0
+        # uvloop's own TLS (behind a proxy) holds bytes that no mark can see.
+        hidden = transport.get_extra_info("sslcontext") is not None and not self._reserve
         self._socket = transport.get_extra_info("socket")
-        if self._socket is not None and length > _MARK_BYTES:
-            self._set(_MARK_BYTES)
-
-    def _set(self, mark: int) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
-        self.mark = mark if mark > 1 else 0
+        if sys.platform == "linux" and self._socket is not None and not hidden:
+            self.lower(length)
 
     def lower(self, missing: int) -> None:
-        """`missing` bytes are still to come, fewer than the mark."""
-        self._set(max(1, missing))
+        """Only `missing` bytes are still to come: no more may be waited for, nor any that OpenSSL has already."""
+        mark = min(_MARK_BYTES, missing - self._reserve)
+        if mark < _MIN_MARK_BYTES:
+            mark = 0
+        if mark != self.mark:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
+            self.mark = mark
+        self.floor = mark + self._reserve if mark else 0
 
     def waiting(self) -> int:
         """How many bytes the kernel holds for us."""

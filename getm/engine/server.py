@@ -9,11 +9,10 @@ import signal
 import socket
 from collections import deque
 
-import uvloop
-
 from getm.buffers.segment import Segment
 from getm.engine.channel import Channel
 from getm.engine.http import HttpClient
+from getm.engine.loop import EngineLoop
 from getm.errors import ProtocolError
 from getm.integrity import HashPool
 from getm.wire import Decoder, Kind, Message, ServeRequest, decode_body
@@ -143,7 +142,7 @@ class Engine:
 
 def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
     """Run an engine on this thread until it ends."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=EngineLoop) as runner:
         runner.run(Engine(control, idle_s).run(parent_pid))
 
 

@@ -7,8 +7,8 @@ consumer waits for never lacks a slot because a later part has it, and a part th
 
 from __future__ import annotations
 
+import heapq
 from bisect import insort
-from collections import deque
 from collections.abc import Callable
 
 from getm.buffers.ledger import SlotLedger
@@ -24,7 +24,8 @@ class Claim:
         self.key = key
         self.needed = needed
         self.on_slot = on_slot
-        self._reserved: deque[int] = deque()
+        # A heap, as the ledger's: the lowest is filled first.
+        self._reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
         self._given = 0
         self._waiting = False
@@ -37,7 +38,7 @@ class Claim:
 
     def give(self, slot: int) -> None:
         """A slot for this part."""
-        self._reserved.append(slot)
+        heapq.heappush(self._reserved, slot)
         self._given += 1
 
     def start(self) -> bool:
@@ -49,11 +50,11 @@ class Claim:
     def next(self) -> int | None:
         """The next slot to fill, or None: then `on_slot()` comes when there is one."""
         self._waiting = not self._reserved
-        return self._reserved.popleft() if self._reserved else None
+        return heapq.heappop(self._reserved) if self._reserved else None
 
     def put_back(self, slot: int) -> None:
         """A slot from `next` that was not sent."""
-        self._reserved.appendleft(slot)
+        heapq.heappush(self._reserved, slot)
 
     def wake(self) -> None:
         """Tell the part, if it waits and may go on."""
@@ -83,7 +84,7 @@ class SlotPool:
     def is_first(self, claim: Claim) -> bool:
         return bool(self._claims) and self._claims[0] is claim
 
-    def close(self, claim: Claim, unused: deque[int]) -> None:
+    def close(self, claim: Claim, unused: list[int]) -> None:
         if claim in self._claims:
             self._claims.remove(claim)
             while unused:

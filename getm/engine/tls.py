@@ -1,0 +1,239 @@
+"""TLS over a non-blocking socket that OpenSSL reads itself.
+
+uvloop's own TLS (and asyncio's) feeds OpenSSL by a memory BIO: every byte is copied into a buffer, from there into
+OpenSSL's, and decrypted from there. With the socket in OpenSSL's own hands the kernel copies into its record buffer,
+and it decrypts from there into the slot. Measured for 1 GB from nginx on loopback: the CPU of curl instead of 1.45
+times that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+# After this much, others have their turn, and full slots go out: with more, slots grow cold in the cache.
+_TURN_BYTES = 1024 * 1024
+_READ_BYTES = 64 * 1024
+# The start of a record may lie in OpenSSL's buffer, where the kernel does not count it.
+RECORD_BYTES = 32 * 1024
+
+
+async def open_tls(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    sock: Any,
+    context: ssl.SSLContext,
+    server_hostname: str | None,
+) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    """Do the handshake on a connected, non-blocking socket, which is taken over; as `loop.create_connection` does.
+
+    Raises `ssl.SSLError` (a certificate that is not trusted among them) and `OSError`; the socket is then closed.
+    """
+    wrapped = context.wrap_socket(
+        sock, do_handshake_on_connect=False, suppress_ragged_eofs=False, server_hostname=server_hostname
+    )
+    try:
+        while True:
+            try:
+                wrapped.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await _ready(loop.add_reader, loop.remove_reader, wrapped.fileno())
+            except ssl.SSLWantWriteError:
+                await _ready(loop.add_writer, loop.remove_writer, wrapped.fileno())
+    except BaseException:
+        wrapped.close()
+        raise
+    protocol = protocol_factory()
+    transport = TLSTransport(loop, wrapped, protocol)
+    protocol.connection_made(transport)
+    transport.resume_reading()
+    return transport, protocol
+
+
+async def _ready(add: Callable[..., Any], remove: Callable[[int], Any], descriptor: int) -> None:
+    came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    add(descriptor, lambda: None if came.done() else came.set_result(None))
+    try:
+        await came
+    finally:
+        remove(descriptor)
+
+
+class TLSTransport(asyncio.Transport):
+    """A transport over an `ssl.SSLSocket` whose handshake is done."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: ssl.SSLSocket, protocol: asyncio.BaseProtocol) -> None:
+        super().__init__(
+            {
+                "socket": sock,
+                "ssl_object": sock,
+                "sslcontext": sock.context,
+                "peername": sock.getpeername(),
+                "sockname": sock.getsockname(),
+                "cipher": sock.cipher(),
+            }
+        )
+        self._loop = loop
+        self._sock = sock
+        self._descriptor = sock.fileno()
+        self._reading = False
+        self._turn_scheduled = False
+        self._closing = False
+        self._unsent = bytearray()
+        self.set_protocol(protocol)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+        # OpenSSL may hold decrypted bytes that no event will announce.
+        self._schedule_turn()
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._descriptor)
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._closing:
+            self._reading = True
+            self._loop.add_reader(self._descriptor, self._readable)
+            self._schedule_turn()
+
+    def _schedule_turn(self) -> None:
+        if self._reading and not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        if self._reading:
+            self._readable()
+
+    def _readable(self) -> None:
+        left = _TURN_BYTES
+        try:
+            while self._reading and left > 0:
+                protocol = self._protocol
+                if isinstance(protocol, asyncio.BufferedProtocol):
+                    count = self._read_into(protocol)
+                else:
+                    count = self._read_some(protocol)
+                if count is None:
+                    return
+                left -= count
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            # A key update must be answered first; the answer goes out with the next thing written, or now.
+            self._loop.add_writer(self._descriptor, self._writable)
+            return
+        except (OSError, ssl.SSLError) as error:
+            self._lost(error)
+            return
+        self._schedule_turn()
+
+    def _read_into(self, protocol: asyncio.BufferedProtocol) -> int | None:
+        """Fill the protocol's buffer, record by record: it is told once. None at the end of the stream."""
+        buffer = memoryview(protocol.get_buffer(-1))
+        size, filled = len(buffer), 0
+        read = self._sock.read
+        try:
+            while filled < size:
+                # typeshed has no overload for a read into a buffer, which returns a count.
+                count = cast(int, read(size - filled, buffer[filled:]))
+                if not count:
+                    break
+                filled += count
+        except (OSError, ssl.SSLError):
+            # What came before it is told first; a lasting error shows again with the next read.
+            if not filled:
+                raise
+        if filled:
+            protocol.buffer_updated(filled)
+            return filled
+        self._at_eof()
+        return None
+
+    def _read_some(self, protocol: asyncio.BaseProtocol) -> int | None:
+        data = self._sock.read(_READ_BYTES)
+        if not data:
+            self._at_eof()
+            return None
+        protocol.data_received(data)  # type: ignore[attr-defined]
+        return len(data)
+
+    def _at_eof(self) -> None:
+        """The peer's close_notify: a clean end. (An end without it is an `ssl.SSLEOFError`.)"""
+        self.pause_reading()
+        self._protocol.eof_received()  # type: ignore[attr-defined]
+        # A transport over TLS cannot stay half open, whatever the protocol answers.
+        self.close()
+
+    # Writing --------------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closing or not data:
+            return
+        self._unsent += data
+        if len(self._unsent) == len(data):
+            self._writable()
+
+    def _writable(self) -> None:
+        try:
+            while self._unsent:
+                sent = self._sock.send(self._unsent)
+                del self._unsent[:sent]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._loop.add_writer(self._descriptor, self._writable)
+            return
+        except (OSError, ssl.SSLError) as error:
+            self._lost(error)
+            return
+        self._loop.remove_writer(self._descriptor)
+        if self._closing:
+            self._finish(None)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._unsent)
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    # The end --------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self.pause_reading()
+            if not self._unsent:
+                self._finish(None)
+
+    def abort(self) -> None:
+        self._lost(None)
+
+    def _lost(self, error: Exception | None) -> None:
+        if self._descriptor >= 0:
+            self._closing = True
+            self.pause_reading()
+            self._unsent.clear()
+            self._finish(error)
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._descriptor >= 0:
+            self._loop.remove_writer(self._descriptor)
+            self._descriptor = -1
+            self._sock.close()
+            self._loop.call_soon(self._protocol.connection_lost, error)
