@@ -23,6 +23,7 @@ from getm.buffers import LeaseRing, Segment, SlotLedger, available_bytes
 from getm.buffers.ledger import Owner
 from getm.options import Geometry, plan_ring
 from getm.wire import (
+    FROM_ENGINE,
     Conversation,
     Decoder,
     EndInfo,
@@ -314,14 +315,21 @@ class Channel:
             data = b""
         if not data:
             raise self._died()
-        for message in self._decoder.feed(data):
-            self._route(message)
+        try:
+            for message in self._decoder.feed(data):
+                self._route(message)
+        except errors.ProtocolError:
+            # What else was in `data` is lost: nothing on this pipe can be trusted any more.
+            self.close()
+            raise
 
     def _died(self) -> errors.EngineDied:
         self.close()
         return self.engine.died()
 
     def _route(self, message: Message) -> None:
+        if message.kind not in FROM_ENGINE:
+            raise errors.ProtocolError(f"{message.kind.name} may not come from an engine")
         self._conversation.pass_(message.kind, message.object)
         listener = self._listeners.get(message.object)
         if message.kind is Kind.PART:
@@ -503,9 +511,6 @@ class EnginePool:
 
     def release(self, channel: Channel) -> None:
         """The transfer on it is over, complete or cancelled. Any thread, no lock."""
-        if channel.helpers and not channel.idle:
-            # Its helpers may sit on slots that were meant for the cancelled object.
-            channel.close()
         if not self.closed:
             self._returned.append(channel)
 

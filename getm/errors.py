@@ -84,7 +84,8 @@ class TLSFailed(NetworkError):
 
 
 class Timeout(NetworkError, TimeoutError):
-    """Nothing came for too long: `phase` is "connect", "response" or "body"; `timeout_s` the limit in seconds."""
+    """Nothing came for too long, or not all of it: `phase` is "connect", "response", "body" or "total", `timeout_s` the
+    limit in seconds."""
 
     code = "timeout"
     FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "phase", "timeout_s")

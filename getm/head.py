@@ -5,8 +5,9 @@ from __future__ import annotations
 import email.utils
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 
-from getm.spans import ContentRange, parse_content_range
+from getm.spans import MAX_POSITION, ContentRange, parse_content_range
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -98,7 +99,7 @@ class Head:
         if len(values) > 1:
             raise HeadError(f"Content-Length is declared as {' and '.join(sorted(values))}")
         (value,) = values
-        if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
+        if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) <= MAX_POSITION):
             raise HeadError(f"Content-Length is {value[:40]!r}, not a number of bytes")
         return int(value)
 
@@ -139,7 +140,9 @@ def _timestamp(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return email.utils.parsedate_to_datetime(value).timestamp()
+        date = email.utils.parsedate_to_datetime(value)
+        # The obsolete asctime form names no zone, and means UTC (RFC 9110, section 5.6.7).
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ _SINGLE_STREAM_SLOTS = 16
 # AWS advises parts of 8 to 16 MiB; the smaller keeps the ring of 16 connections within the memory budget.
 _PART_BYTES = 8 * MIB
 _MIN_SLOT_BYTES = 4 * KIB
+# A year: what a timer takes without overflow, and longer than anyone waits.
+_MAX_TIMEOUT_S = 365 * 86400
 MAX_CONCURRENCY = 256
 
 # RFC 9110, section 5.6.2.
@@ -56,10 +57,10 @@ class Timeout:
         if not isinstance(value, Timeout):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidInput(f"timeout must be a number of seconds or a getm.Timeout, not {value!r}")
-            value = cls(connect_s=float(value), stall_s=float(value), total_s=default.total_s)
+            value = cls(connect_s=value, stall_s=value, total_s=default.total_s)
         for name in ("connect_s", "stall_s", "total_s"):
             limit = getattr(value, name)
-            if limit is not None and not (limit > 0 and math.isfinite(limit)):
+            if limit is not None and not (isinstance(limit, int | float) and 0 < limit <= _MAX_TIMEOUT_S):
                 raise InvalidInput(f"timeout: {name} must be a positive number of seconds or None, not {limit!r}")
         return value
 
@@ -69,6 +70,7 @@ def clean_url(url: str) -> str:
     and characters outside ASCII are percent-encoded, the fragment is dropped (RFC 9110, section 7.1)."""
     if not isinstance(url, str):
         raise InvalidInput(f"a URL must be a str, not {type(url).__name__}")
+    url = url.strip(" ")
     if _CONTROL.search(url):
         raise InvalidInput("the URL holds control characters; check for a line break at its end", url=redact(url))
     try:
@@ -81,13 +83,17 @@ def clean_url(url: str) -> str:
     if not parts.hostname or port == 0:
         raise InvalidInput("the URL names no host and port that could be connected to", url=redact(url))
     url = url.partition("#")[0]
-    if not parts.hostname.isascii():
-        try:
-            url = url.replace(parts.hostname, parts.hostname.encode("idna").decode("ascii"), 1)
-        except UnicodeError as error:
-            raise InvalidInput(f"the URL's host is no valid name: {error}", url=redact(url)) from None
-    # Everything printable in ASCII is safe here, "%" included: nothing that is encoded may be encoded twice.
-    return url if _ON_THE_WIRE.fullmatch(url) else quote(url, safe=_PRINTABLE)
+    if _ON_THE_WIRE.fullmatch(url):
+        return url
+    try:
+        if not parts.hostname.isascii():
+            userinfo, at, _ = parts.netloc.rpartition("@")
+            host = parts.hostname.encode("idna").decode("ascii") + ("" if port is None else f":{port}")
+            url = url.replace(parts.netloc, f"{userinfo}{at}{host}", 1)
+        # Everything printable in ASCII is safe here, "%" included: nothing that is encoded may be encoded twice.
+        return quote(url, safe=_PRINTABLE)
+    except UnicodeError as error:
+        raise InvalidInput(f"the URL holds characters that cannot be sent ({error})", url=redact(url)) from None
 
 
 def clean_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:
@@ -101,12 +107,15 @@ def clean_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:
             raise InvalidInput(f"headers must be pairs of str, not a {type(pair).__name__}")
         name, value = pair[0], pair[1].strip(" \t")
         if not _TOKEN.fullmatch(name):
-            raise InvalidInput(f"{name!r} is not a header name")
+            # Not quoted: it may be a whole header line, secret and all.
+            raise InvalidInput("a header's name may hold letters, digits and !#$%&'*+-.^_`|~ only: no colon, no space")
         if name.lower() in _RESERVED_HEADERS:
             raise InvalidInput(f"the header {name} is set by getm itself and cannot be given")
+        # The value may be a secret: not quoted.
         if any(char in value for char in "\r\n\0"):
-            # The value may be a secret: not quoted.
             raise InvalidInput(f"the value of the header {name} holds a line break or NUL")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise InvalidInput(f"the value of the header {name} holds characters that cannot be sent")
         cleaned.append((name, value))
     return tuple(cleaned)
 
@@ -147,6 +156,10 @@ def plan_ring(chunk_bytes: int, concurrency: int, budget_bytes: int) -> Geometry
     slot_bytes = max(1, _SLOT_BYTES // chunk_bytes) * chunk_bytes
     if slot_bytes * 4 > budget_bytes:
         slot_bytes = min(_SLOT_BYTES, max(_MIN_SLOT_BYTES, budget_bytes // 4))
+        # Still whole chunks, where four slots of them fit.
+        slot_bytes = slot_bytes // chunk_bytes * chunk_bytes or (
+            chunk_bytes if 4 * chunk_bytes <= budget_bytes else slot_bytes
+        )
     affordable = max(2, budget_bytes // slot_bytes)
     if concurrency == 1:
         wanted = max(4, _SINGLE_STREAM_SLOTS * _SLOT_BYTES // slot_bytes)

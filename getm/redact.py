@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
+
+_START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?/*")
+_PORT = re.compile(r"[^:]*|\[[^\]]*\]|(?:[^:]*|\[[^\]]*\]):[0-9]*")
 
 
 def redact(url: str) -> str:
     """`url` without userinfo, query and fragment: what may stand in a log, an error or a file's name.
 
-    A signed URL carries its secret in the query (AWS SigV4, GCS V4, Azure SAS) or in the userinfo. Text that is no URL
-    comes back without anything from the first "?" or "#" on.
+    A signed URL carries its secret in the query (AWS SigV4, GCS V4, Azure SAS) or in the userinfo.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return url.split("?", 1)[0].split("#", 1)[0].rpartition("@")[2]
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    if port is not None:
-        host = f"{host}:{port}"
-    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"{host}{parts.path}"
+        return _suspicious(url)
+    if not parts.scheme or not parts.hostname:
+        return _suspicious(url)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
+
+
+def _suspicious(url: str) -> str:
+    """Text that is no valid URL: a password in it may hold an unencoded "/", "?" or "#"."""
+    start = _START.match(url)
+    scheme = "" if start is None else start[0]
+    rest = url[len(scheme) :]
+    authority, slash, path = rest.partition("/")
+    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    if "@" in authority:
+        authority = authority.rpartition("@")[2]
+    elif not _PORT.fullmatch(authority):
+        # What looks like a port is none. It may be half of a password, whose other half ends with an "@" in the path.
+        authority = authority.partition(":")[0]
+        path = path.rpartition("@")[2]
+    return scheme + re.split(r"[?#]", f"{authority}{slash}{path}", maxsplit=1)[0]

@@ -9,6 +9,8 @@ from getm import errors
 # Statuses that say "not now" rather than "no" (RFC 9110, section 15; 429: RFC 6585).
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A wrong certificate, a replaced object or a refused redirect is the same the next time.
+# Beyond this many every backoff is at its cap.
+_MAX_DOUBLINGS = 30
 _FINAL = (errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
 
 
@@ -48,7 +50,7 @@ class RetryPolicy:
         # The first retry comes at once: the usual cause is a kept-alive connection that the server had closed.
         if attempt == 1 and not isinstance(failure, errors.HTTPStatusError):
             return Retry(0.0)
-        return Retry(jitter * min(self.cap_s, self.base_s * 2 ** (attempt - 1)))
+        return Retry(jitter * min(self.cap_s, self.base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)))
 
 
 def is_transient(failure: errors.GetmError) -> bool:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# No file, and no index in this language, reaches further.
+MAX_POSITION = 2**63 - 1
+
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
 
@@ -40,9 +43,13 @@ def parse_content_range(value: str) -> ContentRange | None:
     first, last, total_text = match.groups()
     total = None if total_text == "*" else int(total_text)
     if first is None:
-        return None if total is None else ContentRange(None, total)
+        return None if total is None or total > MAX_POSITION else ContentRange(None, total)
     span = Span(int(first), int(last) + 1)
-    if span.stop <= span.start or (total is not None and span.stop > total):
+    if (
+        span.stop <= span.start
+        or max(span.stop, total or 0) > MAX_POSITION
+        or (total is not None and span.stop > total)
+    ):
         return None
     return ContentRange(span, total)
 

@@ -44,6 +44,7 @@ class Transfer:
         self._received = 0
         self._given = 0
         self._closed = False
+        self._released = False
         try:
             self._number = channel.open(request, self)
         except BaseException:
@@ -109,9 +110,12 @@ class Transfer:
         if self._error is None and self._end is None:
             try:
                 self._channel.pump(wait=wait)
-            except errors.EngineDied as error:
+            except (errors.EngineDied, errors.ProtocolError) as error:
                 error.url = self.url
                 self.on_failed(error)
+            if self._error is not None:
+                # Not left to close(): the error's traceback may keep this alive until the next garbage collection.
+                self._give_up_channel()
 
     def has_head(self) -> bool:
         """Whether the head is there. Raises what went wrong before it."""
@@ -171,8 +175,7 @@ class Transfer:
     def exhausted(self) -> errors.SlotsExhausted:
         return errors.SlotsExhausted(
             f"views of all {self.slots} slots of {self.slot_bytes} bytes are still held, so nothing more can be "
-            "received: let go of views you are done with, copy what you keep (bytes(view)), or give the session a "
-            "larger max_memory",
+            "received: let go of views you are done with, or copy what you keep (bytes(view))",
             url=self.url,
             slots=self.slots,
             slot_bytes=self.slot_bytes,
@@ -188,7 +191,16 @@ class Transfer:
             return
         self._closed = True
         self._pending.clear()
+        self._give_up_channel()
+
+    def _give_up_channel(self) -> None:
+        if self._released:
+            return
+        self._released = True
         self._channel.cancel(self._number)
+        if self._channel.helpers and self._end is None:
+            # Its helpers may sit on slots that were meant for this object.
+            self._channel.close()
         self._release(self._channel)
 
     @property

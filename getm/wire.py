@@ -145,6 +145,8 @@ def encode_body(kind: Kind, object: int, body: Record) -> bytes:
     return FRAME.pack(kind, object, 0, 0, len(data)) + data
 
 
+FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL})
+FROM_ENGINE = frozenset({Kind.HEAD, Kind.PART, Kind.END, Kind.FAILED})
 _KINDS = {int(kind): kind for kind in Kind}
 _WITH_BODY = frozenset({Kind.OPEN, Kind.HEAD, Kind.END, Kind.FAILED, Kind.SERVE})
 
@@ -182,7 +184,7 @@ def decode_body(message: Message, type_: type[_R]) -> _R:
     """The typed body of a message; `ProtocolError` where it is not of that type."""
     try:
         return msgspec.msgpack.decode(message.body, type=type_)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"{message.kind.name} has a body that is no {type_.__name__}: {error}") from None
 
 

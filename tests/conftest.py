@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 import getm
 from tests.support import leaks
@@ -21,6 +22,11 @@ from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
 _DEADLINE_S = 60.0
+
+# The same examples in every run, and no time limit on a single one: a busy machine is no failure. To look for new
+# examples: pytest --hypothesis-profile=default.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 _EXIT_DEADLINE_S = 30.0
 
 

@@ -167,9 +167,10 @@ def test_row_8_an_empty_object(
     ranges: bool, concurrency: int | None, session: getm.Session, fault_server: FaultServer, tmp_path: Path
 ) -> None:
     url = fault_server.serve("/x", Reply(body=b"", ranges=ranges))
-    assert session.read(url, concurrency=concurrency) == b""
+    assert session.read(url, concurrency=concurrency).nbytes == 0
     assert list(session.iter_content(url, concurrency=concurrency)) == []
-    assert session.download(url, tmp_path / "x", concurrency=concurrency).path.read_bytes() == b""
+    downloaded = session.download(url, tmp_path / "x", concurrency=concurrency)
+    assert downloaded.path.read_bytes() == b""
 
 
 # Rows 11 to 13: ends ------------------------------------------------------------
@@ -484,3 +485,31 @@ def test_the_proxy_of_the_environment_is_used(
         assert session.read(direct, concurrency=concurrency) == SMALL
     assert fault_server.requests[0].target == b"http://data.example/x"
     assert fault_server.requests[-1].target == b"/direct"
+
+
+# What a failure must not leave behind ----------------------------------------------------------------------------
+
+
+@each_mode
+def test_failed_streams_do_not_use_up_the_rings(concurrency: int | None, fault_server: FaultServer) -> None:
+    """Though the errors, and with them the iterators in their tracebacks, are kept."""
+    url = fault_server.serve("/x", Reply(body=BODY, etag=None, last_modified=None, cut_at=2 * MIB))
+    kept: list[errors.GetmError] = []
+    with getm.Session(max_memory=64 * MIB, retries=0) as session:
+        for _ in range(8):
+            try:
+                for _part in session.iter_content(url, concurrency=concurrency):
+                    pass
+            except errors.Truncated as error:
+                kept.append(error)
+    assert len(kept) == 8
+
+
+def test_a_failure_in_a_helper_engine_leaves_no_slot_behind(fault_server: FaultServer) -> None:
+    bad = fault_server.serve("/bad", faulty_later(failure(404), Reply(body=BODY)))
+    good = fault_server.serve("/good", Reply(body=BODY))
+    with getm.Session(processes=2) as session:
+        for _ in range(8):
+            with pytest.raises(errors.HTTPStatusError):
+                session.read(bad, concurrency=4)
+            assert session.read(good, concurrency=4) == BODY

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from getm.errors import MemoryUnavailable
 
-# Set to "posix" to use POSIX shared memory though memfd is there, or to "private" for memory of this process only.
+# Set to "posix" to use POSIX shared memory though memfd is there.
 BACKING_VARIABLE = "GETM_SHARED_MEMORY"
 
 # Segments that an engine in a thread of this process maps too: descriptors would only cost page tables there.
@@ -38,13 +38,17 @@ class Segment:
 
         With `private`, memory of this process only. Raises `MemoryUnavailable` where the machine cannot give it.
         """
+        available = available_bytes()
+        if available is not None and size > available:
+            # Not left to the system to find out: beyond a cgroup's limit reserving does not fail, it kills.
+            raise _unavailable(size, available, "the machine, or the control group, has less")
         if private:
             return cls._create_private(size)
         forced = os.environ.get(BACKING_VARIABLE, "")
         openers: list[Callable[[], int]] = [_open_posix]
         if sys.platform == "linux" and forced != "posix":
             openers.insert(0, _open_memfd)
-        refused: OSError | None = None
+        refused: Exception | None = None
         for opener in openers:
             try:
                 descriptor = opener()
@@ -55,16 +59,10 @@ class Segment:
             try:
                 _reserve(descriptor, size)
                 return cls(mmap.mmap(descriptor, size), descriptor)
-            except OSError as error:
+            except (OSError, ValueError, OverflowError) as error:
                 os.close(descriptor)
                 refused = error
-        reason = refused.strerror if refused is not None else "no kind of shared memory"
-        raise MemoryUnavailable(
-            f"shared memory of {size} bytes could not be had ({reason}); lower max_memory, or use concurrency=None, "
-            "which needs none",
-            wanted=size,
-            available=available_bytes(),
-        )
+        raise _unavailable(size, available, str(refused))
 
     @classmethod
     def _create_private(cls, size: int) -> Segment:
@@ -93,6 +91,15 @@ class Segment:
             self.descriptor = -1
         if self.token is not None:
             _private.pop(self.token, None)
+
+
+def _unavailable(size: int, available: int | None, reason: str) -> MemoryUnavailable:
+    return MemoryUnavailable(
+        f"shared memory of {size} bytes could not be had ({reason}); lower max_memory, or use concurrency=None, "
+        "which needs none",
+        wanted=size,
+        available=available,
+    )
 
 
 def _open_memfd() -> int:
@@ -173,7 +180,12 @@ def _cgroup_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
 
 def _reclaimable(folder: Path) -> int:
     """Page cache that the kernel gives up before it kills: without it a group that has read files looks full."""
-    for line in (folder / "memory.stat").read_text().splitlines():
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        # Not shown at every level: then nothing is taken for reclaimable.
+        return 0
+    for line in lines:
         name, _, value = line.partition(" ")
         if name in ("inactive_file", "total_inactive_file"):
             return int(value)

@@ -20,6 +20,7 @@ from getm.engine.slots import Claim, SlotPool
 from getm.engine.transfer import Transfer
 from getm.integrity import HashPool, PartsHasher
 from getm.wire import (
+    FROM_CONSUMER,
     Conversation,
     EndInfo,
     FailedInfo,
@@ -89,6 +90,8 @@ class Channel:
     # Messages in ----------------------------------------------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
+        if message.kind not in FROM_CONSUMER:
+            raise errors.ProtocolError(f"{message.kind.name} may not come from a consumer")
         self._conversation.pass_(message.kind, message.object)
         if message.kind is Kind.GRANT:
             for slot in range(message.slot, message.slot + message.length):

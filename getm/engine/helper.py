@@ -11,6 +11,7 @@ from getm.buffers.ledger import Owner, SlotLedger
 from getm.engine.pipe import Pipe
 from getm.engine.slots import Claim
 from getm.wire import (
+    FROM_ENGINE,
     Conversation,
     FailedInfo,
     Kind,
@@ -71,6 +72,8 @@ class HelperPipe:
             claim.close()
 
     def _on_message(self, message: Message) -> None:
+        if message.kind not in FROM_ENGINE:
+            raise errors.ProtocolError(f"{message.kind.name} may not come from an engine")
         self._conversation.pass_(message.kind, message.object)
         job = self._jobs[message.object]
         if message.kind is Kind.PART:

@@ -43,7 +43,7 @@ class Claim:
 
     def start(self) -> bool:
         """Whether the part may begin now; otherwise `on_slot()` comes when that may have changed."""
-        self._started = self.satisfied or (bool(self._reserved) and self._pool.is_first(self))
+        self._started = self._started or self.satisfied or (bool(self._reserved) and self._pool.is_first(self))
         self._waiting = not self._started
         return self._started
 
@@ -60,6 +60,7 @@ class Claim:
         """Tell the part, if it waits and may go on."""
         if self._waiting and self._reserved and (self._started or self.satisfied or self._pool.is_first(self)):
             self._waiting = False
+            self._started = True
             self.on_slot()
 
     def close(self) -> None:
@@ -91,11 +92,23 @@ class SlotPool:
                 self._ledger.drop(unused.pop())
             self.distribute()
 
+    def _take_back(self, claim: Claim) -> int | None:
+        """A slot that is reserved for a later part that has not started."""
+        for later in reversed(self._claims):
+            if later is claim:
+                return None
+            if later._reserved and not later._started:
+                later._given -= 1
+                return later._reserved.pop()
+        return None
+
     def distribute(self) -> None:
         """Slots became available, or the claims changed: give them out, and wake who can go on."""
         for claim in self._claims:
             while not claim.satisfied:
                 slot = self._ledger.take()
+                if slot is None:
+                    slot = self._take_back(claim)
                 if slot is None:
                     break
                 claim.give(slot)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -320,8 +319,10 @@ class Transfer:
         validator = head.validator()
         identity = Identity(total, validator.etag, validator.last_modified, if_range)
         self._announce(response, total, ranged=True)
-        parts = deque(plan_parts(Span(0, total), part_bytes))
-        first = parts.popleft()
+        # Shared by the workers, and never a list: a server may claim any total.
+        parts = plan_parts(Span(0, total), part_bytes)
+        first = next(parts)
+        count = -(-total // part_bytes)
 
         async def fetch_first() -> None:
             await self._fill(first.start, first.stop, identity, response, len(covered))
@@ -331,18 +332,17 @@ class Transfer:
             async with asyncio.TaskGroup() as group:
                 # In order: each worker claims the slots of its part before the next one does.
                 group.create_task(fetch_first())
-                for worker in range(1, min(request.concurrency, len(parts) + 1)):
+                for worker in range(1, min(request.concurrency, count)):
                     group.create_task(self._work(worker, parts, identity))
         except BaseExceptionGroup as several:
             # The first failure ended the others.
             raise several.exceptions[0] from None
         return total
 
-    async def _work(self, worker: int, parts: deque[Span], identity: Identity) -> None:
+    async def _work(self, worker: int, parts: Iterator[Span], identity: Identity) -> None:
         """Fetch one part after the other, here or by a helper engine, until none is left."""
         helper = self._channel.helper(worker)
-        while parts:
-            span = parts.popleft()
+        for span in parts:
             if helper is not None:
                 claim = self._channel.claim(self._number, span.start, span.stop)
                 await helper.fetch(self._part_request(span, identity), claim, self.emit)

@@ -1,0 +1,379 @@
+"""Claims on slots: strict order, nothing lost or given twice, and no deadlock as long as the consumer lets go."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from getm.buffers.ledger import Owner, SlotLedger
+from getm.engine.slots import Claim, SlotPool
+
+
+class Part:
+    """One part at work: asks for slots, again only when told to, and fills them one by one."""
+
+    def __init__(self, pool: SlotPool, number: int, start: int, stop: int, *, known: bool, eager: bool) -> None:
+        self.number = number
+        self.position = start
+        self.stop = stop
+        self.in_hand: int | None = None
+        self._begun = False
+        self._may_ask = True
+        # An eager part takes its slot from within the call that tells of it, as a paused transport does.
+        self._eager = eager
+        self.claim: Claim
+        self.claim = pool.claim((number, start), stop - start if known else None, self._woken)
+
+    def _woken(self) -> None:
+        assert not self._may_ask, "told without having been refused"
+        self._may_ask = True
+        if self._eager and self._begun:
+            self.ask()
+
+    def ask(self) -> bool:
+        """Ask for a slot if that makes sense. Whether anything came of it."""
+        if not self._may_ask or self.in_hand is not None:
+            return False
+        if not self._begun:
+            self._begun = self._may_ask = self.claim.start()
+            return self._begun
+        self.in_hand = self.claim.next()
+        self._may_ask = self.in_hand is not None
+        return self._may_ask
+
+    def give_up(self) -> None:
+        if self.in_hand is not None:
+            self.claim.put_back(self.in_hand)
+            self.in_hand = None
+        self.claim.close()
+
+
+@dataclass
+class Object:
+    """One object of `size` slots, fetched in parts by several workers, and how far the consumer has come."""
+
+    number: int
+    size: int
+    part_slots: int
+    known: bool
+    eager: bool
+    claimed: int = 0
+    consumed: int = 0
+    parts: list[Part] = field(default_factory=list)
+    arrived: dict[int, int] = field(default_factory=dict)
+
+
+class Ring(RuleBasedStateMachine):
+    """Parts that fill slots, and a consumer that takes each object's slots in order and lets go of them at any time.
+
+    It never holds more than all slots but a part and one: so whatever it does, every object must come to its end.
+    """
+
+    max_objects = 1
+
+    @initialize(slots=st.integers(2, 8), data=st.data())
+    def start(self, slots: int, data: st.DataObject) -> None:
+        self.slots = slots
+        self.part_slots = data.draw(st.integers(1, slots - 1))
+        self.may_hold = slots - self.part_slots - 1
+        self.ledger = SlotLedger(slots, Owner.FREE)
+        self.pool = SlotPool(self.ledger)
+        self.objects: list[Object] = []
+        self.opened = 0
+        self.held: list[int] = []
+        self.pinned: list[int] = []
+
+    # The engine ------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.objects) < self.max_objects)
+    @rule(workers=st.integers(1, 4), size=st.integers(0, 20), known=st.booleans(), eager=st.booleans())
+    def open(self, workers: int, size: int, known: bool, eager: bool) -> None:
+        self.opened += 1
+        part_slots = self.part_slots if known and workers > 1 else max(1, size)
+        opened = Object(self.opened, size, part_slots, known, eager)
+        self.objects.append(opened)
+        for _ in range(workers):
+            self._next_part(opened)
+
+    def _next_part(self, of: Object) -> None:
+        if of.claimed < of.size:
+            start, of.claimed = of.claimed, min(of.claimed + of.part_slots, of.size)
+            of.parts.append(
+                Part(
+                    self.pool,
+                    of.number,
+                    start,
+                    start + of.part_slots if of.claimed < of.size else of.size,
+                    known=of.known,
+                    eager=of.eager,
+                )
+            )
+
+    def _parts(self) -> list[tuple[Object, Part]]:
+        return [(of, part) for of in self.objects for part in of.parts]
+
+    def _step(self, of: Object, part: Part, readers: int = 0) -> bool:
+        """Let one part ask, fill or end. Whether that changed anything."""
+        if part.in_hand is None:
+            return part.ask()
+        slot, part.in_hand = part.in_hand, None
+        for _ in range(readers):
+            self.ledger.pin(slot)
+            self.pinned.append(slot)
+        self.ledger.send(slot)
+        of.arrived[part.position] = slot
+        part.position += 1
+        if part.position == part.stop:
+            of.parts.remove(part)
+            part.claim.close()
+            self._next_part(of)
+        return True
+
+    @precondition(lambda self: self._parts())
+    @rule(data=st.data(), readers=st.integers(0, 2))
+    def part_goes_on(self, data: st.DataObject, readers: int) -> None:
+        self._step(*data.draw(st.sampled_from(self._parts())), readers)
+
+    @precondition(lambda self: self.pinned)
+    @rule(data=st.data())
+    def reader_is_done(self, data: st.DataObject) -> None:
+        self._unpin(data.draw(st.integers(0, len(self.pinned) - 1)))
+
+    def _unpin(self, index: int) -> None:
+        if self.ledger.unpin(self.pinned.pop(index)):
+            self.pool.distribute()
+
+    @precondition(lambda self: self.objects)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        cancelled = data.draw(st.sampled_from(self.objects))
+        for part in data.draw(st.permutations(cancelled.parts)):
+            part.give_up()
+            part.give_up()
+        self.objects.remove(cancelled)
+        for slot in cancelled.arrived.values():
+            self._let_go(slot)
+
+    # The consumer ----------------------------------------------------------------------------------------------------
+
+    def _consume(self, of: Object, choose: Callable[[int], int]) -> bool:
+        """Take the next slot of an object, letting go of another where too many are held. Whether it had come."""
+        slot = of.arrived.pop(of.consumed, None)
+        if slot is None:
+            return False
+        of.consumed += 1
+        self.held.append(slot)
+        while len(self.held) > self.may_hold:
+            self._let_go(self.held.pop(choose(len(self.held))))
+        return True
+
+    @precondition(lambda self: self.objects)
+    @rule(data=st.data())
+    def consumer_takes_the_next(self, data: st.DataObject) -> None:
+        of = data.draw(st.sampled_from(self.objects))
+        self._consume(of, lambda count: data.draw(st.integers(0, count - 1)))
+        if of.consumed == of.size:
+            self.objects.remove(of)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def consumer_lets_go(self, data: st.DataObject) -> None:
+        self._let_go(self.held.pop(data.draw(st.integers(0, len(self.held) - 1))))
+
+    def _let_go(self, slot: int) -> None:
+        self.ledger.grant(slot)
+        self.pool.distribute()
+
+    # What holds at every moment, and at the end ----------------------------------------------------------------------
+
+    @invariant()
+    def no_slot_is_lost_or_has_two_owners(self) -> None:
+        in_hand = [part.in_hand for _, part in self._parts() if part.in_hand is not None]
+        away = self.held + [slot for of in self.objects for slot in of.arrived.values()]
+        assert max(Counter(in_hand + away).values(), default=1) == 1
+        assert all(self.ledger.owner(slot) is Owner.FILLING for slot in in_hand)
+        assert self.ledger.count(Owner.PEER) == len(away)
+        if not self._parts():
+            assert self.ledger.count(Owner.FILLING) == 0, "a slot stayed reserved for a part that is over"
+
+    @invariant()
+    def no_slot_lies_idle_while_a_part_lacks_one(self) -> None:
+        if any(not part.claim.satisfied for _, part in self._parts()):
+            assert self.ledger.available == 0
+
+    def teardown(self) -> None:
+        """From wherever things stand, with the consumer holding as much as it may, everything comes to its end."""
+        if not hasattr(self, "ledger"):
+            return
+        while any(of.consumed < of.size for of in self.objects):
+            moved = len(self.pinned) > 0
+            while self.pinned:
+                self._unpin(0)
+            for of, part in self._parts():
+                moved |= self._step(of, part)
+            for of in self.objects:
+                moved |= self._consume(of, lambda count: count - 1)
+            assert moved, "deadlock"
+        assert self._parts() == []
+        while self.pinned:
+            self._unpin(0)
+        for slot in self.held:
+            self._let_go(slot)
+        assert self.ledger.available == self.slots
+
+
+class RingOfTwoObjects(Ring):
+    max_objects = 2
+
+
+TestRing = pytest.mark.deadline(60)(Ring.TestCase)
+TestRing.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+
+TestRingOfTwoObjects = RingOfTwoObjects.TestCase
+TestRingOfTwoObjects.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+
+
+# The rules, one by one -----------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """A claim and the count of times that it was told it may go on."""
+
+    def __init__(self, pool: SlotPool, key: tuple[int, int], needed: int | None) -> None:
+        self.told = 0
+        self.claim = pool.claim(key, needed, self._tell)
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def take_all(self) -> list[int]:
+        taken = []
+        while (slot := self.claim.next()) is not None:
+            taken.append(slot)
+        return taken
+
+
+def ring(slots: int, *, free: bool = True) -> tuple[SlotLedger, SlotPool]:
+    ledger = SlotLedger(slots, Owner.FREE if free else Owner.PEER)
+    return ledger, SlotPool(ledger)
+
+
+def grant(ledger: SlotLedger, pool: SlotPool, *slots: int) -> None:
+    for slot in slots:
+        ledger.grant(slot)
+    pool.distribute()
+
+
+def test_a_later_part_starts_only_with_all_its_slots() -> None:
+    _, pool = ring(5)
+    first, second = Waiting(pool, (1, 0), 3), Waiting(pool, (1, 3), 3)
+    assert (first.claim.start(), second.claim.start()) == (True, False)
+    assert first.take_all() == [0, 1, 2]
+    assert second.told == 0
+    first.claim.close()
+    assert second.told == 1, "it is the first one now"
+    assert second.claim.start()
+    assert second.take_all() == [3, 4]
+
+
+def test_the_first_part_starts_with_one_slot_and_gets_every_further_one() -> None:
+    ledger, pool = ring(4, free=False)
+    first, second = Waiting(pool, (1, 0), 3), Waiting(pool, (1, 3), 1)
+    assert (first.claim.start(), second.claim.start()) == (False, False)
+    grant(ledger, pool, 2)
+    assert (first.told, second.told) == (1, 0)
+    assert first.claim.start() and not second.claim.start()
+    assert first.take_all() == [2]
+    grant(ledger, pool, 0, 3, 1)
+    assert (first.told, second.told) == (2, 1)
+    assert (first.take_all(), second.claim.start(), second.take_all()) == ([0, 1], True, [3])
+
+
+def test_parts_are_served_by_object_and_offset_whenever_they_came() -> None:
+    ledger, pool = ring(3, free=False)
+    waiting = {key: Waiting(pool, key, 1) for key in [(2, 0), (1, 8), (1, 0)]}
+    assert not any(part.claim.start() for part in waiting.values())
+    for slot, key in enumerate([(1, 0), (1, 8), (2, 0)]):
+        grant(ledger, pool, slot)
+        assert (waiting[key].told, waiting[key].claim.start(), waiting[key].take_all()) == (1, True, [slot])
+
+
+def test_a_part_of_unknown_length_takes_what_there_is_and_gives_back_the_rest() -> None:
+    ledger, pool = ring(3)
+    first, second = Waiting(pool, (1, 0), None), Waiting(pool, (2, 0), 1)
+    assert first.claim.start() and not second.claim.start()
+    assert (first.claim.next(), first.claim.satisfied) == (0, False)
+    ledger.send(0)
+    first.claim.close()
+    assert (second.told, second.claim.start(), second.take_all()) == (1, True, [1])
+    assert ledger.available == 1
+
+
+def test_a_part_of_no_bytes_starts_at_once_and_needs_nothing() -> None:
+    ledger, pool = ring(1, free=False)
+    ahead, empty = Waiting(pool, (1, 0), 1), Waiting(pool, (2, 0), 0)
+    assert empty.claim.start() and not ahead.claim.start()
+    empty.claim.close()
+    assert ledger.available == 0
+
+
+def test_a_claim_that_ends_midway_leaves_its_slots_in_order() -> None:
+    ledger, pool = ring(4)
+    part = Waiting(pool, (1, 0), 4)
+    assert part.claim.start()
+    slot = part.claim.next()
+    assert slot == 0
+    part.claim.put_back(slot)
+    part.claim.close()
+    part.claim.close()
+    assert [ledger.take() for _ in range(5)] == [0, 1, 2, 3, None]
+
+
+def test_a_claim_that_never_asked_is_told_nothing_and_keeps_nothing() -> None:
+    ledger, pool = ring(2)
+    part = Waiting(pool, (1, 0), 2)
+    part.claim.close()
+    assert (part.told, ledger.available) == (0, 2)
+
+
+def test_closing_others_from_within_a_call_is_safe() -> None:
+    ledger, pool = ring(3, free=False)
+    later: deque[Claim] = deque()
+    first = pool.claim((1, 0), 1, lambda: later.popleft().close())
+    second = Waiting(pool, (1, 1), 1)
+    later.append(second.claim)
+    assert not first.start() and not second.claim.start()
+    grant(ledger, pool, 0, 1, 2)
+    assert second.told == 0
+    first.close()
+    assert ledger.available == 3
+
+
+def test_a_part_that_was_told_to_go_on_may_go_on_though_an_earlier_one_comes_meanwhile() -> None:
+    ledger, pool = ring(2, free=False)
+    later = Waiting(pool, (2, 0), 3)
+    assert not later.claim.start()
+    grant(ledger, pool, 0, 1)
+    assert later.told == 1
+    earlier = Waiting(pool, (1, 0), 1)
+    # Both slots are reserved for the later one: if it may not use them, nobody ever can.
+    assert not earlier.claim.start()
+    assert later.claim.start()
+
+
+def test_a_part_that_cannot_start_does_not_keep_slots_from_an_earlier_one() -> None:
+    ledger, pool = ring(3)
+    running, later = Waiting(pool, (1, 0), 1), Waiting(pool, (2, 0), 3)
+    assert running.claim.start() and not later.claim.start()
+    # The next part of the first object: two of three slots are reserved for one that waits for a third.
+    following = Waiting(pool, (1, 1), 1)
+    assert running.take_all() == [0]
+    ledger.send(0)
+    running.claim.close()
+    assert following.claim.start() or later.claim.start()
