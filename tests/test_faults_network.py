@@ -14,6 +14,7 @@ import pytest
 
 import getm
 from getm import errors
+from getm.integrity import checksum
 from tests.support.certificates import Authority
 from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
 from tests.support.fault_server import FaultServer
@@ -457,8 +458,6 @@ def test_row_33_a_custom_authority(
 def test_row_34_one_flipped_bit_is_found(
     algorithm: str, concurrency: int | None, session: getm.Session, fault_server: FaultServer
 ) -> None:
-    from getm.integrity import checksum
-
     expected = checksum(BODY, algorithm)
     for bit in (0, 8 * PART + 3, 8 * len(BODY) - 1):
         url = fault_server.serve(f"/{bit}", Reply(body=BODY, flip_bit=bit))
@@ -513,3 +512,27 @@ def test_a_failure_in_a_helper_engine_leaves_no_slot_behind(fault_server: FaultS
             with pytest.raises(errors.HTTPStatusError):
                 session.read(bad, concurrency=4)
             assert session.read(good, concurrency=4) == BODY
+
+
+# Slow, but not wrong -------------------------------------------------------------------------------------------
+
+
+@each_mode
+@pytest.mark.parametrize("first", (1, 1000, MIB + 5))
+def test_what_has_come_is_delivered_before_a_slot_is_full(
+    first: int, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", faulty_later(Reply(body=BODY), Reply(body=BODY, stall_at=first, gate=gate)))
+    with session.urlopen(url, concurrency=concurrency) as fh:
+        assert fh.read(first) == BODY[:first]
+        gate.open()
+        assert fh.read() == BODY[first:]
+
+
+def test_chunks_stay_whole_on_a_slow_connection(session: getm.Session, fault_server: FaultServer) -> None:
+    body = BODY[: 4 * MIB]
+    url = fault_server.serve("/x", Reply(body=body, pace=Pace(step_bytes=700_000, interval_s=0.15)))
+    parts = [bytes(part) for part in session.iter_content(url, 256 * 1024, checksum=checksum(body, "md5"))]
+    assert {len(part) for part in parts} == {256 * 1024}
+    assert b"".join(parts) == body

@@ -97,6 +97,8 @@ class Channel:
             for slot in range(message.slot, message.slot + message.length):
                 self._ledger.grant(slot)
             self._pool.distribute()
+            if not self._ledger.count(Owner.PEER):
+                self._pool.starved()
         elif message.kind is Kind.OPEN:
             request = decode_body(message, OpenRequest)
             self._tasks[message.object] = self._loop.create_task(self._serve(message.object, request))
@@ -187,9 +189,11 @@ class Channel:
         needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
         return self._pool.claim((number, start), needed, lambda: None)
 
-    def writer(self, number: int, start: int, stop: int | None, emit: Emit) -> PartWriter:
-        """A writer for those bytes, with a claim of its own."""
-        return PartWriter(self._memory, self.slot_bytes, self.claim(number, start, stop), start, stop, emit)
+    def writer(self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool) -> PartWriter:
+        """A writer for those bytes, with a claim of its own. `prompt`: a consumer that has nothing to read gets slots
+        before they are full."""
+        claim = self.claim(number, start, stop)
+        return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt)
 
     def helper(self, worker: int) -> HelperPipe | None:
         """The helper engine that does the requests of this worker; None: this engine itself."""

@@ -37,18 +37,26 @@ class LowWater:
         # uvloop's own TLS (behind a proxy) holds bytes that no mark can see.
         hidden = transport.get_extra_info("sslcontext") is not None and not self._reserve
         self._socket = transport.get_extra_info("socket")
-        if sys.platform == "linux" and self._socket is not None and not hidden:
-            self.lower(length)
+        self._usable = sys.platform == "linux" and self._socket is not None and not hidden
+        self.lower(length)
 
     def lower(self, missing: int) -> None:
         """Only `missing` bytes are still to come: no more may be waited for, nor any that OpenSSL has already."""
-        mark = min(_MARK_BYTES, missing - self._reserve)
+        mark = min(_MARK_BYTES, missing - self._reserve) if self._usable else 0
         if mark < _MIN_MARK_BYTES:
             mark = 0
         if mark != self.mark:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
-            self.mark = mark
+            self._set(mark)
+
+    def _set(self, mark: int) -> None:
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
+        self.mark = mark
         self.floor = mark + self._reserve if mark else 0
+
+    def off(self) -> None:
+        """Wake up for every byte: somebody waits for it."""
+        if self.mark:
+            self._set(0)
 
     def waiting(self) -> int:
         """How many bytes the kernel holds for us."""

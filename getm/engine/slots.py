@@ -24,6 +24,8 @@ class Claim:
         self.key = key
         self.needed = needed
         self.on_slot = on_slot
+        # Called when the consumer has nothing left to read, where this part is the first.
+        self.on_starved: Callable[[], None] | None = None
         # A heap, as the ledger's: the lowest is filled first.
         self._reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
@@ -63,6 +65,12 @@ class Claim:
             self._started = True
             self.on_slot()
 
+    def one_more(self) -> None:
+        """A slot was sent before it was full: the part needs another one."""
+        if self.needed is not None:
+            self.needed += 1
+            self._pool.distribute()
+
     def close(self) -> None:
         """The part is over: what was reserved and not used goes to the others."""
         self._pool.close(self, self._reserved)
@@ -84,6 +92,11 @@ class SlotPool:
 
     def is_first(self, claim: Claim) -> bool:
         return bool(self._claims) and self._claims[0] is claim
+
+    def starved(self) -> None:
+        """The consumer has nothing left to read: tell the part that it waits for."""
+        if self._claims and self._claims[0].on_starved is not None:
+            self._claims[0].on_starved()
 
     def close(self, claim: Claim, unused: list[int]) -> None:
         if claim in self._claims:

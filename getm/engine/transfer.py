@@ -249,7 +249,9 @@ class Transfer:
         The first `length` of them come by `response` where there is one, the rest by requests of their own. Without an
         identity nothing would tell whether the rest is of the same version: then a failure is final.
         """
-        writer = self._channel.writer(self._number, start, stop, self.emit)
+        # A lead engine grants a helper just the slots that the part fills.
+        prompt = self._request.span is None
+        writer = self._channel.writer(self._number, start, stop, self.emit, prompt=prompt)
         current = response
 
         async def attempt() -> None:
