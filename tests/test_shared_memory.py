@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import getm
-from getm import client
 from getm.buffers.segment import BACKING_VARIABLE
+from getm.client import pool
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
@@ -54,7 +54,7 @@ def test_a_refused_memfd_falls_back(nginx: NginxServer, make_object: Make, monke
 def test_the_ring_fits_what_the_machine_has(
     available: int, nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "available_bytes", lambda: available)
+    monkeypatch.setattr(pool, "available_bytes", lambda: available)
     served = make_object(5 * MIB)
     with getm.Session() as session:
         everything(session, nginx.url(served), served.read())
@@ -64,7 +64,7 @@ def test_the_ring_fits_what_the_machine_has(
 def test_too_little_memory_is_a_clear_error(
     nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(pool, "available_bytes", lambda: 1000)
     with (
         getm.Session() as session,
         pytest.raises(getm.errors.MemoryUnavailable, match="no room for another ring") as caught,

@@ -1,0 +1,224 @@
+"""The caller's end of one pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from getm import errors
+from getm.buffers import LeaseRing, Segment, SlotLedger
+from getm.buffers.ledger import Owner
+from getm.client.engines import Engine
+from getm.client.sockets import NO_WAIT, SEND_NOW, in_passage
+from getm.options import Geometry
+from getm.wire import (
+    FROM_ENGINE,
+    Conversation,
+    Decoder,
+    EndInfo,
+    FailedInfo,
+    HeadInfo,
+    Kind,
+    Message,
+    OpenRequest,
+    decode_body,
+    encode,
+    encode_body,
+)
+
+_READ_BYTES = 64 * 1024
+# One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
+_MAX_OPEN_BYTES = 32 * 1024
+
+
+class Listener(Protocol):
+    """Who hears what comes for one object."""
+
+    def on_head(self, info: HeadInfo) -> None: ...
+    def on_part(self, offset: int, slot: int, length: int) -> None: ...
+    def on_end(self, info: EndInfo) -> None: ...
+    def on_failed(self, error: errors.GetmError) -> None: ...
+
+
+class Channel:
+    """The caller's end of one pipe: a ring of slots, and the objects that are open on it, one after another or at once.
+
+    Used by one thread at a time, apart from credits, which any thread may cause.
+    """
+
+    def __init__(self, engine: Engine, helpers: Sequence[Engine], geometry: Geometry, *, private: bool) -> None:
+        self.engine = engine
+        self.geometry = geometry
+        self.helpers = len(helpers)
+        self._pid = os.getpid()
+        self._conversation = Conversation()
+        self._decoder = Decoder()
+        self._listeners: dict[int, Listener] = {}
+        self._last_number = 0
+        self._unsent_credits: deque[bytes] = deque()
+        self.closed = False
+        segment = Segment.create(geometry.total_bytes, private=private)
+        self._ledger = SlotLedger(geometry.slots, Owner.HELD)
+        self._ring = LeaseRing(segment, geometry.slots, geometry.slot_bytes, self.give_back)
+        self._sock, theirs = socket.socketpair()
+        passed = [theirs]
+        try:
+            leads: list[socket.socket] = []
+            for helper in helpers:
+                lead_end, helper_end = socket.socketpair()
+                passed += [lead_end, helper_end]
+                in_passage.update(passed)
+                helper.serve(helper_end, segment, geometry, ())
+                leads.append(lead_end)
+            in_passage.update(passed)
+            engine.serve(theirs, segment, geometry, leads)
+        except BaseException:
+            self._sock.close()
+            raise
+        finally:
+            for end in passed:
+                end.close()
+                in_passage.discard(end)
+            if segment.token is None:
+                segment.close_descriptor()
+        for slot in range(geometry.slots):
+            self._ledger.give_back(slot)
+        self._sock.sendall(encode(Kind.GRANT, slot=0, length=geometry.slots))
+
+    def fileno(self) -> int:
+        """Readable when a message has come."""
+        return self._sock.fileno()
+
+    @property
+    def with_engine(self) -> int:
+        """How many slots the engine has, or will have once the credits on their way arrive."""
+        return self._ledger.count(Owner.PEER)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every object opened on it has ended."""
+        return not self._conversation.open_objects()
+
+    def open(self, request: OpenRequest, listener: Listener) -> int:
+        """Send OPEN; `listener` hears what comes. Returns the object's number on this channel."""
+        self._last_number += 1
+        number = self._last_number
+        data = encode_body(Kind.OPEN, number, request)
+        if len(data) > _MAX_OPEN_BYTES:
+            raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
+        self._conversation.pass_(Kind.OPEN, number)
+        self._listeners[number] = listener
+        try:
+            self._sock.sendall(data)
+        except OSError:
+            raise self._died() from None
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants the object any more: its slots go straight back, and the engine is told."""
+        self._listeners.pop(number, None)
+        if number in self._conversation.open_objects():
+            with contextlib.suppress(OSError):
+                # A dead engine needs no telling.
+                self._sock.send(encode(Kind.CANCEL, number), SEND_NOW)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether a message comes within that time."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def pump(self, *, wait: bool) -> None:
+        """Receive what has come, waiting for something if told to, and pass it to the listeners.
+
+        Raises `EngineDied` where the engine is gone.
+        """
+        if self._pid != os.getpid():
+            raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
+        self._flush_credits()
+        try:
+            data = self._sock.recv(_READ_BYTES, 0 if wait else NO_WAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise self._died()
+        try:
+            for message in self._decoder.feed(data):
+                self._route(message)
+        except errors.ProtocolError:
+            # What else was in `data` is lost: nothing on this pipe can be trusted any more.
+            self.close()
+            raise
+
+    def _died(self) -> errors.EngineDied:
+        self.close()
+        return self.engine.died()
+
+    def _route(self, message: Message) -> None:
+        if message.kind not in FROM_ENGINE:
+            raise errors.ProtocolError(f"{message.kind.name} may not come from an engine")
+        self._conversation.pass_(message.kind, message.object)
+        listener = self._listeners.get(message.object)
+        if message.kind is Kind.PART:
+            self._ledger.receive(message.slot)
+            if listener is None:
+                self.give_back(message.slot)
+            else:
+                listener.on_part(message.offset, message.slot, message.length)
+            return
+        if listener is None:
+            return
+        if message.kind is Kind.HEAD:
+            listener.on_head(decode_body(message, HeadInfo))
+            return
+        del self._listeners[message.object]
+        if message.kind is Kind.END:
+            listener.on_end(decode_body(message, EndInfo))
+        else:
+            info = decode_body(message, FailedInfo)
+            listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields))
+
+    def lease(self, slot: int, length: int) -> memoryview:
+        """A read-only view of the first `length` bytes of a slot that came with a PART; see `LeaseRing`."""
+        view = self._ring.lease(slot)
+        return view if length == self.geometry.slot_bytes else view[:length]
+
+    def join(self, views: Sequence[memoryview], slot: int, start: int, length: int) -> memoryview:
+        """See `LeaseRing.join`."""
+        return self._ring.join(views, slot, start, length)
+
+    def give_back(self, slot: int) -> None:
+        """Credit for one slot. In any thread, from within garbage collection: takes no lock and never blocks."""
+        if self.closed or self._pid != os.getpid():
+            # A forked child that drops an inherited view: the slot is the parent's.
+            return
+        # First here, then to the engine: its next PART may come before this returns.
+        self._ledger.give_back(slot)
+        credit = encode(Kind.GRANT, slot=slot, length=1)
+        try:
+            self._sock.send(credit, SEND_NOW)
+        except BlockingIOError:
+            self._unsent_credits.append(credit)
+        except OSError:
+            # The engine is gone, or the channel was closed in another thread: no slot is needed any more.
+            return
+
+    def _flush_credits(self) -> None:
+        while self._unsent_credits:
+            try:
+                self._sock.sendall(self._unsent_credits.popleft())
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Close the pipe: the engine stops what it does for it. Views stay valid."""
+        self.closed = True
+        self._listeners.clear()
+        self._sock.close()
