@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 from getm.errors import InvalidInput
@@ -21,8 +21,8 @@ _SINGLE_STREAM_SLOTS = 16
 # AWS advises parts of 8 to 16 MiB; the smaller keeps the ring of 16 connections within the memory budget.
 _PART_BYTES = 8 * MIB
 _MIN_SLOT_BYTES = 4 * KIB
-# A year: what a timer takes without overflow, and longer than anyone waits.
-_MAX_TIMEOUT_S = 365 * 86400
+# A timer takes so many seconds without overflow, and no connection brings so many bytes a second.
+_MAX_LIMIT = 1e9
 MAX_CONCURRENCY = 256
 
 # RFC 9110, section 5.6.2.
@@ -42,12 +42,16 @@ class Timeout:
     """Limits in seconds, each None for no limit. There is no limit on the whole transfer unless `total_s` sets one.
 
     `connect_s`: name resolution, TCP and TLS. `stall_s`: the longest silence, while waiting for the response head or
-    within the body. `total_s`: the whole transfer, retries included.
+    within the body. `total_s`: the whole transfer, retries included. A connection that brings fewer than
+    `floor_bytes_s` bytes a second over `floor_window_s` seconds is given up, and the rest requested on another one;
+    time in which the consumer takes nothing does not count.
     """
 
     connect_s: float | None = 30.0
     stall_s: float | None = 60.0
     total_s: float | None = None
+    floor_bytes_s: float | None = 1024.0
+    floor_window_s: float = 30.0
 
     @classmethod
     def of(cls, value: float | Timeout | None, default: Timeout) -> Timeout:
@@ -57,11 +61,13 @@ class Timeout:
         if not isinstance(value, Timeout):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidInput(f"timeout must be a number of seconds or a getm.Timeout, not {value!r}")
-            value = cls(connect_s=value, stall_s=value, total_s=default.total_s)
-        for name in ("connect_s", "stall_s", "total_s"):
+            value = replace(default, connect_s=value, stall_s=value)
+        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s"):
             limit = getattr(value, name)
-            if limit is not None and not (isinstance(limit, int | float) and 0 < limit <= _MAX_TIMEOUT_S):
-                raise InvalidInput(f"timeout: {name} must be a positive number of seconds or None, not {limit!r}")
+            if limit is None and name != "floor_window_s":
+                continue
+            if not (isinstance(limit, int | float) and 0 < limit <= _MAX_LIMIT):
+                raise InvalidInput(f"timeout: {name} must be a positive number (or None for no limit), not {limit!r}")
         return value
 
 

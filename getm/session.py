@@ -129,6 +129,8 @@ class Session:
                 connect_s=limits.connect_s,
                 stall_s=limits.stall_s,
                 total_s=limits.total_s,
+                floor_bytes_s=limits.floor_bytes_s,
+                floor_window_s=limits.floor_window_s,
                 retries=self._retries,
                 cacert=self._cacert,
                 environment=environment,

@@ -80,6 +80,8 @@ class OpenRequest(Record, frozen=True):
     connect_s: float | None
     stall_s: float | None
     total_s: float | None
+    floor_bytes_s: float | None
+    floor_window_s: float
     retries: int
     cacert: str | None
     environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
@@ -89,6 +91,8 @@ class OpenRequest(Record, frozen=True):
     etag: str | None = None
     last_modified: str | None = None
     if_range: str | None = None
+    # What redirects from `url` led to, and the user headers that may go there.
+    route: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
 
 class HeadInfo(Record, frozen=True):

@@ -275,6 +275,38 @@ def test_row_22_a_signed_url_that_expires_midway(
         session.read(url, concurrency=concurrency)
 
 
+@each_mode
+def test_row_21_a_redirect_target_that_expires_is_resolved_once_for_all_parts(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """The origin hands out signed URLs; the first one dies after the object's start has come."""
+    served = {"/signed/1": 0, "/signed/2": 0}
+
+    def signed(request: Request) -> Reply:
+        served[request.path] += 1
+        if request.path == "/signed/1" and not at_start(request):
+            return failure(403)
+        return Reply(body=BODY, cut_at=PART if request.path == "/signed/1" else None)
+
+    for path in served:
+        fault_server.serve(path, signed)
+    origin = fault_server.serve("/origin", redirect("/signed/1"), redirect("/signed/2"))
+    assert session.read(origin, concurrency=concurrency) == BODY
+    asked = [request.path for request in fault_server.requests]
+    assert asked.count("/origin") == 2
+    assert served["/signed/2"] >= 1
+
+
+@each_mode
+def test_redirects_are_followed_once_for_all_parts(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    fault_server.serve("/there", Reply(body=BODY))
+    url = fault_server.serve("/here", redirect("/there"))
+    assert session.read(url, concurrency=concurrency) == BODY
+    assert [request.path for request in fault_server.requests].count("/here") == 1
+
+
 # Rows 23 to 27: requests and redirects ------------------------------------------------------------
 
 
@@ -356,6 +388,24 @@ def test_row_28_always_silent_is_a_timeout(fault_server: FaultServer) -> None:
     gate.open()
     assert (caught.value.phase, caught.value.timeout_s) == ("body", 0.2)
     assert isinstance(caught.value, TimeoutError)
+
+
+@pytest.mark.parametrize("framing", ("length", "chunked"))
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_row_28_one_byte_a_second_is_below_the_floor(
+    framing: str, concurrency: int | None, fault_server: FaultServer
+) -> None:
+    patience = getm.Timeout(floor_bytes_s=1000, floor_window_s=0.3)
+    trickle = Reply(body=SMALL, framing=framing, pace=Pace(step_bytes=1, interval_s=0.05))  # type: ignore[arg-type]
+    url = fault_server.serve("/x", trickle, Reply(body=SMALL))
+    with getm.Session(timeout=patience) as session:
+        if framing == "length":
+            assert session.read(url, concurrency=concurrency) == SMALL
+            assert len(fault_server.requests) == 2
+        else:
+            # Without a length nothing can be resumed.
+            with pytest.raises(errors.Timeout, match="fewer than 1000"):
+                session.read(url, concurrency=concurrency)
 
 
 def test_a_slow_trickle_below_the_low_water_mark_is_no_silence(fault_server: FaultServer) -> None:

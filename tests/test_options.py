@@ -192,18 +192,22 @@ def test_a_value_that_cannot_be_encoded_is_refused() -> None:
 def test_a_timeout_is_a_number_or_a_timeout_or_the_default() -> None:
     default = Timeout(1.0, 2.0, 3.0)
     assert Timeout.of(None, default) is default
-    assert astuple(Timeout.of(5, default)) == (5.0, 5.0, 3.0)
-    assert astuple(Timeout.of(0.5, default)) == (0.5, 0.5, 3.0)
+    assert Timeout.of(5, default) == Timeout(5.0, 5.0, 3.0)
+    assert Timeout.of(0.5, default) == Timeout(0.5, 0.5, 3.0)
     own = Timeout(None, None, None)
     assert Timeout.of(own, default) is own
-    assert astuple(Timeout()) == (30.0, 60.0, None)
+    assert astuple(Timeout()) == (30.0, 60.0, None, 1024.0, 30.0)
 
 
 def test_a_timeout_that_is_no_time_is_refused() -> None:
     numbers: list[Any] = [0, -1, -0.0, math.nan, math.inf, -math.inf]
     default = Timeout()
     assert [value for value in [*numbers, True, "5", [5], (1, 2)] if refused(Timeout.of, value, default) is None] == []
-    wrong = [Timeout(**{name: value}) for name in ("connect_s", "stall_s", "total_s") for value in numbers]
+    wrong = [
+        Timeout(**{name: value})
+        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s")
+        for value in numbers
+    ]
     assert [value for value in wrong if refused(Timeout.of, value, default) is None] == []
 
 

@@ -44,6 +44,8 @@ def request(first_byte: int, size: int) -> OpenRequest:
         connect_s=None,
         stall_s=None,
         total_s=None,
+        floor_bytes_s=None,
+        floor_window_s=30.0,
         retries=0,
         cacert=None,
         environment={},

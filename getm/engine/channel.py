@@ -12,12 +12,12 @@ from typing import Any
 from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.buffers.segment import Segment
-from getm.engine.body import Emit, PartWriter
 from getm.engine.helper import HelperPipe
 from getm.engine.http import HttpClient
 from getm.engine.pipe import Pipe
 from getm.engine.slots import Claim, SlotPool
 from getm.engine.transfer import Transfer
+from getm.engine.writer import Emit, PartWriter
 from getm.integrity import HashPool, PartsHasher
 from getm.wire import (
     FROM_CONSUMER,

@@ -38,12 +38,21 @@ _BRIEF_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Where to send a request: the caller's URL, or the one that redirects led to; and whose headers go there."""
+
+    url: str
+    user_headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
-    """The response that answered, and the redirects that led to it, in order."""
+    """The response that answered, the redirects that led to it, in order, and the way to it without them."""
 
     raw: aiohttp.ClientResponse
     head: Head
     redirects: tuple[Head, ...]
+    route: Route
 
     async def discard(self) -> None:
         """Done with it: keep the connection where its content is small, else close it."""
@@ -88,9 +97,9 @@ class HttpClient:
         return session
 
     async def get(
-        self, request: OpenRequest, *, range_header: str | None = None, if_range: str | None = None
+        self, request: OpenRequest, route: Route, *, range_header: str | None = None, if_range: str | None = None
     ) -> Response:
-        """GET `request.url`, following redirects by our own rules. Any final status comes back; no response raises.
+        """GET `route`, following redirects by our own rules. Any final status comes back; no response raises.
 
         User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
         """
@@ -100,7 +109,7 @@ class HttpClient:
             own["Range"] = range_header
         if if_range is not None:
             own["If-Range"] = if_range
-        url, user_headers = request.url, request.headers
+        url, user_headers = route.url, route.user_headers
         redirects: list[Head] = []
         while True:
             # S3 declares its additional checksums only on request, and only for the whole object.
@@ -110,7 +119,7 @@ class HttpClient:
                 own.pop("x-amz-checksum-mode", None)
             raw = await self._send(session, request, url, own, user_headers)
             head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason or "")
-            response = Response(raw, head, tuple(redirects))
+            response = Response(raw, head, tuple(redirects), Route(url, user_headers))
             if raw.status not in _REDIRECTS:
                 return response
             await response.discard()

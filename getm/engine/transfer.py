@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from getm import errors
-from getm.engine.body import PartWriter, receive
-from getm.engine.http import Response
+from getm.engine.body import receive
+from getm.engine.http import Response, Route
+from getm.engine.patience import Patience
+from getm.engine.writer import PartWriter
 from getm.head import Head, HeadError, retry_after_s
 from getm.integrity import Declared, PartsHasher, Verdict, discover, parse_checksum, unverified
 from getm.redact import redact
@@ -21,6 +23,9 @@ from getm.wire import EndInfo, HeadInfo, OpenRequest
 if TYPE_CHECKING:
     from getm.engine.channel import Channel
 
+
+# What a signed URL answers when its time is over: 401 or 403 by the book, 400 by S3 for an expired token.
+_EXPIRED = frozenset({400, 401, 403})
 
 # What counts as progress between two failures: a server that gives a few bytes each time would be asked for ever.
 _PROGRESS_BYTES = 64 * 1024
@@ -61,6 +66,10 @@ class Transfer:
         self._number = number
         self._request = request
         self._policy = RetryPolicy(retries=request.retries)
+        self._origin = Route(request.url, request.headers)
+        # Redirects are followed once for all parts: the origin may be slow, or count requests.
+        self._route = self._origin if request.route is None else Route(*request.route)
+        self._resolving = asyncio.Lock()
         self._hasher: PartsHasher | None = None
         self._reason = ""
         self._requests = 0
@@ -104,10 +113,11 @@ class Transfer:
 
     async def _get(self, span: Span | None, if_range: str | None = None) -> Response:
         """One request. Raises `HTTPStatusError` for an error status, apart from a 416, which the caller reads."""
-        self._requests += 1
-        response = await self._channel.http.get(
-            self._request, range_header=None if span is None else span.range_header(), if_range=if_range
-        )
+        route = self._route
+        response = await self._ask(route, span, if_range)
+        if response.head.status in _EXPIRED and route is not self._origin:
+            await response.discard()
+            response = await self._resolve_again(route, span, if_range)
         head = response.head
         if head.status < 400 or (head.status == 416 and span is not None):
             return response
@@ -126,6 +136,22 @@ class Transfer:
             ),
             retry_after_s(head),
         )
+
+    async def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Response:
+        self._requests += 1
+        range_header = None if span is None else span.range_header()
+        return await self._channel.http.get(self._request, route, range_header=range_header, if_range=if_range)
+
+    async def _resolve_again(self, expired: Route, span: Span | None, if_range: str | None) -> Response:
+        """What redirects led to refuses us now: its signature has run out. Ask the caller's URL for another one; parts
+        that find out at the same time wait for the first of them, and use what it got."""
+        async with self._resolving:
+            if self._route is expired:
+                response = await self._ask(self._origin, span, if_range)
+                if response.head.status < 400:
+                    self._route = response.route
+                return response
+        return await self._ask(self._route, span, if_range)
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], progress: Callable[[], int]) -> None:
         """Call `attempt` until it succeeds or the policy gives up. `progress` tells the bytes so far: enough new ones
@@ -164,6 +190,8 @@ class Transfer:
 
         async def attempt() -> None:
             answers.append(await self._get(span))
+            if answers[0].redirects:
+                self._route = answers[0].route
 
         await self._persist(attempt, lambda: 0)
         return answers[0]
@@ -276,7 +304,9 @@ class Transfer:
 
     async def _receive(self, response: Response, writer: PartWriter, length: int | None) -> None:
         try:
-            await receive(response.raw, writer, length, self._request.stall_s)
+            request = self._request
+            patience = Patience(request.stall_s, request.floor_bytes_s, request.floor_window_s)
+            await receive(response.raw, writer, length, patience)
         finally:
             # A content that was not read to its end leaves a connection that cannot be used again.
             if not response.raw.content.at_eof():
@@ -373,6 +403,8 @@ class Transfer:
             connect_s=request.connect_s,
             stall_s=request.stall_s,
             total_s=None,
+            floor_bytes_s=request.floor_bytes_s,
+            floor_window_s=request.floor_window_s,
             retries=request.retries,
             cacert=request.cacert,
             environment=request.environment,
@@ -381,6 +413,7 @@ class Transfer:
             etag=identity.etag,
             last_modified=identity.last_modified,
             if_range=identity.if_range,
+            route=None if self._route is self._origin else (self._route.url, self._route.user_headers),
         )
 
     async def _serve_part(self, span: Span) -> int:

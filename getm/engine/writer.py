@@ -1,0 +1,164 @@
+"""Filling slots with the bytes of one part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from getm.engine.slots import Claim
+from getm.spans import Span
+
+# How long a consumer that has nothing to read waits for a full slot before it gets what there is.
+_PATIENCE_S = 0.1
+
+# Called with (offset, slot, length) for each slot that is full, or holds the last bytes of its part.
+Emit = Callable[[int, int, int], None]
+
+
+class PartWriter:
+    """Fills slots with the bytes of one part, in order: from `start` to `stop`, or to the end where that is None."""
+
+    def __init__(
+        self,
+        memory: memoryview,
+        slot_bytes: int,
+        claim: Claim,
+        start: int,
+        stop: int | None,
+        emit: Emit,
+        *,
+        prompt: bool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._memory = memory
+        self._slot_bytes = slot_bytes
+        self._claim = claim
+        self._emit = emit
+        self._start = start
+        self.position = start
+        self.stop = stop
+        self._slot: int | None = None
+        self._filled = 0
+        # Bytes that may go into the current slot.
+        self._room = 0
+        # Whether what little there is should go out at once, and the timer that decides it.
+        self._hungry = False
+        self._hunger: asyncio.TimerHandle | None = None
+        self._on_hungry: Callable[[], None] | None = None
+        self._prompt = prompt
+        self._waiter: asyncio.Future[None] | None = None
+        self._on_space: Callable[[], None] | None = None
+        claim.on_slot = self._slot_ready
+        if prompt:
+            claim.on_starved = self.starved
+
+    @property
+    def remaining(self) -> Span:
+        """What is still to come of a part of known length."""
+        return Span(self.position, self.position if self.stop is None else self.stop)
+
+    def _slot_ready(self) -> None:
+        if self._on_space is not None:
+            self._on_space()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def begin(self) -> None:
+        """Wait until the part may start: its slots are there, or it is the one the consumer waits for."""
+        while not self._claim.start():
+            await self._wait()
+        if self._prompt:
+            self.starved()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def notify(self, on_space: Callable[[], None] | None, on_hungry: Callable[[], None] | None = None) -> None:
+        """Call `on_space()` when there is space again after `space()` found none; `on_hungry()` when the consumer has
+        waited so long that it should get whatever comes: what `space()` returned before is then no longer ours."""
+        self._on_space = on_space
+        self._on_hungry = on_hungry
+
+    def starved(self) -> None:
+        """The consumer has nothing left to read. If no slot is full soon, it gets what there is: on a slow connection
+        a slot takes seconds to fill."""
+        if self._hunger is None and not self._hungry:
+            self._hunger = self._loop.call_later(_PATIENCE_S, self._grow_hungry)
+
+    def _grow_hungry(self) -> None:
+        self._hunger = None
+        if self._filled:
+            self._send()
+        else:
+            self._hungry = True
+        if self._on_hungry is not None:
+            self._on_hungry()
+
+    def _sated(self) -> None:
+        self._hungry = False
+        if self._hunger is not None:
+            self._hunger.cancel()
+            self._hunger = None
+
+    def space(self) -> memoryview | None:
+        """Where the next bytes go: the rest of the current slot or of the part, whichever ends first; never empty.
+        None where no slot is free."""
+        if self._slot is None:
+            self._slot = self._claim.next()
+            if self._slot is None:
+                return None
+            # Slots end at whole slots of the object, whatever was sent before its time: a chunk stays in one slot.
+            self._room = self._slot_bytes - (self.position - self._start) % self._slot_bytes
+            if self.stop is not None:
+                self._room = min(self._room, self.stop - self.position)
+        start = self._slot * self._slot_bytes
+        return self._memory[start + self._filled : start + self._room]
+
+    def advance(self, count: int) -> bool:
+        """`count` bytes were written to `space()`. True where the slot went out: `space()` then means another one."""
+        self._filled += count
+        self.position += count
+        if self._filled == self._room or self._hungry:
+            self._send()
+            return True
+        return False
+
+    def _send(self) -> None:
+        if self._slot is not None:
+            slot, length = self._slot, self._filled
+            self._slot, self._filled = None, 0
+            self._sated()
+            if length < self._room:
+                self._claim.one_more()
+            self._emit(self.position - length, slot, length)
+
+    def end_of_content(self) -> None:
+        """The content of unknown length ended here."""
+        if self._filled:
+            self._send()
+        self.stop = self.position
+
+    async def write(self, data: bytes) -> None:
+        """Copy `data` into slots, waiting for them as needed: the plain path."""
+        rest = memoryview(data)
+        while rest:
+            space = self.space()
+            if space is None:
+                await self._wait()
+                continue
+            count = min(len(space), len(rest))
+            space[:count] = rest[:count]
+            rest = rest[count:]
+            self.advance(count)
+
+    def close(self) -> None:
+        """The part is over, complete or not: every slot that was not sent goes back."""
+        self._sated()
+        if self._slot is not None:
+            self._claim.put_back(self._slot)
+            self._slot = None
+        self._claim.close()
