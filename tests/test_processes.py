@@ -447,7 +447,7 @@ def test_a_closed_session_says_so(nginx: NginxServer, make_object: Make) -> None
     session = getm.Session()
     fh = session.urlopen(nginx.url(served))
     session.close()
-    with pytest.raises(getm.GetmError):
+    with pytest.raises(ReaderClosed, match="session was closed"):
         fh.read()
     fh.close()
     with pytest.raises(ReaderClosed, match="session is closed"):

@@ -116,7 +116,7 @@ class Channel:
         try:
             self._sock.sendall(data)
         except OSError:
-            raise self._died() from None
+            raise self._ended() from None
         return number
 
     def cancel(self, number: int) -> None:
@@ -136,7 +136,7 @@ class Channel:
     def pump(self, *, wait: bool) -> None:
         """Receive what has come, waiting for something if told to, and pass it to the listeners.
 
-        Raises `EngineDied` where the engine is gone.
+        Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
@@ -148,7 +148,7 @@ class Channel:
         except OSError:
             data = b""
         if not data:
-            raise self._died()
+            raise self._ended()
         try:
             for message in self._decoder.feed(data):
                 self._route(message)
@@ -157,7 +157,10 @@ class Channel:
             self.close()
             raise
 
-    def _died(self) -> errors.EngineDied:
+    def _ended(self) -> errors.GetmError:
+        """Why there is nothing more on the pipe: it was closed here, or the engine is gone."""
+        if self.closed:
+            return errors.ReaderClosed("the session was closed while its data was being read")
         self.close()
         return self.engine.died()
 
