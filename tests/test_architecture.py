@@ -38,7 +38,11 @@ ROOMS = (
     Room("downloads", ("downloads",), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
     Room("session", ("session", "functions"), ("getm.engine",)),
     Room("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
-    Room("command", ("cli", "demo", "__main__"), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
+    Room(
+        "command",
+        ("commands", "demo", "cli", "__main__"),
+        ("getm.engine", "getm.buffers", "getm.wire", "getm.client"),
+    ),
 )
 
 # Two modules of one room that are strangers to each other.
@@ -48,10 +52,10 @@ STRANGERS = {("reader", "aio"), ("aio", "reader")}
 HOMES = {
     "aiohttp": ("engine",),
     "uvloop": ("engine",),
-    "rich": ("downloads.progress", "cli", "demo"),
+    "rich": ("downloads.progress", "commands.lines"),
 }
 
-MAY_PRINT = ("cli", "demo")
+MAY_PRINT = ("commands", "demo")
 
 MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
 
@@ -152,7 +156,7 @@ def test_violations_are_found(name: str, source: str, expected: str) -> None:
     ("name", "source"),
     [
         ("engine.http", "import aiohttp, uvloop, asyncio\nfrom getm.buffers import ledger\nfrom . import pipe"),
-        ("cli", "import getm\nfrom getm.downloads import progress\nprint(getm)"),
+        ("commands.verify", "import getm\nfrom getm.downloads import progress\nprint(getm)"),
         ("session", "from getm import errors\nfrom getm._version import __version__\nfrom getm.client import Client"),
     ],
 )

@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
-import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from getm._version import __version__
+from tests.support.command import GETM, failure, getm, names, on_a_terminal, started
 from tests.support.fault_script import Reply
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
@@ -27,41 +24,6 @@ from tests.support.objects import ServedObject
 
 MIB = 1024 * 1024
 MakeObject = Callable[..., ServedObject]
-
-# The installed script where there is one beside this interpreter; the module otherwise.
-_SCRIPT = shutil.which("getm", path=str(Path(sys.executable).parent))
-GETM = [_SCRIPT] if _SCRIPT else [sys.executable, "-m", "getm"]
-
-
-def getm(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    run = subprocess.run([*GETM, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True)
-    assert b"Traceback" not in run.stderr + run.stdout
-    assert b"SECRET" not in run.stderr + run.stdout
-    return run
-
-
-@contextlib.contextmanager
-def started(*arguments: object, cwd: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """The command under way; killed where the test fails before it ends."""
-    with subprocess.Popen([*GETM, *map(str, arguments)], cwd=cwd, **options) as process:
-        try:
-            yield process
-        except BaseException:
-            process.kill()
-            raise
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def failure(run: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
-    """The one JSON object of the one line on standard error."""
-    (line,) = run.stderr.decode("ascii").splitlines()
-    assert line.startswith("ERROR:getm.cli:{")
-    facts: dict[str, object] = json.loads(line.removeprefix("ERROR:getm.cli:"))
-    assert isinstance(facts["message"], str) and facts["message"]
-    return facts
 
 
 def cromwell(run: subprocess.CompletedProcess[bytes]) -> str:
@@ -533,24 +495,6 @@ def test_the_multipart_threshold(tmp_path: Path, fault_server: FaultServer, thre
 
 
 # What people see -----------------------------------------------------------------------------------------------------
-
-
-def on_a_terminal(*arguments: object, cwd: Path, watch: Callable[[str], None] | None = None) -> tuple[int, str]:
-    """Exit status, and what came on a terminal of 100 columns as standard error; `watch` sees it grow."""
-    controller, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    ends = {"stdin": terminal, "stdout": subprocess.DEVNULL, "stderr": terminal}
-    with started(*arguments, cwd=cwd, env=environment, **ends) as process:
-        os.close(terminal)
-        shown = b""
-        # Reading a terminal whose other end is closed is EIO on Linux, where a pipe would give b"".
-        with contextlib.suppress(OSError):
-            while data := os.read(controller, 65536):
-                shown += data
-                if watch is not None:
-                    watch(shown.decode(errors="replace"))
-        os.close(controller)
-    return process.returncode, shown.decode()
 
 
 def test_a_terminal_gets_a_progress_bar(tmp_path: Path, fault_server: FaultServer) -> None:

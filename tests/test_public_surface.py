@@ -32,6 +32,7 @@ PUBLIC = [
     "adownload",
     "aiter_content",
     "aiter_content_unordered",
+    "checksum",
     "close",
     "download",
     "errors",

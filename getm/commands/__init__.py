@@ -1,0 +1,1 @@
+"""What the command `getm` does: a module for each of its forms, and what they share. The entrance is `getm.cli`."""

@@ -1,0 +1,230 @@
+"""`getm verify`: files at hand against checksums given, or against sums files as sha256sum and its kin write them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from getm.commands.lines import STANDARD_INPUT, Lines, one_line
+from getm.commands.parser import Parser, refuse_urls
+from getm.commands.report import EXIT_OK, EXIT_OTHER, print_error
+from getm.commands.standard_input import check_standard_input
+from getm.errors import InvalidInput
+from getm.integrity import (
+    Checksum,
+    FileReport,
+    HashPool,
+    SumsFile,
+    Verdict,
+    canonical_algorithm,
+    parse_checksum,
+    parse_sums,
+    read_sums_file,
+    require_algorithm,
+    verify_files,
+)
+from getm.integrity.files import check_file
+
+_EPILOG = """\
+examples:
+  getm verify sample.bam md5:9e107d9d372bb6826bd81d3542a419d6
+  getm verify sample.bam crc32c:AAAAAA== sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  getm verify SHA256SUMS MD5SUMS
+  curl -s https://host/SHA256SUMS | getm verify --ignore-missing -
+
+Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST  NAME") and in
+that of BSD ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c".
+What stands behind FILE is a checksum if it begins with an algorithm's name and ":" or "=", else it is a sums file.
+
+Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or
+"NAME: NOT VERIFIED" for an S3 multipart ETag whose part size cannot be found.
+
+exit status:
+  0  every file is what it should be
+  1  a file is not, or could not be read or verified, or a line of a sums file could not be understood
+  2  bad options, or a sums file that cannot be read
+
+On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.
+"""
+
+_OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read", "NOT VERIFIED"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    checksum: Checksum
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
+    options = _parse(arguments)
+    first, *others = options.operands
+    if others and all(_reads_as_checksum(other) for other in others):
+        return _verify_one(first, [parse_checksum(other) for other in others], options)
+    misplaced = next((operand for operand in options.operands if _reads_as_checksum(operand)), None)
+    if misplaced is not None:
+        raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
+    return _verify_sums(options)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="getm verify",
+        usage="getm verify [options] FILE ALG:VALUE...\n       getm verify [options] SUMSFILE...",
+        description="Check files against checksums, on all cores.",
+        epilog=_EPILOG,
+    )
+    add = parser.add_argument
+    add("operands", nargs="+", metavar="FILE ALG:VALUE | SUMSFILE", help="- as FILE or SUMSFILE is standard input")
+    add("-a", "--algorithm", metavar="ALG", help="what the digests of a sums file are, where it does not tell")
+    add("--ignore-missing", action="store_true", help="pass over files of a sums file that are not there")
+    add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
+    add("-q", "--quiet", action="store_true", help="no line for a file that is right, and no progress bar")
+    options = parser.parse(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
+    refuse_urls(options.operands)
+    return options
+
+
+def _reads_as_checksum(operand: str) -> bool:
+    """Whether it is ALG:VALUE or ALG=VALUE of a known algorithm; or of an unknown one, unless a file is called so."""
+    mark = min((operand.find(char) for char in ":=" if char in operand), default=0)
+    if not mark:
+        return False
+    try:
+        canonical_algorithm(operand[:mark])
+    except InvalidInput:
+        return "/" not in operand and not Path(operand).exists()
+    return True
+
+
+# FILE ALG:VALUE... ---------------------------------------------------------------------------------------------------
+
+
+def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Namespace) -> int:
+    for checksum in expected:
+        require_algorithm(checksum.algorithm)
+    with Lines([name], shown=not options.quiet) as lines:
+        if name == STANDARD_INPUT:
+            report = check_standard_input(expected, (), lines.advance)
+        else:
+            report = _check_file(name, expected, lines)
+        outcome = _outcome(report)
+        _tell(lines, name, outcome, options)
+    if outcome == _OK:
+        return EXIT_OK
+    verdict, path = report.verdict, {"path": name}
+    if verdict is None:
+        print_error({"message": f"{name} cannot be read: {_why(report)}.", **path})
+    elif verdict.mismatch is None:
+        print_error({"message": f"{name} could not be verified: {verdict.reason}.", **path})
+    else:
+        error = verdict.mismatch.as_error()
+        print_error({"message": error.message, "error": error.code, **path, **error.fields()})
+    return EXIT_OTHER
+
+
+def _check_file(name: str, expected: Sequence[Checksum], lines: Lines) -> FileReport:
+    path = Path(name)
+    try:
+        with HashPool() as pool:
+            return FileReport(path, check_file(path, expected, pool=pool, on_bytes=partial(lines.advance, path)))
+    except OSError as error:
+        return FileReport(path, None, error)
+
+
+# SUMSFILE... ---------------------------------------------------------------------------------------------------------
+
+
+def _verify_sums(options: argparse.Namespace) -> int:
+    sums = [_read_sums(name, options.algorithm) for name in options.operands]
+    entries = [_Entry(entry.name, entry.checksum) for each in sums for entry in each.entries]
+    for algorithm in {entry.checksum.algorithm for entry in entries}:
+        require_algorithm(algorithm)
+    if options.ignore_missing:
+        entries = [entry for entry in entries if Path(entry.name).exists()]
+    outcomes: Counter[str] = Counter()
+    with Lines((entry.name for entry in entries), shown=not options.quiet) as lines:
+        for entry, report in zip(entries, _reports(entries, options, lines), strict=True):
+            outcome = _outcome(report)
+            outcomes[outcome] += 1
+            _tell(lines, entry.name, outcome, options)
+    return _sum_up(outcomes, len(entries), [problem for each in sums for problem in each.problems])
+
+
+def _reports(entries: Sequence[_Entry], options: argparse.Namespace, lines: Lines) -> Iterator[FileReport]:
+    return verify_files(
+        ((Path(entry.name), entry.checksum) for entry in entries), jobs=options.jobs, on_bytes=lines.advance
+    )
+
+
+def _read_sums(name: str, algorithm: str | None) -> SumsFile:
+    try:
+        if name != STANDARD_INPUT:
+            return read_sums_file(name, algorithm)
+        text = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    except OSError as error:
+        raise InvalidInput(f"The sums file {name} cannot be read: {error.strerror}.") from error
+    sums = parse_sums(text.decode("utf-8-sig", "surrogateescape").split("\n"), algorithm)
+    if not sums.entries:
+        why = sums.problems[0] if sums.problems else "it is empty"
+        raise InvalidInput(f"standard input is not a sums file: {why}")
+    return sums
+
+
+# Telling -------------------------------------------------------------------------------------------------------------
+
+
+def _outcome(report: FileReport) -> str:
+    verdict: Verdict | None = report.verdict
+    if verdict is None:
+        return _UNREADABLE
+    if verdict.verified:
+        return _OK
+    return _NOT_VERIFIED if verdict.mismatch is None else _FAILED
+
+
+def _why(report: FileReport) -> str:
+    return "unknown" if report.error is None else report.error.strerror or str(report.error)
+
+
+def _tell(lines: Lines, name: str, outcome: str, options: argparse.Namespace) -> None:
+    if outcome != _OK or not options.quiet:
+        lines.write(f"{one_line(name)}: {outcome}")
+
+
+def _sum_up(outcomes: Counter[str], files: int, problems: Sequence[str]) -> int:
+    """The exit status over all files, and on failure the one line that says what went wrong."""
+    failed, unreadable, unverified = outcomes[_FAILED], outcomes[_UNREADABLE], outcomes[_NOT_VERIFIED]
+    sentences = []
+    if failed:
+        sentences.append(f"Checksum failed! {failed} of {files} files {_are(failed)} not what was declared")
+    if unreadable:
+        sentences.append(f"{unreadable} of {files} files could not be read")
+    if unverified:
+        sentences.append(f"{unverified} of {files} files could not be verified")
+    if problems:
+        sentences.append(f"{len(problems)} {_lines(len(problems))} could not be understood: {problems[0]}")
+    if not files:
+        sentences.append("no file was verified: none of those listed is there")
+    if not sentences:
+        return EXIT_OK
+    counts = {"failed": failed, "unreadable": unreadable, "unverified": unverified, "malformed": len(problems)}
+    message = "; ".join(sentences)
+    print_error({"message": f"{message}.", **{name: count for name, count in counts.items() if count}})
+    return EXIT_OTHER
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _lines(count: int) -> str:
+    return "line" if count == 1 else "lines"

@@ -1,0 +1,69 @@
+"""The command, run as a process: in a pipeline, under way, and on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# The installed script where there is one beside this interpreter; the module otherwise.
+_SCRIPT = shutil.which("getm", path=str(Path(sys.executable).parent))
+GETM = [_SCRIPT] if _SCRIPT else [sys.executable, "-m", "getm"]
+
+
+def getm(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    run = subprocess.run([*GETM, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True)
+    assert b"Traceback" not in run.stderr + run.stdout
+    assert b"SECRET" not in run.stderr + run.stdout
+    return run
+
+
+@contextlib.contextmanager
+def started(*arguments: object, cwd: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The command under way; killed where the test fails before it ends."""
+    with subprocess.Popen([*GETM, *map(str, arguments)], cwd=cwd, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def failure(run: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
+    """The one JSON object of the one line on standard error."""
+    (line,) = run.stderr.decode("ascii").splitlines()
+    assert line.startswith("ERROR:getm.cli:{")
+    facts: dict[str, object] = json.loads(line.removeprefix("ERROR:getm.cli:"))
+    assert isinstance(facts["message"], str) and facts["message"]
+    return facts
+
+
+def on_a_terminal(
+    *arguments: object, cwd: Path, watch: Callable[[str], None] | None = None, stdout: int = subprocess.DEVNULL
+) -> tuple[int, str]:
+    """Exit status, and what came on a terminal of 100 columns as standard error; `watch` sees it grow."""
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    ends = {"stdin": terminal, "stdout": stdout, "stderr": terminal}
+    with started(*arguments, cwd=cwd, env=environment, **ends) as process:
+        os.close(terminal)
+        shown = b""
+        # Reading a terminal whose other end is closed is EIO on Linux, where a pipe would give b"".
+        with contextlib.suppress(OSError):
+            while data := os.read(controller, 65536):
+                shown += data
+                if watch is not None:
+                    watch(shown.decode(errors="replace"))
+        os.close(controller)
+    return process.returncode, shown.decode()

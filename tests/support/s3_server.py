@@ -1,0 +1,132 @@
+"""Amazon S3 as moto imitates it: a server in a process of its own, filled by boto3 as any user would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
+
+BUCKET = "bucket"
+CREDENTIALS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret"}
+REGION = "us-east-1"
+_STOP_TIMEOUT_S = 20.0
+
+# Serves until its standard input ends: so it also ends when the tests are killed.
+_PROGRAM = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@contextlib.contextmanager
+def s3_client(endpoint: str) -> Iterator[Any]:
+    """boto3's client for an endpoint: Signature Version 4, no retries, its connections closed at the end."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 0}),
+        **CREDENTIALS,
+    )
+    with contextlib.closing(client):
+        yield client
+
+
+class S3Server:
+    """moto on a free loopback port, with one bucket. `folder` takes its log. Use as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "moto.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.endpoint = ""
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # Nothing of the developer's own account, and no warnings as errors in somebody else's code.
+                env={name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHONWARN"))},
+            )
+        try:
+            assert self._process.stdout is not None
+            port = self._process.stdout.readline().decode().strip()
+            if not port.isdecimal():
+                raise RuntimeError(f"moto did not start ({port}): {self._log.read_text()}")
+            self.endpoint = f"http://127.0.0.1:{port}"
+            with s3_client(self.endpoint) as client:
+                client.create_bucket(Bucket=BUCKET)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server. Safe to call again."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def put(self, key: str, content: bytes, **options: str) -> str:
+        """Upload by one PutObject; the key."""
+        with s3_client(self.endpoint) as client:
+            client.put_object(Bucket=BUCKET, Key=key, Body=content, **options)
+        return key
+
+    def upload(self, key: str, content: bytes, part_bytes: int, algorithm: str = "", kind: str = "") -> str:
+        """Upload in parts of `part_bytes`, with the additional checksum `algorithm` ("CRC32C") of `kind` ("COMPOSITE",
+        "FULL_OBJECT") if one is given; the key."""
+        chosen = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+        asked = chosen | ({"ChecksumType": kind} if kind else {})
+        with s3_client(self.endpoint) as client:
+            upload = client.create_multipart_upload(Bucket=BUCKET, Key=key, **asked)["UploadId"]
+            target = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
+            done = []
+            for number, start in enumerate(range(0, len(content), part_bytes), 1):
+                part = content[start : start + part_bytes]
+                reply = client.upload_part(**target, PartNumber=number, Body=part, **chosen)
+                facts = {name: value for name, value in reply.items() if name.startswith("Checksum")}
+                done.append({"PartNumber": number, "ETag": reply["ETag"], **facts})
+            client.complete_multipart_upload(**target, MultipartUpload={"Parts": done})
+        return key
+
+    def presigned(self, key: str, *, checksum_mode: bool) -> str:
+        """A URL signed for GET; with `checksum_mode` its signature covers "x-amz-checksum-mode: ENABLED"."""
+        with s3_client(self.endpoint) as client:
+            return presign(client, key, checksum_mode=checksum_mode)
+
+
+def presign(client: Any, key: str, *, checksum_mode: bool) -> str:
+    """What boto3 makes of a key; no request is sent."""
+    wanted = {"Bucket": BUCKET, "Key": key} | ({"ChecksumMode": "ENABLED"} if checksum_mode else {})
+    url: str = client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=600)
+    return url
