@@ -9,6 +9,8 @@
 Errors stand in `getm.errors`, all under `getm.GetmError`.
 """
 
+import logging
+
 from getm import errors
 from getm._version import __version__
 from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
@@ -38,6 +40,9 @@ from getm.integrity import Checksum, Verdict
 from getm.options import Timeout
 from getm.reader import ContentIterator, Reader, UnorderedIterator
 from getm.session import Session, close
+
+# Quiet unless the program says otherwise, as libraries are (Python's logging HOWTO).
+logging.getLogger("getm").addHandler(logging.NullHandler())
 
 __all__ = [
     "AsyncContentIterator",

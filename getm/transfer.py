@@ -6,6 +6,7 @@ A face asks for bytes; where the answer is None it waits until the channel is re
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from typing import NamedTuple
 
 from getm import errors
 from getm.client import Channel
-from getm.head import HeaderMap
+from getm.head import Head, HeaderMap
 from getm.integrity import Verdict, parse_checksum, unverified
 from getm.redact import redact
 from getm.wire import EndInfo, HeadInfo, OpenRequest
+
+_log = logging.getLogger("getm")
 
 # How long a caller whose views fill the ring may take to let one go in another thread or task, before it is an error.
 SLOTS_GRACE_S = 5.0
@@ -55,6 +58,8 @@ class Transfer:
 
     def on_head(self, info: HeadInfo) -> None:
         self.head = info
+        for note in info.notes:
+            _log.warning("%s: %s", self.url, note)
 
     def on_part(self, offset: int, slot: int, length: int) -> None:
         self._received += length
@@ -236,6 +241,13 @@ class Described:
     def headers(self) -> HeaderMap:
         """The response's header fields, by name in any case."""
         return HeaderMap(self._head.headers)
+
+    @property
+    def content_coding(self) -> str | None:
+        """The coding ("gzip", ...) in which a server sent the bytes though none was asked for; None for none. They are
+        delivered as they came, and declared checksums are those of the coded bytes (RFC 9110, section 8.4)."""
+        head = self._head
+        return Head(head.status, head.url, head.headers).content_coding()
 
     @property
     def size(self) -> int | None:

@@ -96,7 +96,8 @@ class OpenRequest(Record, frozen=True):
 
 
 class HeadInfo(Record, frozen=True):
-    """The response that answered. `size`: bytes of the representation, None where only its end will tell."""
+    """The response that answered. `size`: bytes of the representation, None where only its end will tell. `notes`: what
+    it declares of its bytes that cannot be used, and why."""
 
     url: str
     status: int
@@ -104,6 +105,7 @@ class HeadInfo(Record, frozen=True):
     headers: tuple[tuple[str, str], ...]
     size: int | None
     ranged: bool
+    notes: tuple[str, ...]
 
 
 class EndInfo(Record, frozen=True):

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,6 +229,7 @@ def test_a_content_coding_although_identity_was_asked(
     url = fault_server.serve("/good", Reply(body=coded, headers=headers))
     with session.urlopen(url, concurrency=concurrency, strict=True) as fh:
         assert fh.headers["Content-Encoding"] == "gzip"
+        assert fh.content_coding == "gzip"
         assert fh.read() == coded
         assert told(fh.checksum) == ("sha256", "Repr-Digest")
     assert {request.header("Accept-Encoding") for request in fault_server.requests} == {"identity"}
@@ -390,7 +392,7 @@ def test_no_checksum_means_none(session: getm.Session, fault_server: FaultServer
         assert not fh.checksum.verified and "no verification was asked for" in str(fh.checksum.reason)
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("concurrency", MODES)
 def test_strict_says_why(session: getm.Session, fault_server: FaultServer, concurrency: int | None) -> None:
     conflict: Headers = {"x-checksum-md5": digest("md5", b"other").hex, "x-goog-hash": f"md5={base64_of('md5')}"}
     url = fault_server.serve("/object", Reply(body=BODY, headers=conflict))
@@ -398,6 +400,19 @@ def test_strict_says_why(session: getm.Session, fault_server: FaultServer, concu
         session.read(url, concurrency=concurrency, strict=True)
     with pytest.raises(getm.errors.Unverified, match="no verification was asked for"):
         session.read(url, concurrency=concurrency, checksum=None, strict=True)
+
+
+@pytest.mark.parametrize("concurrency", MODES)
+def test_what_is_malformed_is_warned_of_though_another_declaration_serves(
+    session: getm.Session, fault_server: FaultServer, concurrency: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    declared: Headers = {"Repr-Digest": "sha-256=17", "x-checksum-md5": digest("md5", BODY).hex}
+    url = fault_server.serve("/object", Reply(body=BODY, headers=declared))
+    with caplog.at_level(logging.WARNING, "getm"), session.urlopen(url + "?sig=s", concurrency=concurrency) as fh:
+        assert fh.read() == BODY
+        assert fh.checksum.source == "x-checksum-md5"
+    assert "Repr-Digest" in caplog.text
+    assert url in caplog.text and "sig=" not in caplog.text
 
 
 @pytest.mark.parametrize("concurrency", MODES)

@@ -238,7 +238,7 @@ def signature_holds(request: Request, host: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("checksum_mode", "concurrency"), [(False, 1), (False, 4), (False, None), (True, 1), (True, None)]
+    ("checksum_mode", "concurrency"), [(mode, concurrency) for mode in (False, True) for concurrency in (1, 4, None)]
 )
 @pytest.mark.parametrize("key", ["a/b.bin", "with space+plus'quote%and~tilde*(1).bin"])
 def test_a_presigned_url_keeps_its_signature(

@@ -168,11 +168,9 @@ class Channel:
     def _unpin(self) -> None:
         # Cleared first: a slot that comes while the queue is emptied then schedules another look.
         self._unpin_scheduled = False
-        freed = False
         while self._unpinned:
-            freed |= self._ledger.unpin(self._unpinned.popleft())
-        if freed:
-            self._pool.distribute()
+            self._ledger.unpin(self._unpinned.popleft())
+        self._pool.distribute()
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
         """Call on the event loop, from any thread; nothing happens where the engine has ended meanwhile."""
@@ -189,10 +187,13 @@ class Channel:
         needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
         return self._pool.claim((number, start), needed, lambda: None)
 
-    def writer(self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool) -> PartWriter:
+    def writer(
+        self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool, max_pinned: int | None
+    ) -> PartWriter:
         """A writer for those bytes, with a claim of its own. `prompt`: a consumer that has nothing to read gets slots
-        before they are full."""
+        before they are full. `max_pinned`: it waits while so many slots are still being hashed."""
         claim = self.claim(number, start, stop)
+        claim.max_pinned = max_pinned
         return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt)
 
     def helper(self, worker: int) -> HelperPipe | None:

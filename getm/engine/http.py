@@ -112,8 +112,10 @@ class HttpClient:
         url, user_headers = route.url, route.user_headers
         redirects: list[Head] = []
         while True:
-            # S3 declares its additional checksums only on request, and only for the whole object.
-            if range_header is None and may_ask_checksums(url, user_headers):
+            # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
+            # A signature that covers the header demands it, whatever is asked for.
+            signed = "x-amz-checksum-mode" in url.lower()
+            if (range_header is None or signed) and may_ask_checksums(url, user_headers):
                 own["x-amz-checksum-mode"] = "ENABLED"
             else:
                 own.pop("x-amz-checksum-mode", None)

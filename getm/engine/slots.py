@@ -24,6 +24,8 @@ class Claim:
         self.key = key
         self.needed = needed
         self.on_slot = on_slot
+        # Wait while so many slots are still being hashed; None: never.
+        self.max_pinned: int | None = None
         # Called when the consumer has nothing left to read, where this part is the first.
         self.on_starved: Callable[[], None] | None = None
         # A heap, as the ledger's: the lowest is filled first.
@@ -51,8 +53,11 @@ class Claim:
 
     def next(self) -> int | None:
         """The next slot to fill, or None: then `on_slot()` comes when there is one."""
-        self._waiting = not self._reserved
-        return heapq.heappop(self._reserved) if self._reserved else None
+        self._waiting = not self._reserved or self._ahead()
+        return None if self._waiting else heapq.heappop(self._reserved)
+
+    def _ahead(self) -> bool:
+        return self.max_pinned is not None and self._pool.pinned >= self.max_pinned
 
     def put_back(self, slot: int) -> None:
         """A slot from `next` that was not sent."""
@@ -60,6 +65,8 @@ class Claim:
 
     def wake(self) -> None:
         """Tell the part, if it waits and may go on."""
+        if self._ahead():
+            return
         if self._waiting and self._reserved and (self._started or self.satisfied or self._pool.is_first(self)):
             self._waiting = False
             self._started = True
@@ -89,6 +96,10 @@ class SlotPool:
         insort(self._claims, claim, key=lambda other: other.key)
         self.distribute()
         return claim
+
+    @property
+    def pinned(self) -> int:
+        return self._ledger.pinned
 
     def is_first(self, claim: Claim) -> bool:
         return bool(self._claims) and self._claims[0] is claim
