@@ -298,10 +298,6 @@ class Transfer:
         # Several parts at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
         max_pinned = _MAX_UNHASHED_SLOTS if self._request.concurrency == 1 else None
         writer = self._channel.writer(self._number, start, stop, self.emit, prompt=prompt, max_pinned=max_pinned)
-        import os
-
-        if self._hasher is not None and self._request.concurrency == 1 and os.environ.get("PINS"):
-            writer._claim.max_pinned = int(os.environ["PINS"])
         current = response
 
         async def attempt() -> None:
