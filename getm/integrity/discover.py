@@ -9,7 +9,7 @@ from getm.head import Head
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.declared import Declared, Discovery, Finding, Reply
 from getm.integrity.digest_fields import content_digest, content_md5, digest, repr_digest
-from getm.integrity.s3 import amz_checksums, is_s3, s3_etag
+from getm.integrity.s3 import S3_ETAG, amz_checksums, s3_etag
 from getm.integrity.stores import azure_blob_md5, goog_hash, linked_etag, repository_checksums
 from getm.integrity.value import Checksum
 
@@ -69,9 +69,11 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
 def _may_declare(reply: Reply) -> bool:
     """Whether any field could hold a checksum. Most web servers send none: small objects should not pay for the look.
 
-    Every store's own fields begin with "x-"; S3 never sends an ETag without some.
+    Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    return any(name.startswith("x-") or name in _STANDARD_FIELDS for name in reply.names()) or is_s3(reply)
+    if any(name.startswith("x-") or name in _STANDARD_FIELDS for name in reply.names()):
+        return True
+    return any(S3_ETAG.fullmatch(etag) for etag in reply.all("etag"))
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:

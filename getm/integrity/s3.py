@@ -61,6 +61,9 @@ def amz_checksums(reply: Reply) -> Iterator[Finding]:
                 yield read_value(source, _AMZ_ALGORITHMS[name], text)
 
 
+S3_ETAG = re.compile(r'"([0-9a-fA-F]{32})(?:-([0-9]{1,5}))?"')
+
+
 def s3_etag(reply: Reply, size_bytes: int | None) -> Iterator[Finding]:
     """The ETag of an S3 object: its MD5 for a single PUT, "<hex>-N" for a multipart upload.
 
@@ -71,7 +74,7 @@ def s3_etag(reply: Reply, size_bytes: int | None) -> Iterator[Finding]:
     etags = reply.all("etag")
     if not etags or not is_s3(reply):
         return
-    match = re.fullmatch(r'"([0-9a-fA-F]{32})(?:-([0-9]{1,5}))?"', etags[0])
+    match = S3_ETAG.fullmatch(etags[0])
     if match is None or len(set(etags)) > 1:
         yield "ETag was skipped: it has not the form of an S3 checksum"
         return
