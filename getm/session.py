@@ -307,7 +307,13 @@ class Session:
     def _open(self, start: Callable[[], Transfer]) -> Transfer:
         """Start a transfer and wait for its head."""
         for last in (False, True):
-            transfer = start()
+            try:
+                transfer = start()
+            except errors.EngineDied:
+                # Before it was asked anything: another one is started.
+                if last:
+                    raise
+                continue
             try:
                 while not transfer.has_head():
                     transfer.pump(wait=True)
@@ -322,7 +328,12 @@ class Session:
 async def _aopen(start: Callable[[], Transfer]) -> Transfer:
     """`Session._open` for the asynchronous face."""
     for last in (False, True):
-        transfer = start()
+        try:
+            transfer = start()
+        except errors.EngineDied:
+            if last:
+                raise
+            continue
         try:
             while not transfer.has_head():
                 await aio.readable(transfer)

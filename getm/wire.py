@@ -245,6 +245,11 @@ class Conversation:
         else:
             self._phases[object_number] = after
 
+    @property
+    def quiet(self) -> bool:
+        """Whether every object has ended."""
+        return not self._phases
+
     def open_objects(self) -> frozenset[int]:
         """The numbers of the objects that have not ended."""
         return frozenset(self._phases)

@@ -102,7 +102,7 @@ class Channel:
     @property
     def idle(self) -> bool:
         """Whether every object opened on it has ended."""
-        return not self._conversation.open_objects()
+        return self._conversation.quiet
 
     def open(self, request: OpenRequest, listener: Listener) -> int:
         """Send OPEN; `listener` hears what comes. Returns the object's number on this channel."""
@@ -114,7 +114,7 @@ class Channel:
         self._conversation.pass_(Kind.OPEN, number)
         self._listeners[number] = listener
         try:
-            self._sock.sendall(data)
+            self._sock.sendall(self._take_credits() + data)
         except OSError:
             raise self._ended() from None
         return number
@@ -204,21 +204,32 @@ class Channel:
             return
         # First here, then to the engine: its next PART may come before this returns.
         self._ledger.give_back(slot)
-        credit = encode(Kind.GRANT, slot=slot, length=1)
+        self._unsent_credits.append(encode(Kind.GRANT, slot=slot, length=1))
+        # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
+        # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
+        if not self.idle:
+            self._flush_credits()
+
+    def _next_credit(self) -> bytes | None:
         try:
-            self._sock.send(credit, SEND_NOW)
-        except BlockingIOError:
-            self._unsent_credits.append(credit)
-        except OSError:
-            # The engine is gone, or the channel was closed in another thread: no slot is needed any more.
-            return
+            return self._unsent_credits.popleft()
+        except IndexError:
+            return None
 
     def _flush_credits(self) -> None:
-        while self._unsent_credits:
+        """Send what waits, one by one, as far as the socket takes it. Any thread may do so."""
+        while (credit := self._next_credit()) is not None:
             try:
-                self._sock.sendall(self._unsent_credits.popleft())
-            except OSError:
+                self._sock.send(credit, SEND_NOW)
+            except BlockingIOError:
+                self._unsent_credits.appendleft(credit)
                 return
+            except OSError:
+                # The engine is gone, or the channel was closed in another thread: no slot is needed any more.
+                return
+
+    def _take_credits(self) -> bytes:
+        return b"".join(iter(self._next_credit, None))
 
     def close(self) -> None:
         """Close the pipe: the engine stops what it does for it. Views stay valid."""

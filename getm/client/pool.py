@@ -61,10 +61,13 @@ class EnginePool:
             if not channel.closed:
                 self._free.append(channel)
         for channel in list(self._free):
-            try:
-                channel.pump(wait=False)
-            except errors.GetmError:
-                channel.close()
+            if not channel.idle:
+                # The last words of an object that was cancelled. One that is idle has nothing to say but that its
+                # engine is gone, and that shows when it is used.
+                try:
+                    channel.pump(wait=False)
+                except errors.GetmError:
+                    channel.close()
             if channel.closed:
                 self._free.remove(channel)
         self._channels = [channel for channel in self._channels if not channel.closed]
