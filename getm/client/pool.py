@@ -43,7 +43,7 @@ class EnginePool:
             private = concurrency is None
             wanted = plan_ring(chunk_bytes, width, self._max_memory)
             helpers = 0 if private else min(self._processes, width) - 1
-            for channel in self._free:
+            for channel in list(self._free):
                 if (
                     channel.geometry == wanted
                     and channel.helpers == helpers
@@ -51,7 +51,10 @@ class EnginePool:
                     and channel.with_engine * 2 >= wanted.slots
                 ):
                     self._free.remove(channel)
-                    return channel
+                    if channel.engine.alive:
+                        return channel
+                    channel.close()
+                    self._channels.remove(channel)
             return self._create(chunk_bytes, width, helpers, private)
 
     def _collect(self) -> None:
@@ -62,8 +65,7 @@ class EnginePool:
                 self._free.append(channel)
         for channel in list(self._free):
             if not channel.idle:
-                # The last words of an object that was cancelled. One that is idle has nothing to say but that its
-                # engine is gone, and that shows when it is used.
+                # The last words of an object that was cancelled. One that is idle has nothing to say.
                 try:
                     channel.pump(wait=False)
                 except errors.GetmError:
@@ -132,7 +134,7 @@ class EnginePool:
             if not engine.alive:
                 engine.stop()
                 self._engines.remove(engine)
-        # The first streams share the first engine only once all others are busy starting, too.
+        # One more engine for each stream, up to the limit: a stream whose turn it is does not share before that.
         while len(self._engines) < min(self._processes, max(count, self._turn + 1)):
             self._engines.append(ProcessEngine())
         start, self._turn = self._turn, (self._turn + 1) % self._processes
