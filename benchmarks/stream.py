@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -23,33 +22,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a file, too
 
+from benchmarks.job import run_job
 from benchmarks.readers import CONTENDERS
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL_BYTES = 32 * 1024 * 1024
 OPENED_BYTES = 1000
 OPENERS = ("aiohttp", "urllib3", "getm 1", "getm None")
 
 Results = dict[tuple[str, str], list[dict[str, Any]]]  # (scheme, contender) -> one result a run
-
-
-def run_contender(job: dict[str, Any]) -> dict[str, Any]:
-    """The result of one job; where there is none, "why_not" says why."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.contender"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    if done.returncode != 0:
-        return {"why_not": f"failed: {(done.stderr.splitlines() or ['(silently)'])[-1]}"}
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 def run_all(jobs: list[dict[str, Any]], runs: int) -> Results:
@@ -64,7 +46,7 @@ def run_all(jobs: list[dict[str, Any]], runs: int) -> Results:
             if sys.stderr.isatty():
                 line = f"{job['kind']}: run {run + 1} of {runs}, {job['scheme']}, {job['contender']}"
                 print(f"\r{line:60}", end="", file=sys.stderr, flush=True)
-            so_far.append(run_contender(job))
+            so_far.append(run_job("benchmarks.contender", job))
     if sys.stderr.isatty():
         print(f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
     return results

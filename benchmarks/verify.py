@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -25,12 +24,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs as a file, too
 
+from benchmarks.job import run_job
 from benchmarks.stream import SMALL_BYTES, size_argument
 from benchmarks.verifiers import VERIFIERS, can, split
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
-ROOT = Path(__file__).resolve().parent.parent
 CHECKS = ("none", "crc32c", "md5", "sha256", "md5+sha256", "s3-etag")
 TARGETS = ("nowhere", "file")
 UPLOAD_PART_BYTES = 8 * 1024 * 1024
@@ -54,23 +53,6 @@ def expected_of(served: ServedObject) -> dict[str, str]:
     }
 
 
-def run_contender(job: dict[str, Any]) -> dict[str, Any]:
-    """The result of one job; where there is none, "why_not" says why."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.verifiers"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    if done.returncode != 0:
-        return {"why_not": f"failed: {(done.stderr.splitlines() or ['(silently)'])[-1]}"}
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
 def run_all(keys: list[Key], common: dict[str, Any], folder: Path, runs: int) -> Results:
     """Each run takes every job in turn, so that a slow minute of the machine meets all of them."""
     results: Results = defaultdict(list)
@@ -83,7 +65,8 @@ def run_all(keys: list[Key], common: dict[str, Any], folder: Path, runs: int) ->
                 line = f"run {run + 1} of {runs}, to {target}, {check}, {contender}"
                 print(f"\r{line:60}", end="", file=sys.stderr, flush=True)
             path = str(folder / "target.bin") if target == "file" else None
-            results[key].append(run_contender({**common, "target": path, "check": check, "contender": contender}))
+            job = {**common, "target": path, "check": check, "contender": contender}
+            results[key].append(run_job("benchmarks.verifiers", job))
     if sys.stderr.isatty():
         print(f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
     return results
