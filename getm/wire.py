@@ -152,15 +152,17 @@ def encode_body(kind: Kind, object: int, body: Record) -> bytes:
 
 
 FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL})
+ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
 FROM_ENGINE = frozenset({Kind.HEAD, Kind.PART, Kind.END, Kind.FAILED})
 _KINDS = {int(kind): kind for kind in Kind}
 _WITH_BODY = frozenset({Kind.OPEN, Kind.HEAD, Kind.END, Kind.FAILED, Kind.SERVE})
 
 
 class Decoder:
-    """Bytes in, messages out, however the bytes were cut on the way."""
+    """Bytes in, messages out, however the bytes were cut on the way. `kinds`: those that the other end may send."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: frozenset[Kind] = frozenset(Kind)) -> None:
+        self._kinds = kinds
         self._pending = b""
 
     def feed(self, data: bytes) -> Iterator[Message]:
@@ -170,8 +172,9 @@ class Decoder:
         while end - at >= FRAME.size:
             number, object_number, offset, slot, length = FRAME.unpack_from(data, at)
             kind = _KINDS.get(number)
-            if kind is None:
-                raise ProtocolError(f"expected a message on the engine's pipe, got kind {number}")
+            if kind is None or kind not in self._kinds:
+                got = number if kind is None else kind.name
+                raise ProtocolError(f"expected a message on the engine's pipe, got kind {got}")
             stop = at + FRAME.size
             body = b""
             if kind in _WITH_BODY:

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from getm.errors import ProtocolError
 from getm.wire import (
     FRAME,
+    FROM_CONSUMER,
+    FROM_ENGINE,
     MAX_BODY_BYTES,
+    ON_CONTROL,
     Conversation,
     Decoder,
     EndInfo,
@@ -313,3 +316,9 @@ def test_a_number_is_never_used_twice(moves: list[tuple[bool, int]]) -> None:
             assert passes(conversation, Kind.FAILED, number) is (number in still_open)
             still_open.discard(number)
         assert conversation.open_objects() == still_open
+
+
+def test_what_the_other_end_may_not_send_is_refused_though_it_is_a_message() -> None:
+    for kinds, kind in ((FROM_ENGINE, Kind.OPEN), (FROM_CONSUMER, Kind.PART), (ON_CONTROL, Kind.GRANT)):
+        with pytest.raises(ProtocolError, match=kind.name):
+            list(Decoder(kinds).feed(encode(kind)))

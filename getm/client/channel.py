@@ -57,7 +57,7 @@ class Channel:
         self.helpers = len(helpers)
         self._pid = os.getpid()
         self._conversation = Conversation()
-        self._decoder = Decoder()
+        self._decoder = Decoder(FROM_ENGINE)
         self._listeners: dict[int, Listener] = {}
         self._last_number = 0
         self._unsent_credits: deque[bytes] = deque()
@@ -165,8 +165,6 @@ class Channel:
         return self.engine.died()
 
     def _route(self, message: Message) -> None:
-        if message.kind not in FROM_ENGINE:
-            raise errors.ProtocolError(f"{message.kind.name} may not come from an engine")
         self._conversation.pass_(message.kind, message.object)
         listener = self._listeners.get(message.object)
         if message.kind is Kind.PART:

@@ -66,7 +66,7 @@ class Channel:
         self._unpinned: deque[int] = deque()
         self._unpin_scheduled = False
         self._helpers = [HelperPipe(self._loop, helper, slots) for helper in helpers]
-        self._pipe = Pipe(self._loop, sock, self._on_message, self.close)
+        self._pipe = Pipe(self._loop, sock, FROM_CONSUMER, self._on_message, self.close)
 
     @property
     def closed(self) -> bool:
@@ -90,8 +90,6 @@ class Channel:
     # Messages in ----------------------------------------------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
-        if message.kind not in FROM_CONSUMER:
-            raise errors.ProtocolError(f"{message.kind.name} may not come from a consumer")
         self._conversation.pass_(message.kind, message.object)
         if message.kind is Kind.GRANT:
             for slot in range(message.slot, message.slot + message.length):

@@ -39,7 +39,7 @@ class HelperPipe:
         self._conversation = Conversation()
         self._jobs: dict[int, _Job] = {}
         self._last = 0
-        self._pipe = Pipe(loop, sock, self._on_message, self._on_closed)
+        self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
 
     async def fetch(self, request: OpenRequest, claim: Claim, emit: Callable[[int, int, int], None]) -> None:
         """Have one part fetched; `emit` is called for each of its slots. Raises what the helper failed with."""
@@ -72,8 +72,6 @@ class HelperPipe:
             claim.close()
 
     def _on_message(self, message: Message) -> None:
-        if message.kind not in FROM_ENGINE:
-            raise errors.ProtocolError(f"{message.kind.name} may not come from an engine")
         self._conversation.pass_(message.kind, message.object)
         job = self._jobs[message.object]
         if message.kind is Kind.PART:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from getm.errors import ProtocolError
-from getm.wire import Decoder, Message
+from getm.wire import Decoder, Kind, Message
 
 _READ_BYTES = 64 * 1024
 
@@ -16,14 +16,16 @@ _READ_BYTES = 64 * 1024
 class Pipe:
     """Messages in by callback, bytes out at once; what the socket does not take is kept in order until it does.
 
-    `on_message(message)` for each message; `on_closed()` once, when the peer is gone or breaks the protocol. Nothing
-    kept here grows without bound: a consumer that reads nothing holds the slots, and without slots nothing is sent.
+    `kinds` are those that the peer may send. `on_message(message)` for each message; `on_closed()` once, when the peer
+    is gone or breaks the protocol. Nothing kept here grows without bound: a consumer that reads nothing holds the
+    slots, and without slots nothing is sent.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
+        kinds: frozenset[Kind],
         on_message: Callable[[Message], None],
         on_closed: Callable[[], None],
     ) -> None:
@@ -32,7 +34,7 @@ class Pipe:
         self._sock = sock
         self._on_message = on_message
         self._on_closed = on_closed
-        self._decoder = Decoder()
+        self._decoder = Decoder(kinds)
         self._unsent: deque[bytes] = deque()
         self.closed = False
         loop.add_reader(sock.fileno(), self._readable)

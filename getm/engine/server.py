@@ -15,7 +15,7 @@ from getm.engine.http import HttpClient
 from getm.engine.loop import EngineLoop
 from getm.errors import ProtocolError
 from getm.integrity import HashPool
-from getm.wire import Decoder, Kind, Message, ServeRequest, decode_body
+from getm.wire import ON_CONTROL, Decoder, Kind, Message, ServeRequest, decode_body
 
 # An engine that serves nothing for this long ends by itself; the next use starts another one (about 0.2 s).
 IDLE_S = 300.0
@@ -30,7 +30,7 @@ class Engine:
         control.setblocking(False)
         self._control = control
         self._idle_s = idle_s
-        self._decoder = Decoder()
+        self._decoder = Decoder(ON_CONTROL)
         self._descriptors: deque[int] = deque()
         self._channels: set[Channel] = set()
         self._http = HttpClient()
@@ -102,8 +102,6 @@ class Engine:
         if message.kind is Kind.STOP:
             self._stopped.set()
             return
-        if message.kind is not Kind.SERVE:
-            raise ProtocolError(f"{message.kind.name} may not come on a control socket")
         request = decode_body(message, ServeRequest)
         pipe = socket.socket(fileno=self._descriptors.popleft())
         if request.segment_token is None:
