@@ -1,22 +1,19 @@
-"""One object's transfer: requests, checks of what answers, retries, and the bytes on their way to the consumer."""
+"""One object's transfer: its plan of requests, and the bytes on their way to the consumer."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.engine.body import receive
-from getm.engine.http import Response, Route
+from getm.engine.http import Response
 from getm.engine.patience import Patience
+from getm.engine.requests import Requests
+from getm.engine.responses import Identity, content_length, covered
+from getm.engine.verification import Verification
 from getm.engine.writer import PartWriter
-from getm.head import Head, HeadError, retry_after_s
-from getm.integrity import Declared, PartsHasher, Verdict, discover, parse_checksum, unverified
-from getm.redact import redact
-from getm.retry import Retry, RetryPolicy
 from getm.spans import Span, plan_parts
 from getm.wire import EndInfo, HeadInfo, OpenRequest
 
@@ -24,42 +21,9 @@ if TYPE_CHECKING:
     from getm.engine.channel import Channel
 
 
-# What a signed URL answers when its time is over: 401 or 403 by the book, 400 by S3 for an expired token.
-_EXPIRED = frozenset({400, 401, 403})
-
 # How far receiving may run ahead of hashing in one stream. It is faster than any hash, and what it puts into the whole
 # ring has left the processor's cache when its turn comes: with 4 slots sha256 takes a tenth less time than with 16.
 _MAX_UNHASHED_SLOTS = 4
-
-# What counts as progress between two failures: a server that gives a few bytes each time would be asked for ever.
-_PROGRESS_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What every further response must agree with, so that bytes of two versions are never joined."""
-
-    total: int
-    etag: str | None
-    last_modified: str | None
-    if_range: str
-
-    def check(self, head: Head, total: int | None) -> None:
-        """Raises `RemoteChanged` where `head` is of another version of the object."""
-        theirs = head.validator()
-        for name, ours, other in (
-            ("size", str(self.total), None if total is None else str(total)),
-            ("ETag", self.etag, theirs.etag),
-            ("Last-Modified", self.last_modified, theirs.last_modified),
-        ):
-            if ours is not None and other is not None and ours != other:
-                raise errors.RemoteChanged(
-                    f"the object was replaced while it was read: its {name} was {ours} and is now {other}; "
-                    "read it again",
-                    url=redact(head.url),
-                    expected=ours,
-                    actual=other,
-                )
 
 
 class Transfer:
@@ -69,21 +33,9 @@ class Transfer:
         self._channel = channel
         self._number = number
         self._request = request
-        self._policy = RetryPolicy(retries=request.retries)
-        self._origin = Route(request.url, request.headers)
-        # Redirects are followed once for all parts: the origin may be slow, or count requests.
-        self._route = self._origin if request.route is None else Route(*request.route)
-        self._resolving = asyncio.Lock()
+        self._requests = Requests(channel.http, request)
+        self._verification = Verification(request, channel.hash_pool)
         self._first: Response | None = None
-        self._hasher: PartsHasher | None = None
-        self._reason = ""
-        self._requests = 0
-        self._retries = 0
-
-    @property
-    def _at(self) -> str:
-        """The URL as it may stand in errors and logs."""
-        return redact(self._request.url)
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
@@ -94,15 +46,14 @@ class Transfer:
                 async with asyncio.timeout(self._request.total_s):
                     await self._run()
         except errors.GetmError as error:
-            raise self._told(error) from error.__cause__
+            raise self._requests.told(error) from error.__cause__
         except TimeoutError:
             limit_s = self._request.total_s or 0.0
-            raise self._told(
+            raise self._requests.told(
                 errors.Timeout(f"the transfer took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
             ) from None
         finally:
-            if self._hasher is not None:
-                self._hasher.cancel()
+            self._verification.cancel()
             if self._first is not None:
                 # Refused for what its head says: its content was never asked for. Harmless where it was read.
                 self._first.raw.close()
@@ -115,112 +66,35 @@ class Transfer:
             total = await self._ranged()
         else:
             total = await self._single(await self._answer(None))
-        self._channel.end(self._number, await self._verdict(total))
-
-    # Requests -------------------------------------------------------------------------------------------------------
-
-    async def _get(self, span: Span | None, if_range: str | None = None) -> Response:
-        """One request. Raises `HTTPStatusError` for an error status, apart from a 416, which the caller reads."""
-        route = self._route
-        response = await self._ask(route, span, if_range)
-        if response.head.status in _EXPIRED and route is not self._origin:
-            await response.discard()
-            response = await self._resolve_again(route, span, if_range)
-        head = response.head
-        if head.status < 400 or (head.status == 416 and span is not None):
-            return response
-        await response.discard()
-        kind = errors.HTTPStatusError
-        advice = ""
-        if if_range is not None and head.status in (401, 403):
-            # The same request was answered before: what changed is the time.
-            kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
-        raise _Answered(
-            kind(
-                f"the server answered {head.status} {head.reason}".rstrip() + advice,
-                url=redact(head.url),
-                status=head.status,
-                reason=head.reason,
+        verdict = await self._verification.verdict(total, self._channel.call_soon)
+        self._channel.end(
+            self._number,
+            EndInfo(
+                total=total,
+                verified=verdict.verified,
+                checksum=None if verdict.checksum is None else str(verdict.checksum),
+                source=verdict.source,
+                reason=verdict.reason,
+                requests=self._requests.count,
+                retries=self._requests.retries,
             ),
-            retry_after_s(head),
         )
-
-    async def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Response:
-        self._requests += 1
-        range_header = None if span is None else span.range_header()
-        return await self._channel.http.get(self._request, route, range_header=range_header, if_range=if_range)
-
-    async def _resolve_again(self, expired: Route, span: Span | None, if_range: str | None) -> Response:
-        """What redirects led to refuses us now: its signature has run out. Ask the caller's URL for another one; parts
-        that find out at the same time wait for the first of them, and use what it got."""
-        async with self._resolving:
-            if self._route is expired:
-                response = await self._ask(self._origin, span, if_range)
-                if response.head.status < 400:
-                    self._route = response.route
-                return response
-        return await self._ask(self._route, span, if_range)
-
-    async def _persist(self, attempt: Callable[[], Awaitable[None]], progress: Callable[[], int]) -> None:
-        """Call `attempt` until it succeeds or the policy gives up. `progress` tells the bytes so far: enough new ones
-        count the attempts from the start again."""
-        failures, seen = 0, progress()
-        while True:
-            try:
-                await attempt()
-                return
-            except (errors.GetmError, _Answered) as caught:
-                error = caught.error if isinstance(caught, _Answered) else caught
-                wait_s = caught.retry_after_s if isinstance(caught, _Answered) else None
-                if progress() - seen >= _PROGRESS_BYTES:
-                    failures, seen = 0, progress()
-                failures += 1
-                verdict = self._policy.decide(error, failures, jitter=random.random(), retry_after_s=wait_s)
-                if not isinstance(verdict, Retry):
-                    raise error from None
-                self._retries += 1
-                self._channel.log.info("retry %d of %s in %.1f s: %s", failures, self._at, verdict.delay_s, error)
-                await asyncio.sleep(verdict.delay_s)
-
-    def _told(self, error: errors.GetmError) -> errors.GetmError:
-        """The error as the caller sees it: with the URL and the number of requests made."""
-        if error.url is None:
-            error.url = self._at
-        if isinstance(error, errors.NetworkError) and error.attempts is None:
-            error.attempts = self._requests
-            if self._requests > 1:
-                error.message = f"{error.message}, after {self._requests} requests"
-        return error
 
     async def _answer(self, span: Span | None) -> Response:
         """The first response of the object, whatever it takes."""
         answers: list[Response] = []
 
         async def attempt() -> None:
-            answers.append(await self._get(span))
+            answers.append(await self._requests.first(span))
             self._first = answers[0]
-            if answers[0].redirects:
-                self._route = answers[0].route
 
-        await self._persist(attempt, lambda: 0)
+        await self._requests.persist(attempt, lambda: 0)
         return answers[0]
-
-    # What the head says ---------------------------------------------------------------------------------------------
 
     def _announce(self, response: Response, size: int | None, ranged: bool) -> None:
         """Tell the consumer the head, and get ready to check what it declares."""
         head = response.head
-        expected: list[Declared] = []
-        notes: tuple[str, ...] = ()
-        if self._request.checksum is None:
-            self._reason = "checksum=None: no verification was asked for"
-        elif self._request.checksum == "auto":
-            found = discover([*response.redirects, head], size=size)
-            # The strongest; the weaker ones would cost time and add nothing.
-            expected = list(found.declared[:1])
-            self._reason, notes = found.reason, found.notes
-        else:
-            expected = [Declared(parse_checksum(self._request.checksum), "caller")]
+        notes = self._verification.find(response, size)
         self._channel.head(
             self._number,
             HeadInfo(
@@ -233,57 +107,19 @@ class Transfer:
                 notes=notes,
             ),
         )
-        if expected:
-            self._hasher = PartsHasher(expected, size=size, pool=self._channel.hash_pool)
-        elif self._request.strict:
-            raise errors.Unverified(
-                f"strict was asked for and nothing can verify the bytes: {self._reason}; give a checksum",
-                url=self._at,
-                reason=self._reason,
-            )
+        self._verification.begin(size)
 
-    def _length(self, head: Head) -> int | None:
-        """The length of a response's content in bytes, None where only its end tells."""
-        if head.is_chunked():
-            return None
-        try:
-            return head.content_length()
-        except HeadError as error:
-            raise errors.BadResponse(f"{error}", url=redact(head.url)) from None
-
-    def _covered(self, head: Head, wanted: Span) -> tuple[Span, int | None]:
-        """The span and total of a 206 to a request for `wanted`: it must start there and go no further."""
-        if head.status != 206:
-            raise errors.BadResponse(
-                f"expected 206 for bytes {wanted.start} to {wanted.stop}, got {head.status}", url=redact(head.url)
-            )
-        found = head.content_range()
-        if found is None or found.span is None:
-            raise errors.BadResponse(
-                f"a 206 without one valid Content-Range: {head.get('content-range')!r}", url=redact(head.url)
-            )
-        length = self._length(head)
-        if found.span.start != wanted.start or found.span.stop > wanted.stop or length not in (None, len(found.span)):
-            raise errors.BadResponse(
-                f"asked for bytes {wanted.start} to {wanted.stop}, got {found.span.start} to {found.span.stop} "
-                f"with a Content-Length of {length}",
-                url=redact(head.url),
-            )
-        return found.span, found.total
+    def emit(self, offset: int, slot: int, length: int) -> None:
+        """A slot is full: to the consumer with it, and to the hasher."""
+        self._channel.part(self._number, offset, slot, length, self._verification.hasher)
 
     # One stream -----------------------------------------------------------------------------------------------------
 
     async def _single(self, response: Response) -> int:
         """The whole object from one response; after a failure, the rest from the byte where it broke off."""
-        head = response.head
-        size = self._length(head)
+        size = content_length(response.head)
         self._announce(response, size, ranged=False)
-        if_range = head.strong_validator()
-        identity = None
-        if size is not None and if_range is not None:
-            validator = head.validator()
-            identity = Identity(size, validator.etag, validator.last_modified, if_range)
-        return await self._fill(0, size, identity, response, size)
+        return await self._fill(0, size, Identity.of(response.head, size), response, size)
 
     async def _fill(
         self, start: int, stop: int | None, identity: Identity | None, response: Response | None, length: int | None
@@ -313,7 +149,7 @@ class Transfer:
             if identity is None:
                 await attempt()
             else:
-                await self._persist(attempt, lambda: writer.position)
+                await self._requests.persist(attempt, lambda: writer.position)
             return writer.position
         finally:
             if current is not None:
@@ -334,17 +170,17 @@ class Transfer:
         """Request what `writer` still lacks, until it is complete."""
         while writer.remaining:
             wanted = writer.remaining
-            response = await self._get(wanted, identity.if_range)
+            response = await self._requests.get(wanted, identity.if_range)
             try:
                 if response.head.status == 200:
                     # By If-Range, a full response means another version; the same one means Range is ignored now.
-                    identity.check(response.head, self._length(response.head))
-                covered, total = self._covered(response.head, wanted)
+                    identity.check(response.head, content_length(response.head))
+                found, total = covered(response.head, wanted)
                 identity.check(response.head, total)
             except errors.GetmError:
                 response.raw.close()
                 raise
-            await self._receive(response, writer, len(covered))
+            await self._receive(response, writer, len(found))
 
     # Ranges ---------------------------------------------------------------------------------------------------------
 
@@ -360,14 +196,12 @@ class Transfer:
         if head.status != 206:
             return await self._single(response)
         found = head.content_range()
-        if_range = head.strong_validator()
-        if found is None or found.total is None or if_range is None:
+        identity = Identity.of(head, None if found is None else found.total)
+        if identity is None:
             # Nothing would show that two responses are of one version: they may not be joined.
             response.raw.close()
             return await self._single(await self._answer(None))
-        covered, total = self._covered(head, wanted)[0], found.total
-        validator = head.validator()
-        identity = Identity(total, validator.etag, validator.last_modified, if_range)
+        got, total = covered(head, wanted)[0], identity.total
         self._announce(response, total, ranged=True)
         # Shared by the workers, and never a list: a server may claim any total.
         parts = plan_parts(Span(0, total), part_bytes)
@@ -375,7 +209,7 @@ class Transfer:
         count = -(-total // part_bytes)
 
         async def fetch_first() -> None:
-            await self._fill(first.start, first.stop, identity, response, len(covered))
+            await self._fill(first.start, first.stop, identity, response, len(got))
             await self._work(0, parts, identity)
 
         try:
@@ -410,7 +244,7 @@ class Transfer:
 
     def _part_request(self, span: Span, identity: Identity) -> OpenRequest:
         """The request that a helper engine gets for one part."""
-        request = self._request
+        request, route = self._request, self._requests.led_to
         return OpenRequest(
             url=request.url,
             headers=request.headers,
@@ -431,7 +265,7 @@ class Transfer:
             etag=identity.etag,
             last_modified=identity.last_modified,
             if_range=identity.if_range,
-            route=None if self._route is self._origin else (self._route.url, self._route.user_headers),
+            route=None if route is None else (route.url, route.user_headers),
         )
 
     async def _serve_part(self, span: Span) -> int:
@@ -441,49 +275,3 @@ class Transfer:
         self._channel.head(self._number, HeadInfo(request.url, 206, "", (), len(span), True, ()))
         await self._fill(span.start, span.stop, identity, None, 0)
         return len(span)
-
-    # Verification ---------------------------------------------------------------------------------------------------
-
-    def emit(self, offset: int, slot: int, length: int) -> None:
-        """A slot is full: to the consumer with it, and to the hasher."""
-        self._channel.part(self._number, offset, slot, length, self._hasher)
-
-    async def _verdict(self, total: int) -> EndInfo:
-        """What the bytes turned out to be. Raises `ChecksumMismatch`, or `Unverified` where strict."""
-        verdict = unverified(self._reason)
-        if self._hasher is not None:
-            loop = asyncio.get_running_loop()
-            decided: asyncio.Future[Verdict] = loop.create_future()
-            self._hasher.finish(total, lambda found: self._channel.call_soon(_settle, decided, found))
-            verdict = await decided
-        if verdict.mismatch is not None:
-            raise verdict.mismatch.as_error(self._at)
-        if self._request.strict and not verdict.verified:
-            raise errors.Unverified(
-                f"strict was asked for and nothing verified the bytes: {verdict.reason}",
-                url=self._at,
-                reason=verdict.reason,
-            )
-        return EndInfo(
-            total=total,
-            verified=verdict.verified,
-            checksum=None if verdict.checksum is None else str(verdict.checksum),
-            source=verdict.source,
-            reason=verdict.reason,
-            requests=self._requests,
-            retries=self._retries,
-        )
-
-
-class _Answered(Exception):
-    """An error status, with what the server said of when to come back."""
-
-    def __init__(self, error: errors.HTTPStatusError, retry_after_s: float | None) -> None:
-        super().__init__(error)
-        self.error = error
-        self.retry_after_s = retry_after_s
-
-
-def _settle(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
-    if not future.done():
-        future.set_result(verdict)

@@ -1,0 +1,77 @@
+"""One object's verification in the engine: what its heads declare, the hashing of its slots, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from getm import errors
+from getm.engine.http import Response
+from getm.integrity import Declared, HashPool, PartsHasher, Verdict, discover, parse_checksum, unverified
+from getm.redact import redact
+from getm.wire import OpenRequest
+
+
+class Verification:
+    """Finds what the bytes can be checked against, and says at the end what they turned out to be."""
+
+    def __init__(self, request: OpenRequest, pool: HashPool) -> None:
+        self._request = request
+        self._pool = pool
+        self._expected: list[Declared] = []
+        self._reason = ""
+        # Takes the slots; None where nothing can be verified.
+        self.hasher: PartsHasher | None = None
+
+    def find(self, response: Response, size: int | None) -> tuple[str, ...]:
+        """What to check against; returns what is declared and cannot be used, and why."""
+        if self._request.checksum is None:
+            self._reason = "checksum=None: no verification was asked for"
+        elif self._request.checksum == "auto":
+            found = discover([*response.redirects, response.head], size=size)
+            # The strongest; the weaker ones would cost time and add nothing.
+            self._expected = list(found.declared[:1])
+            self._reason = found.reason
+            return found.notes
+        else:
+            self._expected = [Declared(parse_checksum(self._request.checksum), "caller")]
+        return ()
+
+    def begin(self, size: int | None) -> None:
+        """Get ready for the first slot. Raises `Unverified` where strict and nothing was found to check against."""
+        if self._expected:
+            self.hasher = PartsHasher(self._expected, size=size, pool=self._pool)
+        elif self._request.strict:
+            raise self._unverified(
+                f"strict was asked for and nothing can verify the bytes: {self._reason}; give a checksum", self._reason
+            )
+
+    async def verdict(self, total: int, call_soon: Callable[..., Any]) -> Verdict:
+        """What the `total` bytes are. Raises `ChecksumMismatch`, or `Unverified` where strict. `call_soon(callback,
+        *args)` calls on this event loop from any thread."""
+        verdict = unverified(self._reason)
+        if self.hasher is not None:
+            decided: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+            self.hasher.finish(total, lambda found: call_soon(_settle, decided, found))
+            verdict = await decided
+        if verdict.mismatch is not None:
+            raise verdict.mismatch.as_error(redact(self._request.url))
+        if self._request.strict and not verdict.verified:
+            raise self._unverified(
+                f"strict was asked for and nothing verified the bytes: {verdict.reason}", verdict.reason
+            )
+        return verdict
+
+    def _unverified(self, message: str, reason: str | None) -> errors.Unverified:
+        return errors.Unverified(message, url=redact(self._request.url), reason=reason)
+
+    def cancel(self) -> None:
+        """Nothing more will be fed: the hash threads stop at once."""
+        if self.hasher is not None:
+            self.hasher.cancel()
+
+
+def _settle(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
+    if not future.done():
+        future.set_result(verdict)
