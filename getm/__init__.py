@@ -39,7 +39,9 @@ from getm.functions import (
 from getm.integrity import Checksum, Verdict
 from getm.options import Timeout
 from getm.reader import ContentIterator, Reader, UnorderedIterator
+from getm.retry import Retries
 from getm.session import Session, close
+from getm.stats import Stats
 
 # Quiet unless the program says otherwise, as libraries are (Python's logging HOWTO).
 logging.getLogger("getm").addHandler(logging.NullHandler())
@@ -58,8 +60,10 @@ __all__ = [
     "NetworkError",
     "Reader",
     "RemoteChanged",
+    "Retries",
     "Session",
     "SlotsExhausted",
+    "Stats",
     "Timeout",
     "UnorderedIterator",
     "Verdict",

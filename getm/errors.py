@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from getm.stats import Stats
+
 Field = str | int | float | bool | None
 
 
@@ -17,11 +19,13 @@ class GetmError(Exception):
     """Base of all getm errors.
 
     `message` is the sentence for people; `url` is redacted (no query, no userinfo) or None where no URL is concerned.
-    Further fields are attributes, listed by each class in `FIELDS`.
+    Further fields are attributes, listed by each class in `FIELDS`. `stats`: what the transfer that failed had done
+    by then; None where there was none.
     """
 
     code: ClassVar[str] = "getm"
     FIELDS: ClassVar[tuple[str, ...]] = ()
+    stats: Stats | None = None
 
     def __init__(self, message: str, *, url: str | None = None, **fields: Field) -> None:
         unknown = set(fields) - set(self.FIELDS)
@@ -41,7 +45,7 @@ class GetmError(Exception):
         return {name: getattr(self, name) for name in self.FIELDS}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.url, self.fields())
+        return _rebuild, (type(self), self.message, self.url, self.fields(), self.stats)
 
 
 class InvalidInput(GetmError, ValueError):
@@ -84,8 +88,8 @@ class TLSFailed(NetworkError):
 
 
 class Timeout(NetworkError, TimeoutError):
-    """Nothing came for too long, or not all of it: `phase` is "connect", "response", "body" or "total", `timeout_s` the
-    limit in seconds."""
+    """Nothing came for too long, or not all of it: `phase` is "connect", "response" (no head came), "body" (silence
+    within it), "pace" (slower than the floor) or "total", `timeout_s` the limit in seconds."""
 
     code = "timeout"
     FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "phase", "timeout_s")
@@ -232,11 +236,17 @@ def _all_subclasses(cls: type[GetmError]) -> list[type[GetmError]]:
 _BY_CODE: dict[str, type[GetmError]] = {cls.code: cls for cls in _all_subclasses(GetmError)}
 
 
-def _rebuild(cls: type[GetmError], message: str, url: str | None, fields: dict[str, Field]) -> GetmError:
-    return cls(message, url=url, **fields)
+def _rebuild(
+    cls: type[GetmError], message: str, url: str | None, fields: dict[str, Field], stats: Stats | None
+) -> GetmError:
+    error = cls(message, url=url, **fields)
+    error.stats = stats
+    return error
 
 
-def from_wire(code: str, message: str, url: str | None, fields: dict[str, Field]) -> GetmError:
+def from_wire(
+    code: str, message: str, url: str | None, fields: dict[str, Field], stats: Stats | None = None
+) -> GetmError:
     """Rebuild an error from what travelled on the pipe. An unknown code becomes the base class, never a crash."""
     cls = _BY_CODE.get(code, GetmError)
-    return cls(message, url=url, **{name: value for name, value in fields.items() if name in cls.FIELDS})
+    return _rebuild(cls, message, url, {name: value for name, value in fields.items() if name in cls.FIELDS}, stats)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from getm import errors
 
 # Statuses that say "not now" rather than "no" (RFC 9110, section 15; 429: RFC 6585).
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A wrong certificate, a replaced object or a refused redirect is the same the next time.
+_FINAL = (errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
 # Beyond this many every backoff is at its cap.
 _MAX_DOUBLINGS = 30
-_FINAL = (errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
+_MAX_ATTEMPTS = 1_000_000
+# A timer takes so many seconds without overflow.
+_MAX_DELAY_S = 1e9
+
+SLOW_TAIL = "slow tail"
+_CAUSES: tuple[tuple[type[errors.GetmError], str], ...] = (
+    (errors.ConnectFailed, "connect"),
+    (errors.TLSFailed, "tls"),
+    (errors.Truncated, "truncation"),
+    (errors.HTTPStatusError, "status"),
+    (errors.RemoteChanged, "changed"),
+    (errors.RedirectError, "redirect"),
+    (errors.BadResponse, "bad response"),
+)
+_CAUSE_OF_TIMEOUT = {"connect": "connect", "response": "stall", "body": "stall", "pace": "slow", "total": "deadline"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,34 +38,70 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Give up: the failure goes to the caller."""
+    """Give up: the failure goes to the caller. `late`: only because the time for the whole would be over by then."""
+
+    late: bool = False
 
 
 Verdict = Retry | Fail
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """`retries` further attempts without progress; full-jitter exponential backoff between `base_s` and `cap_s`
-    seconds (the AWS architecture blog's "full jitter"); a server's Retry-After is honoured up to `cap_s`."""
+class Retries:
+    """How often and how soon a request is made again that failed for something that may pass.
 
-    retries: int = 5
+    `attempts`: how many further ones in a row, each without progress (64 KiB of new bytes); 0 for none. The first one
+    after a broken connection comes at once: the usual cause is a kept-alive connection that the server had closed. The
+    others wait a random time of up to `base_s` seconds, doubled with each attempt up to `cap_s` (the "full jitter" of
+    the AWS architecture blog, "Exponential Backoff And Jitter"). A server's Retry-After is honoured up to `cap_s`.
+    """
+
+    attempts: int = 5
     base_s: float = 0.5
     cap_s: float = 30.0
 
+    @classmethod
+    def of(cls, value: int | Retries | None, default: Retries) -> Retries:
+        """A number means that many `attempts`. Raises `InvalidInput` for what cannot be used."""
+        if value is None:
+            return default
+        if not isinstance(value, Retries):
+            value = replace(default, attempts=value)
+        attempts = value.attempts
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 0 <= attempts <= _MAX_ATTEMPTS:
+            raise errors.InvalidInput(
+                f"retries must be a number from 0 to {_MAX_ATTEMPTS} or a getm.Retries with such attempts, "
+                f"not {attempts!r}"
+            )
+        for name in ("base_s", "cap_s"):
+            seconds = getattr(value, name)
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_DELAY_S:
+                raise errors.InvalidInput(f"retries: {name} must be a number of seconds from 0 on, not {seconds!r}")
+        return value
+
     def decide(
-        self, failure: errors.GetmError, attempt: int, *, jitter: float, retry_after_s: float | None = None
+        self,
+        failure: errors.GetmError,
+        attempt: int,
+        *,
+        jitter: float,
+        retry_after_s: float | None = None,
+        left_s: float | None = None,
     ) -> Verdict:
-        """`attempt` counts the failures in a row without progress, this one included (so from 1);
-        `jitter` is a random number from 0 to 1."""
-        if attempt > self.retries or not is_transient(failure):
+        """`attempt` counts the failures in a row without progress, this one included (so from 1); `jitter` is a random
+        number from 0 to 1; `left_s`: seconds until the deadline of the whole, None where there is none."""
+        if attempt > self.attempts or not is_transient(failure):
             return Fail()
+        delay_s = self._delay_s(failure, attempt, jitter, retry_after_s)
+        # Nobody is served by waiting for an attempt that can no longer be made.
+        return Fail(late=True) if left_s is not None and delay_s >= left_s else Retry(delay_s)
+
+    def _delay_s(self, failure: errors.GetmError, attempt: int, jitter: float, retry_after_s: float | None) -> float:
         if retry_after_s is not None:
-            return Retry(min(retry_after_s, self.cap_s))
-        # The first retry comes at once: the usual cause is a kept-alive connection that the server had closed.
+            return min(retry_after_s, self.cap_s)
         if attempt == 1 and not isinstance(failure, errors.HTTPStatusError):
-            return Retry(0.0)
-        return Retry(jitter * min(self.cap_s, self.base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)))
+            return 0.0
+        return jitter * min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS))
 
 
 def is_transient(failure: errors.GetmError) -> bool:
@@ -58,3 +109,15 @@ def is_transient(failure: errors.GetmError) -> bool:
     if isinstance(failure, errors.HTTPStatusError):
         return failure.status in _TRANSIENT
     return isinstance(failure, errors.NetworkError) and not isinstance(failure, _FINAL)
+
+
+def cause(failure: errors.GetmError) -> str:
+    """What kind of failure it is, in a word: "connect", "tls", "reset" (the connection broke), "truncation" (it ended
+    too soon), "stall" (silence), "slow" (a pace below the floor), "deadline", "status", "changed", "redirect",
+    "bad response"; for what the network did not do, the error's code."""
+    if isinstance(failure, errors.Timeout):
+        return _CAUSE_OF_TIMEOUT.get(failure.phase, "stall")
+    for kind, name in _CAUSES:
+        if isinstance(failure, kind):
+            return name
+    return "reset" if isinstance(failure, errors.NetworkError) else failure.code

@@ -17,6 +17,7 @@ from getm.downloads import DownloadResult, Target, needs_order, open_target
 from getm.downloads.naming import name_from_headers, name_from_url
 from getm.integrity import Checksum, parse_checksum
 from getm.options import HeadersInput, Timeout
+from getm.retry import Retries
 from getm.transfer import Transfer
 from getm.wire import OpenRequest
 
@@ -35,13 +36,15 @@ class CallOptions(TypedDict, total=False):
 
     `headers`: added to the session's, the same names replacing them. `timeout`: seconds, or a `Timeout`. `checksum`:
     "auto" (default), verify against what the server declares, if anything; "ALG:VALUE" (hex or base64) or a
-    `Checksum`, the bytes must match it; None, no verification. `strict`: refuse data that nothing verified.
+    `Checksum`, the bytes must match it; None, no verification. `strict`: refuse data that nothing verified. `retries`:
+    attempts without progress before an error, or a `Retries`, in place of the session's.
     """
 
     headers: HeadersInput | None
     timeout: float | Timeout | None
     checksum: ChecksumInput
     strict: bool
+    retries: int | Retries | None
 
 
 class Session:
@@ -50,7 +53,8 @@ class Session:
     `processes`: engine processes at most; one is enough for one stream, several share the range requests (and the TLS
     work) of `concurrency=N`. `headers`: sent with each request. `timeout`: seconds, or a `Timeout`. `max_memory`:
     bytes of shared memory over all transfers together. `cacert`: a file or folder of certificates to trust instead of
-    the system's (which SSL_CERT_FILE names, if set). `retries`: attempts without progress before an error.
+    the system's (which SSL_CERT_FILE names, if set). `retries`: further attempts without progress before an error, or a
+    `Retries`.
 
     Thread-safe; each reader or iterator belongs to one thread or task at a time. Raises `InvalidInput` for arguments
     that cannot be used. Engines start on first use and end with `close()`, with the interpreter, or when idle.
@@ -64,19 +68,17 @@ class Session:
         timeout: float | Timeout | None = None,
         max_memory: int = options.DEFAULT_MAX_MEMORY,
         cacert: str | os.PathLike[str] | None = None,
-        retries: int = 5,
+        retries: int | Retries = Retries(),  # noqa: B008  # a frozen value
     ) -> None:
         for name, value, low in (("processes", processes, 1), ("max_memory", max_memory, 64 * options.KIB)):
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise errors.InvalidInput(f"{name} must be a number from {low} on, not {value!r}")
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise errors.InvalidInput(f"retries must be a number from 0 on, not {retries!r}")
         self._headers = options.clean_headers(headers)
         self._timeout = Timeout.of(timeout, Timeout())
         self._cacert = None if cacert is None else os.path.abspath(os.fspath(cacert))  # noqa: PTH100
         if self._cacert is not None and not os.path.exists(self._cacert):  # noqa: PTH110
             raise errors.InvalidInput(f"cacert: there is no file or folder {self._cacert}")
-        self._retries = retries
+        self._retries = Retries.of(retries, Retries())
         self._pool = EnginePool(processes, max_memory)
         # A session that is dropped without close() must not leave processes behind.
         self._finalizer = weakref.finalize(self, self._pool.close)
@@ -114,6 +116,7 @@ class Session:
         own = options.clean_headers(call.get("headers"))
         replaced = {name.lower() for name, _ in own}
         fields = (*((name, value) for name, value in self._headers if name.lower() not in replaced), *own)
+        retries = Retries.of(call.get("retries"), self._retries)
         expected = _expected(call.get("checksum", "auto"))
         environment = {name.decode(): os.fsdecode(value) for name in _ENVIRONMENT if (value := os.environb.get(name))}
 
@@ -131,7 +134,7 @@ class Session:
                 total_s=limits.total_s,
                 floor_bytes_s=limits.floor_bytes_s,
                 floor_window_s=limits.floor_window_s,
-                retries=self._retries,
+                retries=retries,
                 cacert=self._cacert,
                 environment=environment,
             )
@@ -371,6 +374,7 @@ def _result(target: Target, transfer: Transfer, began: float) -> DownloadResult:
         checksum=verdict,
         verified=verdict.verified,
         seconds=time.monotonic() - began,
+        stats=transfer.stats(),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from getm.client import Channel
 from getm.head import Head, HeaderMap
 from getm.integrity import Verdict, parse_checksum, unverified
 from getm.redact import redact
-from getm.wire import EndInfo, HeadInfo, OpenRequest
+from getm.stats import Stats
+from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 _log = logging.getLogger("getm")
 
@@ -45,6 +47,8 @@ class Transfer:
         self._error: errors.GetmError | None = None
         self._pending: dict[int, Part] = {}
         self._received = 0
+        self._began = time.monotonic()
+        self._stats: Stats | None = None
         self._given = 0
         self._closed = False
         self._released = False
@@ -65,11 +69,16 @@ class Transfer:
         self._received += length
         self._pending[offset] = Part(offset, slot, self._channel.lease(slot, length))
 
+    def on_note(self, info: NoteInfo) -> None:
+        _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
+
     def on_end(self, info: EndInfo) -> None:
         self._end = info
+        self._stats = info.stats
 
     def on_failed(self, error: errors.GetmError) -> None:
         self._error = error
+        self._stats = error.stats = error.stats or self.stats()
         self._pending.clear()
 
     # What a face asks -----------------------------------------------------------------------------------------------
@@ -109,6 +118,12 @@ class Transfer:
             return unverified(reason)
         checksum = None if self._end.checksum is None else parse_checksum(self._end.checksum)
         return Verdict(self._end.verified, checksum, self._end.source, self._end.reason)
+
+    def stats(self) -> Stats:
+        """What it took; until the end, what can be known here."""
+        if self._stats is not None:
+            return self._stats
+        return Stats(received_bytes=self._received, seconds=time.monotonic() - self._began)
 
     def pump(self, *, wait: bool) -> None:
         """Receive what the engine has sent. An engine's death becomes this transfer's error."""
@@ -195,6 +210,7 @@ class Transfer:
         if self._closed:
             return
         self._closed = True
+        self._stats = self.stats()
         self._pending.clear()
         self._give_up_channel()
 
@@ -258,6 +274,12 @@ class Described:
     def checksum(self) -> Verdict:
         """What verified the bytes, or why nothing did. Final once the last byte was read."""
         return self._transfer.verdict()
+
+    @property
+    def stats(self) -> Stats:
+        """What the transfer took: bytes, requests, retries, time. Final once the last byte was read; until then, or
+        where it was closed before, only the bytes and the seconds are known."""
+        return self._transfer.stats()
 
 
 class Assembler:

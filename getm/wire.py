@@ -9,14 +9,17 @@ Consumer to engine:
     OPEN    object, body OpenRequest      fetch this object; bears a number not used before on this pipe
     GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit
     CANCEL  object                        stop; the engine still answers with one END or FAILED
+    HURRY   object                        what is left of it comes too slowly: try another connection
 Engine to consumer:
     HEAD    object, body HeadInfo         the response's head: once, before any PART
     PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
+    NOTE    object, body NoteInfo         what went wrong on the way and was mended: at any time before the end
     END     object, body EndInfo          every byte was delivered; what verified them
     FAILED  object, body FailedInfo       there will be no more; why
 
-For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED. Objects are independent of each other, and many
-may be open on one pipe. `Conversation` holds this order on either end; a message out of order is a `ProtocolError`.
+For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with NOTEs anywhere before the end. Objects are
+independent of each other, and many may be open on one pipe. `Conversation` holds this order on either end; a message
+out of order is a `ProtocolError`.
 
 The control socket of an engine carries SERVE (with descriptors as ancillary data) and STOP in the same frame.
 
@@ -34,6 +37,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from getm.errors import ProtocolError
+from getm.retry import Retries
+from getm.stats import Stats
 
 FRAME = struct.Struct("<B3xIQII")
 # Larger than any response head that the engine accepts; bounds what a broken peer can make this side allocate.
@@ -50,6 +55,8 @@ class Kind(enum.IntEnum):
     FAILED = 7
     SERVE = 8
     STOP = 9
+    NOTE = 10
+    HURRY = 11
 
 
 class Message(NamedTuple):
@@ -82,7 +89,7 @@ class OpenRequest(Record, frozen=True):
     total_s: float | None
     floor_bytes_s: float | None
     floor_window_s: float
-    retries: int
+    retries: Retries
     cacert: str | None
     environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
     # Set on a request that one engine makes of another: one part of an object, which must still be that object.
@@ -116,17 +123,27 @@ class EndInfo(Record, frozen=True):
     checksum: str | None
     source: str | None
     reason: str | None
-    requests: int
-    retries: int
+    stats: Stats
+
+
+class NoteInfo(Record, frozen=True):
+    """Something was tried again: `message` is what had gone wrong, `cause` that in a word (`getm.retry.cause`),
+    `attempt` counts those in a row without progress, and `delay_s` is how long is waited for it."""
+
+    cause: str
+    attempt: int
+    delay_s: float
+    message: str
 
 
 class FailedInfo(Record, frozen=True):
-    """A `getm.errors` error as its code and plain fields."""
+    """A `getm.errors` error as its code and plain fields, and what had been done until then."""
 
     code: str
     message: str
     url: str | None
     fields: dict[str, str | int | float | bool | None]
+    stats: Stats
 
 
 class ServeRequest(Record, frozen=True):
@@ -151,11 +168,11 @@ def encode_body(kind: Kind, object: int, body: Record) -> bytes:
     return FRAME.pack(kind, object, 0, 0, len(data)) + data
 
 
-FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL})
+FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL, Kind.HURRY})
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
-FROM_ENGINE = frozenset({Kind.HEAD, Kind.PART, Kind.END, Kind.FAILED})
+FROM_ENGINE = frozenset({Kind.HEAD, Kind.PART, Kind.NOTE, Kind.END, Kind.FAILED})
 _KINDS = {int(kind): kind for kind in Kind}
-_WITH_BODY = frozenset({Kind.OPEN, Kind.HEAD, Kind.END, Kind.FAILED, Kind.SERVE})
+_WITH_BODY = frozenset({Kind.OPEN, Kind.HEAD, Kind.NOTE, Kind.END, Kind.FAILED, Kind.SERVE})
 
 
 class Decoder:
@@ -209,12 +226,20 @@ class Phase(enum.Enum):
 # phase -> message -> phase after it.
 _ORDER: dict[Phase, dict[Kind, Phase]] = {
     Phase.UNOPENED: {Kind.OPEN: Phase.OPENED},
-    Phase.OPENED: {Kind.HEAD: Phase.STREAMING, Kind.FAILED: Phase.OVER, Kind.CANCEL: Phase.OPENED},
+    Phase.OPENED: {
+        Kind.HEAD: Phase.STREAMING,
+        Kind.NOTE: Phase.OPENED,
+        Kind.FAILED: Phase.OVER,
+        Kind.CANCEL: Phase.OPENED,
+        Kind.HURRY: Phase.OPENED,
+    },
     Phase.STREAMING: {
         Kind.PART: Phase.STREAMING,
+        Kind.NOTE: Phase.STREAMING,
         Kind.END: Phase.OVER,
         Kind.FAILED: Phase.OVER,
         Kind.CANCEL: Phase.STREAMING,
+        Kind.HURRY: Phase.STREAMING,
     },
 }
 
@@ -235,7 +260,7 @@ class Conversation:
         if after is before:
             return
         if after is None:
-            if kind is Kind.CANCEL:
+            if kind is Kind.CANCEL or kind is Kind.HURRY:
                 # It crossed the object's own END or FAILED on the way.
                 return
             raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {before.value}")

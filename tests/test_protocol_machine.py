@@ -16,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.engine.slots import Claim, SlotPool
+from getm.retry import Retries
+from getm.stats import Stats
 from getm.wire import (
     Conversation,
     Decoder,
@@ -24,6 +26,7 @@ from getm.wire import (
     HeadInfo,
     Kind,
     Message,
+    NoteInfo,
     OpenRequest,
     decode_body,
     encode,
@@ -46,7 +49,7 @@ def request(first_byte: int, size: int) -> OpenRequest:
         total_s=None,
         floor_bytes_s=None,
         floor_window_s=30.0,
-        retries=0,
+        retries=Retries(0),
         cacert=None,
         environment={},
         span=(first_byte, first_byte + size),
@@ -95,7 +98,7 @@ class Engine:
         elif serving.position == serving.stop:
             total = serving.stop - serving.start
             self._over(serving)
-            self.send(encode_body(Kind.END, number, EndInfo(total, False, None, None, None, 1, 0)), Kind.END, number)
+            self.send(encode_body(Kind.END, number, EndInfo(total, False, None, None, None, Stats())), Kind.END, number)
         elif serving.started or serving.claim.start():
             serving.started = True
             slot = serving.claim.next()
@@ -110,9 +113,14 @@ class Engine:
         self.send(encode(Kind.PART, serving.number, offset, slot, length), Kind.PART, serving.number)
         serving.position += length
 
+    def note(self, serving: Serving) -> None:
+        serving.notes += 1
+        info = NoteInfo("reset", serving.notes, 0.5, "the connection broke")
+        self.send(encode_body(Kind.NOTE, serving.number, info), Kind.NOTE, serving.number)
+
     def fail(self, serving: Serving, error: errors.GetmError) -> None:
         self._over(serving)
-        info = FailedInfo(error.code, error.message, None, {})
+        info = FailedInfo(error.code, error.message, None, {}, Stats())
         self.send(encode_body(Kind.FAILED, serving.number, info), Kind.FAILED, serving.number)
 
     def _over(self, serving: Serving) -> None:
@@ -129,6 +137,7 @@ class Serving:
     claim: Claim | None = None
     started: bool = False
     cancelled: bool = False
+    notes: int = 0
     position: int = 0
 
     def __post_init__(self) -> None:
@@ -141,6 +150,7 @@ class Wanted:
 
     expected: bytes
     head: bool = False
+    notes: list[int] = field(default_factory=list)
     cancelled: bool = False
     received: dict[int, bytes] = field(default_factory=dict)
     endings: list[Kind] = field(default_factory=list)
@@ -172,6 +182,10 @@ class Consumer:
         self.conversation.pass_(Kind.CANCEL, number)
         self.out += encode(Kind.CANCEL, number)
 
+    def hurry(self, number: int) -> None:
+        self.conversation.pass_(Kind.HURRY, number)
+        self.out += encode(Kind.HURRY, number)
+
     def let_go(self, slot: int) -> None:
         assert self.memory[slot] == self.held.pop(slot), "overwritten while it was held"
         self.ledger.give_back(slot)
@@ -189,11 +203,15 @@ class Consumer:
             wanted.received[message.offset] = self.memory[message.slot][: message.length]
             if wanted.cancelled:
                 self.let_go(message.slot)
+        elif message.kind is Kind.NOTE:
+            assert not wanted.endings
+            wanted.notes.append(decode_body(message, NoteInfo).attempt)
         elif message.kind is Kind.HEAD:
             assert decode_body(message, HeadInfo).size == len(wanted.expected)
             wanted.head = True
         else:
             wanted.endings.append(message.kind)
+            assert wanted.notes == list(range(1, len(wanted.notes) + 1))
             if message.kind is Kind.END:
                 assert decode_body(message, EndInfo).total == len(wanted.expected)
                 whole = b"".join(wanted.received[offset] for offset in sorted(wanted.received))
@@ -253,6 +271,18 @@ class Protocol(RuleBasedStateMachine):
         for _ in range(steps):
             if number in self.engine.serving:
                 self.engine.go_on(self.engine.serving[number])
+
+    @precondition(lambda self: self.engine.serving)
+    @rule(data=st.data())
+    def engine_retries(self, data: st.DataObject) -> None:
+        # Before the head, between parts, or when all were sent.
+        self.engine.note(self.engine.serving[data.draw(st.sampled_from(sorted(self.engine.serving)))])
+
+    @precondition(lambda self: self.consumer.objects)
+    @rule(data=st.data())
+    def consumer_hurries(self, data: st.DataObject) -> None:
+        # Also an object that has ended already.
+        self.consumer.hurry(data.draw(st.sampled_from(sorted(self.consumer.objects))))
 
     @precondition(lambda self: self.engine.serving)
     @rule(data=st.data())

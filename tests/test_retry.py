@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm import errors
-from getm.retry import Fail, Retry, RetryPolicy, is_transient
+from getm.retry import Fail, Retries, Retry, cause, is_transient
 
-POLICY = RetryPolicy()
+POLICY = Retries()
 
 # What the same request may overcome, and what stays as it is.
 TRANSIENT = {
@@ -55,6 +55,37 @@ def test_every_class_of_error_is_decided_on_here() -> None:
     assert known == TRANSIENT | FINAL
 
 
+CAUSES = [
+    (errors.ConnectFailed("x"), "connect"),
+    (errors.Timeout("x", phase="connect"), "connect"),
+    (errors.TLSFailed("x"), "tls"),
+    (errors.NetworkError("x"), "reset"),
+    (errors.Truncated("x"), "truncation"),
+    (errors.Timeout("x", phase="response"), "stall"),
+    (errors.Timeout("x", phase="body"), "stall"),
+    (errors.Timeout("x", phase="pace"), "slow"),
+    (errors.Timeout("x", phase="total"), "deadline"),
+    (errors.HTTPStatusError("x", status=503), "status"),
+    (errors.URLExpired("x", status=403), "status"),
+    (errors.RemoteChanged("x"), "changed"),
+    (errors.RedirectError("x"), "redirect"),
+    (errors.BadResponse("x"), "bad response"),
+    (errors.EngineDied("x"), "engine-died"),
+    (errors.ChecksumMismatch("x"), "checksum-mismatch"),
+]
+
+
+@pytest.mark.parametrize(("failure", "expected"), CAUSES, ids=lambda value: getattr(value, "code", value))
+def test_causes(failure: errors.GetmError, expected: str) -> None:
+    assert cause(failure) == expected
+
+
+def test_every_network_error_has_its_own_cause() -> None:
+    """Only a plain one is a connection that broke."""
+    kinds = subclasses(errors.NetworkError) - {errors.NetworkError}
+    assert all(cause(kind("x")) != "reset" for kind in kinds if kind.__module__ == "getm.errors")
+
+
 def test_only_what_may_pass_is_tried_again() -> None:
     for cls in TRANSIENT | FINAL:
         error = cls("x")
@@ -73,12 +104,12 @@ def test_statuses() -> None:
 
 @given(st.integers(0, 20), st.integers(1, 40), st.floats(0, 1), st.none() | st.floats(0, 100))
 def test_as_many_attempts_as_were_asked_for(
-    retries: int, attempt: int, jitter: float, retry_after_s: float | None
+    attempts: int, attempt: int, jitter: float, retry_after_s: float | None
 ) -> None:
-    verdict = RetryPolicy(retries=retries).decide(
+    verdict = Retries(attempts=attempts).decide(
         errors.Truncated("x"), attempt, jitter=jitter, retry_after_s=retry_after_s
     )
-    assert isinstance(verdict, Retry) is (attempt <= retries)
+    assert isinstance(verdict, Retry) is (attempt <= attempts)
 
 
 def test_the_first_failure_of_a_connection_is_retried_at_once_and_that_of_a_server_is_not() -> None:
@@ -88,7 +119,7 @@ def test_the_first_failure_of_a_connection_is_retried_at_once_and_that_of_a_serv
 
 
 def test_the_longest_delays_double_up_to_the_cap() -> None:
-    policy = RetryPolicy(retries=9)
+    policy = Retries(attempts=9)
     delays = [policy.decide(status_error(503), attempt, jitter=1.0) for attempt in range(1, 11)]
     assert delays == [*map(Retry, (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)), Fail()]
 
@@ -97,7 +128,7 @@ def test_the_longest_delays_double_up_to_the_cap() -> None:
 def test_jitter_spreads_the_delay_over_all_of_its_range(
     attempt: int, jitter: float, base_s: float, cap_s: float
 ) -> None:
-    policy = RetryPolicy(retries=1000, base_s=base_s, cap_s=cap_s)
+    policy = Retries(attempts=1000, base_s=base_s, cap_s=cap_s)
     longest = policy.decide(status_error(503), attempt, jitter=1.0)
     drawn = policy.decide(status_error(503), attempt, jitter=jitter)
     assert isinstance(longest, Retry) and isinstance(drawn, Retry)
@@ -116,4 +147,52 @@ def test_retry_after_is_honoured_up_to_the_cap_and_not_jittered(
 
 
 def test_ten_thousand_attempts_are_no_problem() -> None:
-    assert RetryPolicy(retries=10_000).decide(status_error(503), 9_999, jitter=1.0) == Retry(30.0)
+    assert Retries(attempts=10_000).decide(status_error(503), 9_999, jitter=1.0) == Retry(30.0)
+
+
+# The deadline of the whole -------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5), st.floats(0, 1), st.none() | st.floats(0, 100), st.floats(-10, 100))
+def test_no_retry_waits_beyond_the_deadline(
+    attempt: int, jitter: float, retry_after_s: float | None, left_s: float
+) -> None:
+    free = POLICY.decide(status_error(503), attempt, jitter=jitter, retry_after_s=retry_after_s)
+    bound = POLICY.decide(status_error(503), attempt, jitter=jitter, retry_after_s=retry_after_s, left_s=left_s)
+    assert isinstance(free, Retry)
+    assert bound == (free if free.delay_s < left_s else Fail(late=True))
+
+
+def test_what_is_final_is_not_called_late() -> None:
+    assert POLICY.decide(status_error(404), 1, jitter=1.0, left_s=0.0) == Fail()
+    assert POLICY.decide(status_error(503), 6, jitter=1.0, left_s=0.0) == Fail()
+
+
+# What a caller may give ----------------------------------------------------------------------------------------------
+
+
+def test_a_number_means_attempts() -> None:
+    default = Retries(7, 0.1, 0.2)
+    assert Retries.of(None, default) == default
+    assert Retries.of(2, default) == Retries(2, 0.1, 0.2)
+    assert Retries.of(Retries(1), default) == Retries(1, 0.5, 30.0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        -1,
+        1.5,
+        True,
+        "3",
+        10**7,
+        Retries(-1),
+        Retries(base_s=-0.1),
+        Retries(cap_s=float("nan")),
+        Retries(cap_s=float("inf")),
+        Retries(base_s="1"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_used_is_refused(value: int | Retries) -> None:
+    with pytest.raises(errors.InvalidInput, match="retries"):
+        Retries.of(value, Retries())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import tracemalloc
-from collections.abc import Iterator
-from typing import get_args, get_origin
+from collections.abc import Iterator, Mapping
+from typing import get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from getm.errors import ProtocolError
+from getm.stats import Stats
 from getm.wire import (
     FRAME,
     FROM_CONSUMER,
@@ -27,6 +29,7 @@ from getm.wire import (
     HeadInfo,
     Kind,
     Message,
+    NoteInfo,
     OpenRequest,
     Phase,
     Record,
@@ -40,6 +43,7 @@ from getm.wire import (
 BODY_OF: dict[Kind, type[Record]] = {
     Kind.OPEN: OpenRequest,
     Kind.HEAD: HeadInfo,
+    Kind.NOTE: NoteInfo,
     Kind.END: EndInfo,
     Kind.FAILED: FailedInfo,
     Kind.SERVE: ServeRequest,
@@ -61,8 +65,11 @@ def values(annotation: object) -> st.SearchStrategy[object]:
     """Any value of a type that a record's field may have."""
     if annotation in OF_TYPE:
         return OF_TYPE[annotation]
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        hints = get_type_hints(annotation)
+        return st.builds(annotation, **{name: values(hint) for name, hint in hints.items()})
     container, inner = get_origin(annotation), get_args(annotation)
-    if container is dict:
+    if container in (dict, Mapping):
         return st.dictionaries(values(inner[0]), values(inner[1]), max_size=4)
     if container is tuple and inner[-1] is Ellipsis:
         return st.lists(values(inner[0]), max_size=4).map(tuple)
@@ -222,23 +229,27 @@ def test_a_body_that_announces_billions_of_elements_takes_no_memory_for_them() -
 def test_plain_makes_of_any_value_one_that_travels(value: object) -> None:
     sent = plain(value)
     assert sent == (str(value) if isinstance(value, bytes) else value)
-    (message,) = Decoder().feed(encode_body(Kind.FAILED, 1, FailedInfo("c", "m", None, {"name": sent})))
+    (message,) = Decoder().feed(encode_body(Kind.FAILED, 1, FailedInfo("c", "m", None, {"name": sent}, Stats())))
     assert decode_body(message, FailedInfo).fields == {"name": sent}
 
 
 # Order ---------------------------------------------------------------------------------------------------------------
 
-# As the module's docstring says it; GRANT is of no object, CANCEL may cross the end of its object.
+# As the module's docstring says it; GRANT is of no object, CANCEL and HURRY may cross the end of their object.
 ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
-    None: {Kind.OPEN: Phase.OPENED, Kind.GRANT: None, Kind.CANCEL: None},
+    None: {Kind.OPEN: Phase.OPENED, Kind.GRANT: None, Kind.CANCEL: None, Kind.HURRY: None},
     Phase.OPENED: {
         Kind.HEAD: Phase.STREAMING,
+        Kind.NOTE: Phase.OPENED,
+        Kind.HURRY: Phase.OPENED,
         Kind.FAILED: None,
         Kind.GRANT: Phase.OPENED,
         Kind.CANCEL: Phase.OPENED,
     },
     Phase.STREAMING: {
         Kind.PART: Phase.STREAMING,
+        Kind.NOTE: Phase.STREAMING,
+        Kind.HURRY: Phase.STREAMING,
         Kind.END: None,
         Kind.FAILED: None,
         Kind.GRANT: Phase.STREAMING,
@@ -287,9 +298,9 @@ def test_an_object_that_ended_is_not_open_any_more() -> None:
         for kind in (Kind.OPEN, Kind.HEAD, Kind.PART, last):
             conversation.pass_(kind, 1)
         assert conversation.open_objects() == frozenset()
-        # CANCEL that was sent before its sender had read the end.
-        assert passes(conversation, Kind.CANCEL, 1)
-        late = (Kind.HEAD, Kind.PART, Kind.END, Kind.FAILED)
+        # What was sent before its sender had read the end.
+        assert passes(conversation, Kind.CANCEL, 1) and passes(conversation, Kind.HURRY, 1)
+        late = (Kind.HEAD, Kind.NOTE, Kind.PART, Kind.END, Kind.FAILED)
         assert [kind for kind in late if passes(conversation, kind, 1)] == []
 
 

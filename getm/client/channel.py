@@ -25,6 +25,7 @@ from getm.wire import (
     HeadInfo,
     Kind,
     Message,
+    NoteInfo,
     OpenRequest,
     decode_body,
     encode,
@@ -41,6 +42,7 @@ class Listener(Protocol):
 
     def on_head(self, info: HeadInfo) -> None: ...
     def on_part(self, offset: int, slot: int, length: int) -> None: ...
+    def on_note(self, info: NoteInfo) -> None: ...
     def on_end(self, info: EndInfo) -> None: ...
     def on_failed(self, error: errors.GetmError) -> None: ...
 
@@ -179,12 +181,15 @@ class Channel:
         if message.kind is Kind.HEAD:
             listener.on_head(decode_body(message, HeadInfo))
             return
+        if message.kind is Kind.NOTE:
+            listener.on_note(decode_body(message, NoteInfo))
+            return
         del self._listeners[message.object]
         if message.kind is Kind.END:
             listener.on_end(decode_body(message, EndInfo))
         else:
             info = decode_body(message, FailedInfo)
-            listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields))
+            listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
 
     def lease(self, slot: int, length: int) -> memoryview:
         """A read-only view of the first `length` bytes of a slot that came with a PART; see `LeaseRing`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from getm.integrity import Verdict
+from getm.stats import Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class DownloadResult:
 
     `path`: the file, complete and in place. `size`: bytes. `checksum`: what verified the bytes and who declared it, or
     why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
-    file in place.
+    file in place. `stats`: what the transfer took.
     """
 
     path: Path
@@ -22,3 +23,4 @@ class DownloadResult:
     checksum: Verdict
     verified: bool
     seconds: float
+    stats: Stats

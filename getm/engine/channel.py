@@ -19,6 +19,7 @@ from getm.engine.slots import Claim, SlotPool
 from getm.engine.transfer import Transfer
 from getm.engine.writer import Emit, PartWriter
 from getm.integrity import HashPool, PartsHasher
+from getm.stats import Stats
 from getm.wire import (
     FROM_CONSUMER,
     Conversation,
@@ -27,6 +28,7 @@ from getm.wire import (
     HeadInfo,
     Kind,
     Message,
+    NoteInfo,
     OpenRequest,
     decode_body,
     encode,
@@ -106,8 +108,9 @@ class Channel:
 
     async def _serve(self, number: int, request: OpenRequest) -> None:
         error: errors.GetmError | None = None
+        transfer = Transfer(self, number, request)
         try:
-            await Transfer(self, number, request).run()
+            await transfer.run()
         except asyncio.CancelledError:
             error = errors.Cancelled("the transfer was cancelled")
         except errors.GetmError as caught:
@@ -119,17 +122,20 @@ class Channel:
         finally:
             del self._tasks[number]
         if error is not None:
-            self._send(Kind.FAILED, number, failed_info(error))
+            self._send(Kind.FAILED, number, failed_info(error, transfer.stats()))
         self._on_change(self)
 
     # Messages out ---------------------------------------------------------------------------------------------------
 
-    def _send(self, kind: Kind, number: int, body: HeadInfo | EndInfo | FailedInfo) -> None:
+    def _send(self, kind: Kind, number: int, body: HeadInfo | NoteInfo | EndInfo | FailedInfo) -> None:
         self._conversation.pass_(kind, number)
         self._queue(encode_body(kind, number, body))
 
     def head(self, number: int, info: HeadInfo) -> None:
         self._send(Kind.HEAD, number, info)
+
+    def note(self, number: int, info: NoteInfo) -> None:
+        self._send(Kind.NOTE, number, info)
 
     def end(self, number: int, info: EndInfo) -> None:
         self._send(Kind.END, number, info)
@@ -200,11 +206,12 @@ class Channel:
         return self._helpers[index - 1] if index else None
 
 
-def failed_info(error: errors.GetmError) -> FailedInfo:
+def failed_info(error: errors.GetmError, stats: Stats) -> FailedInfo:
     """An error as it travels on the pipe."""
     return FailedInfo(
         code=error.code,
         message=error.message,
         url=error.url,
         fields={name: plain(value) for name, value in error.fields().items()},
+        stats=stats,
     )

@@ -10,12 +10,15 @@ from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.engine.pipe import Pipe
 from getm.engine.slots import Claim
+from getm.stats import Stats
 from getm.wire import (
     FROM_ENGINE,
     Conversation,
+    EndInfo,
     FailedInfo,
     Kind,
     Message,
+    NoteInfo,
     OpenRequest,
     decode_body,
     encode,
@@ -26,9 +29,10 @@ from getm.wire import (
 class _Job:
     """One part at the helper."""
 
-    def __init__(self, emit: Callable[[int, int, int], None]) -> None:
+    def __init__(self, emit: Callable[[int, int, int], None], note: Callable[[NoteInfo], None]) -> None:
         self.emit = emit
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.note = note
+        self.done: asyncio.Future[Stats] = asyncio.get_running_loop().create_future()
 
 
 class HelperPipe:
@@ -41,12 +45,19 @@ class HelperPipe:
         self._last = 0
         self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
 
-    async def fetch(self, request: OpenRequest, claim: Claim, emit: Callable[[int, int, int], None]) -> None:
-        """Have one part fetched; `emit` is called for each of its slots. Raises what the helper failed with."""
+    async def fetch(
+        self,
+        request: OpenRequest,
+        claim: Claim,
+        emit: Callable[[int, int, int], None],
+        note: Callable[[NoteInfo], None],
+    ) -> Stats:
+        """Have one part fetched; `emit` is called for each of its slots, `note` with what was tried again. Returns what
+        it took. Raises what the helper failed with, its `stats` with it."""
         if self._pipe.closed:
             claim.close()
             raise errors.EngineDied("a helper engine is gone")
-        job, number = _Job(emit), 0
+        job, number = _Job(emit, note), 0
         woken = asyncio.Event()
         claim.on_slot = woken.set
         try:
@@ -64,7 +75,7 @@ class HelperPipe:
                     woken.clear()
                 self._ledger.give_back(slot)
                 self._pipe.send(encode(Kind.GRANT, slot=slot, length=1))
-            await job.done
+            return await job.done
         finally:
             if number in self._conversation.open_objects():
                 self._pipe.send(encode(Kind.CANCEL, number))
@@ -78,15 +89,18 @@ class HelperPipe:
             self._ledger.receive(message.slot)
             if not job.done.done():
                 job.emit(message.offset, message.slot, message.length)
+        elif message.kind is Kind.NOTE:
+            if not job.done.done():
+                job.note(decode_body(message, NoteInfo))
         elif message.kind is Kind.END:
             del self._jobs[message.object]
             if not job.done.done():
-                job.done.set_result(None)
+                job.done.set_result(decode_body(message, EndInfo).stats)
         elif message.kind is Kind.FAILED:
             del self._jobs[message.object]
             if not job.done.done():
                 info = decode_body(message, FailedInfo)
-                job.done.set_exception(errors.from_wire(info.code, info.message, info.url, info.fields))
+                job.done.set_exception(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
 
     def _on_closed(self) -> None:
         for job in self._jobs.values():

@@ -10,11 +10,13 @@ from typing import Any, cast
 
 import uvloop
 
+from getm.engine import tally
 from getm.engine.tls import open_tls
 
 
 class EngineLoop(uvloop.Loop):
-    """The loop of an engine: TLS over a given socket, which is how aiohttp opens it, is ours; all else is uvloop's."""
+    """The loop of an engine: TLS over a given socket, which is how aiohttp opens it, is ours; all else is uvloop's. It
+    counts the connections that it opens for a transfer."""
 
     async def create_connection(  # type: ignore[override]  # one signature for what uvloop declares as overloads
         self,
@@ -26,8 +28,12 @@ class EngineLoop(uvloop.Loop):
         **kwargs: Any,
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         if isinstance(ssl, tls.SSLContext) and sock is not None:
-            return await open_tls(self, protocol_factory, sock, ssl, server_hostname)
-        made = await super().create_connection(
-            protocol_factory, *args, ssl=ssl, sock=sock, server_hostname=server_hostname, **kwargs
-        )
+            made: Any = await open_tls(self, protocol_factory, sock, ssl, server_hostname)
+        else:
+            made = await super().create_connection(
+                protocol_factory, *args, ssl=ssl, sock=sock, server_hostname=server_hostname, **kwargs
+            )
+        counted = tally.current.get(None)
+        if counted is not None:
+            counted.connections += 1
         return cast("tuple[asyncio.BaseTransport, asyncio.BaseProtocol]", made)

@@ -29,7 +29,7 @@ class Patience:
         return errors.Timeout(
             f"the connection brought {received / seconds:.0f} bytes a second, fewer than {self.floor_bytes_s:g}, "
             f"for {seconds:.0f} s",
-            phase="body",
+            phase="pace",
             timeout_s=self.floor_window_s,
         )
 

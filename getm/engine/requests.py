@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 
 from getm import errors
 from getm.engine.http import HttpClient, Response, Route
+from getm.engine.tally import Tally
 from getm.head import retry_after_s
 from getm.redact import redact
-from getm.retry import Retry, RetryPolicy
+from getm.retry import Retry, cause
 from getm.spans import Span
-from getm.wire import OpenRequest
-
-_log = logging.getLogger("getm.engine")
+from getm.wire import NoteInfo, OpenRequest
 
 # What a signed URL answers when its time is over: 401 or 403 by the book, 400 by S3 for an expired token.
 _EXPIRED = frozenset({400, 401, 403})
@@ -25,23 +23,29 @@ _PROGRESS_BYTES = 64 * 1024
 
 
 class Requests:
-    """Makes the requests of one OPEN, and counts them."""
+    """Makes the requests of one OPEN, and counts them in `tally`; `note` is told of each that is made again."""
 
-    def __init__(self, http: HttpClient, request: OpenRequest) -> None:
+    def __init__(self, http: HttpClient, request: OpenRequest, tally: Tally, note: Callable[[NoteInfo], None]) -> None:
         self._http = http
         self._request = request
-        self._policy = RetryPolicy(retries=request.retries)
+        self._tally = tally
+        self._note = note
+        self._clock = asyncio.get_running_loop().time
+        self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self._origin = Route(request.url, request.headers)
         # Redirects are followed once for all parts: the origin may be slow, or count requests.
         self._route = self._origin if request.route is None else Route(*request.route)
         self._resolving = asyncio.Lock()
-        self.count = 0
-        self.retries = 0
 
     @property
     def at(self) -> str:
         """The URL as it may stand in errors and logs."""
         return redact(self._request.url)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the whole must be there, None where there is no limit."""
+        return None if self._deadline is None else self._deadline - self._clock()
 
     @property
     def led_to(self) -> Route | None:
@@ -82,7 +86,7 @@ class Requests:
         )
 
     async def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Response:
-        self.count += 1
+        self._tally.requests += 1
         range_header = None if span is None else span.range_header()
         return await self._http.get(self._request, route, range_header=range_header, if_range=if_range)
 
@@ -111,21 +115,33 @@ class Requests:
                 if progress() - seen >= _PROGRESS_BYTES:
                     failures, seen = 0, progress()
                 failures += 1
-                verdict = self._policy.decide(error, failures, jitter=random.random(), retry_after_s=wait_s)
+                why = cause(error)
+                self._tally.stalls += why == "stall"
+                verdict = self._request.retries.decide(
+                    error, failures, jitter=random.random(), retry_after_s=wait_s, left_s=self.left_s
+                )
                 if not isinstance(verdict, Retry):
+                    if verdict.late:
+                        limit_s = self._request.total_s
+                        error.message += f"; another attempt would come after the limit of {limit_s:g} s for the whole"
                     raise error from None
-                self.retries += 1
-                _log.info("retry %d of %s in %.1f s: %s", failures, self.at, verdict.delay_s, error)
+                self.again(why, failures, verdict.delay_s, str(error))
                 await asyncio.sleep(verdict.delay_s)
+
+    def again(self, why: str, attempt: int, delay_s: float, message: str) -> None:
+        """Count and tell that something is asked for again, after `delay_s` seconds."""
+        self._tally.retried(why)
+        self._note(NoteInfo(why, attempt, delay_s, message))
 
     def told(self, error: errors.GetmError) -> errors.GetmError:
         """The error as the caller sees it: with the URL and the number of requests made."""
         if error.url is None:
             error.url = self.at
-        if isinstance(error, errors.NetworkError) and error.attempts is None:
-            error.attempts = self.count
-            if self.count > 1:
-                error.message = f"{error.message}, after {self.count} requests"
+        if isinstance(error, errors.NetworkError) and self._request.span is None:
+            # A helper knows only its own: its lead tells of all.
+            count = error.attempts = self._tally.requests
+            if count > 1:
+                error.message = f"{error.message}, after {count} requests"
         return error
 
 

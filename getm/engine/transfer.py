@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from getm import errors
+from getm.engine import tally
 from getm.engine.body import receive
 from getm.engine.http import Response
 from getm.engine.patience import Patience
@@ -15,7 +16,8 @@ from getm.engine.responses import Identity, content_length, covered
 from getm.engine.verification import Verification
 from getm.engine.writer import PartWriter
 from getm.spans import Span, plan_parts
-from getm.wire import EndInfo, HeadInfo, OpenRequest
+from getm.stats import Stats
+from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 if TYPE_CHECKING:
     from getm.engine.channel import Channel
@@ -33,14 +35,17 @@ class Transfer:
         self._channel = channel
         self._number = number
         self._request = request
-        self._requests = Requests(channel.http, request)
+        self._tally = tally.Tally()
+        self._requests = Requests(channel.http, request, self._tally, self.note)
         self._verification = Verification(request, channel.hash_pool)
         self._first: Response | None = None
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
+        tally.current.set(self._tally)
         try:
-            if self._request.total_s is None:
+            if self._request.total_s is None or self._request.span is not None:
+                # A helper only takes care not to wait beyond it: the time of the whole is its lead's to end.
                 await self._run()
             else:
                 async with asyncio.timeout(self._request.total_s):
@@ -75,10 +80,17 @@ class Transfer:
                 checksum=None if verdict.checksum is None else str(verdict.checksum),
                 source=verdict.source,
                 reason=verdict.reason,
-                requests=self._requests.count,
-                retries=self._requests.retries,
+                stats=self.stats(),
             ),
         )
+
+    def stats(self) -> Stats:
+        """What was done until now."""
+        return self._tally.stats()
+
+    def note(self, info: NoteInfo) -> None:
+        """Tell the consumer what went wrong and was mended."""
+        self._channel.note(self._number, info)
 
     async def _answer(self, span: Span | None) -> Response:
         """The first response of the object, whatever it takes."""
@@ -93,6 +105,7 @@ class Transfer:
 
     def _announce(self, response: Response, size: int | None, ranged: bool) -> None:
         """Tell the consumer the head, and get ready to check what it declares."""
+        self._tally.answered()
         head = response.head
         notes = self._verification.find(response, size)
         self._channel.head(
@@ -152,6 +165,7 @@ class Transfer:
                 await self._requests.persist(attempt, lambda: writer.position)
             return writer.position
         finally:
+            self._tally.received_bytes += writer.position - start
             if current is not None:
                 current.raw.close()
             writer.close()
@@ -229,7 +243,13 @@ class Transfer:
         for span in parts:
             if helper is not None:
                 claim = self._channel.claim(self._number, span.start, span.stop)
-                await helper.fetch(self._part_request(span, identity), claim, self.emit)
+                try:
+                    took = await helper.fetch(self._part_request(span, identity), claim, self.emit, self.note)
+                except errors.GetmError as error:
+                    if error.stats is not None:
+                        self._tally.add(error.stats)
+                    raise
+                self._tally.add(took)
             else:
                 await self._fill(span.start, span.stop, identity, None, 0)
 
@@ -254,7 +274,7 @@ class Transfer:
             strict=False,
             connect_s=request.connect_s,
             stall_s=request.stall_s,
-            total_s=None,
+            total_s=self._requests.left_s,
             floor_bytes_s=request.floor_bytes_s,
             floor_window_s=request.floor_window_s,
             retries=request.retries,

@@ -1,0 +1,54 @@
+"""The counters of one transfer while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextvars import ContextVar
+
+from getm.stats import Stats
+
+# That of the transfer whose task this is. The event loop counts a connection where it opens one: aiohttp does not tell
+# which response came over a new one.
+current: ContextVar[Tally] = ContextVar("tally")
+
+
+class Tally:
+    """Counts what `Stats` shows, from the moment it is made."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._first_byte_s: float | None = None
+        self._retries: Counter[str] = Counter()
+        self.received_bytes = 0
+        self.requests = 0
+        self.connections = 0
+        self.stalls = 0
+
+    def answered(self) -> None:
+        """The head of the response is there."""
+        if self._first_byte_s is None:
+            self._first_byte_s = self._clock() - self._began
+
+    def retried(self, cause: str) -> None:
+        self._retries[cause] += 1
+
+    def add(self, helper: Stats) -> None:
+        """What a helper engine counted for one part. The time is that of the whole."""
+        self.received_bytes += helper.received_bytes
+        self.requests += helper.requests
+        self.connections += helper.connections
+        self.stalls += helper.stalls
+        self._retries.update(helper.retries)
+
+    def stats(self) -> Stats:
+        return Stats(
+            received_bytes=self.received_bytes,
+            requests=self.requests,
+            connections=self.connections,
+            retries=dict(self._retries),
+            stalls=self.stalls,
+            first_byte_s=self._first_byte_s,
+            seconds=self._clock() - self._began,
+        )

@@ -1,0 +1,32 @@
+"""What one transfer took: counted by the engine, shown by readers, results and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a transfer took, over all its requests and engines. Before its end only `received_bytes` and `seconds` are
+    known, and the rest is as if nothing had happened.
+
+    `received_bytes`: bytes of the object that came over the network. `requests`: sent, redirects not counted.
+    `connections`: opened for them; a connection that was kept alive is not counted again. `retries`: how often the rest
+    was asked for again, by cause (see `getm.retry.cause`; "slow tail" where a slow connection was replaced by a faster
+    one). `stalls`: how often a connection fell silent. `first_byte_s`: seconds until the head of the response was
+    there, redirects and retries included; None where none came. `seconds`: from the request to the verdict.
+    """
+
+    received_bytes: int = 0
+    requests: int = 0
+    connections: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    stalls: int = 0
+    first_byte_s: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def throughput(self) -> float:
+        """Bytes a second, from the request to the verdict; 0.0 where no time has passed."""
+        return self.received_bytes / self.seconds if self.seconds else 0.0
