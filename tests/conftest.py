@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import uvloop
 from hypothesis import settings
 
 import getm
-from tests.support import leaks
+from tests.support import leaks, mounts
 from tests.support.certificates import Authority
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deadline(seconds): fail the test, with all stacks, if it takes longer (60 s)")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # pytest-timeout ends a test that hangs, and prints the stack of every thread. By signal, so that the run goes on
     # with the next test.
@@ -41,6 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("deadline")
         seconds = float(mark.args[0]) if mark else _DEADLINE_S
         item.add_marker(pytest.mark.timeout(seconds, method="signal"))
+        # One worker runs these, one after another: they use the whole machine, and their objects are made once.
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("slow"))
 
 
 def pytest_unconfigure() -> None:
@@ -52,6 +57,12 @@ def pytest_unconfigure() -> None:
 def _process_wide_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the process opens once and keeps, opened before anything is counted; and a temporary folder of our own, so
     that other programs' files in the common one are not taken for leaks."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # Ignored, as under nohup or behind a shell's "&", they would be ignored by every program that the tests start
+        # and send them to. Of a handler, a new program inherits nothing.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
+    mounts.enter()
     leaks.mark_environment()
     resource_tracker.ensure_running()
     uvloop.new_event_loop().close()  # libuv keeps one pipe for signals, whatever the number of loops

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -80,6 +82,25 @@ def test_shared_memory() -> None:
     found = leaks.left_behind(before)
     memory.unlink()
     assert found == [f"shared memory /dev/shm/{memory.name}"]
+
+
+def test_shared_memory_of_another_program_is_no_leak() -> None:
+    before = leaks.snapshot()
+    path = Path(f"/dev/shm/getm-test-{secrets.token_hex(8)}")
+    program = f"import sys; file = open({str(path)!r}, 'x'); print(flush=True); sys.stdin.read()"
+    unmarked = {name: value for name, value in os.environ.items() if name != leaks.MARK_NAME}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=unmarked
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        pids = frozenset({process.pid, *before.pids})
+        fds = {**before.fds, **leaks.snapshot().fds}
+        known = dataclasses.replace(before, pids=pids, fds=fds)
+        assert leaks.left_behind(known) == []
+        process.communicate()
+    assert leaks.left_behind(before) == [f"shared memory {path}"]
+    path.unlink()
 
 
 def test_descriptors_and_files() -> None:

@@ -19,13 +19,13 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 # Processes started under the test run carry this in their environment, at any depth, so that one whose parent is gone
 # (and which therefore is nobody's child any more) is still known to be ours.
-_MARK_NAME = "GETM_TEST_RUN"
+MARK_NAME = "GETM_TEST_RUN"
 _MARK = secrets.token_hex(8)
 
 
 def mark_environment() -> None:
     """Make every process started from here on recognisable as ours."""
-    os.environ[_MARK_NAME] = _MARK
+    os.environ[MARK_NAME] = _MARK
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
         if before.fds.get(fd) != target:
             found.append(f"file descriptor {fd} -> {target}")
     found += [f"thread {thread.name!r}" for thread in threading.enumerate() if thread not in before.threads]
-    found += [f"shared memory {_SHARED_MEMORY / name}" for name in _names(_SHARED_MEMORY) - before.shared_memory]
+    found += [f"shared memory {path}" for path in _new_shared_memory(before.shared_memory)]
     temporary = Path(tempfile.gettempdir())
     found += [f"temporary file {temporary / name}" for name in _names(temporary) - before.temporary]
     return found
@@ -68,6 +68,31 @@ def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
 
 def _names(folder: Path) -> frozenset[str]:
     return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+
+
+def _new_shared_memory(names_before: frozenset[str]) -> list[Path]:
+    """Names that nobody else uses: those that another program, or a test run beside this one, has open are theirs."""
+    new = [_SHARED_MEMORY / name for name in sorted(_names(_SHARED_MEMORY) - names_before)]
+    if not new:
+        return []
+    others = _used_by_others(new)
+    # Looked at again: what others had open may be gone by the time their processes were asked.
+    return [path for path in new if path not in others and path.exists()]
+
+
+def _used_by_others(paths: list[Path]) -> set[Path]:
+    """Those of `paths` that are open in, or mapped by, a process that this test run did not start."""
+    used: set[Path] = set()
+    for pid in psutil.pids():
+        try:
+            process = psutil.Process(pid)
+            if pid == os.getpid() or process.environ().get(MARK_NAME) == _MARK:
+                continue
+            opened = {file.path for file in process.open_files()} | {file.path for file in process.memory_maps()}
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        used.update(path for path in paths if str(path) in opened)
+    return used
 
 
 def _open_fds() -> dict[int, str]:
@@ -89,7 +114,7 @@ def _new_processes(pids_before: frozenset[int], orphan_grace_s: float) -> list[s
             process = psutil.Process(pid)
             if process.ppid() == os.getpid():
                 children.append(process)
-            elif process.environ().get(_MARK_NAME) == _MARK:
+            elif process.environ().get(MARK_NAME) == _MARK:
                 orphans.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
