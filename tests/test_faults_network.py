@@ -238,6 +238,40 @@ def test_row_14_an_impossible_content_length(
         session.read(url, concurrency=concurrency)
 
 
+@each_mode
+@pytest.mark.parametrize("framing", ("chunked", "close"))
+def test_ranges_whose_length_only_content_range_tells(
+    framing: str, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """What stands on the wire is a transfer coding's bytes then, which may not reach the slots."""
+    good = Reply(body=BODY, framing=framing)  # type: ignore[arg-type]
+    assert session.read(fault_server.serve("/x", good), concurrency=concurrency) == BODY
+    url = fault_server.serve("/resumed", Reply(body=BODY, cut_at=MIB + 1), good)
+    assert session.read(url, concurrency=concurrency) == BODY
+
+
+@each_mode
+@pytest.mark.parametrize("surplus", (1, 70_000, -1))
+def test_a_range_that_brings_another_length_than_its_content_range_tells(
+    surplus: int, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """Without a Content-Length the end of the connection is the end of the content: what is beyond the range is not
+    taken, and what is missing is asked for again."""
+
+    def wrong_end(request: Request) -> Reply:
+        asked = request.header("Range")
+        if asked is None:
+            return Reply(body=BODY, cut_at=MIB)
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(int(last or len(BODY)) + 1, len(BODY))
+        head = f'HTTP/1.1 206 Partial Content\r\nETag: "v1"\r\nContent-Range: bytes {start}-{stop - 1}/{len(BODY)}\r\n'
+        sent = BODY[start:stop] + SMALL[:surplus] if surplus > 0 else BODY[start : max(start + 1, stop + surplus)]
+        return Reply(raw=f"{head}\r\n".encode() + sent, then="close")
+
+    url = fault_server.serve("/x", wrong_end)
+    assert session.read(url, concurrency=concurrency) == BODY
+
+
 # Rows 19, 20, 22: statuses ------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import asyncio
 from typing import cast
 
 import aiohttp
+from aiohttp import hdrs
 
 from getm import errors
 from getm.engine.lowwater import LowWater
@@ -123,21 +124,23 @@ class SlotSink(asyncio.BufferedProtocol):
 async def receive(response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, patience: Patience) -> None:
     """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
 
-    Returns with the connection given back to aiohttp's pool. Raises a `NetworkError` with the bytes that came before
-    it kept in `writer`. The part must have begun.
+    Returns with the connection given back to aiohttp's pool, if the content has ended there. Raises a `NetworkError`
+    with the bytes that came before it kept in `writer`. The part must have begun.
     """
     content = response.content
-    if length is None:
-        await _receive_plain(response, writer, patience)
+    # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
+    if length is None or hdrs.TRANSFER_ENCODING in response.headers:
+        await _receive_plain(response, writer, length, patience)
         return
     taken = 0
-    while data := content.read_nowait(-1):
+    # A content that ends with its connection may have more bytes at hand than its Content-Range tells of.
+    while taken < length and (data := content.read_nowait(length - taken)):
         taken += len(data)
         await writer.write(data)
     connection = response.connection
     transport = None if connection is None else connection.transport
     if taken == length or content.is_eof() or connection is None or connection.protocol is None or transport is None:
-        await _receive_plain(response, writer, patience)
+        await _receive_plain(response, writer, length - taken, patience)
         return
     sink = SlotSink(transport, connection.protocol, writer, length - taken)
     sink.start()
@@ -154,13 +157,18 @@ async def receive(response: aiohttp.ClientResponse, writer: PartWriter, length: 
     content.feed_eof()
 
 
-async def _receive_plain(response: aiohttp.ClientResponse, writer: PartWriter, patience: Patience) -> None:
-    """By aiohttp's own reader: chunked and close-delimited contents, and those that came with the head."""
+async def _receive_plain(
+    response: aiohttp.ClientResponse, writer: PartWriter, missing: int | None, patience: Patience
+) -> None:
+    """By aiohttp's own reader: chunked and close-delimited contents, and those that came with the head.
+
+    `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
+    """
     content = response.content
     clock = asyncio.get_running_loop().time
     # Of the present window: the time spent waiting for the server, and what it brought.
     waited_s, brought = 0.0, 0
-    while not content.at_eof():
+    while missing != 0 and not content.at_eof():
         began = clock()
         try:
             async with asyncio.timeout(patience.stall_s):
@@ -179,7 +187,14 @@ async def _receive_plain(response: aiohttp.ClientResponse, writer: PartWriter, p
             if failure is not None:
                 raise failure
             waited_s, brought = 0.0, 0
+        if missing is not None:
+            data = data[:missing]
+            missing -= len(data)
         if data:
             await writer.write(data)
+    if missing:
+        raise errors.Truncated(
+            f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
+        )
     if writer.stop is None:
         writer.end_of_content()

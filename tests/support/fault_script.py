@@ -103,14 +103,15 @@ class Reply:
     then: Ending = "keep"  # what becomes of the connection; "close" and "reset" come unannounced
     # Faults
     hold: Gate | None = None  # wait here before the first byte of the reply
+    delay_s: float = 0.0  # let so much time pass before the first byte of the reply
     stall_at: int | None = None  # wait at `gate` after this many body bytes of this reply
     gate: Gate | None = None
     cut_at: int | None = None  # end after this many body bytes of this reply: by FIN, or RST if `then` is "reset"
     pace: Pace | None = None
     span: tuple[int, int] | None = None  # answer with [start, stop) of the body, whatever was asked
     flip_bit: int | None = None  # number of a bit of `body`, counted from 0: sent inverted
-    endless: bool = False  # send the body over and over (chunked or close-delimited) until the client leaves
-    raw: bytes | None = None  # send exactly this, head and all, then end as `then` says
+    endless: bool = False  # send the body over and over (chunked, close-delimited or raw) until the client leaves
+    raw: bytes | None = None  # send exactly this, head and all, then `body` as it stands; then end as `then` says
 
 
 Script = Reply | Callable[[Request], Reply]
@@ -146,7 +147,7 @@ def no_reply(then: Literal["close", "reset"]) -> Reply:
 def answer(reply: Reply, request: Request) -> Answer:
     """Make `reply` for `request`: choose the status and the span, and write the head."""
     if reply.raw is not None:
-        return Answer(reply.raw, memoryview(b""))
+        return Answer(reply.raw, memoryview(reply.body))
     size = len(reply.body)
     status, span = _choose(reply, request)
     start, stop = span or (0, size)

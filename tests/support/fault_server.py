@@ -165,6 +165,8 @@ class FaultServer:
         try:
             if reply.hold is not None:
                 await _pause(channel, gate=reply.hold)
+            if reply.delay_s:
+                await _pause(channel, timeout_s=reply.delay_s)
             whole = await self._send(channel, reply, request)
         except (_ClientLeft, ConnectionError, ssl.SSLError):
             request.end("client left")
@@ -186,7 +188,7 @@ class FaultServer:
         """Send head and body; True if the body is complete."""
         made = answer(reply, request)
         await channel.send(made.head)
-        if request.method == "HEAD" or reply.raw is not None:
+        if request.method == "HEAD":
             return True
         while True:
             sent_before = request.sent_bytes
@@ -201,14 +203,14 @@ class FaultServer:
                 return False
             if not reply.endless:
                 break
-        if reply.framing == "chunked":
+        if reply.framing == "chunked" and reply.raw is None:
             await channel.send(b"0\r\n\r\n")
         return True
 
     async def _send_block(self, channel: Channel, reply: Reply, block: memoryview) -> None:
         if not block:  # an empty chunk would end a chunked body
             return
-        if reply.framing == "chunked":
+        if reply.framing == "chunked" and reply.raw is None:
             await channel.send(b"%x\r\n%b\r\n" % (len(block), block.tobytes()))
         else:
             await channel.send(block)
