@@ -36,8 +36,6 @@ class SlotLedger:
     def __init__(self, slots: int, initial: Owner) -> None:
         self._owners = [initial] * slots
         self._pins = [0] * slots
-        # How many slots are pinned.
-        self.pinned = 0
         # A heap: the lowest is taken first. With a prompt consumer the engine then fills the same few slots over and
         # over, which stay in the processor's cache (over HTTPS that saves a fifth of the CPU against taking turns), and
         # a consumer of long reads gets adjacent slots, which make one view.
@@ -97,7 +95,6 @@ class SlotLedger:
     def pin(self, slot: int) -> None:
         """Engine: the slot is being read here, whoever owns it."""
         self._check(slot, "pin")
-        self.pinned += not self._pins[slot]
         self._pins[slot] += 1
 
     def unpin(self, slot: int) -> bool:
@@ -106,7 +103,6 @@ class SlotLedger:
         if not self._pins[slot]:
             raise ProtocolError(f"unpin of slot {slot}, which is not pinned")
         self._pins[slot] -= 1
-        self.pinned -= not self._pins[slot]
         if self._pins[slot] or self._owners[slot] is not Owner.FREE:
             return False
         heapq.heappush(self._free, slot)

@@ -64,8 +64,8 @@ class Channel:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._on_change = on_change
         self._unsent: list[bytes] = []
-        # Slots that hash threads have finished with, on their way to the loop.
-        self._unpinned: deque[int] = deque()
+        # Slots that hash threads have finished with, and their objects' numbers, on their way to the loop.
+        self._unpinned: deque[tuple[int, int]] = deque()
         self._unpin_scheduled = False
         self._helpers = [HelperPipe(self._loop, helper, slots) for helper in helpers]
         self._pipe = Pipe(self._loop, sock, FROM_CONSUMER, self._on_message, self.close)
@@ -96,9 +96,8 @@ class Channel:
         if message.kind is Kind.GRANT:
             for slot in range(message.slot, message.slot + message.length):
                 self._ledger.grant(slot)
+                self._pool.granted(slot)
             self._pool.distribute()
-            if not self._ledger.count(Owner.PEER):
-                self._pool.starved()
         elif message.kind is Kind.OPEN:
             request = decode_body(message, OpenRequest)
             self._tasks[message.object] = self._loop.create_task(self._serve(message.object, request))
@@ -121,6 +120,7 @@ class Channel:
             error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
         finally:
             del self._tasks[number]
+            self._pool.end(number)
         if error is not None:
             self._send(Kind.FAILED, number, failed_info(error, transfer.stats()))
         self._on_change(self)
@@ -146,10 +146,11 @@ class Channel:
             self._ledger.pin(slot)
         self._conversation.pass_(Kind.PART, number)
         self._ledger.send(slot)
+        self._pool.sent(number, slot, hashed=hasher is not None)
         self._queue(encode(Kind.PART, number, offset, slot, length))
         if hasher is not None:
             start = slot * self.slot_bytes
-            hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(slot))
+            hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(number, slot))
 
     def _queue(self, data: bytes) -> None:
         """Send before the loop waits again. One read of the socket may fill several slots, and a small object is all
@@ -162,9 +163,9 @@ class Channel:
         self._pipe.send(b"".join(self._unsent))
         self._unsent.clear()
 
-    def _hashed(self, slot: int) -> None:
+    def _hashed(self, number: int, slot: int) -> None:
         """In any thread: the hasher is done with a slot. One wake-up of the loop serves all that came before it."""
-        self._unpinned.append(slot)
+        self._unpinned.append((number, slot))
         if not self._unpin_scheduled:
             self._unpin_scheduled = True
             self.call_soon(self._unpin)
@@ -173,7 +174,9 @@ class Channel:
         # Cleared first: a slot that comes while the queue is emptied then schedules another look.
         self._unpin_scheduled = False
         while self._unpinned:
-            self._ledger.unpin(self._unpinned.popleft())
+            number, slot = self._unpinned.popleft()
+            self._ledger.unpin(slot)
+            self._pool.hashed(number)
         self._pool.distribute()
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
@@ -186,18 +189,17 @@ class Channel:
 
     # Slots ----------------------------------------------------------------------------------------------------------
 
-    def claim(self, number: int, start: int, stop: int | None) -> Claim:
-        """A claim on the slots for the bytes from `start` to `stop` of an object."""
+    def claim(self, number: int, start: int, stop: int | None, *, max_unhashed: int | None = None) -> Claim:
+        """A claim on the slots for the bytes from `start` to `stop` of an object; see `SlotPool.claim`."""
         needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
-        return self._pool.claim((number, start), needed, lambda: None)
+        return self._pool.claim((number, start), needed, lambda: None, max_unhashed=max_unhashed)
 
     def writer(
-        self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool, max_pinned: int | None
+        self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool, max_unhashed: int | None
     ) -> PartWriter:
         """A writer for those bytes, with a claim of its own. `prompt`: a consumer that has nothing to read gets slots
-        before they are full. `max_pinned`: it waits while so many slots are still being hashed."""
-        claim = self.claim(number, start, stop)
-        claim.max_pinned = max_pinned
+        before they are full. `max_unhashed`: see `SlotPool.claim`."""
+        claim = self.claim(number, start, stop, max_unhashed=max_unhashed)
         return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt)
 
     def helper(self, worker: int) -> HelperPipe | None:

@@ -1,14 +1,26 @@
-"""Which part gets the next free slot: so that the parts together can never block each other for good.
+"""Which part gets the next free slot: so that the parts of all objects on a channel go on, and none blocks another.
 
-Slots are reserved in the order of the parts, by (object, offset): a part gets one only when every part before it has
-all it needs. A part may start once it has them all, or, where it is the first, as soon as it has one. So a part that a
-consumer waits for never lacks a slot because a later part has it, and a part that was started can be finished.
+Within an object, slots are reserved in the order of the parts: a part gets one only when every part before it has all
+it needs. A part may start once it has them all, or, where it is the object's first, as soon as it has one. So a first
+part never lacks a slot because of a later part of its object, and a part that was started can be finished. A part that
+is alone (one stream) has nothing behind it, and takes each slot when it uses it.
+
+Between objects, slots go round:
+
+- An object whose first part waits with nothing in hand comes before all that is reserved, and such objects are served
+  in the order in which they began to wait, one slot at a time.
+- What is then left is reserved by the other parts, one slot for each object in turn, as long as a slot for every other
+  object at work stays free: an object that stands still keeps what it has, and the others still find one.
+
+It holds for objects whose parts are all consumed as they come: a consumer that opens several objects on a channel must
+take the parts of all of them, and never let one wait while it asks for another.
 """
 
 from __future__ import annotations
 
 import heapq
 from bisect import insort
+from collections import deque
 from collections.abc import Callable
 
 from getm.buffers.ledger import SlotLedger
@@ -16,71 +28,143 @@ from getm.buffers.ledger import SlotLedger
 Key = tuple[int, int]
 
 
+class _Line:
+    """The claims of one object, in the order of their offsets, and where its slots are."""
+
+    __slots__ = ("away", "claims", "queued", "unhashed")
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        # Slots with the consumer, and slots that are still being hashed.
+        self.away = 0
+        self.unhashed = 0
+        # Whether it waits for a slot for its first part.
+        self.queued = False
+
+    def lacking(self) -> Claim | None:
+        """The first claim that reserves and has not all it needs."""
+        for claim in self.claims:
+            if not claim.satisfied:
+                return claim
+        return None
+
+    def take_back(self) -> int | None:
+        """A slot that is reserved for a later part that has not started."""
+        for later in reversed(self.claims[1:]):
+            if later.reserved and not later.started:
+                later.given -= 1
+                return later.reserved.pop()
+        return None
+
+
 class Claim:
     """One part's claim on slots. `on_slot()` is called when a claim that had to wait may ask again."""
 
-    def __init__(self, pool: SlotPool, key: Key, needed: int | None, on_slot: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: SlotPool,
+        line: _Line,
+        offset: int,
+        needed: int | None,
+        on_slot: Callable[[], None],
+        max_unhashed: int | None,
+    ) -> None:
         self._pool = pool
-        self.key = key
+        self.line = line
+        self.offset = offset
         self.needed = needed
         self.on_slot = on_slot
-        # Wait while so many slots are still being hashed; None: never.
-        self.max_pinned: int | None = None
-        # Called when the consumer has nothing left to read, where this part is the first.
+        self._max_unhashed = max_unhashed
+        # Alone in its object: it reserves nothing.
+        self.alone = needed is None or max_unhashed is not None
+        # Called when the consumer has nothing of the object left to read, where this part is the first.
         self.on_starved: Callable[[], None] | None = None
         # A heap, as the ledger's: the lowest is filled first.
-        self._reserved: list[int] = []
+        self.reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
-        self._given = 0
+        self.given = 0
         self._waiting = False
-        self._started = False
+        self.started = False
 
     @property
     def satisfied(self) -> bool:
-        """Whether it has been given all the slots it will ever need."""
-        return self.needed is not None and self._given >= self.needed
+        """Whether nothing more has to be reserved for it."""
+        return self.alone or self.given >= (self.needed or 0)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether it could use a slot that nobody has reserved for it, and none is."""
+        return not self.reserved and (self.alone or not self.satisfied) and not self._ahead()
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it waits for a slot, and for nothing else."""
+        return self._waiting and self.may_take
+
+    def _is_first(self) -> bool:
+        return bool(self.line.claims) and self.line.claims[0] is self
 
     def give(self, slot: int) -> None:
         """A slot for this part."""
-        heapq.heappush(self._reserved, slot)
-        self._given += 1
+        heapq.heappush(self.reserved, slot)
+        self.given += 1
 
     def start(self) -> bool:
         """Whether the part may begin now; otherwise `on_slot()` comes when that may have changed."""
-        self._started = self._started or self.satisfied or (bool(self._reserved) and self._pool.is_first(self))
-        self._waiting = not self._started
-        return self._started
+        if not self.started:
+            enough = self.needed == 0 if self.alone else self.satisfied
+            self.started = enough or (self._has_one() and self._is_first())
+            if not self.started:
+                self._wait()
+        return self.started
 
     def next(self) -> int | None:
         """The next slot to fill, or None: then `on_slot()` comes when there is one."""
-        self._waiting = not self._reserved or self._ahead()
-        return None if self._waiting else heapq.heappop(self._reserved)
+        if not self._ahead() and self._has_one():
+            return heapq.heappop(self.reserved)
+        self._wait()
+        return None
+
+    def _has_one(self) -> bool:
+        """Whether there is a slot for it: reserved, or free and not first to be reserved by others."""
+        if self.may_take and self._is_first() and (slot := self._pool.take()) is not None:
+            self.give(slot)
+        return bool(self.reserved)
+
+    def _wait(self) -> None:
+        self._waiting = True
+        if self.hungry and self._is_first():
+            self._pool.queue(self.line)
 
     def _ahead(self) -> bool:
-        return self.max_pinned is not None and self._pool.pinned >= self.max_pinned
+        """Whether it has to wait for the hashing of what it has sent."""
+        return self._max_unhashed is not None and self.line.unhashed >= self._max_unhashed
 
     def put_back(self, slot: int) -> None:
         """A slot from `next` that was not sent."""
-        heapq.heappush(self._reserved, slot)
+        heapq.heappush(self.reserved, slot)
 
     def wake(self) -> None:
         """Tell the part, if it waits and may go on."""
-        if self._ahead():
-            return
-        if self._waiting and self._reserved and (self._started or self.satisfied or self._pool.is_first(self)):
+        if (
+            self._waiting
+            and self.reserved
+            and not self._ahead()
+            and (self.started or self.satisfied or self._is_first())
+        ):
             self._waiting = False
-            self._started = True
+            self.started = True
             self.on_slot()
 
     def one_more(self) -> None:
         """A slot was sent before it was full: the part needs another one."""
-        if self.needed is not None:
+        if not self.alone and self.needed is not None:
             self.needed += 1
             self._pool.distribute()
 
     def close(self) -> None:
         """The part is over: what was reserved and not used goes to the others."""
-        self._pool.close(self, self._reserved)
+        self._pool.close(self)
 
 
 class SlotPool:
@@ -88,55 +172,117 @@ class SlotPool:
 
     def __init__(self, ledger: SlotLedger) -> None:
         self._ledger = ledger
-        self._claims: list[Claim] = []
+        # By the object's number; `end` forgets them.
+        self._lines: dict[int, _Line] = {}
+        # How many of them have a claim.
+        self._busy = 0
+        # Those whose first part waits with nothing in hand, and those that reserve.
+        self._queue: deque[_Line] = deque()
+        self._reserving: deque[_Line] = deque()
+        # Whose bytes a slot with the consumer holds.
+        self._holds: list[_Line | None] = [None] * len(ledger)
 
-    def claim(self, key: Key, needed: int | None, on_slot: Callable[[], None]) -> Claim:
-        """A claim for a part that needs `needed` slots, None where that is not known."""
-        claim = Claim(self, key, needed, on_slot)
-        insort(self._claims, claim, key=lambda other: other.key)
+    def claim(
+        self, key: Key, needed: int | None, on_slot: Callable[[], None], *, max_unhashed: int | None = None
+    ) -> Claim:
+        """A claim for the part of object `key[0]` at offset `key[1]`, which needs `needed` slots, None where that is
+        not known. `max_unhashed`: it is alone in its object, and waits while so many slots are still being hashed."""
+        number, offset = key
+        line = self._lines.setdefault(number, _Line())
+        claim = Claim(self, line, offset, needed, on_slot, max_unhashed)
+        if not line.claims:
+            self._busy += 1
+        insort(line.claims, claim, key=lambda other: other.offset)
+        if not claim.alone and line not in self._reserving:
+            self._reserving.append(line)
         self.distribute()
         return claim
 
-    @property
-    def pinned(self) -> int:
-        return self._ledger.pinned
+    def close(self, claim: Claim) -> None:
+        line = claim.line
+        if claim not in line.claims:
+            return
+        line.claims.remove(claim)
+        while claim.reserved:
+            self._ledger.drop(claim.reserved.pop())
+        if line.claims:
+            self._look_at(line)
+        else:
+            self._busy -= 1
+            if line in self._reserving:
+                self._reserving.remove(line)
+        self.distribute()
 
-    def is_first(self, claim: Claim) -> bool:
-        return bool(self._claims) and self._claims[0] is claim
+    def end(self, number: int) -> None:
+        """The object has ended: there will be no further claim of it."""
+        self._lines.pop(number, None)
 
-    def starved(self) -> None:
-        """The consumer has nothing left to read: tell the part that it waits for."""
-        if self._claims and self._claims[0].on_starved is not None:
-            self._claims[0].on_starved()
+    # What the channel tells -----------------------------------------------------------------------------------------
 
-    def close(self, claim: Claim, unused: list[int]) -> None:
-        if claim in self._claims:
-            self._claims.remove(claim)
-            while unused:
-                self._ledger.drop(unused.pop())
-            self.distribute()
+    def sent(self, number: int, slot: int, *, hashed: bool) -> None:
+        """A slot with bytes of the object went to the consumer; `hashed`: and is being hashed."""
+        line = self._lines.get(number)
+        if line is not None:
+            line.away += 1
+            line.unhashed += hashed
+            self._holds[slot] = line
 
-    def _take_back(self, claim: Claim) -> int | None:
-        """A slot that is reserved for a later part that has not started."""
-        for later in reversed(self._claims):
-            if later is claim:
-                return None
-            if later._reserved and not later._started:
-                later._given -= 1
-                return later._reserved.pop()
-        return None
+    def granted(self, slot: int) -> None:
+        """The consumer gave the slot. Where it was the last one of its object, the consumer has nothing left to read
+        of it: tell the part that it waits for. `distribute` follows."""
+        line, self._holds[slot] = self._holds[slot], None
+        if line is not None:
+            line.away -= 1
+            if not line.away and line.claims and line.claims[0].on_starved is not None:
+                line.claims[0].on_starved()
+
+    def hashed(self, number: int) -> None:
+        """One slot of the object less is being hashed. `distribute` follows."""
+        line = self._lines.get(number)
+        if line is not None:
+            line.unhashed -= 1
+            self._look_at(line)
+
+    # Giving out -----------------------------------------------------------------------------------------------------
+
+    def take(self) -> int | None:
+        """A free slot for the first part of an object; None where there is none."""
+        return self._ledger.take()
+
+    def queue(self, line: _Line) -> None:
+        """The first part of `line` waits with nothing in hand."""
+        if not line.queued:
+            line.queued = True
+            self._queue.append(line)
+            if not self._ledger.available and (slot := line.take_back()) is not None:
+                self._ledger.drop(slot)
+                self.distribute()
+
+    def _look_at(self, line: _Line) -> None:
+        """Something changed in `line`: its first part may go on, or may have to queue."""
+        if line.claims:
+            first = line.claims[0]
+            if first.hungry:
+                self.queue(line)
+            else:
+                first.wake()
 
     def distribute(self) -> None:
         """Slots became available, or the claims changed: give them out, and wake who can go on."""
-        for claim in self._claims:
-            while not claim.satisfied:
-                slot = self._ledger.take()
-                if slot is None:
-                    slot = self._take_back(claim)
-                if slot is None:
-                    break
+        full = 0
+        while self._ledger.available:
+            if self._queue:
+                line = self._queue.popleft()
+                line.queued = False
+                claim = line.claims[0] if line.claims and line.claims[0].hungry else None
+            elif full < len(self._reserving) and self._ledger.available >= self._busy:
+                line = self._reserving[0]
+                self._reserving.rotate(-1)
+                claim = line.lacking()
+                full += 1
+            else:
+                return
+            if claim is not None and (slot := self._ledger.take()) is not None:
+                full = 0
                 claim.give(slot)
-            if not claim.satisfied:
-                break
-        for claim in list(self._claims):
-            claim.wake()
+                claim.wake()

@@ -132,21 +132,29 @@ class Transfer:
         """The whole object from one response; after a failure, the rest from the byte where it broke off."""
         size = content_length(response.head)
         self._announce(response, size, ranged=False)
-        return await self._fill(0, size, Identity.of(response.head, size), response, size)
+        return await self._fill(0, size, Identity.of(response.head, size), response, size, alone=True)
 
     async def _fill(
-        self, start: int, stop: int | None, identity: Identity | None, response: Response | None, length: int | None
+        self,
+        start: int,
+        stop: int | None,
+        identity: Identity | None,
+        response: Response | None,
+        length: int | None,
+        *,
+        alone: bool,
     ) -> int:
         """Bring the bytes from `start` to `stop` (None: to the end) to the consumer; returns where they ended.
 
         The first `length` of them come by `response` where there is one, the rest by requests of their own. Without an
-        identity nothing would tell whether the rest is of the same version: then a failure is final.
+        identity nothing would tell whether the rest is of the same version: then a failure is final. `alone`: no other
+        part of the object is under way.
         """
         # A lead engine grants a helper just the slots that the part fills.
         prompt = self._request.span is None
         # Several parts at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
-        max_pinned = _MAX_UNHASHED_SLOTS if self._request.concurrency == 1 else None
-        writer = self._channel.writer(self._number, start, stop, self.emit, prompt=prompt, max_pinned=max_pinned)
+        max_unhashed = _MAX_UNHASHED_SLOTS if alone else None
+        writer = self._channel.writer(self._number, start, stop, self.emit, prompt=prompt, max_unhashed=max_unhashed)
         current = response
 
         async def attempt() -> None:
@@ -223,7 +231,7 @@ class Transfer:
         count = -(-total // part_bytes)
 
         async def fetch_first() -> None:
-            await self._fill(first.start, first.stop, identity, response, len(got))
+            await self._fill(first.start, first.stop, identity, response, len(got), alone=False)
             await self._work(0, parts, identity)
 
         try:
@@ -251,7 +259,7 @@ class Transfer:
                     raise
                 self._tally.add(took)
             else:
-                await self._fill(span.start, span.stop, identity, None, 0)
+                await self._fill(span.start, span.stop, identity, None, 0, alone=False)
 
     async def _empty(self, response: Response) -> int:
         """A 416 to a request from byte 0 on: an empty object, or a server that cannot be right."""
@@ -293,5 +301,5 @@ class Transfer:
         request = self._request
         identity = Identity(request.total or 0, request.etag, request.last_modified, request.if_range or "")
         self._channel.head(self._number, HeadInfo(request.url, 206, "", (), len(span), True, ()))
-        await self._fill(span.start, span.stop, identity, None, 0)
+        await self._fill(span.start, span.stop, identity, None, 0, alone=True)
         return len(span)
