@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
@@ -29,6 +29,9 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _ENVIRONMENT = tuple(
     name.encode() for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *(name.upper() for name in _PROXIES))
 )
+# The dict behind os.environb, where there is one: a miss in os.environb itself raises and catches a KeyError, and ten
+# of those were a sixth of what a small object costs in this process.
+_variables: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
 
 
 class CallOptions(TypedDict, total=False):
@@ -114,11 +117,13 @@ class Session:
         chunk_size = options.clean_chunk_size(chunk_size)
         limits = Timeout.of(call.get("timeout"), self._timeout)
         own = options.clean_headers(call.get("headers"))
-        replaced = {name.lower() for name, _ in own}
-        fields = (*((name, value) for name, value in self._headers if name.lower() not in replaced), *own)
+        fields = self._headers
+        if own:
+            replaced = {name.lower() for name, _ in own}
+            fields = (*((name, value) for name, value in fields if name.lower() not in replaced), *own)
         retries = Retries.of(call.get("retries"), self._retries)
         expected = _expected(call.get("checksum", "auto"))
-        environment = {name.decode(): os.fsdecode(value) for name in _ENVIRONMENT if (value := os.environb.get(name))}
+        environment = _environment()
 
         def start() -> Transfer:
             channel = self._pool.acquire(chunk_size, concurrency)
@@ -381,6 +386,13 @@ def _result(target: Target, transfer: Transfer, began: float) -> DownloadResult:
 def _name(transfer: Transfer) -> str:
     headers = () if transfer.head is None else transfer.head.headers
     return name_from_headers(headers) or name_from_url(transfer.url)
+
+
+def _environment() -> dict[str, str]:
+    """The variables that an engine must know of, as they are now."""
+    if _variables.keys().isdisjoint(_ENVIRONMENT):
+        return {}
+    return {name.decode(): os.fsdecode(value) for name in _ENVIRONMENT if (value := _variables.get(name))}
 
 
 def _expected(checksum: ChecksumInput) -> str | None:

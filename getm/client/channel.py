@@ -142,7 +142,8 @@ class Channel:
         """
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
-        self._flush_credits()
+        if self._unsent_credits:
+            self._flush_credits()
         try:
             data = self._sock.recv(_READ_BYTES, 0 if wait else NO_WAIT)
         except BlockingIOError:
@@ -214,9 +215,12 @@ class Channel:
             self._flush_credits()
 
     def _next_credit(self) -> bytes | None:
+        if not self._unsent_credits:
+            return None
         try:
             return self._unsent_credits.popleft()
         except IndexError:
+            # Another thread was faster.
             return None
 
     def _flush_credits(self) -> None:

@@ -17,7 +17,7 @@ from typing import IO
 
 from getm import errors
 from getm.buffers import Segment
-from getm.client.sockets import NO_WAIT, SEND_NOW, in_passage
+from getm.client.sockets import PEEK, SEND_NOW, in_passage
 from getm.options import Geometry
 from getm.wire import Kind, ServeRequest, encode, encode_body
 
@@ -65,7 +65,7 @@ class Engine:
     def alive(self) -> bool:
         """Whether it can still be asked for something, as far as can be seen without asking."""
         try:
-            return self._control.recv(1, NO_WAIT | socket.MSG_PEEK) != b""
+            return self._control.recv(1, PEEK) != b""
         except BlockingIOError:
             return True
         except OSError:

@@ -45,7 +45,8 @@ class EnginePool:
             helpers = 0 if private else min(self._processes, width) - 1
             for channel in list(self._free):
                 if (
-                    channel.geometry == wanted
+                    # Mostly the very same object: `plan_ring` remembers.
+                    (channel.geometry is wanted or channel.geometry == wanted)
                     and channel.helpers == helpers
                     and isinstance(channel.engine, ThreadEngine) is private
                     and channel.with_engine * 2 >= wanted.slots
@@ -73,8 +74,9 @@ class EnginePool:
             if channel.closed:
                 self._free.remove(channel)
         self._channels = [channel for channel in self._channels if not channel.closed]
-        # Those whose cancelled object has not ended yet come last.
-        self._free.sort(key=lambda channel: not channel.idle)
+        if len(self._free) > 1:
+            # Those whose cancelled object has not ended yet come last.
+            self._free.sort(key=lambda channel: not channel.idle)
 
     def _create(self, chunk_bytes: int, width: int, helpers: int, private: bool) -> Channel:
         room = self._room()
