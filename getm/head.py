@@ -76,7 +76,11 @@ class Head:
     def __post_init__(self) -> None:
         fields: dict[str, list[str]] = {}
         for name, value in self.headers:
-            fields.setdefault(name.lower(), []).append(value)
+            lowered = name.lower()
+            if lowered in fields:
+                fields[lowered].append(value)
+            else:
+                fields[lowered] = [value]
         object.__setattr__(self, "fields", fields)
 
     def get(self, name: str) -> str | None:
@@ -93,9 +97,10 @@ class Head:
 
         Raises `HeadError` on a negative, huge, malformed or contradictory one (RFC 9112, section 6.3).
         """
-        values = {item.strip() for line in self.get_all("content-length") for item in line.split(",")}
-        if not values:
+        lines = self.fields.get("content-length")
+        if lines is None:
             return None
+        values = {item.strip() for line in lines for item in line.split(",")}
         if len(values) > 1:
             raise HeadError(f"Content-Length is declared as {' and '.join(sorted(values))}")
         (value,) = values
@@ -149,7 +154,12 @@ def _timestamp(value: str | None) -> float | None:
 
 def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Header bytes to text. UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost (RFC 9110, section 5.5)."""
-    return tuple((_text(name), _text(value)) for name, value in raw)
+    pairs = tuple(raw)
+    try:
+        # Nearly every head is UTF-8 throughout: one call for each text then, not two.
+        return tuple([(name.decode(), value.decode()) for name, value in pairs])
+    except UnicodeDecodeError:
+        return tuple((_text(name), _text(value)) for name, value in pairs)
 
 
 def _text(data: bytes) -> str:

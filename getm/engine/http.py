@@ -35,6 +35,9 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEADERS = 256
 _KEEPALIVE_S = 30.0
 _BRIEF_CHARS = 200
+_Headers = tuple[tuple[str, str], ...]
+_OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
+_CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class HttpClient:
             context = _tls_context(request.cacert, cafile, capath)
             session = self._sessions[key] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S),
+                # A user's header of the same name goes out in place of one of these.
+                headers=_OWN_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 max_line_size=_MAX_HEADER_BYTES,
@@ -104,24 +109,24 @@ class HttpClient:
         User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
         """
         session = self._session(request)
-        own = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
-        if range_header is not None:
-            own["Range"] = range_header
+        wanted: _Headers = () if range_header is None else (("Range", range_header),)
         if if_range is not None:
-            own["If-Range"] = if_range
+            wanted = (*wanted, ("If-Range", if_range))
         url, user_headers = route.url, route.user_headers
         redirects: list[Head] = []
         while True:
             # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
             # A signature that covers the header demands it, whatever is asked for.
-            signed = "x-amz-checksum-mode" in url.lower()
-            if (range_header is None or signed) and may_ask_checksums(url, user_headers):
-                own["x-amz-checksum-mode"] = "ENABLED"
-            else:
-                own.pop("x-amz-checksum-mode", None)
-            raw = await self._send(session, request, url, own, user_headers)
+            headers = (*wanted, *user_headers)
+            if (
+                may_ask_checksums(url, user_headers)
+                and (range_header is None or _CHECKSUM_MODE in url.lower())
+                and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
+            ):
+                headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
+            raw = await self._send(session, request, url, headers)
             head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason or "")
-            response = Response(raw, head, tuple(redirects), Route(url, user_headers))
+            response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route)
             if raw.status not in _REDIRECTS:
                 return response
             await response.discard()
@@ -141,21 +146,17 @@ class HttpClient:
         session: aiohttp.ClientSession,
         request: OpenRequest,
         url: str,
-        own: Mapping[str, str],
-        user_headers: tuple[tuple[str, str], ...],
+        headers: _Headers,
     ) -> aiohttp.ClientResponse:
-        given = {name.lower() for name, _ in user_headers}
-        headers = [(name, value) for name, value in own.items() if name.lower() not in given]
         connect_s, stall_s = request.connect_s, request.stall_s
-        timeout = _timeout(connect_s)
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
         try:
             async with asyncio.timeout(limit_s):
                 return await session.get(
                     URL(url, encoded=True),
-                    headers=[*headers, *user_headers],
+                    headers=headers,
                     allow_redirects=False,
-                    timeout=timeout,
+                    timeout=_timeout(connect_s),
                     proxy=_proxy(url, request.environment),
                 )
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
@@ -211,6 +212,8 @@ def _tls_context(cacert: str | None, cafile: str | None, capath: str | None) -> 
 
 def _proxy(url: str, environment: Mapping[str, str]) -> str | None:
     """The proxy by the usual variables (https_proxy, all_proxy, no_proxy, ...), read as the standard library does."""
+    if not environment:
+        return None
     proxies = {
         name.lower().removesuffix("_proxy"): value
         for name, value in environment.items()

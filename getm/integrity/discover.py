@@ -15,6 +15,8 @@ from getm.integrity.value import Checksum
 
 _STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "content-md5"})
 
+_NOTHING = Discovery((), ())
+
 STRENGTH: tuple[str, ...] = (
     "sha512",
     "sha384",
@@ -44,14 +46,14 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
     raises for what a server sent.
     """
     if not heads:
-        return Discovery((), ())
+        return _NOTHING
     findings: list[Finding] = []
     for head in heads[:-1]:
         findings.extend(linked_etag(Reply(head), size))
+    if not _may_declare(heads[-1]):
+        return _weigh(findings) if findings else _NOTHING
     linked = any(isinstance(finding, Declared) for finding in findings)
     final = Reply(heads[-1])
-    if not _may_declare(final):
-        return _weigh(findings)
     findings.extend(repr_digest(final))
     findings.extend(digest(final))
     findings.extend(content_digest(final))
@@ -66,14 +68,15 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
     return _weigh(findings)
 
 
-def _may_declare(reply: Reply) -> bool:
+def _may_declare(head: Head) -> bool:
     """Whether any field could hold a checksum. Most web servers send none: small objects should not pay for the look.
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    if any(name.startswith("x-") or name in _STANDARD_FIELDS for name in reply.names()):
-        return True
-    return any(S3_ETAG.fullmatch(etag) for etag in reply.all("etag"))
+    for name in head.fields:
+        if name.startswith("x-") or name in _STANDARD_FIELDS:
+            return True
+    return any(S3_ETAG.fullmatch(etag) for etag in head.get_all("etag"))
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:
