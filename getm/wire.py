@@ -32,7 +32,7 @@ import enum
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ from getm.retry import Retries
 from getm.stats import Stats
 
 FRAME = struct.Struct("<B3xIQII")
+_FRAME_BYTES = FRAME.size
 # Larger than any response head that the engine accepts; bounds what a broken peer can make this side allocate.
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
@@ -59,7 +60,7 @@ class Kind(enum.IntEnum):
     HURRY = 11
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     object: int = 0
     offset: int = 0
@@ -179,20 +180,20 @@ class Decoder:
     """Bytes in, messages out, however the bytes were cut on the way. `kinds`: those that the other end may send."""
 
     def __init__(self, kinds: frozenset[Kind] = frozenset(Kind)) -> None:
-        self._kinds = kinds
+        self._kinds = {int(kind): kind for kind in kinds}
         self._pending = b""
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """All messages that `data` completes. Raises `ProtocolError` on what is no frame."""
         data = self._pending + data if self._pending else data
         at, end = 0, len(data)
-        while end - at >= FRAME.size:
+        while end - at >= _FRAME_BYTES:
             number, object_number, offset, slot, length = FRAME.unpack_from(data, at)
-            kind = _KINDS.get(number)
-            if kind is None or kind not in self._kinds:
-                got = number if kind is None else kind.name
+            kind = self._kinds.get(number)
+            if kind is None:
+                got = _KINDS[number].name if number in _KINDS else number
                 raise ProtocolError(f"expected a message on the engine's pipe, got kind {got}")
-            stop = at + FRAME.size
+            stop = at + _FRAME_BYTES
             body = b""
             if kind in _WITH_BODY:
                 if length > MAX_BODY_BYTES:
@@ -214,8 +215,8 @@ def decode_body(message: Message, type_: type[_R]) -> _R:
         raise ProtocolError(f"{message.kind.name} has a body that is no {type_.__name__}: {error}") from None
 
 
-class Phase(enum.Enum):
-    """Where one object stands."""
+class Phase(enum.StrEnum):
+    """Where one object stands. Strings, since their hash is kept: a phase is looked up for every message."""
 
     UNOPENED = "not open"
     OPENED = "opened"
