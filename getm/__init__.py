@@ -37,6 +37,7 @@ from getm.functions import (
     urlopen,
 )
 from getm.integrity import Checksum, Verdict
+from getm.lists import Entry
 from getm.options import Timeout
 from getm.reader import ContentIterator, Reader, UnorderedIterator
 from getm.retry import Retries
@@ -54,6 +55,7 @@ __all__ = [
     "ContentIterator",
     "DownloadResult",
     "EngineDied",
+    "Entry",
     "GetmError",
     "HTTPStatusError",
     "InvalidInput",

@@ -131,6 +131,15 @@ def clean_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:
     return tuple(cleaned)
 
 
+def parse_header(line: str) -> tuple[str, str]:
+    """Name and value of "NAME: VALUE", as curl's -H takes it; `clean_headers` checks them."""
+    name, colon, value = line.partition(":")
+    if not colon:
+        # Not quoted: it may be a misplaced secret.
+        raise InvalidInput("expected a header as 'NAME: VALUE'")
+    return name.strip(), value.strip()
+
+
 def clean_concurrency(concurrency: int | None) -> int | None:
     if concurrency is None:
         return None

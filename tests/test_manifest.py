@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.downloads.manifest import parse_manifest
 from getm.errors import InvalidInput
 from getm.integrity import Checksum
+from getm.lists import Entry
+from tests.support.lists import read_list
 
 URL = "https://bucket.s3.amazonaws.com/a/b%2Fc.bam?X-Amz-Signature=SECRET"
 MD5 = hashlib.md5(b"data").hexdigest()
@@ -21,6 +22,10 @@ MD5 = hashlib.md5(b"data").hexdigest()
 
 def manifest(*entries: object) -> bytes:
     return json.dumps(entries).encode()
+
+
+def parse_manifest(data: bytes) -> list[Entry]:
+    return read_list(data, "json")
 
 
 def test_what_cromwell_writes(tmp_path: Path) -> None:
@@ -35,9 +40,11 @@ def test_what_cromwell_writes(tmp_path: Path) -> None:
             {"url": URL, "filepath": f"{tmp_path}/5"},
         )
     )
-    assert [entry.url for entry in entries] == [URL] * 5
+    assert [entry.urls for entry in entries] == [(URL,)] * 5
     assert [entry.path for entry in entries] == [f"{tmp_path}/{number}" for number in range(1, 6)]
-    assert [entry.index for entry in entries] == [0, 1, 2, 3, 4]
+    assert [entry.place for entry in entries] == [f"entry {index} (counted from 0)" for index in range(5)]
+    assert [entry.warn_unverified for entry in entries] == [True, True, True, False, True]
+    assert all(entry.trusted_path for entry in entries)
     assert [entry.checksum for entry in entries] == [
         Checksum("md5", bytes.fromhex(MD5)),
         Checksum("crc32c", b"\x01\x02\x03\x04"),

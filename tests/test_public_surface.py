@@ -17,6 +17,7 @@ PUBLIC = [
     "ContentIterator",
     "DownloadResult",
     "EngineDied",
+    "Entry",
     "GetmError",
     "HTTPStatusError",
     "InvalidInput",

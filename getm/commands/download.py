@@ -17,11 +17,13 @@ from getm._version import __version__
 from getm.commands.parser import Parser
 from getm.commands.process import logging_to_stdout
 from getm.commands.report import EXIT_OK, report, sum_up
-from getm.downloads import DownloadResult, StreamTarget, parse_manifest
+from getm.downloads import DownloadResult, StreamTarget
 from getm.downloads.naming import name_from_url
 from getm.downloads.progress import Progress, ProgressCallback, open_progress
 from getm.errors import InvalidInput, TargetError
 from getm.integrity import parse_checksum, parse_pair
+from getm.lists import open_list
+from getm.options import parse_header
 from getm.redact import redact
 
 # Log records keep away from the data, by whichever name it goes there.
@@ -126,11 +128,8 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
     if options.manifest is not None:
         if operands or filepath or options.checksum or options.checksum_algorithm:
             raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
-        return [
-            # "-" in a manifest is a file of that name: many downloads cannot share standard output.
-            _Job(entry.url, "./-" if entry.path == "-" else entry.path, str(entry.checksum or "auto"))
-            for entry in parse_manifest(_read_manifest(options.manifest))
-        ]
+        with open_list(options.manifest, format="json") as entries:
+            return [_Job(entry.urls[0], _path(entry), str(entry.checksum or "auto")) for entry in entries]
     if not operands:
         raise InvalidInput("one of URL and --manifest must be given; see getm --help")
     if len(operands) > 2 or (len(operands) == 2 and operands[1].lower().startswith(("http://", "https://"))):
@@ -144,11 +143,9 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
     return [_Job(operands[0], path, _checksum(options.checksum, options.checksum_algorithm))]
 
 
-def _read_manifest(name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"The manifest {name} cannot be read: {error.strerror}.") from error
+def _path(entry: getm.Entry) -> str | None:
+    """None where the list leaves the name open: the server may then tell it."""
+    return None if entry.path is None else entry.path if entry.path.endswith("/") else entry.target()
 
 
 def _checksum(value: str | None, algorithm: str | None) -> str | None:
@@ -160,24 +157,13 @@ def _checksum(value: str | None, algorithm: str | None) -> str | None:
     return None if value == "none" else str(parse_checksum(value))
 
 
-def _headers(lines: list[str]) -> list[tuple[str, str]]:
-    headers = []
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            # The line is not quoted: it may be a misplaced secret.
-            raise InvalidInput("-H/--header expects 'NAME: VALUE'")
-        headers.append((name.strip(), value.strip()))
-    return headers
-
-
 def _download(options: argparse.Namespace) -> int:
     jobs = _jobs(options)
     to_stdout = any(job.path in _STANDARD_OUTPUT for job in jobs)
     with (
         logging_to_stdout(options.verbose, to_stdout),
         getm.Session(
-            headers=_headers(options.header),
+            headers=[parse_header(line) for line in options.header],
             timeout=options.timeout,
             cacert=options.cacert,
             retries=options.retries,

@@ -1,6 +1,5 @@
-"""Where downloads go: names, targets, manifests, progress. Sees memoryviews, never sockets, buffers or engines."""
+"""Where downloads go: names, targets, progress. Sees memoryviews, never sockets, buffers or engines."""
 
-from getm.downloads.manifest import Entry, parse_manifest
 from getm.downloads.naming import resolve_target, safe_name
 from getm.downloads.result import DownloadResult
 from getm.downloads.stream import StreamTarget, needs_order
@@ -8,12 +7,10 @@ from getm.downloads.target import Target, open_target
 
 __all__ = [
     "DownloadResult",
-    "Entry",
     "StreamTarget",
     "Target",
     "needs_order",
     "open_target",
-    "parse_manifest",
     "resolve_target",
     "safe_name",
 ]

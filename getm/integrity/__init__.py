@@ -5,17 +5,26 @@ Knows nothing of sockets, event loops or shared memory: it sees header fields an
 
 from getm.integrity.algorithms import available_algorithms, require_algorithm
 from getm.integrity.declared import Declared, Discovery
-from getm.integrity.discover import discover
+from getm.integrity.discover import STRENGTH, discover
 from getm.integrity.files import checksum, checksums, verify_file
 from getm.integrity.hasher import PartsHasher
 from getm.integrity.many import FileReport, hash_files, verify_files
 from getm.integrity.pool import HashPool
 from getm.integrity.s3 import may_ask_checksums
-from getm.integrity.sums import SumsEntry, SumsFile, format_sums_line, parse_sums, read_sums_file
-from getm.integrity.value import Checksum, canonical_algorithm, parse_checksum, parse_pair
+from getm.integrity.sums import (
+    SumsEntry,
+    SumsFile,
+    format_sums_line,
+    hinted_algorithm,
+    parse_sums,
+    read_sums_file,
+    scan_sums,
+)
+from getm.integrity.value import Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
 from getm.integrity.verdict import Mismatch, Verdict, unverified
 
 __all__ = [
+    "STRENGTH",
     "Checksum",
     "Declared",
     "Discovery",
@@ -33,12 +42,15 @@ __all__ = [
     "discover",
     "format_sums_line",
     "hash_files",
+    "hinted_algorithm",
+    "make_checksum",
     "may_ask_checksums",
     "parse_checksum",
     "parse_pair",
     "parse_sums",
     "read_sums_file",
     "require_algorithm",
+    "scan_sums",
     "unverified",
     "verify_file",
     "verify_files",

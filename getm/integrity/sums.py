@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,14 @@ class SumsEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SumsProblem:
+    """One line that could not be understood, its number from 1, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SumsFile:
     """All entries of a sums file, and a sentence for each line that could not be understood."""
 
@@ -62,7 +70,7 @@ def read_sums_file(path: str | os.PathLike[str], algorithm: str | None = None) -
     """
     target = Path(path)
     text = target.read_bytes().decode("utf-8-sig", "surrogateescape")
-    parsed = parse_sums(text.split("\n"), algorithm or _hinted_algorithm(target.name))
+    parsed = parse_sums(text.split("\n"), algorithm or hinted_algorithm(target.name))
     if not parsed.entries:
         why = parsed.problems[0] if parsed.problems else "the file is empty"
         raise InvalidInput(f"{target.name} is not a sums file: {why}")
@@ -75,11 +83,21 @@ def parse_sums(lines: Iterable[str], algorithm: str | None = None) -> SumsFile:
     Blank lines, lines that start with "#", and the frame of a PGP-signed list are passed over. Raises `InvalidInput`
     for an unknown `algorithm` only.
     """
-    wanted = None if algorithm is None else canonical_algorithm(algorithm)
     entries: list[SumsEntry] = []
     problems: list[str] = []
+    for item in scan_sums(enumerate(lines, 1), algorithm):
+        if isinstance(item, SumsEntry):
+            entries.append(item)
+        else:
+            problems.append(f"line {item.line}: {item.reason}")
+    return SumsFile(tuple(entries), tuple(problems))
+
+
+def scan_sums(lines: Iterable[tuple[int, str]], algorithm: str | None = None) -> Iterator[SumsEntry | SumsProblem]:
+    """As `parse_sums`, one line at a time, for lists too long to be kept; `lines` come with their numbers."""
+    wanted = None if algorithm is None else canonical_algorithm(algorithm)
     framed = False
-    for number, raw in enumerate(lines, 1):
+    for number, raw in lines:
         line = raw.rstrip("\r\n")
         if line.startswith(_PGP_SIGNATURE):
             break
@@ -89,10 +107,9 @@ def parse_sums(lines: Iterable[str], algorithm: str | None = None) -> SumsFile:
         if not line.strip() or line.startswith("#") or (framed and line.startswith("Hash: ")):
             continue
         try:
-            entries.append(_parse_line(line, number, wanted))
+            yield _parse_line(line, number, wanted)
         except InvalidInput as error:
-            problems.append(f"line {number}: {error}")
-    return SumsFile(tuple(entries), tuple(problems))
+            yield SumsProblem(number, str(error))
 
 
 def _parse_line(line: str, number: int, wanted: str | None) -> SumsEntry:
@@ -130,7 +147,7 @@ def _unescape(name: str) -> str:
     return re.sub(r"\\.?", plain, name)
 
 
-def _hinted_algorithm(file_name: str) -> str | None:
+def hinted_algorithm(file_name: str) -> str | None:
     """The algorithm that a sums file's own name tells: "SHA256SUMS", "md5sum.txt", "image.iso.sha512"."""
     hints = {canonical_algorithm({"b3": "blake3"}.get(hint.lower(), hint)) for hint in _NAME_HINT.findall(file_name)}
     return hints.pop() if len(hints) == 1 else None

@@ -1,0 +1,31 @@
+"""Lists of downloads from bytes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from getm.lists import Columns, Entry, open_list
+
+
+def read_list(
+    data: bytes,
+    format: str | None = None,
+    *,
+    name: str = "list",
+    base_url: str | None = None,
+    columns: Columns | None = None,
+    directory: str | os.PathLike[str] | None = None,
+) -> list[Entry]:
+    """The entries of a list with these bytes in a file called `name`; read twice, and the same both times."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        with open_list(path, format=format, base_url=base_url, columns=columns, directory=directory) as entries:
+            found = list(entries)
+            assert found == list(entries)
+            assert len(entries) == entries.count == len(found)
+            sizes = [entry.size for entry in found]
+            assert entries.total_bytes == (None if None in sizes else sum(size or 0 for size in sizes))
+            return found
