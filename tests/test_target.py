@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from getm.downloads import needs_order, open_target
+from getm.downloads import PartialFile, needs_order, open_partial, open_target
 from getm.downloads.space import reserve
 from getm.downloads.stream import StreamTarget
-from getm.downloads.target import FileTarget
 from getm.errors import TargetError
 
 URL = "https://host/folder/object.bin?signature=SECRET"
@@ -36,12 +35,23 @@ def parts(data: bytes, size: int) -> list[tuple[int, memoryview]]:
     return [(offset, view[offset : offset + size]) for offset in range(0, len(data), size)]
 
 
+def begun(path: Path, size: int | None = None) -> PartialFile:
+    """A plain temporary file: nothing says which version of the object it is, so it has no journal."""
+    partial = open_partial(path, resume=False)
+    try:
+        partial.begin(size)
+    except BaseException:
+        partial.discard()
+        raise
+    return partial
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """A file system of 4 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("mounting a small file system needs more rights than this machine gives")
     try:
         yield folder
@@ -110,16 +120,16 @@ def test_leaving_by_an_exception_discards(tmp_path: Path) -> None:
 def test_an_incomplete_file_is_not_put_in_place(
     tmp_path: Path, written: list[tuple[int, bytes]], size: int | None
 ) -> None:
-    target = FileTarget(tmp_path / "out", size)
+    target = begun(tmp_path / "out", size)
     for offset, data in written:
         target.write(offset, memoryview(data))
-    with pytest.raises(TargetError, match="not complete"):
+    with target, pytest.raises(TargetError, match="not complete"):
         target.commit()
     assert names(tmp_path) == []
 
 
 def test_two_writers_of_one_target_do_not_mix(tmp_path: Path) -> None:
-    first, second = (FileTarget(tmp_path / "out", 8) for _ in range(2))
+    first, second = (begun(tmp_path / "out", 8) for _ in range(2))
     first.write(0, memoryview(b"11111111"))
     second.write(0, memoryview(b"2222"))
     first.commit()
@@ -151,7 +161,7 @@ def test_a_link_at_the_temporary_name_is_neither_followed_nor_removed(
     (tmp_path / "outside").write_bytes(b"precious")
     (tmp_path / ".getm-foreseen.part").symlink_to("outside")
     with pytest.raises(TargetError, match="File exists"):
-        FileTarget(tmp_path / "out")
+        begun(tmp_path / "out")
     assert names(tmp_path) == [".getm-foreseen.part", "outside"]
     assert (tmp_path / "outside").read_bytes() == b"precious"
 
@@ -180,34 +190,34 @@ def test_a_folder_in_the_way_is_told_at_the_start(tmp_path: Path) -> None:
 
 
 def test_a_folder_put_in_the_way_meanwhile(tmp_path: Path) -> None:
-    target = FileTarget(tmp_path / "out")
+    target = begun(tmp_path / "out")
     (tmp_path / "out").mkdir()
-    with pytest.raises(TargetError, match=r"give|choose"):
+    with target, pytest.raises(TargetError, match=r"give|choose"):
         target.commit()
     assert names(tmp_path) == ["out"]
 
 
 def test_no_folder_to_write_to(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="folder is gone"):
-        FileTarget(tmp_path / "missing" / "out")
+        begun(tmp_path / "missing" / "out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the next test covers it")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(TargetError, match="may write"):
-        FileTarget(tmp_path / "out")
+        begun(tmp_path / "out")
 
 
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
-from getm.downloads.target import FileTarget
+from getm.downloads import open_partial
 from getm.errors import TargetError
 os.chdir(sys.argv[1])
 os.setuid(65534)
 try:
-    FileTarget(Path("out"))
+    open_partial(Path("out"), resume=False).begin(1)
 except TargetError as error:
     print(error)
 """
@@ -221,40 +231,40 @@ def test_a_folder_without_permission_for_another_user(tmp_path: Path) -> None:
 
 
 def test_the_largest_name_and_one_too_long(tmp_path: Path) -> None:
-    with FileTarget(tmp_path / ("x" * 255)) as target:
+    with begun(tmp_path / ("x" * 255)) as target:
         target.commit()
     with pytest.raises(TargetError, match="shorter name"):
-        FileTarget(tmp_path / ("x" * 256))
+        begun(tmp_path / ("x" * 256))
     assert names(tmp_path) == ["x" * 255]
 
 
 def test_no_space_is_told_at_the_start_where_the_size_is_known(full_disk: Path) -> None:
     with pytest.raises(TargetError, match=r"No space left.*free some space"):
-        FileTarget(full_disk / "out", 2 * MIB)
+        begun(full_disk / "out", 8 * MIB)
     assert names(full_disk) == []
 
 
 def test_no_space_while_writing_and_then_space_again(full_disk: Path) -> None:
     (full_disk / "out").write_bytes(b"old")
-    with pytest.raises(TargetError, match="No space left"), FileTarget(full_disk / "out") as target:
-        for offset, part in parts(bytes(2 * MIB), 64 * 1024):
+    with pytest.raises(TargetError, match="No space left"), begun(full_disk / "out") as target:
+        for offset, part in parts(bytes(8 * MIB), 64 * 1024):
             target.write(offset, part)
     assert names(full_disk) == ["out"]
     assert (full_disk / "out").read_bytes() == b"old"
-    with FileTarget(full_disk / "out", MIB // 2) as target:
+    with begun(full_disk / "out", MIB // 2) as target:
         target.write(0, memoryview(bytes(MIB // 2)))
         target.commit()
     assert (full_disk / "out").stat().st_size == MIB // 2
 
 
 def test_the_space_is_really_reserved(full_disk: Path) -> None:
-    with FileTarget(full_disk / "out", MIB // 2) as target:
+    with begun(full_disk / "out", 2 * MIB) as target:
         with pytest.raises(OSError) as caught:
-            (full_disk / "greedy").write_bytes(bytes(MIB))
+            (full_disk / "greedy").write_bytes(bytes(3 * MIB))
         assert caught.value.errno == errno.ENOSPC
-        target.write(0, memoryview(b"x" * (MIB // 2)))
+        target.write(0, memoryview(b"x" * (2 * MIB)))
         target.commit()
-    assert (full_disk / "out").read_bytes() == b"x" * (MIB // 2)
+    assert (full_disk / "out").read_bytes() == b"x" * (2 * MIB)
 
 
 def test_a_file_system_that_cannot_reserve_is_asked_for_free_space(tmp_path: Path) -> None:
@@ -264,7 +274,7 @@ def test_a_file_system_that_cannot_reserve_is_asked_for_free_space(tmp_path: Pat
     if subprocess.run(["mount", "-t", "ramfs", "ramfs", folder], capture_output=True).returncode:
         pytest.skip("mounting ramfs needs more rights than this machine gives")
     try:
-        with FileTarget(folder / "out", 3) as target:
+        with begun(folder / "out", 3) as target:
             target.write(0, memoryview(b"abc"))
             target.commit()
         assert (folder / "out").read_bytes() == b"abc"
@@ -274,7 +284,7 @@ def test_a_file_system_that_cannot_reserve_is_asked_for_free_space(tmp_path: Pat
 
 def test_a_size_beyond_every_disk_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"free some space|allows no file so large"):
-        FileTarget(tmp_path / "out", 2**62)
+        begun(tmp_path / "out", 2**62)
     assert names(tmp_path) == []
 
 
@@ -288,7 +298,7 @@ def test_the_file_size_limit(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(TargetError, match="ulimit"), FileTarget(tmp_path / "out") as target:
+        with pytest.raises(TargetError, match="ulimit"), begun(tmp_path / "out") as target:
             target.write(0, memoryview(bytes(1500)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -299,8 +309,9 @@ def test_the_file_size_limit(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from getm.downloads.target import FileTarget
-target = FileTarget(Path(sys.argv[1]), 4)
+from getm.downloads import open_partial
+target = open_partial(Path(sys.argv[1]), resume=True)
+target.begin(4)
 target.write(0, memoryview(b"new!"))
 if sys.argv[2] == "after":
     target.commit()

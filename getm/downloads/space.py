@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import functools
 import os
-import sys
-from collections.abc import Callable
+
+from getm.downloads import libc
 
 # The file system cannot reserve (EOPNOTSUPP), or the kernel does not know the call (ENOSYS, EINVAL).
 _CANNOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are (stat(2))
 
 
 def reserve(fd: int, size_bytes: int) -> None:
-    """Take `size_bytes` of disk for the empty file `fd`, or at least see that they are free.
+    """Take disk for the first `size_bytes` of the file `fd`, whose bytes stay, or at least see that it is free.
 
     Raises OSError as the kernel words it: ENOSPC, EDQUOT, EFBIG. Where the file system cannot reserve (FUSE mounts,
     NFS before 4.2, macOS), only the free space is looked at, and a disk that fills up meanwhile is met while writing.
@@ -24,38 +23,15 @@ def reserve(fd: int, size_bytes: int) -> None:
     """
     if size_bytes == 0:
         return
-    fallocate = _fallocate()
-    if fallocate is not None:
-        try:
-            fallocate(fd, size_bytes)
-        except OSError as error:
-            if error.errno not in _CANNOT_RESERVE:
-                raise
-        else:
-            return
+    try:
+        libc.fallocate(fd, size_bytes)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise
+    else:
+        return
     room = os.fstatvfs(fd)
+    wanted = size_bytes - os.fstat(fd).st_blocks * _BLOCK_BYTES
     # f_blocks 0: a mount that tells nothing of its size (some FUSE file systems).
-    if room.f_blocks and room.f_bavail * room.f_frsize < size_bytes:
+    if room.f_blocks and room.f_bavail * room.f_frsize < wanted:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@functools.cache
-def _fallocate() -> Callable[[int, int], None] | None:
-    """Linux's fallocate(2) with mode 0, which Python does not offer; None elsewhere."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    # glibc's plain name takes 32-bit offsets on 32-bit machines; musl has only the plain name, always 64 bits wide.
-    function = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
-    if function is None:
-        return None
-    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    function.restype = ctypes.c_int
-
-    def call(fd: int, size_bytes: int) -> None:
-        while function(fd, 0, 0, size_bytes) != 0:
-            number = ctypes.get_errno()
-            if number != errno.EINTR:
-                raise OSError(number, os.strerror(number))
-
-    return call
