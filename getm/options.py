@@ -148,6 +148,15 @@ def clean_concurrency(concurrency: int | None) -> int | None:
     return concurrency
 
 
+def clean_rate(limit_rate: float | None) -> float | None:
+    """Bytes a second, None for no limit."""
+    if limit_rate is None:
+        return None
+    if isinstance(limit_rate, bool) or not isinstance(limit_rate, int | float) or not 1 <= limit_rate < float("inf"):
+        raise InvalidInput(f"limit_rate must be a number of bytes a second from 1 on, or None, not {limit_rate!r}")
+    return limit_rate
+
+
 def clean_chunk_size(chunk_size: int) -> int:
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
         raise InvalidInput(f"chunk_size must be a positive number of bytes, not {chunk_size!r}")

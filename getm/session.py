@@ -57,7 +57,10 @@ class Session:
     work) of `concurrency=N`. `headers`: sent with each request. `timeout`: seconds, or a `Timeout`. `max_memory`:
     bytes of shared memory over all transfers together. `cacert`: a file or folder of certificates to trust instead of
     the system's (which SSL_CERT_FILE names, if set). `retries`: further attempts without progress before an error, or a
-    `Retries`.
+    `Retries`. `limit_rate`: bytes a second over all transfers together, None for no limit; each engine process gets an
+    equal share of it, and the thread of `concurrency=None` as much as one of them. `insecure`: certificates are not
+    checked, so that whoever sits on the way can read and change everything; only a checksum that came another way
+    shows it.
 
     Thread-safe; each reader or iterator belongs to one thread or task at a time. Raises `InvalidInput` for arguments
     that cannot be used. Engines start on first use and end with `close()`, with the interpreter, or when idle.
@@ -72,6 +75,8 @@ class Session:
         max_memory: int = options.DEFAULT_MAX_MEMORY,
         cacert: str | os.PathLike[str] | None = None,
         retries: int | Retries = Retries(),  # noqa: B008  # a frozen value
+        limit_rate: float | None = None,
+        insecure: bool = False,
     ) -> None:
         for name, value, low in (("processes", processes, 1), ("max_memory", max_memory, 64 * options.KIB)):
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -82,7 +87,8 @@ class Session:
         if self._cacert is not None and not os.path.exists(self._cacert):  # noqa: PTH110
             raise errors.InvalidInput(f"cacert: there is no file or folder {self._cacert}")
         self._retries = Retries.of(retries, Retries())
-        self._pool = EnginePool(processes, max_memory)
+        self._insecure = insecure
+        self._pool = EnginePool(processes, max_memory, options.clean_rate(limit_rate))
         # A session that is dropped without close() must not leave processes behind.
         self._finalizer = weakref.finalize(self, self._pool.close)
 
@@ -140,6 +146,7 @@ class Session:
                 floor_bytes_s=limits.floor_bytes_s,
                 floor_window_s=limits.floor_window_s,
                 retries=retries,
+                insecure=self._insecure,
                 cacert=self._cacert,
                 environment=environment,
             )

@@ -93,6 +93,7 @@ class OpenRequest(Record, frozen=True):
     retries: Retries
     cacert: str | None
     environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
+    insecure: bool = False  # do not check certificates
     # Set on a request that one engine makes of another: one part of an object, which must still be that object.
     span: tuple[int, int] | None = None
     total: int | None = None
@@ -156,6 +157,7 @@ class ServeRequest(Record, frozen=True):
     segment_bytes: int
     segment_token: int | None
     helpers: int
+    limit_rate: float | None  # bytes a second over all that the engine receives; the same in each of its SERVEs
 
 
 def encode(kind: Kind, object: int = 0, offset: int = 0, slot: int = 0, length: int = 0) -> bytes:

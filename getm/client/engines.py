@@ -33,9 +33,13 @@ _BOOTSTRAP = (
 
 
 class Engine:
-    """An engine seen from the caller: a control socket, and whether it lives."""
+    """An engine seen from the caller: a control socket, and whether it lives.
 
-    def __init__(self) -> None:
+    `limit_rate`: bytes a second over everything that it receives; None: no limit.
+    """
+
+    def __init__(self, limit_rate: float | None = None) -> None:
+        self._limit_rate = limit_rate
         self._control, theirs = socket.socketpair()
         in_passage.add(theirs)
         try:
@@ -53,7 +57,9 @@ class Engine:
         self, pipe: socket.socket, segment: Segment, geometry: Geometry, helpers: Sequence[socket.socket]
     ) -> None:
         """Have the engine serve the other end of `pipe`'s pair. The descriptors are duplicated on the way."""
-        request = ServeRequest(geometry.slots, geometry.slot_bytes, segment.size, segment.token, len(helpers))
+        request = ServeRequest(
+            geometry.slots, geometry.slot_bytes, segment.size, segment.token, len(helpers), self._limit_rate
+        )
         descriptors = [pipe.fileno(), *([segment.descriptor] if segment.token is None else [])]
         descriptors.extend(helper.fileno() for helper in helpers)
         try:

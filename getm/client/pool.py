@@ -19,8 +19,10 @@ from getm.options import Geometry, plan_ring
 class EnginePool:
     """The engines and channels of one session, within one budget of shared memory."""
 
-    def __init__(self, processes: int, max_memory: int) -> None:
+    def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
         self._processes = processes
+        # Engines do not know of each other's bytes: each has its share.
+        self._limit_rate = None if limit_rate is None else limit_rate / processes
         self._max_memory = max_memory
         self._lock = threading.Lock()
         self._engines: list[ProcessEngine] = []
@@ -118,7 +120,7 @@ class EnginePool:
         for attempt in range(2):
             if private:
                 if self._thread_engine is None or not self._thread_engine.alive:
-                    self._thread_engine = ThreadEngine()
+                    self._thread_engine = ThreadEngine(self._limit_rate)
                 team: list[Engine] = [self._thread_engine]
             else:
                 team = self._team(helpers + 1)
@@ -138,7 +140,7 @@ class EnginePool:
                 self._engines.remove(engine)
         # One more engine for each stream, up to the limit: a stream whose turn it is does not share before that.
         while len(self._engines) < min(self._processes, max(count, self._turn + 1)):
-            self._engines.append(ProcessEngine())
+            self._engines.append(ProcessEngine(self._limit_rate))
         start, self._turn = self._turn, (self._turn + 1) % self._processes
         return [self._engines[(start + index) % len(self._engines)] for index in range(count)]
 

@@ -16,20 +16,31 @@ from aiohttp import hdrs
 from getm import errors
 from getm.engine.lowwater import LowWater
 from getm.engine.patience import Patience, Watch
+from getm.engine.throttle import Meter, Throttle
 from getm.engine.writer import PartWriter
 
 
 class SlotSink(asyncio.BufferedProtocol):
     """Stands in for aiohttp's protocol while a content of known length is received into slots."""
 
-    def __init__(self, transport: asyncio.Transport, original: asyncio.BaseProtocol, writer: PartWriter, length: int):
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        original: asyncio.BaseProtocol,
+        writer: PartWriter,
+        length: int,
+        meter: Meter | None,
+    ):
         self._transport = transport
         self._original = original
         self._writer = writer
         self._missing = length
         self._view: memoryview | None = None
-        self._low_water = LowWater(transport, length)
+        self._meter = meter
+        # Without a mark under a limit: what the kernel kept until it is reached would come as a burst.
+        self._low_water = LowWater(transport, length if meter is None else 0)
         self.received = 0
+        # Waiting for a slot, or for what the limit on the rate allows.
         self.paused = False
         # Whether it was paused at any time since someone last cleared this.
         self.was_paused = False
@@ -37,21 +48,24 @@ class SlotSink(asyncio.BufferedProtocol):
 
     def start(self) -> None:
         """Take the transport over."""
-        self._writer.notify(self._on_space, self._on_hungry)
+        self._writer.notify(self._go_on, self._on_hungry)
         self._next_space()
         self._transport.set_protocol(self)
+        if self._meter is not None and not self.paused:
+            self._transport.resume_reading()
 
     def _next_space(self) -> None:
         space = self._writer.space()
-        if space is None:
+        if space is None or (self._meter is not None and not self._meter.ready(self._go_on)):
             self.paused = self.was_paused = True
             self._transport.pause_reading()
-        elif len(space) > self._missing:
-            # A response may cover less than the part (a short 206): never read past its own end.
-            space = space[: self._missing]
-        self._view = space
+            self._view = None
+            return
+        # A response may cover less than the part (a short 206): never read past its own end.
+        most = self._missing if self._meter is None else min(self._missing, self._meter.allowed)
+        self._view = space if len(space) <= most else space[:most]
 
-    def _on_space(self) -> None:
+    def _go_on(self) -> None:
         if self.paused and not self.done.done():
             self.paused = False
             self._next_space()
@@ -74,12 +88,18 @@ class SlotSink(asyncio.BufferedProtocol):
         self._missing -= nbytes
         if self._missing < self._low_water.floor:
             self._low_water.lower(self._missing)
+        if self._meter is not None:
+            self._meter.used(nbytes)
         if self._writer.advance(nbytes):
             if self._missing:
                 self._next_space()
-                self._low_water.lower(self._missing)
+                if self._meter is None:
+                    self._low_water.lower(self._missing)
         elif self._missing and self._view is not None:
             self._view = self._view[nbytes:]
+            if not self._view:
+                # What the limit allowed is used up.
+                self._next_space()
         if not self._missing:
             self._finish()
 
@@ -121,28 +141,55 @@ class SlotSink(asyncio.BufferedProtocol):
         self._transport.abort()
 
 
-async def receive(response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, patience: Patience) -> None:
+async def receive(
+    response: aiohttp.ClientResponse,
+    writer: PartWriter,
+    length: int | None,
+    patience: Patience,
+    throttle: Throttle | None,
+) -> None:
     """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
 
     Returns with the connection given back to aiohttp's pool, if the content has ended there. Raises a `NetworkError`
-    with the bytes that came before it kept in `writer`. The part must have begun.
+    with the bytes that came before it kept in `writer`. The part must have begun. The time in which `throttle` lets
+    nothing be read counts neither as silence nor as a slow pace.
     """
+    meter = None if throttle is None else Meter(throttle)
+    try:
+        await _receive(response, writer, length, patience, meter)
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+async def _receive(
+    response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, patience: Patience, meter: Meter | None
+) -> None:
     content = response.content
     # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
     if length is None or hdrs.TRANSFER_ENCODING in response.headers:
-        await _receive_plain(response, writer, length, patience)
+        await _receive_plain(response, writer, length, patience, meter)
         return
     taken = 0
+    early = bytearray()
     # A content that ends with its connection may have more bytes at hand than its Content-Range tells of.
     while taken < length and (data := content.read_nowait(length - taken)):
         taken += len(data)
-        await writer.write(data)
+        if meter is None:
+            await writer.write(data)
+        else:
+            early += data
     connection = response.connection
     transport = None if connection is None else connection.transport
+    if early:
+        if transport is not None:
+            # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
+            transport.pause_reading()
+        await _write(early, writer, meter)
     if taken == length or content.is_eof() or connection is None or connection.protocol is None or transport is None:
-        await _receive_plain(response, writer, length - taken, patience)
+        await _receive_plain(response, writer, length - taken, patience, meter)
         return
-    sink = SlotSink(transport, connection.protocol, writer, length - taken)
+    sink = SlotSink(transport, connection.protocol, writer, length - taken, meter)
     sink.start()
     watch = Watch(sink, patience)
     try:
@@ -158,7 +205,11 @@ async def receive(response: aiohttp.ClientResponse, writer: PartWriter, length: 
 
 
 async def _receive_plain(
-    response: aiohttp.ClientResponse, writer: PartWriter, missing: int | None, patience: Patience
+    response: aiohttp.ClientResponse,
+    writer: PartWriter,
+    missing: int | None,
+    patience: Patience,
+    meter: Meter | None,
 ) -> None:
     """By aiohttp's own reader: chunked and close-delimited contents, and those that came with the head.
 
@@ -191,10 +242,21 @@ async def _receive_plain(
             data = data[:missing]
             missing -= len(data)
         if data:
-            await writer.write(data)
+            await _write(data, writer, meter)
     if missing:
         raise errors.Truncated(
             f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
         )
     if writer.stop is None:
         writer.end_of_content()
+
+
+async def _write(data: bytes | bytearray, writer: PartWriter, meter: Meter | None) -> None:
+    """Copy `data` into slots, as fast as the limit allows."""
+    rest = memoryview(data)
+    while meter is not None and rest:
+        count = min(await meter.wait(), len(rest))
+        meter.used(count)
+        await writer.write(rest[:count])
+        rest = rest[count:]
+    await writer.write(rest)

@@ -16,6 +16,7 @@ from getm.engine.helper import HelperPipe
 from getm.engine.http import HttpClient
 from getm.engine.pipe import Pipe
 from getm.engine.slots import Claim, SlotPool
+from getm.engine.throttle import Throttle
 from getm.engine.transfer import Transfer
 from getm.engine.writer import Emit, PartWriter
 from getm.integrity import HashPool, PartsHasher
@@ -51,11 +52,13 @@ class Channel:
         helpers: list[socket.socket],
         http: HttpClient,
         hash_pool: HashPool,
+        throttle: Throttle | None,
         on_change: Callable[[Channel], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.http = http
         self.hash_pool = hash_pool
+        self.throttle = throttle
         self.slot_bytes = slot_bytes
         self._memory = memoryview(segment.memory)
         self._ledger = SlotLedger(slots, Owner.PEER)

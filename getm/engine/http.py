@@ -72,7 +72,7 @@ class Response:
 
 
 class HttpClient:
-    """aiohttp sessions of one engine, one for each set of trusted certificates."""
+    """aiohttp sessions of one engine, one for each set of trusted certificates, and those without checks."""
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[str | None, ...], aiohttp.ClientSession] = {}
@@ -85,10 +85,16 @@ class HttpClient:
     def _session(self, request: OpenRequest) -> aiohttp.ClientSession:
         cafile = request.environment.get("SSL_CERT_FILE")
         capath = request.environment.get("SSL_CERT_DIR")
-        key = (request.cacert,) if request.cacert else (None, cafile, capath)
+        key: tuple[str | None, ...] = (request.cacert,) if request.cacert else (None, cafile, capath)
+        if request.insecure:
+            # Connections that were made without checks are never used by a transfer that asks for them.
+            key = ("insecure", *key)
         session = self._sessions.get(key)
         if session is None:
             context = _tls_context(request.cacert, cafile, capath)
+            if request.insecure:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
             session = self._sessions[key] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S),
                 # A user's header of the same name goes out in place of one of these.

@@ -13,6 +13,7 @@ from getm.buffers.segment import Segment
 from getm.engine.channel import Channel
 from getm.engine.http import HttpClient
 from getm.engine.loop import EngineLoop
+from getm.engine.throttle import Throttle
 from getm.errors import ProtocolError
 from getm.integrity import HashPool
 from getm.wire import ON_CONTROL, Decoder, Kind, Message, ServeRequest, decode_body
@@ -35,6 +36,8 @@ class Engine:
         self._channels: set[Channel] = set()
         self._http = HttpClient()
         self._hash_pool = HashPool()
+        # The limit on the rate of everything that this engine receives.
+        self._throttle: Throttle | None = None
 
     async def run(self, parent_pid: int | None) -> None:
         """Until the end. `parent_pid` is watched where the engine is a process of its own."""
@@ -108,6 +111,8 @@ class Engine:
             segment = Segment.attach(request.segment_bytes, descriptor=self._descriptors.popleft())
         else:
             segment = Segment.attach(request.segment_bytes, token=request.segment_token)
+        if request.limit_rate is not None and self._throttle is None:
+            self._throttle = Throttle(request.limit_rate)
         helpers = [socket.socket(fileno=self._descriptors.popleft()) for _ in range(request.helpers)]
         self._channels.add(
             Channel(
@@ -118,6 +123,7 @@ class Engine:
                 helpers,
                 self._http,
                 self._hash_pool,
+                self._throttle,
                 self._changed,
             )
         )

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from getm import errors
 from getm.engine import tally
 from getm.engine.body import receive
@@ -182,7 +184,7 @@ class Transfer:
         try:
             request = self._request
             patience = Patience(request.stall_s, request.floor_bytes_s, request.floor_window_s)
-            await receive(response.raw, writer, length, patience)
+            await receive(response.raw, writer, length, patience, self._channel.throttle)
         finally:
             # A content that was not read to its end leaves a connection that cannot be used again.
             if not response.raw.content.at_eof():
@@ -272,22 +274,13 @@ class Transfer:
 
     def _part_request(self, span: Span, identity: Identity) -> OpenRequest:
         """The request that a helper engine gets for one part."""
-        request, route = self._request, self._requests.led_to
-        return OpenRequest(
-            url=request.url,
-            headers=request.headers,
+        route = self._requests.led_to
+        return msgspec.structs.replace(
+            self._request,
             concurrency=1,
-            part_slots=request.part_slots,
             checksum=None,
             strict=False,
-            connect_s=request.connect_s,
-            stall_s=request.stall_s,
             total_s=self._requests.left_s,
-            floor_bytes_s=request.floor_bytes_s,
-            floor_window_s=request.floor_window_s,
-            retries=request.retries,
-            cacert=request.cacert,
-            environment=request.environment,
             span=(span.start, span.stop),
             total=identity.total,
             etag=identity.etag,

@@ -142,7 +142,7 @@ class PartWriter:
             self._send()
         self.stop = self.position
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Copy `data` into slots, waiting for them as needed: the plain path."""
         rest = memoryview(data)
         while rest:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+Framing = Literal["length", "chunked", "close"]
 Ending = Literal["keep", "close", "reset"]
 Outcome = Literal["open", "sent", "cut", "client left"]
 HeaderValues = Mapping[str, str | list[str] | None]
@@ -99,7 +100,7 @@ class Reply:
     headers: HeaderValues = field(default_factory=dict)  # replace the generated ones; a list repeats the header
     status: int | None = None  # None: 200, 206, 412 or 416, as the request demands
     ranges: bool = True  # False: Range is ignored
-    framing: Literal["length", "chunked", "close"] = "length"
+    framing: Framing = "length"
     then: Ending = "keep"  # what becomes of the connection; "close" and "reset" come unannounced
     # Faults
     hold: Gate | None = None  # wait here before the first byte of the reply
