@@ -204,11 +204,20 @@ def run(url: str, original: mmap.mmap) -> Iterator[Row]:
                 yield Row(face, concurrency, seconds, verdict)
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `getm demo`."""
+    parser = _Parser(
+        prog="getm demo",
+        usage="getm demo [--size MIB]",
+        description="Read a file of random bytes from an embedded server in every mode.",
+    )
+    parser.add_argument("--size", type=int, default=64, metavar="MIB", help="size of the file in MiB (default 64)")
+    return parser
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the demo and print its table; 0 when every mode was verified. Raises what getm raises."""
-    parser = _Parser(prog="getm demo", description="Read a file of random bytes from an embedded server in every mode.")
-    parser.add_argument("--size", type=int, default=64, metavar="MIB", help="size of the file in MiB (default 64)")
-    size_bytes = parser.parse_args(argv).size * MIB
+    size_bytes = build_parser().parse_args(argv).size * MIB
     if size_bytes <= 0:
         raise InvalidInput("--size must be 1 MiB or more")
     with tempfile.TemporaryDirectory(prefix="getm-demo-") as folder:

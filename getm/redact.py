@@ -1,4 +1,4 @@
-"""The one place that takes the secrets out of a URL."""
+"""The one place that takes the secrets out of a URL: what may be told of it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,24 @@ def redact(url: str) -> str:
 
     A signed URL carries its secret in the query (AWS SigV4, GCS V4, Azure SAS) or in the userinfo.
     """
+    host = host_of(url)
+    if host is None:
+        return _suspicious(url)
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else _suspicious(url)
+
+
+def host_of(url: str) -> str | None:
+    """The host of `url`, with its port where one is written; None where there is none."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return _suspicious(url)
-    if not parts.scheme or not parts.hostname:
-        return _suspicious(url)
+        return None
+    if not parts.hostname:
+        return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
+    return host if port is None else f"{host}:{port}"
 
 
 def _suspicious(url: str) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
@@ -15,8 +16,10 @@ from getm import aio, errors, options, reader
 from getm.client import EnginePool
 from getm.downloads import DownloadResult, Target, needs_order, open_target
 from getm.downloads.naming import name_from_headers, name_from_url
+from getm.head import Head
 from getm.integrity import Checksum, parse_checksum
 from getm.options import HeadersInput, Timeout
+from getm.redact import host_of
 from getm.retry import Retries
 from getm.transfer import Transfer
 from getm.wire import OpenRequest
@@ -379,14 +382,19 @@ def _target(path: str | os.PathLike[str] | None, transfer: Transfer) -> Target:
 
 
 def _result(target: Target, transfer: Transfer, began: float) -> DownloadResult:
-    verdict = transfer.verdict()
+    verdict, head = transfer.verdict(), transfer.head
+    seconds = time.monotonic() - began
     return DownloadResult(
         path=target.path,
         size=transfer.size or 0,
         checksum=verdict,
         verified=verdict.verified,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         stats=transfer.stats(),
+        url=transfer.url,
+        url_host=None if head is None else host_of(head.url),
+        validator=None if head is None else Head(head.status, head.url, head.headers).validator(),
+        started_at=datetime.now(UTC) - timedelta(seconds=seconds),
     )
 
 

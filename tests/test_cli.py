@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from getm._version import __version__
-from tests.support.command import GETM, failure, getm, names, on_a_terminal, started
+from tests.support.command import GETM, failure, getm, names, on_a_terminal, screen, started
 from tests.support.fault_script import Reply
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
@@ -508,10 +508,8 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path, fault_server: FaultServe
     status, shown = on_a_terminal(url, "[red]out", cwd=tmp_path, watch=go_on_when_half_is_shown)
     assert status == 0
     assert "\x1b[" in shown and "[red]out" in shown
-    # What stays on the screen: each line as it was written after the last time it was erased.
-    left = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rpartition("\x1b[2K")[2]).strip() for line in shown.split("\n")]
-    assert left[-1] == ""
-    assert left[-2].startswith(f"[red]out: {20 * MIB:,} bytes in ") and "not verified" in left[-2]
+    (left,) = screen(shown)
+    assert left.startswith(f"· [red]out: {20 * MIB:,} bytes in ") and "not verified" in left
 
 
 def test_a_terminal_gets_the_bars_of_a_manifest(

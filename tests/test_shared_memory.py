@@ -120,7 +120,9 @@ def test_posix_shared_memory_leaves_no_name(
         everything(session, nginx.url(served), served.read())
 
 
-def test_row_50_a_refused_memfd_falls_back(nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_50_a_refused_memfd_falls_back(
+    nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a seccomp profile refuses it."""
 
     def refuse(name: str, flags: int = 0) -> int:

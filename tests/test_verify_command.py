@@ -277,7 +277,7 @@ def test_a_file_called_like_a_checksum(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["verify"], "required"),
+        (["verify"], "must be given"),
         (["verify", "empty"], "not a sums file"),
         (["verify", "absent"], "cannot be read"),
         (["verify", "empty", "md5:xyz"], "md5"),

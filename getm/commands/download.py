@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,11 @@ from getm.commands.process import logging_to_stdout
 from getm.commands.report import EXIT_OK, report, sum_up
 from getm.downloads import DownloadResult, StreamTarget
 from getm.downloads.naming import name_from_url
-from getm.downloads.progress import Progress, ProgressCallback, open_progress
-from getm.errors import InvalidInput, TargetError
+from getm.downloads.progress import KINDS, open_display
+from getm.downloads.receipt import Receipt
+from getm.downloads.wording import finished_text
+from getm.errors import GetmError, InvalidInput, TargetError
+from getm.events import Event, Failed, Finished, Planned, Progressed, Started
 from getm.integrity import parse_checksum, parse_pair
 from getm.lists import open_list
 from getm.options import parse_header
@@ -36,7 +41,7 @@ examples:
   getm https://host/sample.bam
   getm https://host/sample.bam data/ -x 8 --checksum md5:9e107d9d372bb6826bd81d3542a419d6
   getm https://host/sample.tar - | tar x
-  getm -m manifest.json -j 8 -c
+  getm -m manifest.json -j 8 -c --receipt receipt.jsonl
   getm verify SHA256SUMS
   getm demo
 
@@ -62,6 +67,7 @@ class _BatchStopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    index: int
     url: str
     path: str | None
     checksum: str | None
@@ -72,12 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     return _download(_parse(arguments))
 
 
-def _build_parser() -> Parser:
+def build_parser() -> Parser:
+    """The parser of downloads, `getm` without one of its words."""
     parser = Parser(
         prog="getm",
         usage=(
             "getm [options] URL [FILE]\n       getm [options] -m MANIFEST\n       getm verify FILE ALG:VALUE\n"
-            "       getm verify SUMSFILE...\n       getm hash [-a ALG] FILE...\n       getm demo [--size MIB]"
+            "       getm verify SUMSFILE...\n       getm verify --receipt FILE\n       getm hash [-a ALG] FILE...\n"
+            "       getm completion bash|zsh|fish\n       getm demo [--size MIB]"
         ),
         description="Download data from http(s) URLs, fast, with every byte verified. Or verify files at hand.",
         epilog=_EPILOG,
@@ -110,13 +118,21 @@ def _build_parser() -> Parser:
     add("-c", "--continue-after-error", action="store_true", help="go on with the other files of a manifest")
     add = parser.add_argument_group("what it tells").add_argument
     add("-q", "--quiet", "--no-progress", action="store_true", help="no progress bar on a terminal")
+    add(
+        "--progress",
+        choices=KINDS,
+        default="auto",
+        metavar="KIND",
+        help="auto (default): a bar on a terminal, else none; bar, plain (lines), json, none",
+    )
+    add("--receipt", metavar="FILE", help="add a line of JSON for each file, for getm verify --receipt FILE")
     add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")
     add("--version", action="version", version=f"getm {__version__}")
     return parser
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    options = _build_parser().parse(arguments)
+    options = build_parser().parse(arguments)
     for name in ("concurrency", "jobs"):
         if getattr(options, name) < 1:
             raise InvalidInput(f"--{name} must be 1 or more, not {getattr(options, name)}")
@@ -129,7 +145,10 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
         if operands or filepath or options.checksum or options.checksum_algorithm:
             raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
         with open_list(options.manifest, format="json") as entries:
-            return [_Job(entry.urls[0], _path(entry), str(entry.checksum or "auto")) for entry in entries]
+            return [
+                _Job(index, entry.urls[0], _path(entry), str(entry.checksum or "auto"))
+                for index, entry in enumerate(entries)
+            ]
     if not operands:
         raise InvalidInput("one of URL and --manifest must be given; see getm --help")
     if len(operands) > 2 or (len(operands) == 2 and operands[1].lower().startswith(("http://", "https://"))):
@@ -140,7 +159,7 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
         filepath = operands[1]
     # Shells do not expand "~" within --filepath=~/x, and getm 0.0.x did.
     path = os.path.expanduser(filepath) if filepath else None  # noqa: PTH111 - Path drops a trailing slash
-    return [_Job(operands[0], path, _checksum(options.checksum, options.checksum_algorithm))]
+    return [_Job(0, operands[0], path, _checksum(options.checksum, options.checksum_algorithm))]
 
 
 def _path(entry: getm.Entry) -> str | None:
@@ -169,30 +188,40 @@ def _download(options: argparse.Namespace) -> int:
             retries=options.retries,
         ) as session,
     ):
-        batch = _Batch(session, options)
+        kind = options.progress
         # With -v, log records tell what a bar would, and would tear it apart.
-        shown = not options.quiet and not options.verbose and not (to_stdout and sys.stdout and sys.stdout.isatty())
-        with open_progress(sys.stderr, shown=shown, files=len(jobs)) as progress:
+        torn = options.verbose or (to_stdout and sys.stdout and sys.stdout.isatty())
+        if options.quiet or (torn and kind == "auto"):
+            kind = "none"
+        with contextlib.ExitStack() as stack:
+            consumers = [stack.enter_context(open_display(sys.stderr, kind, files=len(jobs))).on_event]
+            if options.receipt is not None:
+                consumers.append(stack.enter_context(Receipt(options.receipt)).on_event)
+            batch = _Batch(session, options, consumers)
+            batch.tell(Planned(len(jobs), None))
             if options.manifest is None:
-                batch.fetch(jobs[0], progress)
+                batch.fetch(jobs[0])
                 return EXIT_OK
-            return batch.fetch_all(jobs, progress)
+            return batch.fetch_all(jobs)
 
 
 class _Batch:
     """Downloads with one session, one at a time or several at once."""
 
-    def __init__(self, session: getm.Session, options: argparse.Namespace) -> None:
+    def __init__(
+        self, session: getm.Session, options: argparse.Namespace, consumers: Sequence[Callable[[Event], None]]
+    ) -> None:
         self._session = session
         self._options = options
+        self._consumers = consumers
         self._stop = threading.Event()
 
-    def fetch_all(self, jobs: list[_Job], progress: Progress) -> int:
+    def fetch_all(self, jobs: list[_Job]) -> int:
         """All of `jobs`, `-j` at once. Reports each failure as it happens; the first one stops the rest unless `-c`."""
         failures: list[Exception] = []
         pool = concurrent.futures.ThreadPoolExecutor(self._options.jobs, thread_name_prefix="getm-download")
         try:
-            futures = {pool.submit(self._fetch_unless_stopped, job, progress): job for job in jobs}
+            futures = {pool.submit(self._fetch_unless_stopped, job): job for job in jobs}
             for future in concurrent.futures.as_completed(futures):
                 error = future.exception()
                 if isinstance(error, Exception) and not isinstance(error, _BatchStopped):
@@ -207,10 +236,10 @@ class _Batch:
             pool.shutdown(cancel_futures=True)
         return sum_up(failures, len(jobs))
 
-    def _fetch_unless_stopped(self, job: _Job, progress: Progress) -> None:
+    def _fetch_unless_stopped(self, job: _Job) -> None:
         self._go_on()
         try:
-            self.fetch(job, progress)
+            self.fetch(job)
         except Exception:
             if not self._options.continue_after_error:
                 # Set here, in the worker: it would begin with the next file before the main thread hears of this one.
@@ -221,23 +250,32 @@ class _Batch:
         if self._stop.is_set():
             raise _BatchStopped
 
-    def fetch(self, job: _Job, progress: Progress) -> None:
-        """One download, to its file or to standard output."""
-        callback = progress.start(job.path or name_from_url(job.url))
-        try:
-            line = self._to_stdout(job, callback) if job.path == "-" else self._to_file(job, callback)
-        except BaseException:
-            progress.finish(callback, f"{job.path or redact(job.url)}: failed")
-            raise
-        progress.finish(callback, line)
-        _log.info("%s", line)
+    def tell(self, event: Event) -> None:
+        """Tell `event` to the display and the receipt."""
+        for consume in self._consumers:
+            consume(event)
 
-    def _to_file(self, job: _Job, callback: ProgressCallback) -> str:
+    def fetch(self, job: _Job) -> None:
+        """One download, to its file or to standard output."""
+        url, path = redact(job.url), Path(job.path or name_from_url(job.url))
+        self.tell(Started(job.index, url, path, None))
+        try:
+            result = self._to_stdout(job) if job.path == "-" else self._to_file(job)
+        except _BatchStopped:
+            raise
+        except Exception as error:
+            known = error if isinstance(error, GetmError) else GetmError(f"{type(error).__name__}: {error}")
+            self.tell(Failed(job.index, url, path, known))
+            raise
+        self.tell(Finished(job.index, result))
+        _log.info("%s", finished_text(result))
+
+    def _to_file(self, job: _Job) -> DownloadResult:
         def on_progress(done_bytes: int, total_bytes: int | None) -> None:
             self._go_on()
-            callback(done_bytes, total_bytes)
+            self.tell(Progressed(job.index, done_bytes, total_bytes))
 
-        result = self._session.download(
+        return self._session.download(
             job.url,
             job.path,
             checksum=job.checksum,
@@ -245,12 +283,12 @@ class _Batch:
             strict=self._options.strict,
             on_progress=on_progress,
         )
-        return _describe(result)
 
-    def _to_stdout(self, job: _Job, callback: ProgressCallback) -> str:
+    def _to_stdout(self, job: _Job) -> DownloadResult:
         if sys.stdout is None:
             raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
         sys.stdout.flush()
+        began = time.monotonic()
         done_bytes = 0
         concurrency = self._concurrency(job)
         with (
@@ -262,9 +300,9 @@ class _Batch:
             for part in parts:
                 target.write(done_bytes, part)
                 done_bytes += len(part)
-                callback(done_bytes, parts.size)
+                self.tell(Progressed(job.index, done_bytes, parts.size))
             verdict = parts.checksum
-        return f"-: {done_bytes:,} bytes, {verdict}"
+        return DownloadResult(Path("-"), done_bytes, verdict, verdict.verified, time.monotonic() - began)
 
     def _concurrency(self, job: _Job) -> int:
         """`-x`, but 1 for an object below `--multipart-threshold`. Its size is asked by a GET whose body is not read:
@@ -276,7 +314,3 @@ class _Batch:
         with self._session.iter_content(job.url, checksum=None) as probe:
             size = probe.size
         return 1 if size is not None and size < threshold else concurrency
-
-
-def _describe(result: DownloadResult) -> str:
-    return f"{result.path}: {result.size:,} bytes in {result.seconds:.1f} s, {result.checksum}"

@@ -59,7 +59,8 @@ def _reports(options: argparse.Namespace, algorithms: Sequence[str], lines: Line
         yield from hash_files(options.files, algorithms, jobs=options.jobs, on_bytes=lines.advance)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def build_parser() -> Parser:
+    """The parser of `getm hash`."""
     parser = Parser(
         prog="getm hash",
         usage="getm hash [-a ALG]... [--bsd] FILE...",
@@ -72,7 +73,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--bsd", "--tag", action="store_true", help='write "ALGORITHM (NAME) = DIGEST"')
     add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no progress bar on a terminal")
-    options = parser.parse(arguments)
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    options = build_parser().parse(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
     refuse_urls(options.files)

@@ -1,6 +1,6 @@
 """Result lines on standard output, and one progress bar over all files on a terminal.
 
-rich is imported only when a bar is shown, as in `getm.downloads.progress`.
+rich is imported only when a bar is shown, as in `getm.downloads.bars`.
 """
 
 from __future__ import annotations

@@ -89,8 +89,9 @@ def sum_up(failures: list[Exception], jobs: int) -> int:
 def print_error(facts: dict[str, object]) -> None:
     """Write the line of one failure to standard error."""
     if sys.stderr is not None:
-        # json.dumps escapes everything beyond ASCII: the line stays one line for every reader.
-        print(f"ERROR:getm.cli:{json.dumps(facts)}", file=sys.stderr, flush=True)
+        # json.dumps escapes everything beyond ASCII: the line stays one line for every reader. Its end goes with it, or
+        # a line of progress from another thread could come between.
+        print(f"ERROR:getm.cli:{json.dumps(facts)}\n", end="", file=sys.stderr, flush=True)
 
 
 def reader_has_gone(error: BaseException | None) -> bool:

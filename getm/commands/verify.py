@@ -1,11 +1,13 @@
-"""`getm verify`: files at hand against checksums given, or against sums files as sha256sum and its kin write them."""
+"""`getm verify`: files at hand against checksums given, against sums files as sha256sum and its kin write them, or
+against the receipt of a download."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from getm.commands.lines import STANDARD_INPUT, Lines, one_line
 from getm.commands.parser import Parser, refuse_urls
 from getm.commands.report import EXIT_OK, EXIT_OTHER, print_error
 from getm.commands.standard_input import check_standard_input
+from getm.downloads.receipt import ReceiptFiles, read_receipt
 from getm.errors import InvalidInput
 from getm.integrity import (
     Checksum,
@@ -36,18 +39,21 @@ examples:
   getm verify sample.bam crc32c:AAAAAA== sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   getm verify SHA256SUMS MD5SUMS
   curl -s https://host/SHA256SUMS | getm verify --ignore-missing -
+  getm verify --receipt data/receipt.jsonl
 
 Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST  NAME") and in
 that of BSD ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c".
 What stands behind FILE is a checksum if it begins with an algorithm's name and ":" or "=", else it is a sums file.
+Receipts are what "getm --receipt" writes. Each file that the last line of its path calls "done" must be there, with
+the size and the checksums of that line. Their names are relative to the receipt's folder.
 
 Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or
-"NAME: NOT VERIFIED" for an S3 multipart ETag whose part size cannot be found.
+"NAME: NOT VERIFIED" for an S3 multipart ETag whose part size cannot be found, and where a receipt has no checksum.
 
 exit status:
   0  every file is what it should be
-  1  a file is not, or could not be read or verified, or a line of a sums file could not be understood
-  2  bad options, or a sums file that cannot be read
+  1  a file is not, or could not be read or verified, or a line of a sums file or receipt could not be understood
+  2  bad options, or a sums file or receipt that cannot be read
 
 On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.
 """
@@ -57,39 +63,66 @@ _OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """What a list says of a file. `size` in bytes, None where it does not tell."""
+
     name: str
-    checksum: Checksum
+    checksums: tuple[Checksum, ...]
+    size: int | None = None
+
+    def has_wrong_size(self) -> bool:
+        """Whether the file is there with another size: reading it would tell nothing more."""
+        if self.size is None:
+            return False
+        try:
+            return Path(self.name).stat().st_size != self.size
+        except OSError:
+            return False  # told when it is opened
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
     options = _parse(arguments)
+    if options.receipt:
+        return _verify_lists(*_read_receipts(options.receipt), options)
     first, *others = options.operands
     if others and all(_reads_as_checksum(other) for other in others):
         return _verify_one(first, [parse_checksum(other) for other in others], options)
     misplaced = next((operand for operand in options.operands if _reads_as_checksum(operand)), None)
     if misplaced is not None:
         raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
-    return _verify_sums(options)
+    sums = [_read_sums(name, options.algorithm) for name in options.operands]
+    entries = [_Entry(entry.name, (entry.checksum,)) for each in sums for entry in each.entries]
+    return _verify_lists(entries, [problem for each in sums for problem in each.problems], options)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def build_parser() -> Parser:
+    """The parser of `getm verify`."""
     parser = Parser(
         prog="getm verify",
-        usage="getm verify [options] FILE ALG:VALUE...\n       getm verify [options] SUMSFILE...",
+        usage="getm verify [options] FILE ALG:VALUE...\n       getm verify [options] SUMSFILE...\n"
+        "       getm verify [options] --receipt FILE",
         description="Check files against checksums, on all cores.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("operands", nargs="+", metavar="FILE ALG:VALUE | SUMSFILE", help="- as FILE or SUMSFILE is standard input")
+    add("operands", nargs="*", metavar="FILE ALG:VALUE | SUMSFILE", help="- as FILE or SUMSFILE is standard input")
     add("-a", "--algorithm", metavar="ALG", help="what the digests of a sums file are, where it does not tell")
-    add("--ignore-missing", action="store_true", help="pass over files of a sums file that are not there")
+    add("--ignore-missing", action="store_true", help="pass over files of a sums file or receipt that are not there")
     add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no line for a file that is right, and no progress bar")
-    options = parser.parse(arguments)
+    add("--receipt", action="append", default=[], metavar="FILE", help="check what a receipt says is there; repeatable")
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    options = build_parser().parse(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
-    refuse_urls(options.operands)
+    if options.receipt and (options.operands or options.algorithm):
+        raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm beside it: a receipt says what is what")
+    if not options.receipt and not options.operands:
+        raise InvalidInput("one of FILE ALG:VALUE, SUMSFILE and --receipt must be given; see getm verify --help")
+    refuse_urls([*options.operands, *options.receipt])
     return options
 
 
@@ -140,29 +173,51 @@ def _check_file(name: str, expected: Sequence[Checksum], lines: Lines) -> FileRe
         return FileReport(path, None, error)
 
 
-# SUMSFILE... ---------------------------------------------------------------------------------------------------------
+# SUMSFILE... and --receipt FILE --------------------------------------------------------------------------------------
 
 
-def _verify_sums(options: argparse.Namespace) -> int:
-    sums = [_read_sums(name, options.algorithm) for name in options.operands]
-    entries = [_Entry(entry.name, entry.checksum) for each in sums for entry in each.entries]
-    for algorithm in {entry.checksum.algorithm for entry in entries}:
+def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: argparse.Namespace) -> int:
+    for algorithm in {checksum.algorithm for entry in entries for checksum in entry.checksums}:
         require_algorithm(algorithm)
     if options.ignore_missing:
         entries = [entry for entry in entries if Path(entry.name).exists()]
+    wrong = {entry for entry in entries if entry.has_wrong_size()}
     outcomes: Counter[str] = Counter()
-    with Lines((entry.name for entry in entries), shown=not options.quiet) as lines:
-        for entry, report in zip(entries, _reports(entries, options, lines), strict=True):
-            outcome = _outcome(report)
+    with Lines((entry.name for entry in entries if entry not in wrong), shown=not options.quiet) as lines:
+        reports = verify_files(
+            ((Path(entry.name), entry.checksums) for entry in entries if entry not in wrong),
+            jobs=options.jobs,
+            on_bytes=lines.advance,
+        )
+        for entry in entries:
+            outcome = _FAILED if entry in wrong else _outcome(next(reports))
             outcomes[outcome] += 1
             _tell(lines, entry.name, outcome, options)
-    return _sum_up(outcomes, len(entries), [problem for each in sums for problem in each.problems])
+    return _sum_up(outcomes, len(entries), problems)
 
 
-def _reports(entries: Sequence[_Entry], options: argparse.Namespace, lines: Lines) -> Iterator[FileReport]:
-    return verify_files(
-        ((Path(entry.name), entry.checksum) for entry in entries), jobs=options.jobs, on_bytes=lines.advance
-    )
+def _read_receipts(names: Sequence[str]) -> tuple[list[_Entry], list[str]]:
+    """The files of several receipts, and what could not be understood of them."""
+    entries: list[_Entry] = []
+    problems: list[str] = []
+    for name in names:
+        files = _read_receipt(name)
+        entries += [_Entry(os.fspath(entry.path), entry.checksums, entry.size) for entry in files.entries]
+        problems += files.problems
+        if not files.entries:
+            why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
+            raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
+    return entries, problems
+
+
+def _read_receipt(name: str) -> ReceiptFiles:
+    try:
+        if name == STANDARD_INPUT:
+            return read_receipt([] if sys.stdin is None else sys.stdin.buffer, "")
+        with Path(name).open("rb") as file:
+            return read_receipt(file, Path(name).parent)
+    except OSError as error:
+        raise InvalidInput(f"The receipt {name} cannot be read: {error.strerror}.") from error
 
 
 def _read_sums(name: str, algorithm: str | None) -> SumsFile:

@@ -1,46 +1,77 @@
-"""Progress bars on a terminal, by rich; nothing anywhere else.
+"""Displays of what happens: bars on a terminal, plain lines for logs, JSON for programs, or nothing.
 
-rich is imported only when a bar is shown: a pipeline that runs getm ten thousand times pays nothing for it.
+Each consumes the events of `getm.events`, and what it is told costs microseconds, since it is told a lot: bars are
+drawn by a timer of their own, lines of progress are few. rich is imported only when a bar is shown: a pipeline that
+runs getm ten thousand times pays nothing for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self, TextIO, get_args
 
-if TYPE_CHECKING:
-    import rich.progress
+from getm.downloads.wording import amount_text, bytes_text, failed_text, finished_text, name_of, printable
+from getm.errors import InvalidInput
+from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 
-ProgressCallback = Callable[[int, int | None], None]
-"""`callback(done_bytes, total_bytes)`: how much has come so far, of how much (None: unknown)."""
+DisplayKind = Literal["auto", "bar", "plain", "json", "none"]
+KINDS: tuple[DisplayKind, ...] = get_args(DisplayKind)
+
+_PLAIN_INTERVAL_S = 1.0
+# A line for a file that comes so slowly that it reaches no further tenth, or whose size is not known.
+_PLAIN_PATIENCE_S = 30.0
+_JSON_INTERVAL_S = 0.5
+
+_Clock = Callable[[], float]
 
 
-class Progress(Protocol):
-    """What the command tells of its downloads. A context manager; its methods may be called from any thread."""
+class Display(Protocol):
+    """A context manager that is told events, from any thread. A stream that nobody reads any longer, or that is full,
+    ends the display and not the downloads: nothing is raised for it."""
 
-    def start(self, name: str) -> ProgressCallback:
-        """A download begins; call the result as its bytes arrive."""
-
-    def finish(self, callback: ProgressCallback, line: str) -> None:
-        """The download of `callback` has ended; `line` says how, in words for people."""
+    def on_event(self, event: Event) -> None: ...
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
 
 
-def open_progress(stream: TextIO | None, *, shown: bool, files: int) -> Progress:
-    """Bars on `stream` if `shown` and it is a terminal, for `files` downloads; else silence."""
-    if stream is None or not shown or not stream.isatty():
+def open_display(
+    stream: TextIO | None,
+    kind: DisplayKind = "auto",
+    *,
+    files: int | None = None,
+    clock: _Clock = time.monotonic,
+) -> Display:
+    """What shows `files` downloads (None: not known yet; a `Planned` event may tell) on `stream`, which stays open.
+
+    "auto": bars where `stream` is a terminal, else nothing. "bar": bars, or plain lines where it is no terminal, since
+    the control sequences of bars make logs unreadable. "plain": a line for each start, end, failure and retry, and at
+    most one line of progress a second for each file, at each tenth of its size. "json": one object a line for each
+    event, progress at most twice a second for each file. "none": nothing. `clock` gives seconds.
+
+    Raises `InvalidInput` for another kind.
+    """
+    if kind not in KINDS:
+        raise InvalidInput(f"progress must be one of {', '.join(KINDS)}, not {kind!r}")
+    if stream is None or kind == "none":
         return _Silence()
-    return _Bars(stream, files)
+    if kind == "json":
+        return _JsonLines(stream, clock)
+    if kind != "plain" and stream.isatty():
+        from getm.downloads.bars import Bars
+
+        return Bars(stream, files, clock)
+    return _Silence() if kind == "auto" else _PlainLines(stream, files, clock)
 
 
 class _Silence:
-    def start(self, name: str) -> ProgressCallback:
-        return _ignore
-
-    def finish(self, callback: ProgressCallback, line: str) -> None:
+    def on_event(self, event: Event) -> None:
         pass
 
     def __enter__(self) -> Self:
@@ -50,61 +81,114 @@ class _Silence:
         pass
 
 
-def _ignore(done_bytes: int, total_bytes: int | None) -> None:
-    pass
+class _Lines:
+    """Whole lines on a stream, each written at once."""
+
+    def __init__(self, stream: TextIO, clock: _Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def on_event(self, event: Event) -> None:
+        with self._lock:
+            line = self._line(event)
+            if line is not None:
+                # OSError: nobody reads it any longer, or its disk is full. ValueError: it was closed.
+                with contextlib.suppress(OSError, ValueError):
+                    self._stream.write(f"{line}\n")
+                    self._stream.flush()
+
+    def _line(self, event: Event) -> str | None:
+        """The line of `event`, without its end; None where it gets none."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
 
 
-class _Bars:
-    """A bar for each download under way. One that ended becomes a line above, numbered where there are several."""
+class _JsonLines(_Lines):
+    def __init__(self, stream: TextIO, clock: _Clock) -> None:
+        super().__init__(stream, clock)
+        self._told_at: dict[int, float] = {}
 
-    def __init__(self, stream: TextIO, files: int) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+    def _line(self, event: Event) -> str | None:
+        if isinstance(event, Progressed):
+            now = self._clock()
+            if now - self._told_at.get(event.index, -_JSON_INTERVAL_S) < _JSON_INTERVAL_S:
+                return None
+            self._told_at[event.index] = now
+        elif isinstance(event, Finished | Failed | Skipped):
+            self._told_at.pop(event.index, None)
+        # json.dumps escapes everything beyond ASCII: the line stays one line, in any encoding.
+        return json.dumps(event.to_json())
 
-        self._console = Console(file=stream)
-        self._progress: rich.progress.Progress = Progress(
-            # markup=False: a file may be called "[red]".
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._tasks: dict[ProgressCallback, rich.progress.TaskID] = {}
+
+@dataclass(slots=True)
+class _Told:
+    """What the last line of progress of a file said."""
+
+    name: str
+    at: float
+    done_bytes: int
+    tenth: int = 0
+
+
+class _PlainLines(_Lines):
+    def __init__(self, stream: TextIO, files: int | None, clock: _Clock) -> None:
+        super().__init__(stream, clock)
         self._files = files
-        self._finished = 0
+        self._ended = 0
+        self._told: dict[int, _Told] = {}
 
-    def start(self, name: str) -> ProgressCallback:
-        task = self._progress.add_task(name, total=None)
+    def _line(self, event: Event) -> str | None:
+        match event:
+            case Progressed():
+                return self._progressed(event)
+            case Started():
+                name = name_of(event.path, event.url)
+                self._told[event.index] = _Told(name, self._clock(), event.resumed_bytes)
+                size = "size unknown" if event.size is None else bytes_text(event.size)
+                resumed = f", {bytes_text(event.resumed_bytes)} of it from before" if event.resumed_bytes else ""
+                return f"start: {name}: {size}{resumed}"
+            case Retried():
+                name = self._name(event.index)
+                return f"retry {event.attempt}: {name}: {printable(event.message)}; again in {event.delay_s:.1f} s"
+            case Finished():
+                return self._end("done", event.index, finished_text(event.result))
+            case Failed():
+                return self._end("failed", event.index, failed_text(event))
+            case Skipped():
+                return self._end("skipped", event.index, f"{name_of(event.path)}: {printable(event.reason)}")
+            case Planned():
+                self._files = event.files
+                files = "?" if event.files is None else f"{event.files:,}"
+                size = "size unknown" if event.total_bytes is None else bytes_text(event.total_bytes)
+                return f"files: {files}, {size}"
+        return None
 
-        def callback(done_bytes: int, total_bytes: int | None) -> None:
-            self._progress.update(task, completed=done_bytes, total=total_bytes)
+    def _progressed(self, event: Progressed) -> str | None:
+        told = self._told.get(event.index)
+        if told is None:
+            return None
+        now, total_bytes = self._clock(), event.total_bytes
+        elapsed_s = now - told.at
+        tenth = event.done_bytes * 10 // total_bytes if total_bytes else 0
+        if elapsed_s < _PLAIN_INTERVAL_S or (tenth == told.tenth and elapsed_s < _PLAIN_PATIENCE_S):
+            return None
+        speed = max(0.0, (event.done_bytes - told.done_bytes) / elapsed_s)
+        told.at, told.done_bytes, told.tenth = now, event.done_bytes, tenth
+        share = f"{event.done_bytes * 100 // total_bytes} %" if total_bytes else "progress"
+        return f"{share}: {told.name}: {amount_text(event.done_bytes, total_bytes)}, {bytes_text(round(speed))}/s"
 
-        self._tasks[callback] = task
-        return callback
+    def _end(self, word: str, index: int, text: str) -> str:
+        self._told.pop(index, None)
+        self._ended += 1
+        return f"{word} [{self._ended}/{'?' if self._files is None else self._files}]: {text}"
 
-    def finish(self, callback: ProgressCallback, line: str) -> None:
-        task = self._tasks.pop(callback, None)
-        if task is not None:
-            self._progress.remove_task(task)
-            # Or printing would show the bar once more as it was last drawn.
-            self._progress.refresh()
-        self._finished += 1
-        counted = f"[{self._finished}/{self._files}] {line}" if self._files > 1 else line
-        self._console.print(counted, markup=False, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._progress.stop()
+    def _name(self, index: int) -> str:
+        """The name of a file under way. Requests are also made again before it has started: then its number."""
+        told = self._told.get(index)
+        return f"entry {index}" if told is None else told.name

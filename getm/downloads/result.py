@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from getm.head import Validator
 from getm.integrity import Verdict
 from getm.stats import Stats
 
@@ -15,7 +17,9 @@ class DownloadResult:
 
     `path`: the file, complete and in place. `size`: bytes. `checksum`: what verified the bytes and who declared it, or
     why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
-    file in place. `stats`: what the transfer took.
+    file in place. `stats`: what the transfer took. `url`: what was asked for, redacted. `url_host`: that sent the bytes, after redirects, with
+    its port where the URL names one. `validator`: ETag and Last-Modified of the version that was fetched. `started_at`:
+    when it began, in UTC.
     """
 
     path: Path
@@ -24,3 +28,7 @@ class DownloadResult:
     verified: bool
     seconds: float
     stats: Stats
+    url: str | None = None
+    url_host: str | None = None
+    validator: Validator | None = None
+    started_at: datetime | None = None

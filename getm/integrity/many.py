@@ -55,17 +55,18 @@ def hash_files(
 
 
 def verify_files(
-    entries: Iterable[tuple[str | os.PathLike[str], Checksum]],
+    entries: Iterable[tuple[str | os.PathLike[str], Checksum | Sequence[Checksum]]],
     *,
     jobs: int | None = None,
     pool: HashPool | None = None,
     on_bytes: OnBytes | None = None,
 ) -> Generator[FileReport, None, None]:
-    """Check many files against a checksum each, `jobs` at a time; reports in the order of `entries`; see `hash_files`.
+    """Check many files, `jobs` at a time, each against a checksum or against several in one pass; reports in the order
+    of `entries`; see `hash_files`.
 
     Raises `MissingExtra` at the first entry whose algorithm's package is not installed.
     """
-    work = ((Path(path), (expected,), ()) for path, expected in entries)
+    work = ((Path(path), (expected,) if isinstance(expected, Checksum) else expected, ()) for path, expected in entries)
     return _reports(work, jobs, pool, on_bytes)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -67,3 +68,24 @@ def on_a_terminal(
                     watch(shown.decode(errors="replace"))
         os.close(controller)
     return process.returncode, shown.decode()
+
+
+def screen(shown: str) -> list[str]:
+    """The lines that a terminal shows after `shown`, without those that are empty: what it drew, erased and drew over.
+    Knows the sequences that rich uses to redraw (ECMA-48: CUU, EL); colours and the like change no text."""
+    rows = [""]
+    row = column = 0
+    for control, parameter, letter, text in re.findall(r"(\x1b\[([0-9;?]*)([A-Za-z])|[\r\n])|([^\x1b\r\n]+)", shown):
+        if text:
+            rows[row] = rows[row][:column].ljust(column) + text + rows[row][column + len(text) :]
+            column += len(text)
+        elif control == "\r":
+            column = 0
+        elif control == "\n":
+            row += 1
+            rows += [""] * (row + 1 - len(rows))
+        elif letter == "A":
+            row = max(0, row - int(parameter or 1))
+        elif letter == "K":
+            rows[row] = ""
+    return [line.rstrip() for line in rows if line.strip()]
