@@ -25,8 +25,8 @@ from typing import Annotated
 
 import msgspec
 
+from getm.downloads import libc
 from getm.downloads.folder import write_all
-from getm.downloads.libc import fdatasync
 from getm.spans import MAX_POSITION, Span
 
 SLOT_BYTES = 16 * 1024
@@ -187,7 +187,7 @@ class Journal:
         slot, other = self._turns[durable]
         write_all(self.fd, encode(self._sequence, record), slot * SLOT_BYTES)
         if durable:
-            fdatasync(self.fd)
+            libc.fdatasync(self.fd)
         # Only now: what failed is written over by the next attempt, and the other one stays whole.
         self._turns[durable] = (other, slot)
 
