@@ -24,20 +24,23 @@ class Cost:
 
 def cost_of(work: Callable[[], object]) -> Cost:
     """Run `work` and tell what it cost. Processes that it leaves running (warm engines) count like those it ended."""
-    cpu_before, wall_before = _cpu_s(), time.perf_counter()
+    # To look for processes costs milliseconds: before the first clock is read, and after the last.
+    before = _others_cpu_s(_descendants())
+    own, wall = time.process_time(), time.perf_counter()
     work()
-    wall_s = time.perf_counter() - wall_before
-    return Cost(wall_s=wall_s, cpu_s=_cpu_s() - cpu_before, peak_bytes=_peak_bytes())
+    wall_s, own_s = time.perf_counter() - wall, time.process_time() - own
+    processes = _descendants()
+    return Cost(wall_s, own_s + _others_cpu_s(processes) - before, _peak_bytes(processes))
 
 
-def _descendants() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+def _descendants() -> list[int]:
+    return [process.pid for process in psutil.Process().children(recursive=True)]
 
 
-def _cpu_s() -> float:
+def _others_cpu_s(pids: list[int]) -> float:
+    """CPU time of those processes, and of the children that have ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    running = sum(_cpu_s_of(process.pid) for process in _descendants())
-    return time.process_time() + ended.ru_utime + ended.ru_stime + running
+    return ended.ru_utime + ended.ru_stime + sum(map(_cpu_s_of, pids))
 
 
 def _cpu_s_of(pid: int) -> float:
@@ -49,15 +52,17 @@ def _cpu_s_of(pid: int) -> float:
     return time.clock_gettime(clock.value)
 
 
-def _peak_bytes() -> int:
+def _peak_bytes(pids: list[int]) -> int:
     """Peak resident memory, shared memory included, summed over the processes that run; or that of the largest child
     that has ended (curl), whichever is more. What two processes share counts twice."""
-    running = sum(_high_water_bytes(pid) for pid in [os.getpid(), *(process.pid for process in _descendants())])
+    running = sum(map(_high_water_bytes, [os.getpid(), *pids]))
     return max(running, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 
 
 def _high_water_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0  # a process that has just ended has no memory
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    # The field is missing where the process has just ended: it has no memory then.
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)

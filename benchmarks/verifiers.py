@@ -1,31 +1,30 @@
-"""The contenders of verify.py, each in a process of its own: they read a URL, to nowhere or to a file, and verify it.
-
-The job comes as JSON on standard input, the result goes as JSON to standard output, as in contender.py.
-"""
+"""The contenders of verify.py: each opens a session that reads URLs, to nowhere or to a file, and verifies them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
-from benchmarks.contender import measure_stream
-from benchmarks.readers import BLOCK_BYTES, AsyncReader, Reader
+from benchmarks.readers import BLOCK_BYTES
 
 Expected = dict[str, dict[str, str]]  # URL -> algorithm -> value, all in hex; "path" -> the file that is served
-Update = Callable[[Any], object]
 
 TOOLS = {"md5": "md5sum", "sha256": "sha256sum"}
 ARIA2_NAMES = {"md5": "md5", "sha256": "sha-256"}
+
+
+class Verifier:
+    """Reads whole URLs in a session that stays open. `read(url, check, target)` returns how many bytes came; `check`
+    is "none" or algorithms joined by "+", `target` a file's path or None. Raises where the bytes are wrong."""
+
+    def __init__(self, read: Callable[[str, str, str | None], int]) -> None:
+        self.read = read
 
 
 class Hashing:
@@ -68,15 +67,15 @@ def _output(target: str | None) -> Iterator[IO[bytes] | None]:
             yield file
 
 
-def getm(concurrency: int) -> Callable[[str, str | None, Expected], AbstractContextManager[Reader]]:
+def getm(concurrency: int) -> Callable[[Expected], AbstractContextManager[Verifier]]:
     """The engine verifies one checksum. A second one, where it is asked for, is computed by the reading loop."""
 
     @contextmanager
-    def opener(check: str, target: str | None, expected: Expected) -> Iterator[Reader]:
-        first, others = split(check)[:1], split(check)[1:]
+    def opener(expected: Expected) -> Iterator[Verifier]:
         with import_module("getm").Session() as session:
 
-            def read(url: str) -> int:
+            def read(url: str, check: str, target: str | None) -> int:
+                first, others = split(check)[:1], split(check)[1:]
                 checksum = f"{first[0]}:{expected[url][first[0]]}" if first else None
                 # strict: what came out as "not verified" would be measured for nothing.
                 call = {"concurrency": concurrency, "checksum": checksum, "strict": checksum is not None}
@@ -92,13 +91,13 @@ def getm(concurrency: int) -> Callable[[str, str | None, Expected], AbstractCont
                 hashing.check(expected[url])
                 return received
 
-            yield Reader(read)
+            yield Verifier(read)
 
     return opener
 
 
 @contextmanager
-def aiohttp_inline(check: str, target: str | None, expected: Expected) -> Iterator[Reader]:
+def aiohttp_inline(expected: Expected) -> Iterator[Verifier]:
     """As most programs do it: every block is hashed, and written, in the loop that receives it."""
     library = import_module("aiohttp")
 
@@ -108,7 +107,7 @@ def aiohttp_inline(check: str, target: str | None, expected: Expected) -> Iterat
     with asyncio.Runner(loop_factory=import_module("uvloop").new_event_loop) as runner:
         client = runner.run(open_client())
 
-        async def read(url: str) -> int:
+        async def read(url: str, check: str, target: str | None) -> int:
             hashing, received = Hashing(split(check)), 0
             with _output(target) as file:
                 async with client.get(url) as response:
@@ -121,46 +120,49 @@ def aiohttp_inline(check: str, target: str | None, expected: Expected) -> Iterat
             return received
 
         try:
-            yield AsyncReader(read, runner)
+            yield Verifier(lambda url, check, target: runner.run(read(url, check, target)))
         finally:
             runner.run(client.close())
 
 
 @contextmanager
-def curl_tee(check: str, target: str | None, expected: Expected) -> Iterator[Reader]:
-    def read(url: str) -> int:
-        script = f'curl -q --noproxy "*" -s "$0" | tee "$1" | {TOOLS[check]}'
-        if target is None:
-            script = f'curl -q --noproxy "*" -s "$0" | {TOOLS[check]}'
-        done = subprocess.run(
-            ["/bin/sh", "-c", script, url, target or ""], stdout=subprocess.PIPE, check=True, text=True
-        )
-        require(done.stdout.split()[0], expected[url][check])
+def curl_tee(expected: Expected) -> Iterator[Verifier]:
+    def read(url: str, check: str, target: str | None) -> int:
+        script = 'curl -q --noproxy "*" -s "$0"'
+        if check == "none":
+            script += ' -o "$1"'
+        elif target is None:
+            script += f" | {TOOLS[check]}"
+        else:
+            script += f' | tee "$1" | {TOOLS[check]}'
+        command = ["/bin/sh", "-c", script, url, target or "/dev/null"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        if check != "none":
+            require(done.stdout.split()[0], expected[url][check])
         return Path(expected[url]["path"]).stat().st_size  # the digest says that all of it came
 
-    yield Reader(read)
+    yield Verifier(read)
 
 
 @contextmanager
-def aria2(check: str, target: str | None, expected: Expected) -> Iterator[Reader]:
-    if target is None:
-        raise LookupError("writes files only")
-    path = Path(target)
-
-    def read(url: str) -> int:
+def aria2(expected: Expected) -> Iterator[Verifier]:
+    def read(url: str, check: str, target: str | None) -> int:
+        if target is None:
+            raise ValueError("aria2 writes files only")
+        path = Path(target)
         verified = [f"--checksum={ARIA2_NAMES[check]}={expected[url][check]}"] if check != "none" else []
         options = ["--no-conf", "-q", "--allow-overwrite=true", "--file-allocation=none", "-d", str(path.parent)]
         subprocess.run(["aria2c", *options, *verified, "-o", path.name, url], check=True)
         return path.stat().st_size
 
-    yield Reader(read)
+    yield Verifier(read)
 
 
 @contextmanager
-def hash_alone(check: str, target: str | None, expected: Expected) -> Iterator[Reader]:
+def hash_alone(expected: Expected) -> Iterator[Verifier]:
     """The served file from the page cache, hashed by one thread; no network."""
 
-    def read(url: str) -> int:
+    def read(url: str, check: str, target: str | None) -> int:
         hashing, received = Hashing(split(check)), 0
         buffer = bytearray(BLOCK_BYTES)
         with Path(expected[url]["path"]).open("rb", buffering=0) as file:
@@ -170,10 +172,10 @@ def hash_alone(check: str, target: str | None, expected: Expected) -> Iterator[R
         hashing.check(expected[url])
         return received
 
-    yield Reader(read)
+    yield Verifier(read)
 
 
-VERIFIERS: dict[str, Callable[[str, str | None, Expected], AbstractContextManager[Reader]]] = {
+VERIFIERS: dict[str, Callable[[Expected], AbstractContextManager[Verifier]]] = {
     "getm 1": getm(1),
     "getm 4": getm(4),
     "aiohttp inline": aiohttp_inline,
@@ -188,30 +190,9 @@ def can(contender: str, check: str, target: str | None) -> bool:
     if contender.startswith("getm"):
         return True
     if contender == "curl | tee | sum":
-        return check in TOOLS
+        return check == "none" or check in TOOLS
     if contender == "aria2":
         return target is not None and (check == "none" or check in ARIA2_NAMES)
     if contender == "hash alone":
-        return check in ("crc32c", "md5", "sha256")
+        return target is None and check in ("crc32c", "md5", "sha256")
     return check != "s3-etag"
-
-
-def main() -> None:
-    job: dict[str, Any] = json.load(sys.stdin)
-    for url in job["expected"]:
-        if urlsplit(url).hostname != "127.0.0.1":
-            raise ValueError("only the loopback is measured")
-    target = job["target"]
-    try:
-        with VERIFIERS[job["contender"]](job["check"], target, job["expected"]) as reader:
-            result: dict[str, Any] = dict(measure_stream(reader, job))
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        result = {"why_not": f"not installed: {error}"}
-    if target is not None:
-        with contextlib.suppress(FileNotFoundError):
-            Path(target).unlink()
-    json.dump(result, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,86 @@
+"""The process of one contender: opens its session, then does what each line on standard input says.
+
+A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender", "ca_path"}
+for a reader, or {"verifier", "expected"}. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"}, where "read" and
+"fixed" are URLs, for a verifier with "check" and "target" as well; or {"open", "bytes", "count"}. End of file ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Cost, cost_of
+from benchmarks.readers import CONTENDERS, Reader
+from benchmarks.verifiers import VERIFIERS, Verifier
+
+
+def read_exactly(read: Callable[[str], int], url: str, size_bytes: int) -> None:
+    received = read(url)
+    if received != size_bytes:
+        raise RuntimeError(f"expected {size_bytes} bytes, got {received}")
+
+
+def cost_of_reading(read: Callable[[str], int], turn: dict[str, Any]) -> dict[str, float]:
+    """What the object's bytes cost beyond what any read costs: starting a program, connecting and shaking hands drop
+    out with the cost of a tiny object, read just before it."""
+    fixed: Cost = cost_of(lambda: read_exactly(read, turn["fixed"], turn["fixed_bytes"]))
+    whole: Cost = cost_of(lambda: read_exactly(read, turn["read"], turn["bytes"]))
+    gb = (turn["bytes"] - turn["fixed_bytes"]) / 1e9
+    # Never zero: something may have kept the tiny object waiting, and ratios are made of these.
+    return {
+        "wall_s_per_gb": max(whole.wall_s - fixed.wall_s, 1e-9) / gb,
+        "cpu_s_per_gb": max(whole.cpu_s - fixed.cpu_s, 1e-9) / gb,
+        "peak_bytes": whole.peak_bytes,
+    }
+
+
+def cost_of_opening(reader: Reader, turn: dict[str, Any]) -> dict[str, float]:
+    """What it takes to open and read a small object, one after another in a session that stays open."""
+    times_s: list[float] = []
+    cost = cost_of(lambda: times_s.extend(reader.times_s(turn["open"], turn["count"])))
+    return {"open_s": statistics.median(times_s), "cpu_s": cost.cpu_s / turn["count"]}
+
+
+def take_turn(contender: Reader | Verifier, turn: dict[str, Any]) -> dict[str, float]:
+    if isinstance(contender, Reader):
+        if "open" in turn:
+            return cost_of_opening(contender, turn)
+        return cost_of_reading(contender.read, turn)
+    check, target = turn["check"], turn["target"]
+    try:
+        return cost_of_reading(lambda url: contender.read(url, check, target), turn)
+    finally:
+        if target is not None:
+            Path(target).unlink(missing_ok=True)
+
+
+def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier]:
+    if "verifier" in setup:
+        return VERIFIERS[setup["verifier"]](setup["expected"])
+    return CONTENDERS[setup["contender"]](setup["ca_path"])
+
+
+def answer(what: dict[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def main() -> None:
+    try:
+        with open_contender(json.loads(sys.stdin.readline())) as contender:
+            answer({"ready": True})
+            for line in sys.stdin:
+                answer(take_turn(contender, json.loads(line)))
+    except ModuleNotFoundError as error:
+        answer({"why_not": f"not installed: pip install {error.name}"})
+    except FileNotFoundError as error:
+        answer({"why_not": f"not installed: {error.filename}"})
+
+
+if __name__ == "__main__":
+    main()
