@@ -129,6 +129,8 @@ def _cell(source: str, header: Row, in_url: bool) -> Callable[[Row], str]:
     indices = [header.index(name) for name in pieces[1::2]]
 
     def fill(row: Row) -> str:
+        if not any(row[index] for index in indices):
+            return ""
         texts = list(pieces)
         for place, index in enumerate(indices):
             texts[2 * place + 1] = quote(row[index], safe="", errors="surrogateescape") if in_url else row[index]
