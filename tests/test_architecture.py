@@ -35,10 +35,10 @@ ROOMS = (
     Room("engine", ("engine",)),
     Room("engine client", ("client",)),
     Room("faces", ("transfer", "reader", "aio"), ("getm.engine",)),
+    Room("downloads", ("events", "downloads"), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
     Room(
         "lists", ("lists",), ("asyncio", "socket", "mmap", "getm.engine", "getm.client", "getm.transfer", "getm.reader")
     ),
-    Room("downloads", ("events", "downloads"), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
     Room("session", ("session", "functions"), ("getm.engine",)),
     Room("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
     Room(
