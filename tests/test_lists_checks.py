@@ -180,6 +180,8 @@ def test_many_pairs_of_duplicates() -> None:
         (b'[{"url": "https://h/a"},]', "json", "line 1: not JSON"),
         (b'[{"url": "https://h/a", "size": NaN}]', "json", "NaN is no JSON"),
         (b"[" + b"9" * 5000 + b"]", "json", "not JSON"),
+        # A number that begins where a chunk ends.
+        (b"[" + b" " * (256 * 1024 - 3) + b"1234567]", "json", r"entry 0 \(counted from 0\): .*got `int`$"),
         (b'[{"url": "https://h/\xff"}]', "json", "not UTF-8"),
         (b"[" * 200_000, "json", "not JSON: nested too deeply"),
         (b'[{"url": "' + b"x" * 3 * MIB + b'"}]', "json", "broken or longer than 1,048,576"),

@@ -60,7 +60,7 @@ class Entry:
         read, two of one algorithm that contradict each other, a negative size, a header that cannot be sent.
         """
         # What is no iterable goes to clean_url, which says what is wrong with it.
-        urls = tuple(url) if isinstance(url, Iterable) and not isinstance(url, str) else (url,)
+        urls = tuple(url) if not isinstance(url, str) and isinstance(url, Iterable) else (url,)
         if not urls:
             raise InvalidInput("no URL was given; expected at least one")
         cleaned = (clean_url(urls[0]),) if len(urls) == 1 else tuple(dict.fromkeys(map(clean_url, urls)))
@@ -142,7 +142,7 @@ def _clean_size(size: int | None) -> int | None:
 def _strongest_first(checksum: ChecksumsInput) -> tuple[Checksum, ...]:
     if checksum is None:
         return ()
-    given = checksum if isinstance(checksum, Iterable) and not isinstance(checksum, str) else [checksum]
+    given = checksum if not isinstance(checksum, str) and isinstance(checksum, Iterable) else [checksum]
     by_algorithm: dict[str, Checksum] = {}
     for item in given:
         value = parse_checksum(item) if isinstance(item, str) else item

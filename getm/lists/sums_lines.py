@@ -38,10 +38,7 @@ def _entry(place: str, base: str, item: SumsEntry) -> Entry:
         name = name[2:].lstrip("/")
     if not name:
         raise InvalidInput("the name is empty; expected that of a file")
-    entry = Entry(_below(base, name), name, item.checksum, place=place, trusted_path=False)
-    # Before the name is taken for a part of a URL, where ".." would lead elsewhere too.
-    entry.target()
-    return entry
+    return Entry(_below(base, name), name, item.checksum, place=place, trusted_path=False)
 
 
 def _below(base: str, name: str) -> str:
