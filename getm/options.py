@@ -107,6 +107,13 @@ def clean_url(url: str) -> str:
         raise InvalidInput(f"the URL holds characters that cannot be sent ({error})", url=redact(url)) from None
 
 
+def clean_mirrors(mirrors: Iterable[str]) -> tuple[str, ...]:
+    """Further URLs of the same object, each as `clean_url` makes it."""
+    if isinstance(mirrors, str) or not isinstance(mirrors, Iterable):
+        raise InvalidInput(f"mirrors must be several URLs, such as a list of str, not a {type(mirrors).__name__}")
+    return tuple(clean_url(url) for url in mirrors)
+
+
 def clean_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:
     """Request headers as pairs, checked against RFC 9110, section 5."""
     if headers is None:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -43,7 +43,9 @@ class CallOptions(TypedDict, total=False):
     `headers`: added to the session's, the same names replacing them. `timeout`: seconds, or a `Timeout`. `checksum`:
     "auto" (default), verify against what the server declares, if anything; "ALG:VALUE" (hex or base64) or a
     `Checksum`, the bytes must match it; None, no verification. `strict`: refuse data that nothing verified. `retries`:
-    attempts without progress before an error, or a `Retries`, in place of the session's.
+    attempts without progress before an error, or a `Retries`, in place of the session's. `mirrors`: further URLs of the
+    same object, asked in the order of their speed where that is known, and where another one fails; `headers` go to
+    them, too. Once bytes were delivered, another one goes on only where a checksum verifies the whole.
     """
 
     headers: HeadersInput | None
@@ -51,6 +53,7 @@ class CallOptions(TypedDict, total=False):
     checksum: ChecksumInput
     strict: bool
     retries: int | Retries | None
+    mirrors: Iterable[str]
 
 
 class Session:
@@ -130,6 +133,7 @@ class Session:
         if own:
             replaced = {name.lower() for name, _ in own}
             fields = (*((name, value) for name, value in fields if name.lower() not in replaced), *own)
+        mirrors = options.clean_mirrors(call.get("mirrors", ()))
         retries = Retries.of(call.get("retries"), self._retries)
         expected = _expected(call.get("checksum", "auto"))
         environment = _environment()
@@ -150,6 +154,7 @@ class Session:
                 floor_window_s=limits.floor_window_s,
                 retries=retries,
                 insecure=self._insecure,
+                mirrors=mirrors,
                 cacert=self._cacert,
                 environment=environment,
             )

@@ -23,7 +23,10 @@ class Span:
         return self.stop - self.start
 
     def range_header(self) -> str:
-        """The Range header's value, whose last position is inclusive (RFC 9110, section 14.1.2)."""
+        """The Range header's value, whose last position is inclusive (RFC 9110, section 14.1.2). Up to `MAX_POSITION`
+        means: to the end, wherever that is."""
+        if self.stop == MAX_POSITION:
+            return f"bytes={self.start}-"
         return f"bytes={self.start}-{self.stop - 1}"
 
 

@@ -76,6 +76,17 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 _R = TypeVar("_R", bound=Record)
 
 
+class ResumeInfo(Record, frozen=True):
+    """An object of `total` bytes of which the caller has all but `missing`: half-open spans, sorted and disjoint.
+    `if_range`: the strong one of its validators."""
+
+    total: int
+    etag: str | None
+    last_modified: str | None
+    if_range: str
+    missing: tuple[tuple[int, int], ...]
+
+
 class OpenRequest(Record, frozen=True):
     """What to fetch. Times in seconds, sizes in bytes; `span` is half-open."""
 
@@ -94,6 +105,8 @@ class OpenRequest(Record, frozen=True):
     cacert: str | None
     environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
     insecure: bool = False  # do not check certificates
+    mirrors: tuple[str, ...] = ()  # further URLs of the same object; the headers go to them as well
+    resume: ResumeInfo | None = None
     # Set on a request that one engine makes of another: one part of an object, which must still be that object.
     span: tuple[int, int] | None = None
     total: int | None = None
@@ -106,7 +119,9 @@ class OpenRequest(Record, frozen=True):
 
 class HeadInfo(Record, frozen=True):
     """The response that answered. `size`: bytes of the representation, None where only its end will tell. `notes`: what
-    it declares of its bytes that cannot be used, and why."""
+    it declares of its bytes that cannot be used, and why. `resumed`: it is the version that the request's `resume`
+    names, and only what was missing follows; otherwise the whole object does. `declared`: the checksum to verify it by,
+    in canonical text, and who gave it: "caller" or a header; None where there is none."""
 
     url: str
     status: int
@@ -115,10 +130,13 @@ class HeadInfo(Record, frozen=True):
     size: int | None
     ranged: bool
     notes: tuple[str, ...]
+    resumed: bool = False
+    declared: tuple[str, str] | None = None
 
 
 class EndInfo(Record, frozen=True):
-    """`total` bytes were delivered. The verdict's fields as `getm.integrity.Verdict` has them, checksums as text."""
+    """Every byte of an object of `total` bytes was delivered, or of what was missing of it. The verdict's fields as
+    `getm.integrity.Verdict` has them, checksums as text."""
 
     total: int
     verified: bool

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_meters_are_served_in_turn_and_one_timer_waits_for_all(monkeypatch: pyte
     told: list[int] = []
     assert meters[0].ready(lambda: told.append(0))
     for number in (1, 2):
-        assert not meters[number].ready(lambda number=number: told.append(number))
+        assert not meters[number].ready(partial(told.append, number))
     meters[0].used(5000)
     assert not meters[0].ready(lambda: told.append(0))
     assert len(clock.timers) == 1

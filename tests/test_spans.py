@@ -8,7 +8,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from getm.spans import ContentRange, Span, parse_content_range, plan_parts
+from getm.spans import MAX_POSITION, ContentRange, Span, parse_content_range, plan_parts
 
 POSITIONS = st.integers(0, 2**61)
 
@@ -37,6 +37,10 @@ def test_the_range_header_names_the_first_and_the_last_byte(span: Span) -> None:
     assert len(span) == int(match[2]) - int(match[1]) + 1
     # A server that answers just what was asked for is understood as having done so.
     assert parse_content_range(f"{header.replace('=', ' ')}/*") == ContentRange(span, None)
+
+
+def test_a_span_without_an_end_asks_for_all_that_is_there() -> None:
+    assert Span(5, MAX_POSITION).range_header() == "bytes=5-"
 
 
 MALFORMED = [

@@ -17,6 +17,7 @@ from yarl import URL
 
 from getm import errors
 from getm._version import __version__
+from getm.engine.speeds import Speeds
 from getm.head import Head, decode_headers
 from getm.integrity import may_ask_checksums
 from getm.options import clean_url
@@ -76,6 +77,7 @@ class HttpClient:
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[str | None, ...], aiohttp.ClientSession] = {}
+        self.speeds = Speeds()
 
     async def close(self) -> None:
         for session in self._sessions.values():

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from getm import errors
 from getm.engine.http import HttpClient, Response, Route
+from getm.engine.sources import Source, Sources
 from getm.engine.tally import Tally
 from getm.head import retry_after_s
 from getm.redact import redact
@@ -32,10 +33,11 @@ class Requests:
         self._note = note
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
-        self._origin = Route(request.url, request.headers)
-        # Redirects are followed once for all parts: the origin may be slow, or count requests.
-        self._route = self._origin if request.route is None else Route(*request.route)
-        self._resolving = asyncio.Lock()
+        self.sources = Sources(request, http.speeds)
+        # Whether a request was answered before: a helper's lead has seen to that.
+        self._answered = request.span is not None
+        # Whether another source may go on where one fails.
+        self.may_switch: Callable[[], bool] = lambda: True
 
     @property
     def at(self) -> str:
@@ -47,32 +49,29 @@ class Requests:
         """Seconds until the whole must be there, None where there is no limit."""
         return None if self._deadline is None else self._deadline - self._clock()
 
-    @property
-    def led_to(self) -> Route | None:
-        """Where redirects led, None where there were none."""
-        return None if self._route is self._origin else self._route
-
-    async def first(self, span: Span | None) -> Response:
+    async def first(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
         """The first response of the object: where its redirects led, the later requests go at once."""
-        response = await self.get(span)
+        response = await self.get(source, span, if_range)
         if response.redirects:
-            self._route = response.route
+            source.route = response.route
+        self._answered = True
         return response
 
-    async def get(self, span: Span | None, if_range: str | None = None) -> Response:
-        """One request. Raises `_Answered` for an error status, apart from a 416, which the caller reads."""
-        route = self._route
+    async def get(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
+        """One request. Raises `_Answered` for an error status, apart from those that answer the range (416)
+        and the condition (412), which the caller reads."""
+        route = source.route
         response = await self._ask(route, span, if_range)
-        if response.head.status in _EXPIRED and route is not self._origin:
+        if response.head.status in _EXPIRED and route is not source.origin:
             await response.discard()
-            response = await self._resolve_again(route, span, if_range)
+            response = await self._resolve_again(source, route, span, if_range)
         head = response.head
-        if head.status < 400 or (head.status == 416 and span is not None):
+        if head.status < 400 or (head.status == 416 and span is not None) or (head.status == 412 and if_range):
             return response
         await response.discard()
         kind = errors.HTTPStatusError
         advice = ""
-        if if_range is not None and head.status in (401, 403):
+        if self._answered and if_range is not None and head.status in (401, 403):
             # The same request was answered before: what changed is the time.
             kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
         raise _Answered(
@@ -90,20 +89,38 @@ class Requests:
         range_header = None if span is None else span.range_header()
         return await self._http.get(self._request, route, range_header=range_header, if_range=if_range)
 
-    async def _resolve_again(self, expired: Route, span: Span | None, if_range: str | None) -> Response:
+    async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:
         """What redirects led to refuses us now: its signature has run out. Ask the caller's URL for another one; parts
         that find out at the same time wait for the first of them, and use what it got."""
-        async with self._resolving:
-            if self._route is expired:
-                response = await self._ask(self._origin, span, if_range)
+        async with source.resolving:
+            if source.route is expired:
+                response = await self._ask(source.origin, span, if_range)
                 if response.head.status < 400:
-                    self._route = response.route
+                    source.route = response.route
                 return response
-        return await self._ask(self._route, span, if_range)
+        return await self._ask(source.route, span, if_range)
 
-    async def persist(self, attempt: Callable[[], Awaitable[None]], progress: Callable[[], int]) -> None:
-        """Call `attempt` until it succeeds or the policy gives up. `progress` tells the bytes so far: enough new ones
-        count the attempts from the start again."""
+    def after(self, source: Source, error: errors.GetmError) -> Source:
+        """Whom to ask now that `source` has failed for good. Raises the first one's error where all have, and `error`
+        where nobody may go on."""
+        self.sources.give_up(source, error)
+        if not self.may_switch():
+            raise error from None
+        others = self._others(source)
+        if not others:
+            raise self.sources.all_failed() from None
+        self.again("mirror", 1, 0.0, f"{error}; going on with {redact(others[0].origin.url)}")
+        return others[0]
+
+    def _others(self, source: Source) -> list[Source]:
+        return self.sources.others(source) if self.may_switch() else []
+
+    async def persist(
+        self, source: Source, attempt: Callable[[], Awaitable[None]], progress: Callable[[], int]
+    ) -> None:
+        """Call `attempt` until it succeeds or the policy gives up on `source`. `progress` tells the bytes so far:
+        enough new ones count the attempts from the start again. What is wrong with an answer is not waited for where
+        there is somebody else to ask."""
         failures, seen = 0, progress()
         while True:
             try:
@@ -115,6 +132,8 @@ class Requests:
                 if progress() - seen >= _PROGRESS_BYTES:
                     failures, seen = 0, progress()
                 failures += 1
+                if isinstance(error, errors.HTTPStatusError | errors.BadResponse) and self._others(source):
+                    raise error from None
                 why = cause(error)
                 self._tally.stalls += why == "stall"
                 verdict = self._request.retries.decide(

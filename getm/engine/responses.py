@@ -46,6 +46,36 @@ class Identity:
                 )
 
 
+def agreed(identity: Identity | None, head: Head, wanted: Span, total: int) -> tuple[Span, Identity]:
+    """The span of an answer to a request for `wanted` of an object of `total` bytes, and the identity of that object.
+
+    `identity` None: where this answer comes from has not told yet what it has. Raises `RemoteChanged` where it is of
+    another object, `BadResponse` where it cannot be used.
+    """
+    if identity is not None and head.status == 200:
+        # By If-Range, a full response means another version; the same one means Range is ignored now.
+        identity.check(head, content_length(head))
+    if head.status == 412:
+        raise errors.RemoteChanged(
+            "the object was replaced while it was read: the server answered 412; read it again", url=redact(head.url)
+        )
+    found, theirs = covered(head, wanted)
+    identity = identity or Identity.of(head, theirs)
+    if identity is None:
+        raise errors.BadResponse(
+            "a 206 without a size and a strong validator: its bytes cannot be joined to others", url=redact(head.url)
+        )
+    identity.check(head, theirs)
+    if identity.total != total:
+        raise errors.RemoteChanged(
+            f"a mirror has another object: expected {total} bytes, it has {identity.total}",
+            url=redact(head.url),
+            expected=str(total),
+            actual=str(identity.total),
+        )
+    return found, identity
+
+
 def content_length(head: Head) -> int | None:
     """The length of a response's content in bytes, None where only its end tells."""
     if head.is_chunked():

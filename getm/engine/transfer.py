@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,12 +16,15 @@ from getm.engine.body import receive
 from getm.engine.http import Response
 from getm.engine.patience import Patience
 from getm.engine.requests import Requests
-from getm.engine.responses import Identity, content_length, covered
+from getm.engine.responses import Identity, agreed, content_length, covered
+from getm.engine.sources import Source
 from getm.engine.verification import Verification
 from getm.engine.writer import PartWriter
-from getm.spans import Span, plan_parts
+from getm.head import Head
+from getm.redact import redact
+from getm.spans import MAX_POSITION, Span, plan_parts
 from getm.stats import Stats
-from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
 
 if TYPE_CHECKING:
     from getm.engine.channel import Channel
@@ -41,6 +46,13 @@ class Transfer:
         self._requests = Requests(channel.http, request, self._tally, self.note)
         self._verification = Verification(request, channel.hash_pool)
         self._first: Response | None = None
+        # The object's size once it is known, and whether bytes went out.
+        self._total: int | None = None
+        self._announced = False
+        self._delivered = False
+        # Whether several parts are under way at once.
+        self._in_parts = False
+        self._requests.may_switch = self._may_switch
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
@@ -69,10 +81,10 @@ class Transfer:
         request = self._request
         if request.span is not None:
             total = await self._serve_part(Span(*request.span))
-        elif request.concurrency > 1:
-            total = await self._ranged()
+        elif request.resume is not None:
+            total = await self._resume(request.resume)
         else:
-            total = await self._single(await self._answer(None))
+            total = await self._anew()
         verdict = await self._verification.verdict(total, self._channel.call_soon)
         self._channel.end(
             self._number,
@@ -94,22 +106,43 @@ class Transfer:
         """Tell the consumer what went wrong and was mended."""
         self._channel.note(self._number, info)
 
-    async def _answer(self, span: Span | None) -> Response:
-        """The first response of the object, whatever it takes."""
+    def _may_switch(self) -> bool:
+        """Whether a mirror may go on where a source fails: before anything is told; or where the size shows that it is
+        the same object, and nothing of another one is delivered or wrong bytes would be noticed at the end."""
+        if self._request.span is not None or not self._announced:
+            return True
+        nothing_yet = not self._delivered and not self._in_parts
+        return self._total is not None and (self._verification.certain or nothing_yet)
+
+    async def _anew(self) -> int:
+        """The whole object."""
+        if self._request.concurrency > 1:
+            return await self._ranged()
+        return await self._single(*await self._answer(None))
+
+    async def _answer(self, span: Span | None, if_range: str | None = None) -> tuple[Response, Source]:
+        """The first response of the object, whatever it takes, and who gave it."""
         answers: list[Response] = []
+        source = self._requests.sources.living[0]
 
         async def attempt() -> None:
-            answers.append(await self._requests.first(span))
+            answers.append(await self._requests.first(source, span, if_range))
             self._first = answers[0]
 
-        await self._requests.persist(attempt, lambda: 0)
-        return answers[0]
+        while not answers:
+            try:
+                await self._requests.persist(source, attempt, lambda: 0)
+            except errors.NetworkError as error:
+                source = self._requests.after(source, error)
+        return answers[0], source
 
-    def _announce(self, response: Response, size: int | None, ranged: bool) -> None:
+    def _announce(self, response: Response, size: int | None, *, ranged: bool, resumed: bool = False) -> None:
         """Tell the consumer the head, and get ready to check what it declares."""
         self._tally.answered()
         head = response.head
         notes = self._verification.find(response, size)
+        declared = self._verification.declared
+        self._total, self._announced = size, True
         self._channel.head(
             self._number,
             HeadInfo(
@@ -120,37 +153,44 @@ class Transfer:
                 size=size,
                 ranged=ranged,
                 notes=notes,
+                resumed=resumed,
+                declared=None if declared is None else (str(declared.checksum), declared.source),
             ),
         )
-        self._verification.begin(size)
+        if resumed:
+            self._verification.leave()
+        else:
+            self._verification.begin(size)
 
     def emit(self, offset: int, slot: int, length: int) -> None:
         """A slot is full: to the consumer with it, and to the hasher."""
+        self._delivered = True
         self._channel.part(self._number, offset, slot, length, self._verification.hasher)
 
     # One stream -----------------------------------------------------------------------------------------------------
 
-    async def _single(self, response: Response) -> int:
+    async def _single(self, response: Response, source: Source) -> int:
         """The whole object from one response; after a failure, the rest from the byte where it broke off."""
         size = content_length(response.head)
+        source.identity = Identity.of(response.head, size)
         self._announce(response, size, ranged=False)
-        return await self._fill(0, size, Identity.of(response.head, size), response, size, alone=True)
+        return await self._fill(0, size, source, response, size, alone=True)
 
     async def _fill(
         self,
         start: int,
         stop: int | None,
-        identity: Identity | None,
-        response: Response | None,
-        length: int | None,
+        source: Source,
+        response: Response | None = None,
+        length: int | None = None,
         *,
         alone: bool,
     ) -> int:
         """Bring the bytes from `start` to `stop` (None: to the end) to the consumer; returns where they ended.
 
-        The first `length` of them come by `response` where there is one, the rest by requests of their own. Without an
-        identity nothing would tell whether the rest is of the same version: then a failure is final. `alone`: no other
-        part of the object is under way.
+        The first `length` of them come by `response` where there is one, the rest by requests of their own, to `source`
+        or who may take its place. Where nothing would tell whether the rest is of the same version as `response`, no
+        request follows it. `alone`: no other part of the object is under way.
         """
         # A lead engine grants a helper just the slots that the part fills.
         prompt = self._request.span is None
@@ -163,48 +203,56 @@ class Transfer:
             nonlocal current
             if current is not None:
                 answer, current = current, None
-                await self._receive(answer, writer, length)
-            if identity is not None:
-                await self._fetch_rest(writer, identity)
+                await self._receive(answer, source, writer, length)
+            await self._fetch_rest(writer, source)
 
         try:
             await writer.begin()
-            if identity is None:
-                await attempt()
-            else:
-                await self._requests.persist(attempt, lambda: writer.position)
-            return writer.position
+            while True:
+                asked, joinable = source, current is None or source.identity is not None
+                asked.active += 1
+                try:
+                    if joinable:
+                        await self._requests.persist(source, attempt, lambda: writer.position)
+                    else:
+                        await attempt()
+                    return writer.position
+                except errors.NetworkError as error:
+                    if stop is None:
+                        raise
+                    source = self._requests.after(source, error)
+                finally:
+                    asked.active -= 1
         finally:
             self._tally.received_bytes += writer.position - start
             if current is not None:
                 current.raw.close()
             writer.close()
 
-    async def _receive(self, response: Response, writer: PartWriter, length: int | None) -> None:
+    async def _receive(self, response: Response, source: Source, writer: PartWriter, length: int | None) -> None:
+        # Not the loop's clock, which stands still while what has come already is copied.
+        began, position = time.monotonic(), writer.position
         try:
             request = self._request
             patience = Patience(request.stall_s, request.floor_bytes_s, request.floor_window_s)
             await receive(response.raw, writer, length, patience, self._channel.throttle)
         finally:
+            self._requests.sources.received(source, writer.position - position, time.monotonic() - began)
             # A content that was not read to its end leaves a connection that cannot be used again.
             if not response.raw.content.at_eof():
                 response.raw.close()
 
-    async def _fetch_rest(self, writer: PartWriter, identity: Identity) -> None:
+    async def _fetch_rest(self, writer: PartWriter, source: Source) -> None:
         """Request what `writer` still lacks, until it is complete."""
         while writer.remaining:
-            wanted = writer.remaining
-            response = await self._requests.get(wanted, identity.if_range)
+            wanted, identity = writer.remaining, source.identity
+            response = await self._requests.get(source, wanted, None if identity is None else identity.if_range)
             try:
-                if response.head.status == 200:
-                    # By If-Range, a full response means another version; the same one means Range is ignored now.
-                    identity.check(response.head, content_length(response.head))
-                found, total = covered(response.head, wanted)
-                identity.check(response.head, total)
+                found, source.identity = agreed(identity, response.head, wanted, self._total or 0)
             except errors.GetmError:
                 response.raw.close()
                 raise
-            await self._receive(response, writer, len(found))
+            await self._receive(response, source, writer, len(found))
 
     # Ranges ---------------------------------------------------------------------------------------------------------
 
@@ -213,55 +261,69 @@ class Transfer:
         request = self._request
         part_bytes = request.part_slots * self._channel.slot_bytes
         wanted = Span(0, part_bytes)
-        response = await self._answer(wanted)
+        response, source = await self._answer(wanted)
         head = response.head
         if head.status == 416:
             return await self._empty(response)
         if head.status != 206:
-            return await self._single(response)
+            return await self._single(response, source)
         found = head.content_range()
         identity = Identity.of(head, None if found is None else found.total)
         if identity is None:
             # Nothing would show that two responses are of one version: they may not be joined.
             response.raw.close()
-            return await self._single(await self._answer(None))
+            return await self._single(*await self._answer(None))
         got, total = covered(head, wanted)[0], identity.total
+        source.identity = identity
         self._announce(response, total, ranged=True)
-        # Shared by the workers, and never a list: a server may claim any total.
+        # Never a list: a server may claim any total.
         parts = plan_parts(Span(0, total), part_bytes)
-        first = next(parts)
-        count = -(-total // part_bytes)
+        await self._parts(next(parts), parts, -(-total // part_bytes), source, response, len(got))
+        return total
+
+    async def _parts(
+        self, first: Span, parts: Iterator[Span], count: int, source: Source, response: Response, length: int
+    ) -> None:
+        """`count` parts, as many at once as may be: `first`, of which `response` brings the first `length` bytes, and
+        `parts` after it."""
+
+        self._in_parts = True
 
         async def fetch_first() -> None:
-            await self._fill(first.start, first.stop, identity, response, len(got), alone=False)
-            await self._work(0, parts, identity)
+            await self._fill(first.start, first.stop, source, response, length, alone=False)
+            await self._work(0, parts, source)
 
         try:
             async with asyncio.TaskGroup() as group:
                 # In order: each worker claims the slots of its part before the next one does.
                 group.create_task(fetch_first())
-                for worker in range(1, min(request.concurrency, count)):
-                    group.create_task(self._work(worker, parts, identity))
+                for worker in range(1, min(self._request.concurrency, count)):
+                    group.create_task(self._work(worker, parts, source))
         except BaseExceptionGroup as several:
             # The first failure ended the others.
             raise several.exceptions[0] from None
-        return total
 
-    async def _work(self, worker: int, parts: Iterator[Span], identity: Identity) -> None:
-        """Fetch one part after the other, here or by a helper engine, until none is left."""
+    async def _work(self, worker: int, parts: Iterator[Span], source: Source) -> None:
+        """Fetch one part after the other, here or by a helper engine, until none is left: from any mirror where wrong
+        bytes would be noticed, else from `source`."""
         helper = self._channel.helper(worker)
         for span in parts:
+            if self._verification.certain:
+                source = self._requests.sources.spread()
             if helper is not None:
                 claim = self._channel.claim(self._number, span.start, span.stop)
+                source.active += 1
                 try:
-                    took = await helper.fetch(self._part_request(span, identity), claim, self.emit, self.note)
+                    took = await helper.fetch(self._part_request(span, source), claim, self.emit, self.note)
                 except errors.GetmError as error:
                     if error.stats is not None:
                         self._tally.add(error.stats)
                     raise
+                finally:
+                    source.active -= 1
                 self._tally.add(took)
             else:
-                await self._fill(span.start, span.stop, identity, None, 0, alone=False)
+                await self._fill(span.start, span.stop, source, alone=False)
 
     async def _empty(self, response: Response) -> int:
         """A 416 to a request from byte 0 on: an empty object, or a server that cannot be right."""
@@ -270,29 +332,86 @@ class Transfer:
         if found is not None and found.span is None and found.total == 0:
             self._announce(response, 0, ranged=True)
             return 0
-        return await self._single(await self._answer(None))
+        return await self._single(*await self._answer(None))
 
-    def _part_request(self, span: Span, identity: Identity) -> OpenRequest:
+    def _part_request(self, span: Span, source: Source) -> OpenRequest:
         """The request that a helper engine gets for one part."""
-        route = self._requests.led_to
+        identity, route = source.identity, source.led_to
+        mirrors = self._requests.sources.others(source) if self._verification.certain else []
         return msgspec.structs.replace(
             self._request,
+            url=source.origin.url,
+            mirrors=tuple(mirror.origin.url for mirror in mirrors),
             concurrency=1,
             checksum=None,
             strict=False,
+            resume=None,
             total_s=self._requests.left_s,
             span=(span.start, span.stop),
-            total=identity.total,
-            etag=identity.etag,
-            last_modified=identity.last_modified,
-            if_range=identity.if_range,
+            total=self._total,
+            etag=None if identity is None else identity.etag,
+            last_modified=None if identity is None else identity.last_modified,
+            if_range=None if identity is None else identity.if_range,
             route=None if route is None else (route.url, route.user_headers),
         )
 
     async def _serve_part(self, span: Span) -> int:
         """As a helper of another engine: one part of an object that is known already."""
-        request = self._request
-        identity = Identity(request.total or 0, request.etag, request.last_modified, request.if_range or "")
+        request, source = self._request, self._requests.sources.given
+        self._total = request.total or 0
+        if request.if_range is not None:
+            source.identity = Identity(self._total, request.etag, request.last_modified, request.if_range)
         self._channel.head(self._number, HeadInfo(request.url, 206, "", (), len(span), True, ()))
-        await self._fill(span.start, span.stop, identity, None, 0, alone=True)
+        await self._fill(span.start, span.stop, source, alone=True)
         return len(span)
+
+    # The rest of an object ------------------------------------------------------------------------------------------
+
+    async def _resume(self, kept: ResumeInfo) -> int:
+        """What is missing of an object that the caller has in part; all of it, where it is another one by now."""
+        identity = Identity(kept.total, kept.etag, kept.last_modified, kept.if_range)
+        part_bytes = MAX_POSITION
+        if self._request.concurrency > 1:
+            part_bytes = self._request.part_slots * self._channel.slot_bytes
+        missing = [Span(*span) for span in kept.missing]
+        parts = chain.from_iterable(plan_parts(span, part_bytes) for span in missing)
+        count = sum(-(-len(span) // part_bytes) for span in missing)
+        # With nothing missing, what stands behind its end: nothing, if it is still the same.
+        wanted = next(parts, Span(kept.total, MAX_POSITION))
+        response, source = await self._answer(wanted, identity.if_range)
+        head = response.head
+        if head.status not in (206, 412, 416):
+            return await self._single(response, source)
+        try:
+            got = self._rest(head, wanted, identity, count)
+        except errors.RemoteChanged:
+            response.raw.close()
+            return await self._anew()
+        source.identity = identity
+        self._announce(response, kept.total, ranged=count > 1, resumed=True)
+        if self._request.concurrency > 1 and count:
+            await self._parts(wanted, parts, count, source, response, len(got))
+        elif count:
+            await self._fill(wanted.start, wanted.stop, source, response, len(got), alone=True)
+            for span in parts:
+                await self._fill(span.start, span.stop, source, alone=True)
+        else:
+            await response.discard()
+        return kept.total
+
+    def _rest(self, head: Head, wanted: Span, identity: Identity, count: int) -> Span:
+        """What the first answer to a resumption brings. Raises `RemoteChanged` where it is not of the same version."""
+        if head.status in (412, 416):
+            found = head.content_range()
+            identity.check(head, None if found is None else found.total)
+            if head.status == 416 and count == 0 and found is not None and found.total == identity.total:
+                return Span(identity.total, identity.total)
+        elif count:
+            got, total = covered(head, wanted)
+            identity.check(head, total)
+            return got
+        raise errors.RemoteChanged(
+            f"the object was replaced: its size is not {identity.total} any more",
+            url=redact(head.url),
+            expected=str(identity.total),
+        )

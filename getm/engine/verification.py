@@ -21,6 +21,7 @@ class Verification:
         self._pool = pool
         self._expected: list[Declared] = []
         self._reason = ""
+        self._strict = request.strict
         # Takes the slots; None where nothing can be verified.
         self.hasher: PartsHasher | None = None
 
@@ -38,11 +39,27 @@ class Verification:
             self._expected = [Declared(parse_checksum(self._request.checksum), "caller")]
         return ()
 
+    @property
+    def declared(self) -> Declared | None:
+        """What the whole object is to be verified by."""
+        return self._expected[0] if self._expected else None
+
+    @property
+    def certain(self) -> bool:
+        """Whether wrong bytes would be noticed, wherever they came from. An S3 ETag of parts whose size is not known
+        may prove nothing."""
+        return bool(self._expected) and self._expected[0].checksum.parts is None
+
+    def leave(self) -> None:
+        """Only a rest of the object comes by here: who has the other bytes must verify it."""
+        self._strict = False
+        self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
+
     def begin(self, size: int | None) -> None:
         """Get ready for the first slot. Raises `Unverified` where strict and nothing was found to check against."""
         if self._expected:
             self.hasher = PartsHasher(self._expected, size=size, pool=self._pool)
-        elif self._request.strict:
+        elif self._strict:
             raise self._unverified(
                 f"strict was asked for and nothing can verify the bytes: {self._reason}; give a checksum", self._reason
             )
@@ -57,7 +74,7 @@ class Verification:
             verdict = await decided
         if verdict.mismatch is not None:
             raise verdict.mismatch.as_error(redact(self._request.url))
-        if self._request.strict and not verdict.verified:
+        if self._strict and not verdict.verified:
             raise self._unverified(
                 f"strict was asked for and nothing verified the bytes: {verdict.reason}", verdict.reason
             )

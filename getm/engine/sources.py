@@ -1,0 +1,98 @@
+"""Where an object can be had: its URL and mirrors, what is known of each, and which one to ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from getm import errors
+from getm.engine.http import Route
+from getm.engine.responses import Identity
+from getm.engine.speeds import Speeds
+from getm.wire import OpenRequest
+
+
+class Source:
+    """One URL of an object."""
+
+    def __init__(self, route: Route) -> None:
+        self.origin = route
+        # Redirects are followed once for all parts: the origin may be slow, or count requests.
+        self.route = route
+        self.resolving = asyncio.Lock()
+        # What its further responses must agree with; None where it has not answered, or nothing would show it.
+        self.identity: Identity | None = None
+        # Why it is not asked any more.
+        self.error: errors.GetmError | None = None
+        # Parts that are being fetched from it.
+        self.active = 0
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.origin.url).netloc.rpartition("@")[2]
+
+    @property
+    def led_to(self) -> Route | None:
+        """Where redirects led, None where there were none."""
+        return None if self.route is self.origin else self.route
+
+
+class Sources:
+    """The URL of a request and its mirrors. The headers of the caller go to all of them: all are the caller's URLs."""
+
+    def __init__(self, request: OpenRequest, speeds: Speeds) -> None:
+        self._all = [Source(Route(url, request.headers)) for url in (request.url, *request.mirrors)]
+        self._speeds = speeds
+        if request.route is not None:
+            self._all[0].route = Route(*request.route)
+
+    @property
+    def given(self) -> Source:
+        """That of the request's own URL."""
+        return self._all[0]
+
+    @property
+    def living(self) -> Sequence[Source]:
+        """Those that did not fail: the fastest first, then those of which nothing is known in the order given, then
+        those that failed in another transfer."""
+
+        def rank(source: Source) -> tuple[int, float]:
+            speed = self._speeds.of(source.host)
+            return (1, 0.0) if speed is None else (0, -speed) if speed else (2, 0.0)
+
+        return sorted((source for source in self._all if source.error is None), key=rank)
+
+    def spread(self) -> Source:
+        """The one that would bring the next part first, as far as can be told. One of which nothing is known passes for
+        the fastest, so that it is tried."""
+        living = self.living or self._all
+        speeds = [self._speeds.of(source.host) for source in living]
+        best = max((speed for speed in speeds if speed), default=1.0)
+        waits = [
+            (source.active + 1) / (best if speed is None else speed or 1.0)
+            for source, speed in zip(living, speeds, strict=True)
+        ]
+        return living[waits.index(min(waits))]
+
+    def others(self, source: Source) -> list[Source]:
+        """Who could be asked in the place of `source`."""
+        return [other for other in self.living if other is not source]
+
+    def give_up(self, source: Source, error: errors.GetmError) -> None:
+        """`source` is asked no more."""
+        source.error = source.error or error
+        if not isinstance(error, errors.HTTPStatusError | errors.RemoteChanged):
+            # Those tell of the object, not of the host.
+            self._speeds.failed(source.host)
+
+    def all_failed(self) -> errors.GetmError:
+        """The error for the caller, once none is left: that of the first in the order given."""
+        failures = [source.error for source in self._all if source.error is not None]
+        if len(failures) > 1:
+            failures[0].message += f"; {len(failures)} mirrors were tried"
+        return failures[0]
+
+    def received(self, source: Source, count: int, seconds: float) -> None:
+        """`source` sent so many bytes in that time."""
+        self._speeds.measured(source.host, count, seconds)

@@ -1,0 +1,104 @@
+"""A consumer that opens several objects on one channel of an engine, and takes the parts of all as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from getm import errors
+from getm.client import Channel, EnginePool
+from getm.retry import Retries
+from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
+
+
+class Received:
+    """What came of one object: the bytes by their offsets, copied at once."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.head: HeadInfo | None = None
+        self.parts: dict[int, bytes] = {}
+        self.notes: list[NoteInfo] = []
+        self.end: EndInfo | None = None
+        self.error: errors.GetmError | None = None
+
+    def on_head(self, info: HeadInfo) -> None:
+        self.head = info
+
+    def on_part(self, offset: int, slot: int, length: int) -> None:
+        self.parts[offset] = bytes(self._channel.lease(slot, length))
+
+    def on_note(self, info: NoteInfo) -> None:
+        self.notes.append(info)
+
+    def on_end(self, info: EndInfo) -> None:
+        self.end = info
+
+    def on_failed(self, error: errors.GetmError) -> None:
+        self.error = error
+
+    @property
+    def over(self) -> bool:
+        return self.end is not None or self.error is not None
+
+    def spans(self) -> list[tuple[int, int]]:
+        """What was delivered, as sorted spans; those that meet are joined."""
+        joined: list[tuple[int, int]] = []
+        for start, data in sorted(self.parts.items()):
+            if joined and joined[-1][1] == start:
+                joined[-1] = (joined[-1][0], start + len(data))
+            else:
+                joined.append((start, start + len(data)))
+        return joined
+
+
+class Consumer:
+    """Opens objects on one channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def open(self, url: str, *, concurrency: int = 1, **fields: Any) -> Received:
+        request: dict[str, Any] = {
+            "url": url,
+            "headers": (),
+            "concurrency": concurrency,
+            "part_slots": self.channel.geometry.part_slots,
+            "checksum": "auto",
+            "strict": False,
+            "connect_s": 20.0,
+            "stall_s": 20.0,
+            "total_s": None,
+            "floor_bytes_s": None,
+            "floor_window_s": 30.0,
+            "retries": Retries(2, base_s=0.001, cap_s=0.002),
+            "cacert": None,
+            "environment": {},
+        }
+        received = Received(self.channel)
+        self.channel.open(OpenRequest(**{**request, **fields}), received)
+        return received
+
+    def receive(self, *objects: Received) -> None:
+        """Until all of these are over; the parts of others are taken, too."""
+        while not all(received.over for received in objects):
+            self.channel.pump(wait=True)
+
+    def fetch(self, url: str, **fields: Any) -> Received:
+        """Open, receive, and return it. Raises what it failed with."""
+        received = self.open(url, **fields)
+        self.receive(received)
+        if received.error is not None:
+            raise received.error
+        return received
+
+
+@contextmanager
+def consumer(concurrency: int | None = 1, *, processes: int = 1, max_memory: int = 256 * 1024**2) -> Iterator[Consumer]:
+    """On a channel for that concurrency; the engines end with the context."""
+    pool = EnginePool(processes, max_memory)
+    try:
+        yield Consumer(pool.acquire(1024 * 1024, concurrency))
+    finally:
+        pool.close()
