@@ -53,6 +53,10 @@ def _choose(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[
         from getm.commands import hash_files
 
         return hash_files.main, rest
+    if word == "completion":
+        from getm.commands import completion
+
+        return completion.main, rest
     from getm.commands import download
 
     return download.main, arguments
