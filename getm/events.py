@@ -119,7 +119,7 @@ class Finished(Event):
     result: DownloadResult
 
     def to_json(self) -> dict[str, Json]:
-        verdict = self.result.checksum
+        verdict, stats = self.result.checksum, self.result.stats
         return {
             "event": self.name,
             "index": self.index,
@@ -130,6 +130,9 @@ class Finished(Event):
             "checksum": None if verdict.checksum is None else str(verdict.checksum),
             "source": verdict.source,
             "reason": verdict.reason,
+            "received_bytes": stats.received_bytes,
+            "requests": stats.requests,
+            "retries": dict(stats.retries),
         }
 
 

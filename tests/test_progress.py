@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from getm import DownloadResult, Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started, Verdict
+from getm import DownloadResult, Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.downloads.progress import KINDS, Display, DisplayKind, open_display
 from getm.downloads.wording import amount_text, bytes_text, duration_text, printable
 from getm.errors import HTTPStatusError, InvalidInput
@@ -24,10 +24,11 @@ from tests.support.command import screen
 MIB = 1024 * 1024
 VERIFIED = Verdict(True, parse_checksum(f"md5:{'0f' * 16}"), "x-goog-hash", None)
 NAME = Path("data/a.bam")
+STATS = Stats(received_bytes=7, requests=3, retries={"reset": 2})
 
 
 def finished(index: int, path: Path = NAME, verdict: Verdict = VERIFIED, size: int = 20 * MIB) -> Finished:
-    return Finished(index, DownloadResult(path, size, verdict, verdict.verified, 1.25))
+    return Finished(index, DownloadResult(path, size, verdict, verdict.verified, 1.25, STATS))
 
 
 EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
@@ -60,6 +61,9 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
             "checksum": f"md5:{'0f' * 16}",
             "source": "x-goog-hash",
             "reason": None,
+            "received_bytes": 7,
+            "requests": 3,
+            "retries": {"reset": 2},
         },
     ),
     (

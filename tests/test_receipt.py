@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm import DownloadResult, Failed, Finished, Progressed, Retried, Skipped, Started, Verdict
+from getm import DownloadResult, Failed, Finished, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.downloads.receipt import Receipt, read_receipt
 from getm.errors import ConnectFailed, HTTPStatusError, TargetError
 from getm.head import Validator
@@ -35,6 +35,7 @@ MD5 = parse_checksum(f"md5:{hashlib.md5(DATA).hexdigest()}")
 SHA256 = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 VERIFIED = Verdict(True, MD5, "x-goog-hash", None)
 URL = "https://host/a"
+STATS = Stats(requests=3, retries={"reset": 1, "connect": 1})
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def finished(path: Path, verdict: Verdict = VERIFIED, index: int = 0, **more: Any) -> Finished:
-    return Finished(index, DownloadResult(path, len(DATA), verdict, verdict.verified, 1.5, **more))
+    return Finished(index, DownloadResult(path, len(DATA), verdict, verdict.verified, 1.5, STATS, **more))
 
 
 def record(receipt: Path, *paths: Path, verdict: Verdict = VERIFIED) -> None:
@@ -61,7 +62,6 @@ def test_a_line_of_each_kind(tmp_path: Path) -> None:
     receipt = tmp_path / "receipt.jsonl"
     began = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
     with Receipt(receipt) as writer:
-        writer.on_event(Retried(0, "connect", 1, 0.5, "refused"))
         writer.on_event(Started(0, URL, tmp_path / "a", 5))
         writer.on_event(Progressed(0, 5, 5))
         writer.on_event(Retried(0, "reset", 1, 0.5, "reset"))
@@ -75,6 +75,7 @@ def test_a_line_of_each_kind(tmp_path: Path) -> None:
             )
         )
         error = HTTPStatusError("no such object", status=404)
+        error.stats = STATS
         writer.on_event(Failed(1, URL, Path("/elsewhere/b"), error))
         writer.on_event(Failed(2, URL, None, ConnectFailed("refused")))
         writer.on_event(Skipped(3, tmp_path / "c", "it exists"))
@@ -92,6 +93,7 @@ def test_a_line_of_each_kind(tmp_path: Path) -> None:
         "last_modified": "Thu, 01 Jan 2026 00:00:00 GMT",
         "started": "2026-01-02T03:04:05.678Z",
         "ended": "2026-01-02T03:04:07.178Z",
+        "requests": 3,
         "retries": 2,
     }
     for line in (not_found, refused, skipped):
@@ -102,6 +104,8 @@ def test_a_line_of_each_kind(tmp_path: Path) -> None:
         "error": "status",
         "message": "no such object",
         "status_code": 404,
+        "requests": 3,
+        "retries": 2,
     }
     assert refused == failed | {"error": "connect", "message": "refused"}
     assert skipped == {"status": "skipped", "path": "c", "reason": "it exists"}
@@ -192,15 +196,15 @@ def test_a_receipt_that_cannot_be_written(tmp_path: Path, verdict: Verdict) -> N
 _WRITER = """
 import sys
 from pathlib import Path
-from getm import DownloadResult, Finished, Verdict
+from getm import DownloadResult, Finished, Stats, Verdict
 from getm.downloads.receipt import Receipt
 from getm.integrity import parse_checksum
 verdict = Verdict(True, parse_checksum("md5:" + "0" * 32), "caller", None)
 with Receipt(sys.argv[1]) as writer:
     print(flush=True)
     for number in range(10**9):
-        name = f"{sys.argv[2]}{number}" + "x" * 200
-        writer.on_event(Finished(number, DownloadResult(Path(sys.argv[1]).parent / name, 1, verdict, True, 1.0)))
+        path = Path(sys.argv[1]).parent / (f"{sys.argv[2]}{number}" + "x" * 200)
+        writer.on_event(Finished(number, DownloadResult(path, 1, verdict, True, 1.0, Stats())))
 """
 
 

@@ -301,8 +301,8 @@ class _Batch:
                 target.write(done_bytes, part)
                 done_bytes += len(part)
                 self.tell(Progressed(job.index, done_bytes, parts.size))
-            verdict = parts.checksum
-        return DownloadResult(Path("-"), done_bytes, verdict, verdict.verified, time.monotonic() - began)
+            verdict, stats = parts.checksum, parts.stats
+        return DownloadResult(Path("-"), done_bytes, verdict, verdict.verified, time.monotonic() - began, stats)
 
     def _concurrency(self, job: _Job) -> int:
         """`-x`, but 1 for an object below `--multipart-threshold`. Its size is asked by a GET whose body is not read:

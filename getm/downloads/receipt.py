@@ -28,9 +28,10 @@ from getm.downloads.faults import target_error
 from getm.downloads.result import DownloadResult
 from getm.downloads.stream import needs_order
 from getm.errors import Cancelled, HTTPStatusError, InvalidInput
-from getm.events import Event, Failed, Finished, Retried, Skipped, Started
+from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.integrity import Checksum, HashPool, parse_checksum
 from getm.integrity.files import check_file
+from getm.stats import Stats
 
 # What proves a file for which nothing else was computed.
 _OWN_ALGORITHM = "sha256"
@@ -43,8 +44,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     was written (standard output, a device). `size`: bytes. `host`: that sent the bytes, after redirects. `checksums`:
     all that were computed, canonical. `verified_by`: the one that had been declared, and matched; `declared_by`: by
     whom ("caller", or a header's name). `reason`: why nothing verified the bytes, or why it was skipped. `started`,
-    `ended`: RFC 3339, UTC. `retries`: requests made again. `error`, `message`, `status_code`: of a failure, as on
-    standard error.
+    `ended`: RFC 3339, UTC. `requests`: made for it; `retries`: those of them made again. `error`, `message`,
+    `status_code`: of a failure, as on standard error.
     """
 
     status: Literal["done", "failed", "skipped"]
@@ -60,6 +61,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     last_modified: str | None = None
     started: str | None = None
     ended: str | None = None
+    requests: int = 0
     retries: int = 0
     error: str | None = None
     message: str | None = None
@@ -69,13 +71,12 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Underway:
     """What events have told so far of a download that has not ended."""
 
     url: str | None = None
     started: datetime | None = None
-    retries: int = 0
 
 
 class Receipt:
@@ -112,10 +113,7 @@ class Receipt:
             raise self._error
         match event:
             case Started():
-                underway = self._of(event.index)
-                underway.url, underway.started = event.url, datetime.now(UTC)
-            case Retried():
-                self._of(event.index).retries += 1
+                self._underway[event.index] = _Underway(event.url, datetime.now(UTC))
             case Finished():
                 self._finished(event.result, self._underway.pop(event.index, _Underway()))
             case Failed():
@@ -124,9 +122,6 @@ class Receipt:
                 underway = self._underway.pop(event.index, _Underway())
                 path, now = self._named(event.path), _rfc3339(datetime.now(UTC))
                 self._write(ReceiptLine("skipped", url=underway.url, path=path, reason=event.reason, ended=now))
-
-    def _of(self, index: int) -> _Underway:
-        return self._underway.setdefault(index, _Underway())
 
     def _finished(self, result: DownloadResult, underway: _Underway) -> None:
         line = self._done(result, underway)
@@ -154,18 +149,21 @@ class Receipt:
             last_modified=None if validator is None else validator.last_modified,
             started=None if started is None else _rfc3339(started),
             ended=_rfc3339(ended),
-            retries=underway.retries,
+            requests=result.stats.requests,
+            retries=sum(result.stats.retries.values()),
         )
 
     def _failed(self, event: Failed, underway: _Underway) -> ReceiptLine:
         error = event.error
+        stats = error.stats or Stats()
         return ReceiptLine(
             "failed",
             url=event.url,
             path=self._named(event.path),
             started=None if underway.started is None else _rfc3339(underway.started),
             ended=_rfc3339(datetime.now(UTC)),
-            retries=underway.retries,
+            requests=stats.requests,
+            retries=sum(stats.retries.values()),
             error=error.code,
             message=error.message,
             status_code=error.status if isinstance(error, HTTPStatusError) else None,

@@ -17,9 +17,9 @@ class DownloadResult:
 
     `path`: the file, complete and in place. `size`: bytes. `checksum`: what verified the bytes and who declared it, or
     why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
-    file in place. `stats`: what the transfer took. `url`: what was asked for, redacted. `url_host`: that sent the bytes, after redirects, with
-    its port where the URL names one. `validator`: ETag and Last-Modified of the version that was fetched. `started_at`:
-    when it began, in UTC.
+    file in place. `stats`: what the transfer took. `url`: what was asked for, redacted. `url_host`: that sent the
+    bytes, after redirects, with its port where the URL names one. `validator`: ETag and Last-Modified of the version
+    that was fetched. `started_at`: when it began, in UTC.
     """
 
     path: Path
