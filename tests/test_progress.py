@@ -356,7 +356,7 @@ def test_bars_show_ten_files_and_count_the_others(monkeypatch: pytest.MonkeyPatc
 
 def test_one_file_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch, files=1) as shown:
-        shown.tell(Planned(1, None), Started(0, "https://host/a", NAME, 20 * MIB), Progressed(0, MIB, 20 * MIB))
+        shown.tell(Planned(1, None), Started(0, "https://host/a", NAME, None), Progressed(0, MIB, 20 * MIB))
         assert len(shown.shows("1.0/20.0 MiB")) == 1
 
 

@@ -313,10 +313,13 @@ def test_verify_finds_what_changed(tmp_path: Path, verdict: Verdict) -> None:
 
 
 def test_verify_cannot_prove_without_a_checksum(tmp_path: Path) -> None:
-    (tmp_path / "receipt").write_text('{"status": "done", "path": "a", "size": 5}\n{\n')
-    (tmp_path / "a").write_bytes(DATA)
+    (tmp_path / "receipt").write_text(
+        '{"status": "done", "path": "a", "size": 5}\n{\n{"status": "done", "path": "b", "size": 4}\n'
+    )
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(DATA)
     run = getm("verify", "--receipt", "receipt", cwd=tmp_path)
-    assert (run.returncode, run.stdout) == (1, b"a: NOT VERIFIED\n")
+    assert (run.returncode, run.stdout) == (1, b"a: NOT VERIFIED\nb: FAILED\n")
     assert "line 2 is no line of a receipt" in str(failure(run)["message"])
 
 
