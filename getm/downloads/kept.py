@@ -124,7 +124,8 @@ def _trusted(fd: int, record: Record) -> Coverage:
 def _rename(folder: Folder, target: str, kept: Kept, identity: str, written: Coverage) -> bool:
     """Give the data a name of our own, which only one process can do."""
     mine = kept.record(written)
-    kept.journal.write(msgspec.structs.replace(mine, identity=identity, heir=kept.identity))
+    # Durable, or after a power failure only records of the old name could be left, while the data has the new one.
+    kept.journal.write(msgspec.structs.replace(mine, identity=identity, heir=kept.identity), durable=True)
     try:
         folder.rename(data_name(target, identity), data_name(target, kept.identity))
     except FileNotFoundError:

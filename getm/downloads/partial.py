@@ -47,6 +47,8 @@ JOURNALED_FROM_BYTES = MIB
 # What a kill may cost at most, and what a power failure may.
 _RECORD_BYTES, _RECORD_S = MIB, 1.0
 _CHECKPOINT_BYTES, _CHECKPOINT_S = 64 * MIB, 5.0
+# Of such a one not even the space may be lost in a file that nothing names: its journal is on the disk before it is.
+_SECURED_FROM_BYTES = 64 * MIB
 # One syncfs for so many files, one fsync for each of fewer: syncfs also waits for what others are writing.
 _SYNC_TOGETHER = 16
 
@@ -333,7 +335,7 @@ class PartialFile:
         kept = Kept(journal, new_identity(), version, owner, Coverage(), recorded_s=now, durable_s=now)
         try:
             reserve(journal.fd, JOURNAL_BYTES)
-            journal.write(kept.record(Coverage()))
+            journal.write(kept.record(Coverage()), durable=version.size >= _SECURED_FROM_BYTES)
         except BaseException:
             claim.remove(self._folder, self._target, journal)
             raise
