@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -124,3 +125,16 @@ def tls_fault_server(authority: Authority) -> Iterator[FaultServer]:
 def ca_path(authority: Authority) -> Path:
     """What a client must trust to talk to `tls_fault_server`."""
     return authority.ca_path
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs more rights than this machine gives")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)

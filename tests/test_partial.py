@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -717,19 +717,6 @@ def test_a_forked_child_writes_nothing_and_holds_nothing(tmp_path: Path) -> None
 # Disks that are full or fail ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs more rights than this machine gives")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_is_told_at_the_start(small_disk: Path) -> None:
     with pytest.raises(TargetError, match=r"No space left.*free some space"):
         started(small_disk / "out", 8 * MIB)
@@ -738,22 +725,12 @@ def test_a_full_disk_is_told_at_the_start(small_disk: Path) -> None:
     assert names(small_disk) == ["out"]
 
 
-def cannot_reserve(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(libc, "fallocate", functools.partial(fail, errno.EOPNOTSUPP))
-
-
 def test_a_disk_that_fills_up_meanwhile(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where space cannot be reserved. What was written is kept, and the rest comes when there is space again."""
     data = random.Random(5).randbytes(3 * MIB)
-    file = started(small_disk / "first", len(data))
-    file.write(0, memoryview(data)[:MIB])
-    file.suspend()
-    cannot_reserve(monkeypatch)
+    monkeypatch.setattr(libc, "fallocate", functools.partial(fail, errno.EOPNOTSUPP))
     (small_disk / "out").write_bytes(b"old")
     (small_disk / "greedy").write_bytes(bytes(MIB // 2))
-    (small_disk / "first").unlink(missing_ok=True)
-    for path in small_disk.glob(".first*"):
-        path.unlink()
     file = started(small_disk / "out", len(data))
     file.write(2 * MIB, memoryview(data)[2 * MIB :])
     with pytest.raises(TargetError, match="No space left"):
@@ -851,6 +828,27 @@ def test_nothing_to_commit(tmp_path: Path) -> None:
     file.commit()
     with pytest.raises(ValueError):
         file.commit()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_disk_is_given_a_head_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    monkeypatch.setattr(partial, "JOURNALED_FROM_BYTES", 1)
+    monkeypatch.setattr(partial, "_START_BYTES", 3 * BLOCK)
+    calls: list[int] = []
+    real = libc.start_writing_out
+
+    def counted(fd: int) -> None:
+        calls.append(fd)
+        if known:
+            real(fd)
+        else:
+            fail(errno.ENOSYS)
+
+    monkeypatch.setattr(libc, "start_writing_out", counted)
+    write(file := started(tmp_path / "out"), *range(8))
+    assert calls == [file.fileno()] * 2
+    file.commit()
+    assert (tmp_path / "out").read_bytes() == DATA
 
 
 # Many at once ---------------------------------------------------------------------------------------------------------

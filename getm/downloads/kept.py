@@ -31,6 +31,8 @@ class Kept:
     """Spans that are on the disk."""
     unrecorded_bytes: int = 0
     undurable_bytes: int = 0
+    resting_bytes: int = 0
+    """Bytes that the kernel may not yet have begun to bring onto the disk."""
     recorded_s: float = 0.0
     durable_s: float = 0.0
     named: bool = False

@@ -28,14 +28,12 @@ def syncfs(fd: int) -> None:
     _call(("syncfs",), (ctypes.c_int,))(fd)
 
 
-def start_writing_out(fd: int, offset: int, length: int) -> None:
-    """Let the kernel begin to write these dirty pages to the disk (sync_file_range(2)): no promise, only a head start.
+def start_writing_out(fd: int) -> None:
+    """Let the kernel begin to write a file's dirty pages to the disk (sync_file_range(2)): no promise, a head start.
 
     Raises OSError, ENOSYS where there is none.
     """
-    _call(("sync_file_range",), (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint))(
-        fd, offset, length, _WRITE
-    )
+    _call(("sync_file_range",), (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint))(fd, 0, 0, _WRITE)
 
 
 @functools.cache

@@ -47,6 +47,8 @@ JOURNALED_FROM_BYTES = MIB
 # What a kill may cost at most, and what a power failure may.
 _RECORD_BYTES, _RECORD_S = MIB, 1.0
 _CHECKPOINT_BYTES, _CHECKPOINT_S = 64 * MIB, 5.0
+# The disk begins its work before a checkpoint waits for it: 512 MiB at 1 GB/s take 1.5 s instead of 1.8 (ext4).
+_START_BYTES = 8 * MIB
 # Of such a one not even the space may be lost in a file that nothing names: its journal is on the disk before it is.
 _SECURED_FROM_BYTES = 64 * MIB
 # One syncfs for so many files, one fsync for each of fewer: syncfs also waits for what others are writing.
@@ -345,6 +347,7 @@ class PartialFile:
         """Tell the journal of `length` more bytes, if it is time to."""
         kept.unrecorded_bytes += length
         kept.undurable_bytes += length
+        kept.resting_bytes += length
         now = time.monotonic()
         if kept.undurable_bytes >= _CHECKPOINT_BYTES or now - kept.durable_s >= _CHECKPOINT_S:
             self.checkpoint()
@@ -354,6 +357,10 @@ class PartialFile:
             except OSError as error:
                 raise target_error(error, self.path) from error
             kept.unrecorded_bytes, kept.recorded_s = 0, now
+        if kept.resting_bytes >= _START_BYTES:
+            kept.resting_bytes = 0
+            with contextlib.suppress(OSError):
+                libc.start_writing_out(self._fd)
 
     def _sync_data(self, sync: Callable[[int], None]) -> None:
         if self._fd < 0 and self._name is not None:
