@@ -511,7 +511,7 @@ def test_a_number_given_to_another_process_is_no_owner(tmp_path: Path, monkeypat
     assert done(tmp_path / "out") == [6]
 
 
-def fail(number: int, *arguments: object) -> None:
+def fail(number: int, *arguments: object, **keywords: object) -> None:
     raise OSError(number, os.strerror(number))
 
 
@@ -819,6 +819,22 @@ def test_a_commit_that_fails_keeps_everything(tmp_path: Path, monkeypatch: pytes
     file.commit()
     assert (tmp_path / "out").read_bytes() == DATA
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.usefixtures("journaled")
+@pytest.mark.parametrize("if_range", [TAG, None])
+def test_suspending_on_a_failing_disk_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, if_range: str | None
+) -> None:
+    file = open_partial(tmp_path / "out", resume=True)
+    file.begin(SIZE, if_range=if_range)
+    write(file, 0)
+    with monkeypatch.context() as patch:
+        for module, name in ((libc, "fdatasync"), (os, "pwrite"), (os, "unlink")):
+            patch.setattr(module, name, functools.partial(fail, errno.EIO))
+        file.suspend()
+    file.discard()
+    assert file.fileno() == -1
 
 
 def test_nothing_to_commit(tmp_path: Path) -> None:

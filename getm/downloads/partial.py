@@ -246,7 +246,8 @@ class PartialFile:
         """
         kept = self._kept
         if kept is None or self._forks != claim.forks():
-            self.discard()
+            with contextlib.suppress(TargetError):
+                self.discard()
             return
         with contextlib.suppress(TargetError):
             self.checkpoint()
