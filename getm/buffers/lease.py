@@ -8,10 +8,12 @@ gives the slot back. So a view that someone still holds is never overwritten, an
 from __future__ import annotations
 
 import ctypes
+import mmap
 import weakref
 from collections.abc import Callable, Sequence
 
 from getm.buffers.segment import Segment
+from getm.errors import ReaderClosed
 
 _Array = ctypes.Array[ctypes.c_ubyte]
 
@@ -31,7 +33,7 @@ class LeaseRing:
     """
 
     def __init__(self, segment: Segment, slots: int, slot_bytes: int, give_back: Callable[[int], None]) -> None:
-        self._memory = segment.memory
+        self._memory: mmap.mmap | None = segment.memory
         self._slot_bytes = slot_bytes
         self._give_back = give_back
         self._slot_type = ctypes.c_ubyte * slot_bytes
@@ -49,9 +51,19 @@ class LeaseRing:
         self._live.pop(slot, None)
         self._give_back(slot)
 
+    def close(self) -> None:
+        """No lease begins from here on: the memory goes with the last view of it, and waits for nobody else."""
+        self._memory = None
+
+    def _open_memory(self) -> mmap.mmap:
+        memory = self._memory
+        if memory is None:
+            raise ReaderClosed("the session was closed while its data was being read")
+        return memory
+
     def lease(self, slot: int) -> memoryview:
         """The whole slot, read-only. The slot is given back when this view and all made from it are gone."""
-        array = self._slot_type.from_buffer(self._memory, slot * self._slot_bytes)
+        array = self._slot_type.from_buffer(self._open_memory(), slot * self._slot_bytes)
         ref = _SlotRef(array, self._ended)
         ref.slot = slot
         self._live[slot] = ref
@@ -62,7 +74,7 @@ class LeaseRing:
 
         `views` are the leases it stands on; they live as long as the joined view and all made from it.
         """
-        array = (ctypes.c_ubyte * length).from_buffer(self._memory, slot * self._slot_bytes + start)
+        array = (ctypes.c_ubyte * length).from_buffer(self._open_memory(), slot * self._slot_bytes + start)
         weakref.finalize(array, _hold, tuple(views)).atexit = False
         return memoryview(array).cast("B").toreadonly()
 

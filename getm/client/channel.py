@@ -33,6 +33,7 @@ from getm.wire import (
 )
 
 _READ_BYTES = 64 * 1024
+_MAKE_WAY_S = 1.0
 # One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
 _MAX_OPEN_BYTES = 32 * 1024
 
@@ -238,8 +239,19 @@ class Channel:
     def _take_credits(self) -> bytes:
         return b"".join(iter(self._next_credit, None))
 
+    def make_way(self) -> None:
+        """Close, and wait until the engine has let go of the ring: only then is its memory there for another one."""
+        with contextlib.suppress(OSError):
+            # An engine that is gone, or that does not answer in time, is no reason to keep the ring.
+            self._sock.settimeout(_MAKE_WAY_S)
+            self._sock.shutdown(socket.SHUT_WR)
+            while self._sock.recv(_READ_BYTES):
+                pass
+        self.close()
+
     def close(self) -> None:
         """Close the pipe: the engine stops what it does for it. Views stay valid."""
         self.closed = True
         self._listeners.clear()
+        self._ring.close()
         self._sock.close()

@@ -85,7 +85,7 @@ class EnginePool:
         if room < self._max_memory // 4:
             # Rings that nobody uses make way.
             for channel in self._free:
-                channel.close()
+                channel.make_way()
                 self._channels.remove(channel)
             self._free.clear()
             room = self._room()

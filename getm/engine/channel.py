@@ -90,6 +90,13 @@ class Channel:
             helper.close()
         for task in self._tasks.values():
             task.cancel()
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.closed:
+            # Channel and pipe know each other, so what they hold lives until the next collection of garbage, which in
+            # an engine that waits may be never: the ring's memory does not stay with them.
+            self._memory = memoryview(b"")
         self._on_change(self)
 
     # Messages in ----------------------------------------------------------------------------------------------------
@@ -126,7 +133,7 @@ class Channel:
             self._pool.end(number)
         if error is not None:
             self._send(Kind.FAILED, number, failed_info(error, transfer.stats()))
-        self._on_change(self)
+        self._changed()
 
     # Messages out ---------------------------------------------------------------------------------------------------
 

@@ -93,15 +93,24 @@ class Pipe:
         self._loop.remove_writer(self._sock.fileno())
 
     def _lost(self) -> None:
-        if not self.closed:
-            self.close()
-            self._on_closed()
+        if self._fall_silent():
+            try:
+                self._on_closed()
+            finally:
+                # Last: a peer that waits for our end of file may rely on what `on_closed` let go of.
+                self._sock.close()
 
     def close(self) -> None:
         """Close the socket. Does not call `on_closed`."""
-        if not self.closed:
-            self.closed = True
-            self._loop.remove_reader(self._sock.fileno())
-            self._loop.remove_writer(self._sock.fileno())
-            self._unsent.clear()
+        if self._fall_silent():
             self._sock.close()
+
+    def _fall_silent(self) -> bool:
+        """Whether this call is the one that ends it."""
+        if self.closed:
+            return False
+        self.closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._unsent.clear()
+        return True
