@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +89,7 @@ def test_row_50_a_full_dev_shm_is_an_error_and_no_concern_of_memfd(nginx: NginxS
     served = make_object(5 * MIB)
     with mounts.shared_memory("1m") as folder, pytest.MonkeyPatch.context() as patch:
         (folder / "others").write_bytes(bytes(MIB))
+        patch.delenv(BACKING_VARIABLE, raising=False)
         with getm.Session() as session:
             everything(session, nginx.url(served), served.read())
         patch.setenv(BACKING_VARIABLE, "posix")
@@ -104,6 +107,7 @@ def test_row_50_without_dev_shm_it_is_memfd_or_an_error(nginx: NginxServer, make
     served = make_object(5 * MIB)
     with mounts.no_shared_memory(), pytest.MonkeyPatch.context() as patch:
         assert not Path("/dev/shm").exists()
+        patch.delenv(BACKING_VARIABLE, raising=False)
         with getm.Session() as session:
             everything(session, nginx.url(served), served.read())
         patch.setenv(BACKING_VARIABLE, "posix")
@@ -189,8 +193,11 @@ def test_many_streams_share_the_budget_and_one_too_many_is_told(nginx: NginxServ
             fh.close()
 
 
-def test_rings_that_make_way_for_others_give_their_memory_back_at_once(nginx: NginxServer, make_object: Make) -> None:
+def test_rings_that_make_way_for_others_give_their_memory_back_at_once(
+    nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not when garbage happens to be collected, here or in an engine."""
+    monkeypatch.delenv(BACKING_VARIABLE, raising=False)
     served, budget = make_object(5 * MIB), 40 * MIB
     gc.disable()
     try:
@@ -209,3 +216,80 @@ def mapped_bytes(pid: int) -> int:
     lines = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/memfd:getm" in line]
     assert lines
     return sum(int(stop, 16) - int(start, 16) for start, stop in (line.split()[0].split("-") for line in lines))
+
+
+# Sizes by hand -------------------------------------------------------------------------------------------------------
+
+RESIZE = Path(__file__).parent.parent / "dev_scripts" / "resize_shm.sh"
+
+
+def resize(*arguments: str, user: int | None = None) -> tuple[int, str, str]:
+    done = subprocess.run([RESIZE, *arguments], capture_output=True, text=True, user=user)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_dev_shm_is_resized_and_keeps_what_lies_in_it() -> None:
+    with mounts.shared_memory("16m") as folder:
+        (folder / "kept").write_bytes(b"x" * MIB)
+        assert resize("8M") == (0, "/dev/shm: 16384K before, 8192K now, 1024K of them used\n", "")
+        assert resize("1G") == (0, "/dev/shm: 8192K before, 1048576K now, 1024K of them used\n", "")
+        assert resize(str(2 * MIB)) == (0, "/dev/shm: 1048576K before, 2048K now, 1024K of them used\n", "")
+        status, _, said = resize("4K")
+        assert status == 1 and "/dev/shm stays as it was: 2048K" in said
+        assert os.statvfs(folder).f_blocks * os.statvfs(folder).f_frsize == 2 * MIB
+        assert (folder / "kept").read_bytes() == b"x" * MIB
+
+
+@pytest.mark.parametrize("size", ("", "0", "0M", "-8G", "8T", "1e9", "8 G", "64M,mode=777", "9" * 20 + "G"))
+def test_nonsense_is_no_size_for_dev_shm(size: str) -> None:
+    with mounts.shared_memory("1m") as folder:
+        status, printed, said = resize(size)
+        assert (status, printed) == (2, "")
+        assert said == f"resize_shm.sh: expected a size such as 64M or 8G, got '{size}'\n"
+        assert resize()[0] == resize("64M", "8G")[0] == 2
+        assert os.statvfs(folder).f_blocks * os.statvfs(folder).f_frsize == MIB
+
+
+def test_only_root_resizes_dev_shm() -> None:
+    with mounts.shared_memory("1m"):
+        status, printed, said = resize("64M", user=65534)
+        assert (status, printed) == (1, "")
+        assert "only root may resize /dev/shm: run it with sudo" in said
+
+
+# A limit on memory ---------------------------------------------------------------------------------------------------
+
+# By RLIMIT_AS, which the engine inherits: making a control group takes rights over the machine's own, and test_segment.py
+# reads the limits of groups as the kernel writes them.
+LIMITED = """
+import resource, sys, getm
+import getm.engine.server  # what fails for lack of memory while it is imported, fails in CPython's words
+url, n, room = sys.argv[1], eval(sys.argv[2]), int(sys.argv[3])
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + room
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+total = 0
+try:
+    with getm.Session() as session:
+        for part in session.iter_content(url, concurrency=n, checksum=sys.argv[4]):
+            total += len(part)
+except (getm.errors.GetmError, MemoryError) as error:
+    print(type(error).__name__)
+else:
+    print(total)
+"""
+
+
+@pytest.mark.parametrize("concurrency", MODES)
+@pytest.mark.parametrize("room", (0, 16 * MIB, 64 * MIB, 1024 * MIB))
+def test_row_50_a_low_memory_limit_is_an_error_or_no_hindrance(
+    room: int, concurrency: int | None, nginx: NginxServer, make_object: Make
+) -> None:
+    served = make_object(20 * MIB)
+    arguments = (nginx.url(served), str(concurrency), str(room), f"md5:{served.md5_hex}")
+    done = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    possible = {str(served.size_bytes)}
+    if room < 1024 * MIB:
+        possible |= {"MemoryUnavailable", "EngineDied", "MemoryError", "InvalidInput"}
+    assert done.stdout.strip() in possible

@@ -52,8 +52,9 @@ class Segment:
         for opener in openers:
             try:
                 descriptor = opener()
-            except OSError as error:
-                # A seccomp profile may refuse memfd_create; a container may have no /dev/shm. Try the next one.
+            except (OSError, ImportError) as error:
+                # A seccomp profile may refuse memfd_create; a container may have no /dev/shm; under a memory limit not
+                # even the module may load. Try the next one.
                 refused = error
                 continue
             try:

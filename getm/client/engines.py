@@ -174,7 +174,12 @@ class ThreadEngine(Engine):
         from getm.engine.server import serve
 
         self._thread = threading.Thread(target=serve, args=(theirs, None), name="getm-engine", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            # A limit on threads or on memory.
+            theirs.close()
+            raise errors.EngineDied(f"no engine thread could be started ({error})") from None
 
     def stop(self) -> None:
         super().stop()
