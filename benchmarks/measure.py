@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
+import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import psutil
+
+_ROOT = Path(__file__).resolve().parent.parent
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,9 @@ def _cpu_s_of(pid: int) -> float:
 
 
 def _peak_bytes(pids: list[int]) -> int:
-    """Peak resident memory, shared memory included, summed over the processes that run; or that of the largest child
-    that has ended (curl), whichever is more. What two processes share counts twice."""
-    running = sum(map(_high_water_bytes, [os.getpid(), *pids]))
-    return max(running, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+    """Peak resident memory, shared memory included, summed over the processes that run. What two processes share
+    counts twice; children that have ended are gone."""
+    return sum(map(_high_water_bytes, [os.getpid(), *pids]))
 
 
 def _high_water_bytes(pid: int) -> int:
@@ -66,3 +74,61 @@ def _high_water_bytes(pid: int) -> int:
         return 0
     # The field is missing where the process has just ended: it has no memory then.
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+
+
+def cost_of_command(command: list[str]) -> Cost:
+    """Run a command line to its end and tell what it and the processes under it cost. Raises `RuntimeError` with the
+    last line of its standard error where it fails."""
+    with tempfile.TemporaryFile("w+") as errors:
+        wall = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, cwd=_ROOT
+        )
+        with _PeakMemory(process.pid) as memory:
+            _, status, used = os.wait4(process.pid, 0)
+            wall_s = time.perf_counter() - wall
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or ["(silently)"])[-1]
+            raise RuntimeError(f"exit status {process.returncode}: {last}")
+    # Not ru_maxrss: it begins with the memory of the process that started the command.
+    return Cost(wall_s, used.ru_utime + used.ru_stime, memory.peak_bytes)
+
+
+class _PeakMemory:
+    """The peaks of a process and of all under it, added up. The kernel keeps each one's peak; a thread reads them now
+    and then, since they are gone with the process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._peaks: dict[int, int] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    @property
+    def peak_bytes(self) -> int:
+        return sum(self._peaks.values())
+
+    def _watch(self) -> None:
+        self._look(self._pid)
+        while not self._over.wait(_LOOK_S):
+            self._look(self._pid)
+
+    def _look(self, pid: int) -> None:
+        self._peaks[pid] = max(self._peaks.get(pid, 0), _high_water_bytes(pid))
+        # Cheaper than to look through all processes. It ends, or its thread does, while it is read.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                for child in children.read_text().split():
+                    self._look(int(child))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()

@@ -80,8 +80,9 @@ def print_streams(
                 spread(of, "cpu_s_per_gb").show(3),
                 ratio(of, bare, "cpu_s_per_gb"),
                 ratio(of, curl, "cpu_s_per_gb"),
-                f"{peak / 1e6:.0f}",
-                f"{(peak - peaks[name]) / 1e6:.1f}",
+                # curl's processes have ended when memory is looked at.
+                "-" if name == "curl" else f"{peak / 1e6:.0f}",
+                "-" if name == "curl" else f"{(peak - peaks[name]) / 1e6:.1f}",
             ]
         )
     print()

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,11 +81,19 @@ class Contender:
         return None if self.why_not is not None else answer
 
 
+class TakesTurns(Protocol):
+    """What can be measured: a `Contender`, or what behaves like one."""
+
+    why_not: str | None
+
+    def turn(self, request: dict[str, Any]) -> Result | None: ...
+
+
 Key = TypeVar("Key")
 
 
 def take_turns(
-    turns: Sequence[tuple[Key, Contender, dict[str, Any]]], rounds: int, what: str
+    turns: Sequence[tuple[Key, TakesTurns, dict[str, Any]]], rounds: int, what: str
 ) -> dict[Key, list[Result]]:
     """The results of each turn, one for each round; none at all for a contender that failed. A round before the first
     warms everything up. `what` is told on a terminal."""
