@@ -197,6 +197,17 @@ def test_row_11_a_cut_connection_is_resumed_at_the_byte(
 
 
 @each_mode
+def test_row_11_a_connection_that_ends_between_the_head_and_the_body(
+    concurrency: int | None, tls_fault_server: FaultServer, ca_path: Path
+) -> None:
+    """Often: what must be met is the turn of the event loop in which the end is known to the transport alone."""
+    url = tls_fault_server.serve("/x", *([Reply(body=BODY, cut_at=0)] * 30), Reply(body=BODY))
+    policy = getm.Retries(attempts=30, base_s=0, cap_s=0)
+    with getm.Session(cacert=ca_path, retries=policy) as session:
+        assert session.read(url, concurrency=concurrency) == BODY
+
+
+@each_mode
 def test_row_11_a_connection_that_always_breaks_is_an_error(
     concurrency: int | None, session: getm.Session, fault_server: FaultServer
 ) -> None:

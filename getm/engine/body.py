@@ -173,7 +173,7 @@ async def _receive(
     taken = 0
     early = bytearray()
     # A content that ends with its connection may have more bytes at hand than its Content-Range tells of.
-    while taken < length and (data := content.read_nowait(length - taken)):
+    while taken < length and content.exception() is None and (data := content.read_nowait(length - taken)):
         taken += len(data)
         if meter is None:
             await writer.write(data)
@@ -186,7 +186,16 @@ async def _receive(
             # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
             transport.pause_reading()
         await _write(early, writer, meter)
-    if taken == length or content.is_eof() or connection is None or connection.protocol is None or transport is None:
+    if (
+        taken == length
+        or content.is_eof()
+        or content.exception() is not None
+        or connection is None
+        or connection.protocol is None
+        or transport is None
+        # Its end is on the way to aiohttp's protocol: nothing would come to another one any more.
+        or transport.is_closing()
+    ):
         await _receive_plain(response, writer, length - taken, patience, meter)
         return
     sink = SlotSink(transport, connection.protocol, writer, length - taken, meter)

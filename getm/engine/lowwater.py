@@ -53,14 +53,19 @@ class LowWater:
         self.mark = mark
         self.floor = mark + self._reserve if mark else 0
 
+    @property
+    def _open(self) -> bool:
+        """Timers may come between the end of the socket and the news of it."""
+        return bool(self._socket.fileno() >= 0)
+
     def off(self) -> None:
         """Wake up for every byte: somebody waits for it."""
-        if self.mark:
+        if self.mark and self._open:
             self._set(0)
 
     def waiting(self) -> int:
         """How many bytes the kernel holds for us."""
-        if not self.mark:
+        if not self.mark or not self._open:
             return 0
         count = array.array("i", [0])
         fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, count)
