@@ -139,6 +139,32 @@ def test_redirect_between_two_ports(fault_server: FaultServer, tmp_path: Path) -
     assert [request.path for request in other.requests] == ["/to"]
 
 
+def test_a_signed_url_that_runs_out(fault_server: FaultServer, tmp_path: Path) -> None:
+    """As stores do it: the origin signs a new URL for each request, and an old one is refused."""
+    fault_server.serve("/signed/1", Reply(body=BODY), failure(403))
+    fault_server.serve("/signed/2", Reply(body=BODY))
+    url = fault_server.serve("/origin", redirect("/signed/1"), redirect("/signed/2"))
+    signed = fault_server.url("/signed/1")
+    assert [curl(each, "-L", folder=tmp_path).status for each in (url, signed, url)] == [200, 403, 200]
+
+
+def test_an_object_that_is_replaced(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY), Reply(body=BODY[::-1], etag='"v2"'))
+    condition = ("-H", 'If-Range: "v1"', "-r", "100-199")
+    first, second = (curl(*condition, url, folder=tmp_path) for _ in range(2))
+    assert (first.status, first.body) == (206, BODY[100:200])
+    assert (second.status, second.body) == (200, BODY[::-1])
+    refused = curl("-H", 'If-Match: "v1"', url, folder=tmp_path)
+    assert (refused.status, refused.body) == (412, b"")
+
+
+def test_a_reply_that_comes_late(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY, delay_s=5), Reply(body=BODY, delay_s=0.01))
+    assert curl("--max-time", "0.2", url, folder=tmp_path).exit_code == TIMED_OUT
+    assert fault_server.wait_for_requests(1)[0].wait_ended() == "client left"
+    assert curl(url, folder=tmp_path).body == BODY
+
+
 def test_steps_in_turn_and_replies_by_request(fault_server: FaultServer, tmp_path: Path) -> None:
     def by_token(request: Request) -> Reply:
         return Reply(body=BODY) if request.target.endswith(b"?token=2") else failure(403)
@@ -264,6 +290,12 @@ def test_endless_body_ends_when_the_client_leaves(fault_server: FaultServer, tmp
     done = subprocess.run(f"curl -q -s {url} | head -c 1000000", shell=True, stdout=subprocess.PIPE, check=True)
     assert done.stdout == (BODY * 4)[:1_000_000]
     assert fault_server.requests[0].wait_ended() == "client left"
+
+
+def test_raw_bytes_without_end(fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n", body=BODY, endless=True))
+    done = subprocess.run(f"curl -q -s {url} | head -c 1000000", shell=True, stdout=subprocess.PIPE, check=True)
+    assert done.stdout == (BODY * 4)[:1_000_000]
 
 
 def test_pace_gives_every_byte(fault_server: FaultServer, tmp_path: Path) -> None:

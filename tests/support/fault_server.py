@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -220,17 +220,20 @@ def _wants_close(request: Request) -> bool:
     return (request.header("Connection") or "").lower() == "close"
 
 
-def _blocks(body: memoryview, reply: Reply, sent_before: int) -> list[memoryview]:
+def _blocks(body: memoryview, reply: Reply, sent_before: int) -> Iterator[memoryview]:
     """`body` in the pieces to send it in: split where something is to happen, and ended where it is cut."""
     limit = len(body) if reply.cut_at is None else max(0, min(len(body), reply.cut_at - sent_before))
     step = reply.pace.step_bytes if reply.pace else _BLOCK_BYTES
-    edges = {0, limit, *range(0, limit, step)}
-    if reply.stall_at is not None and 0 <= reply.stall_at - sent_before <= limit:
-        edges.add(reply.stall_at - sent_before)
-    marks = sorted(edges)
-    pieces = [body[start:stop] for start, stop in itertools.pairwise(marks)]
-    stalls_first = reply.stall_at == sent_before
-    return [body[:0], *pieces] if stalls_first else pieces
+    stall = -1 if reply.stall_at is None else reply.stall_at - sent_before
+    if stall == 0:
+        yield body[:0]
+    at = 0
+    while at < limit:
+        stop = min(limit, (at // step + 1) * step)
+        if at < stall < stop:
+            stop = stall
+        yield body[at:stop]
+        at = stop
 
 
 async def _pause(channel: Channel, *, gate: Gate | None = None, timeout_s: float | None = None) -> None:
