@@ -1,0 +1,211 @@
+"""The caller's side of a transfer: one function for each face, all of them giving what comes to `Received`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import getm
+from getm.session import CallOptions
+from getm.stats import Stats
+from getm.transfer import Described
+from tests.chaos.plan import ATTEMPTS
+from tests.chaos.received import Received
+from tests.chaos.serving import ServedPlan
+
+# A view that spans more than this holds several slots: a few of those are a whole ring.
+_MAX_HELD_BYTES = 1024 * 1024
+
+
+class Left(Exception):
+    """The consumer left in the middle, as planned."""
+
+
+@dataclass
+class Held:
+    """Views that are kept while their memory could be written again, with what stood in them."""
+
+    pairs: list[tuple[memoryview, bytes]] = field(default_factory=list)
+
+    def changed(self) -> int:
+        return sum(view != copy for view, copy in self.pairs)
+
+
+class Consumer:
+    """Runs one transfer. `verified` and `stats`: what the face told at its end, if it has come so far."""
+
+    def __init__(self, served: ServedPlan, session: getm.Session, url: str, folder: Path) -> None:
+        self._served = served
+        self._plan = served.plan
+        self._session = session
+        self._url = url
+        self._folder = folder
+        self.received = Received(served)
+        self.held = Held()
+        self.verified: bool | None = None
+        self.stats: Stats | None = None
+
+    def run(self) -> None:
+        """Raises what the transfer raises, and `Left` where the plan has the consumer leave."""
+        plan = self._plan
+        if plan.face in ("download", "adownload"):
+            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+                self._to_disk(Path(folder))
+        elif plan.face in ("aiter_content", "aiter_content_unordered"):
+            asyncio.run(self._iterate_asynchronously())
+        else:
+            {
+                "urlopen": self._urlopen,
+                "read": self._read,
+                "iter_content": self._iter_content,
+                "iter_content_unordered": self._iter_content_unordered,
+            }[plan.face]()
+
+    @property
+    def _options(self) -> CallOptions:
+        plan = self._plan
+        return {
+            "checksum": self._served.versions[0].checksum if plan.declared == "caller" else "auto",
+            "strict": plan.strict,
+            "timeout": getm.Timeout(
+                # A server that does not know that it is to shake hands says nothing.
+                connect_s=0.5 if plan.wire == "no TLS behind https" else 10,
+                stall_s=0.6 if "stall" in plan.kinds else 8,
+                floor_bytes_s=2000 if "trickle" in plan.kinds else None,
+                floor_window_s=0.5,
+            ),
+        }
+
+    def _take(self, offset: int, view: memoryview) -> None:
+        self.received.take(offset, view)
+        if len(self.held.pairs) < self._plan.held_views and 0 < len(view) <= _MAX_HELD_BYTES:
+            self.held.pairs.append((view, bytes(view)))
+        self._leave_if_planned(self.received.bytes)
+
+    def _leave_if_planned(self, done: int) -> None:
+        if self._plan.leave_at is not None and done >= self._plan.leave_at * self._plan.size:
+            raise Left
+
+    def _told(self, face: Described) -> None:
+        self.verified, self.stats = face.checksum.verified, face.stats
+
+    # Faces ----------------------------------------------------------------------------------------------------------
+
+    def _urlopen(self) -> None:
+        sizes = random.Random(self._plan.seed)
+        with self._session.urlopen(self._url, concurrency=self._plan.concurrency, **self._options) as fh:
+            while True:
+                at, wanted = fh.tell(), sizes.randint(1, 2 * self._plan.chunk_size)
+                if sizes.random() < 0.3:
+                    buffer = bytearray(wanted)
+                    view = memoryview(buffer)[: fh.readinto(buffer)]
+                else:
+                    view = fh.read(wanted)
+                if not view:
+                    break
+                self._take(at, view)
+            self._told(fh)
+
+    def _read(self) -> None:
+        view = self._session.read(self._url, concurrency=self._plan.concurrency, **self._options)
+        self.received.take(0, view)
+
+    def _iter_content(self) -> None:
+        plan, at = self._plan, 0
+        parts = self._session.iter_content(self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options)
+        for view in parts:
+            start, at = at, at + len(view)
+            self._take(start, view)
+        self._told(parts)
+
+    def _iter_content_unordered(self) -> None:
+        plan = self._plan
+        parts = self._session.iter_content_unordered(
+            self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options
+        )
+        for offset, view in parts:
+            self._take(offset, view)
+        self._told(parts)
+
+    async def _iterate_asynchronously(self) -> None:
+        plan, at = self._plan, 0
+        if plan.face == "aiter_content":
+            ordered = self._session.aiter_content(
+                self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options
+            )
+            async for view in ordered:
+                start, at = at, at + len(view)
+                self._take(start, view)
+            self._told(ordered)
+        else:
+            unordered = self._session.aiter_content_unordered(
+                self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options
+            )
+            async for offset, view in unordered:
+                self._take(offset, view)
+            self._told(unordered)
+
+    def _to_disk(self, folder: Path) -> None:
+        """The file appears whole or not at all, and nothing stays beside it."""
+        target = folder / "object"
+        try:
+            result = self._downloaded(target)
+            self.verified, self.stats = result.verified, result.stats
+        finally:
+            # Cancelled at the very end, it may have been renamed already: then it is whole.
+            if target.exists() and (self.verified is not None or self._plan.leave_at is not None):
+                self.received.take(0, memoryview(target.read_bytes()))
+                self.received.complete(self.verified)
+                target.unlink()
+            surplus = sorted(path.name for path in folder.iterdir())
+            if surplus:
+                self.received.wrong.append(f"left in the target's folder: {', '.join(surplus)}")
+
+    def _downloaded(self, target: Path) -> getm.DownloadResult:
+        plan = self._plan
+        if plan.face == "download":
+            return self._session.download(
+                self._url,
+                target,
+                concurrency=plan.concurrency,
+                on_progress=lambda done, total: self._leave_if_planned(done),
+                **self._options,
+            )
+        return asyncio.run(self._adownloaded(target))
+
+    async def _adownloaded(self, target: Path) -> getm.DownloadResult:
+        task = asyncio.ensure_future(
+            self._session.adownload(
+                self._url,
+                target,
+                concurrency=self._plan.concurrency,
+                on_progress=self._cancelling(lambda: task.cancel()),
+                **self._options,
+            )
+        )
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise Left from None
+
+    def _cancelling(self, cancel: Callable[[], object]) -> Callable[[int, int | None], None]:
+        def on_progress(done: int, total: int | None) -> None:
+            try:
+                self._leave_if_planned(done)
+            except Left:
+                cancel()
+
+        return on_progress
+
+
+def open_session(processes: int, max_memory: int, cacert: Path) -> getm.Session:
+    return getm.Session(
+        processes=processes,
+        max_memory=max_memory,
+        cacert=cacert,
+        retries=getm.Retries(attempts=ATTEMPTS, base_s=0.01, cap_s=0.1),
+    )

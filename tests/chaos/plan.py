@@ -1,0 +1,205 @@
+"""What a chaos run does, as a pure function of seeds: objects, modes, and the faults that the servers are to commit."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+
+from getm.integrity import checksum
+
+KIB = 1024
+MIB = 1024 * KIB
+PART = 8 * MIB
+# As many failures in a row as a transfer must survive.
+ATTEMPTS = 5
+# All objects are cut out of the same random bytes.
+_POOL_BYTES = 96 * MIB
+_MAX_OBJECT_BYTES = 32 * MIB
+
+Face = Literal[
+    "urlopen", "read", "iter_content", "iter_content_unordered", "aiter_content", "aiter_content_unordered",
+    "download", "adownload",
+]  # fmt: skip
+Validator = Literal["etag", "date", "weak", "none"]
+Declared = Literal["none", "caller", "header"]
+Framing = Literal["length", "chunked", "close"]
+Wire = Literal["http", "https", "expired certificate", "no TLS behind https", "nobody listens"]
+Where = Literal["one process", "two processes", "little memory"]
+
+# What a server does to one request. Harmless: nothing needs to be done again.
+HARMLESS = ("late", "throttled", "validator dropped", "early hints")
+# Before the first byte of a body: may always be asked again.
+BEFORE_THE_BODY = ("closed without reply", "reset without reply", "half a head", "not now")
+# In the body: may be resumed where the object has a strong validator and a known length.
+IN_THE_BODY = ("cut", "reset", "stall", "trickle", "short range")
+# What no retry is sure to mend.
+HOSTILE = (
+    "refused", "range ignored", "range elsewhere", "no Content-Range", "Content-Range without sense",
+    "several ranges", "bit flipped", "other version", "no HTTP", "two lengths", "length too small", "head too long",
+    "redirected in a circle", "redirected nowhere", "engine killed",
+)  # fmt: skip
+FAULTS = (*HARMLESS, *BEFORE_THE_BODY, *IN_THE_BODY, *HOSTILE)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`at`: where in the object, from 0 to 1; `lasting`: every later request meets it as well."""
+
+    kind: str
+    at: float
+    lasting: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One transfer: the object, the way it is asked for, and the fault that its n-th request meets, if any."""
+
+    seed: int
+    size: int
+    pool_offset: int
+    face: Face
+    concurrency: int | None
+    where: Where
+    chunk_size: int
+    wire: Wire
+    validator: Validator
+    declared: Declared
+    algorithm: str
+    framing: Framing
+    ranges: bool
+    redirected: bool
+    token_requests: int | None  # the redirect's first target answers so many requests, and 403 from then on
+    faults: tuple[Fault | None, ...]
+    leave_at: float | None  # the consumer leaves after this share of the object
+    held_views: int  # so many views are kept while other transfers go on
+    strict: bool
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(fault.kind for fault in self.faults if fault is not None)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether several responses may be joined to one object."""
+        return self.validator in ("etag", "date") and self.framing == "length"
+
+    @property
+    def must_fail(self) -> bool:
+        """Whether no client can bring this object."""
+        if self.strict and self.declared == "none":
+            return True
+        first = self.faults[0] if self.faults else None
+        return self.wire not in ("http", "https") or (first is not None and first.kind == "refused" and first.lasting)
+
+    @property
+    def must_succeed(self) -> bool:
+        """Whether a client that gives up here gives up too early."""
+        if self.must_fail or any(fault is not None and fault.lasting for fault in self.faults):
+            return False
+        if self.token_requests is not None and not (self.joinable and self.ranges):
+            return False
+        mendable = {*HARMLESS, *BEFORE_THE_BODY, *(IN_THE_BODY if self.joinable and self.ranges else ())}
+        failing = sum(fault is not None and fault.kind not in HARMLESS for fault in self.faults)
+        # A token that has run out is one more failure, and may be met by every part at once.
+        return self.kinds <= mendable and failing <= ATTEMPTS - 2
+
+
+@cache
+def pool() -> bytes:
+    return np.random.Generator(np.random.SFC64(20250701)).bytes(_POOL_BYTES)
+
+
+@dataclass(frozen=True)
+class Version:
+    """An object as it was at one time: its bytes, what identifies them, and their checksum."""
+
+    body: bytes
+    etag: str | None
+    last_modified: str | None
+    checksum: str
+
+
+def version(plan: Plan, number: int) -> Version:
+    """Version 0 is the first; version 1 has other bytes, and now and then another size."""
+    size = plan.size if number == 0 else max(0, plan.size + (plan.seed % 3 - 1))
+    start = plan.pool_offset + 7 * number * KIB
+    body = pool()[start : start + size]
+    etag = f'"{plan.seed:x}-{number}"'
+    return Version(
+        body=body,
+        etag={"etag": etag, "weak": f"W/{etag}"}.get(plan.validator),
+        last_modified=f"Tue, 0{number + 1} Jul 2025 00:00:00 GMT" if plan.validator in ("etag", "date") else None,
+        checksum=str(checksum(body, plan.algorithm)),
+    )
+
+
+def transfer_seed(run_seed: int, number: int) -> int:
+    """The seed of the `number`-th transfer of a run."""
+    return random.Random(f"getm chaos {run_seed} {number}").getrandbits(40)
+
+
+def make_plan(seed: int) -> Plan:
+    """The transfer that `seed` stands for, in every run and on every machine."""
+    pick = random.Random(seed)
+    framing: Framing = pick.choices(("length", "chunked", "close"), (20, 2, 1))[0]
+    concurrency = pick.choice((1, 1, 2, 3, 8, None, None))
+    face: Face = pick.choice(Face.__args__)  # type: ignore[attr-defined]
+    size = _size(pick)
+    redirected = pick.random() < 0.25
+    wire: Wire = "https" if pick.random() < 0.3 else "http"
+    if pick.random() < 0.02:
+        wire = pick.choice(("expired certificate", "no TLS behind https", "nobody listens"))
+    return Plan(
+        seed=seed,
+        size=size,
+        pool_offset=pick.randrange(_POOL_BYTES - _MAX_OBJECT_BYTES - MIB),
+        face=face,
+        concurrency=concurrency,
+        where=pick.choices(Where.__args__, (4, 4, 1))[0],  # type: ignore[attr-defined]
+        # Tiny chunks of large objects would take the time of all else.
+        chunk_size=pick.choice((MIB, MIB, 3 * MIB + 1, 300_000, 4096) if size < 4 * MIB else (MIB, 2 * MIB, 700_001)),
+        wire=wire,
+        validator=pick.choices(("etag", "date", "weak", "none"), (10, 3, 1, 1))[0],
+        declared=pick.choice(("none", "caller", "header")),
+        algorithm=pick.choice(("sha256", "crc32c", "md5")),
+        framing=framing,
+        ranges=pick.random() < 0.9,
+        redirected=redirected,
+        token_requests=pick.randint(1, 4) if redirected and pick.random() < 0.4 else None,
+        faults=_faults(pick),
+        leave_at=pick.random() if pick.random() < 0.12 else None,
+        held_views=pick.choice((0, 0, 0, 1, 3)),
+        strict=pick.random() < 0.05,
+    )
+
+
+def _size(pick: random.Random) -> int:
+    """From nothing to tens of MiB, most of them small; and the sizes around which code changes its mind."""
+    kind = pick.random()
+    if kind < 0.25:
+        edge = pick.choice((0, 1, 4096, 64 * KIB, MIB, 4 * MIB, PART, 2 * PART))
+        return max(0, edge + pick.choice((-1, 0, 1)))
+    if kind < 0.75:
+        return int(2 ** pick.uniform(0, 21))
+    return int(2 ** pick.uniform(21, 25))
+
+
+def _faults(pick: random.Random) -> tuple[Fault | None, ...]:
+    if pick.random() < 0.25:
+        return ()
+    # Most schedules stay within what can be mended, so that many transfers reach their end.
+    kinds = FAULTS if pick.random() < 0.4 else (*HARMLESS, *BEFORE_THE_BODY, *IN_THE_BODY)
+    faults: list[Fault | None] = []
+    for _ in range(pick.randint(1, 6)):
+        if pick.random() < 0.5:
+            faults.append(None)
+            continue
+        kind = pick.choice(kinds)
+        # A stall costs its time again and again, and so does a trickle.
+        lasting = kind not in IN_THE_BODY and pick.random() < 0.15
+        faults.append(Fault(kind, pick.choice((0.0, 1.0, pick.random(), pick.random())), lasting))
+    return tuple(faults)
