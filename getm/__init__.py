@@ -14,7 +14,7 @@ import logging
 from getm import errors
 from getm._version import __version__
 from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
-from getm.downloads import DownloadResult
+from getm.downloads import DownloadFailure, DownloadResult
 from getm.errors import (
     ChecksumMismatch,
     EngineDied,
@@ -28,10 +28,12 @@ from getm.errors import (
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 from getm.functions import (
     adownload,
+    adownload_all,
     aiter_content,
     aiter_content_unordered,
     checksum,
     download,
+    download_all,
     iter_content,
     iter_content_unordered,
     read,
@@ -54,6 +56,7 @@ __all__ = [
     "Checksum",
     "ChecksumMismatch",
     "ContentIterator",
+    "DownloadFailure",
     "DownloadResult",
     "EngineDied",
     "Entry",
@@ -80,11 +83,13 @@ __all__ = [
     "Verdict",
     "__version__",
     "adownload",
+    "adownload_all",
     "aiter_content",
     "aiter_content_unordered",
     "checksum",
     "close",
     "download",
+    "download_all",
     "errors",
     "iter_content",
     "iter_content_unordered",

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from getm import aio, integrity, reader
-from getm.downloads import DownloadResult
+from getm.batch import DEFAULT_JOBS
+from getm.downloads import DownloadFailure, DownloadResult
 from getm.integrity import Checksum
+from getm.lists import Entry
 from getm.options import DEFAULT_CHUNK_BYTES
-from getm.session import CallOptions, ProgressCallback, Session, default_session
+from getm.session import (
+    BatchDownloadOptions,
+    CallOptions,
+    DownloadOptions,
+    EventCallback,
+    ProgressCallback,
+    Session,
+    default_session,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -84,11 +95,11 @@ def download(
     concurrency: int | None = 1,
     on_progress: ProgressCallback | None = None,
     session: Session | None = None,
-    **call: Unpack[CallOptions],
+    **more: Unpack[DownloadOptions],
 ) -> DownloadResult:
     """See `Session.download`."""
     chosen = session or default_session()
-    return chosen.download(url, path, concurrency=concurrency, on_progress=on_progress, **call)
+    return chosen.download(url, path, concurrency=concurrency, on_progress=on_progress, **more)
 
 
 async def adownload(
@@ -98,11 +109,57 @@ async def adownload(
     concurrency: int | None = 1,
     on_progress: ProgressCallback | None = None,
     session: Session | None = None,
-    **call: Unpack[CallOptions],
+    **more: Unpack[DownloadOptions],
 ) -> DownloadResult:
     """See `Session.adownload`."""
     chosen = session or default_session()
-    return await chosen.adownload(url, path, concurrency=concurrency, on_progress=on_progress, **call)
+    return await chosen.adownload(url, path, concurrency=concurrency, on_progress=on_progress, **more)
+
+
+def download_all(
+    entries: Iterable[Entry | str],
+    *,
+    jobs: int = DEFAULT_JOBS,
+    concurrency: int | None = 1,
+    directory: str | os.PathLike[str] | None = None,
+    continue_after_error: bool = False,
+    on_event: EventCallback | None = None,
+    session: Session | None = None,
+    **more: Unpack[BatchDownloadOptions],
+) -> Iterator[DownloadResult | DownloadFailure]:
+    """See `Session.download_all`."""
+    return (session or default_session()).download_all(
+        entries,
+        jobs=jobs,
+        concurrency=concurrency,
+        directory=directory,
+        continue_after_error=continue_after_error,
+        on_event=on_event,
+        **more,
+    )
+
+
+def adownload_all(
+    entries: Iterable[Entry | str],
+    *,
+    jobs: int = DEFAULT_JOBS,
+    concurrency: int | None = 1,
+    directory: str | os.PathLike[str] | None = None,
+    continue_after_error: bool = False,
+    on_event: EventCallback | None = None,
+    session: Session | None = None,
+    **more: Unpack[BatchDownloadOptions],
+) -> AsyncIterator[DownloadResult | DownloadFailure]:
+    """See `Session.adownload_all`."""
+    return (session or default_session()).adownload_all(
+        entries,
+        jobs=jobs,
+        concurrency=concurrency,
+        directory=directory,
+        continue_after_error=continue_after_error,
+        on_event=on_event,
+        **more,
+    )
 
 
 def checksum(source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256") -> Checksum:

@@ -184,11 +184,12 @@ class Geometry:
 
 
 @lru_cache(maxsize=64)
-def plan_ring(chunk_bytes: int, concurrency: int, budget_bytes: int) -> Geometry:
-    """The ring for a transfer within `budget_bytes` of shared memory.
+def plan_ring(chunk_bytes: int, concurrency: int, budget_bytes: int, *, jobs: int = 1) -> Geometry:
+    """The ring for a transfer, or for `jobs` of them at once, within `budget_bytes` of shared memory.
 
     A slot holds a whole number of chunks where that fits the budget, so that every chunk is one view without a copy.
-    Each of `concurrency` parts in flight has its slots, and one part more is being consumed.
+    Each of `concurrency` parts in flight has its slots, and one part more is being consumed. Of several transfers with
+    one request each, every one has a slot that is being filled and one that is being consumed.
     """
     slot_bytes = max(1, _SLOT_BYTES // chunk_bytes) * chunk_bytes
     if slot_bytes * 4 > budget_bytes:
@@ -199,7 +200,8 @@ def plan_ring(chunk_bytes: int, concurrency: int, budget_bytes: int) -> Geometry
         )
     affordable = max(2, budget_bytes // slot_bytes)
     if concurrency == 1:
-        wanted = max(4, _SINGLE_STREAM_SLOTS * _SLOT_BYTES // slot_bytes)
+        wanted = max(4, _SINGLE_STREAM_SLOTS * _SLOT_BYTES // slot_bytes, 2 * jobs)
         return Geometry(slot_bytes, min(wanted, affordable), 1)
-    part_slots = max(1, min(_PART_BYTES // slot_bytes, affordable // (concurrency + 1)))
-    return Geometry(slot_bytes, min(part_slots * (concurrency + 1), affordable), part_slots)
+    parts = concurrency * jobs + 1
+    part_slots = max(1, min(_PART_BYTES // slot_bytes, affordable // parts))
+    return Geometry(slot_bytes, min(part_slots * parts, affordable), part_slots)

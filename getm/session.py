@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
-from getm import aio, errors, options, reader
+import msgspec
+
+from getm import aio, batch, errors, options, reader
 from getm.client import EnginePool
-from getm.downloads import DownloadResult, Target, needs_order, open_target
+from getm.downloads import DownloadFailure, DownloadResult
 from getm.downloads.naming import name_from_headers, name_from_url
-from getm.head import Head
+from getm.events import Event, Failed, Finished, Progressed
 from getm.integrity import Checksum, parse_checksum
+from getm.lists import Entry
 from getm.options import HeadersInput, Timeout
-from getm.redact import host_of
 from getm.retry import Retries
 from getm.transfer import Transfer
 from getm.wire import OpenRequest
 
 ProgressCallback = Callable[[int, int | None], None]
+EventCallback = Callable[[Event], None]
 ChecksumInput = str | Checksum | None
+
+# Of many downloads, larger ones wait until the smaller ones have begun.
+_SMALL_FILE_BYTES = 64 * options.MIB
 
 # What an engine must know of the caller's environment, as it is at the time of the call.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -54,6 +58,32 @@ class CallOptions(TypedDict, total=False):
     strict: bool
     retries: int | Retries | None
     mirrors: Iterable[str]
+
+
+class DownloadOptions(CallOptions, total=False):
+    """What downloads to disk take beside `CallOptions`.
+
+    `resume`: go on with what an earlier run left, where the server's validator is still the same (default).
+    `remote_time`: give the file the modification time that the server tells (Last-Modified). `ranged_from`: objects
+    below so many bytes are fetched over one connection, whatever `concurrency` says.
+    """
+
+    resume: bool
+    remote_time: bool
+    ranged_from: int
+
+
+class BatchDownloadOptions(DownloadOptions, total=False):
+    """What many downloads at once take beside `DownloadOptions`.
+
+    `no_clobber`: leave targets that exist as they are (`on_event` hears `Skipped`). `per_host`: connections to one host
+    at most. `dry_run`: ask for the heads only, and write nothing: there are no results, but `on_event` hears a
+    `Started` with each name and size.
+    """
+
+    no_clobber: bool
+    per_host: int
+    dry_run: bool
 
 
 class Session:
@@ -116,49 +146,44 @@ class Session:
 
     # Opening --------------------------------------------------------------------------------------------------------
 
-    def _request(
-        self,
-        url: str,
-        chunk_size: int,
-        concurrency: int | None,
-        call: CallOptions,
-    ) -> Callable[[], Transfer]:
-        """Check everything now; the function that comes back sends the request."""
+    def _open_request(self, url: str, concurrency: int | None, call: CallOptions) -> OpenRequest:
+        """Check everything now: what goes to the engine, apart from what depends on the channel it goes over."""
         wire_url = options.clean_url(url)
         concurrency = options.clean_concurrency(concurrency)
-        chunk_size = options.clean_chunk_size(chunk_size)
         limits = Timeout.of(call.get("timeout"), self._timeout)
         own = options.clean_headers(call.get("headers"))
         fields = self._headers
         if own:
             replaced = {name.lower() for name, _ in own}
             fields = (*((name, value) for name, value in fields if name.lower() not in replaced), *own)
-        mirrors = options.clean_mirrors(call.get("mirrors", ()))
-        retries = Retries.of(call.get("retries"), self._retries)
-        expected = _expected(call.get("checksum", "auto"))
-        environment = _environment()
+        return OpenRequest(
+            url=wire_url,
+            headers=fields,
+            concurrency=concurrency or 1,
+            part_slots=1,
+            checksum=_expected(call.get("checksum", "auto")),
+            strict=call.get("strict", False),
+            connect_s=limits.connect_s,
+            stall_s=limits.stall_s,
+            total_s=limits.total_s,
+            floor_bytes_s=limits.floor_bytes_s,
+            floor_window_s=limits.floor_window_s,
+            retries=Retries.of(call.get("retries"), self._retries),
+            insecure=self._insecure,
+            mirrors=options.clean_mirrors(call.get("mirrors", ())),
+            cacert=self._cacert,
+            environment=_environment(),
+        )
+
+    def _request(self, url: str, chunk_size: int, concurrency: int | None, call: CallOptions) -> Callable[[], Transfer]:
+        """Check everything now; the function that comes back sends the request."""
+        request = self._open_request(url, concurrency, call)
+        chunk_size = options.clean_chunk_size(chunk_size)
 
         def start() -> Transfer:
             channel = self._pool.acquire(chunk_size, concurrency)
-            request = OpenRequest(
-                url=wire_url,
-                headers=fields,
-                concurrency=concurrency or 1,
-                part_slots=channel.geometry.part_slots,
-                checksum=expected,
-                strict=call.get("strict", False),
-                connect_s=limits.connect_s,
-                stall_s=limits.stall_s,
-                total_s=limits.total_s,
-                floor_bytes_s=limits.floor_bytes_s,
-                floor_window_s=limits.floor_window_s,
-                retries=retries,
-                insecure=self._insecure,
-                mirrors=mirrors,
-                cacert=self._cacert,
-                environment=environment,
-            )
-            return Transfer(channel, request, self._pool.release)
+            sent = msgspec.structs.replace(request, part_slots=channel.geometry.part_slots)
+            return Transfer(channel, sent, self._pool.release)
 
         return start
 
@@ -260,38 +285,22 @@ class Session:
         *,
         concurrency: int | None = 1,
         on_progress: ProgressCallback | None = None,
-        **call: Unpack[CallOptions],
+        **more: Unpack[DownloadOptions],
     ) -> DownloadResult:
         """Bring the object to a file: under a temporary name beside it, verified, then renamed.
 
         `path` None: a safe name from the response or the URL, in the current folder; a folder: such a name in it. On
-        any failure nothing stands at `path` that did not stand there before. `on_progress(done, total)` is called
-        with bytes; total is None where it is not known. The other arguments and errors are `urlopen`'s, and
-        `TargetError` for what the disk did.
+        any failure nothing stands at `path` that did not stand there before; what came is kept beside it, and the next
+        call goes on from there where the server's validator is still the same. `on_progress(done, total)` is called
+        with bytes, some ten times a second; total is None where it is not known. The other arguments: see
+        `DownloadOptions` and `CallOptions`; errors are `urlopen`'s, and `TargetError` for what the disk did.
         """
-        began = time.monotonic()
-        start = self._request(url, options.DEFAULT_CHUNK_BYTES, concurrency, call)
-        ordered = needs_order(path)
-        transfer = self._open(start)
-        try:
-            with _target(path, transfer) as target:
-                done = 0
-                while not transfer.finished:
-                    part = transfer.next_part(ordered=ordered)
-                    if part is None:
-                        if not transfer.finished:
-                            reader.wait(transfer)
-                        continue
-                    target.write(part.offset, part.view)
-                    done += len(part.view)
-                    # Or the slot would be held until the next part is there.
-                    del part
-                    if on_progress is not None:
-                        on_progress(done, transfer.size)
-                target.commit()
-                return _result(target, transfer, began)
-        finally:
-            transfer.close()
+        start = self._single(url, path, concurrency, more, wants_events=on_progress is not None)
+        with contextlib.closing(batch.events(start)) as events:
+            for event in events:
+                if (result := _heard(event, on_progress)) is not None:
+                    return result
+        raise errors.ReaderClosed("the session was closed while its data was being read")
 
     async def adownload(
         self,
@@ -300,32 +309,99 @@ class Session:
         *,
         concurrency: int | None = 1,
         on_progress: ProgressCallback | None = None,
-        **call: Unpack[CallOptions],
+        **more: Unpack[DownloadOptions],
     ) -> DownloadResult:
-        """`download` for `await`: the disk is written in the loop's default executor, so the loop is never blocked."""
-        began = time.monotonic()
-        start = self._request(url, options.DEFAULT_CHUNK_BYTES, concurrency, call)
-        ordered = needs_order(path)
-        transfer = await _aopen(start)
-        try:
-            target = await asyncio.to_thread(_target, path, transfer)
-            with target:
-                done = 0
-                while not transfer.finished:
-                    part = transfer.next_part(ordered=ordered)
-                    if part is None:
-                        if not transfer.finished:
-                            await aio.wait(transfer)
-                        continue
-                    done += len(part.view)
-                    await _finish_even_if_cancelled(target, part.offset, part.view)
-                    del part
-                    if on_progress is not None:
-                        on_progress(done, transfer.size)
-                await asyncio.to_thread(target.commit)
-                return _result(target, transfer, began)
-        finally:
-            transfer.close()
+        """`download` for `await`: the disk is written in a thread, so the loop is never blocked."""
+        start = self._single(url, path, concurrency, more, wants_events=on_progress is not None)
+        async with contextlib.aclosing(batch.aevents(start)) as events:
+            async for event in events:
+                if (result := _heard(event, on_progress)) is not None:
+                    return result
+        raise errors.ReaderClosed("the session was closed while its data was being read")
+
+    def download_all(
+        self,
+        entries: Iterable[Entry | str],
+        *,
+        jobs: int = batch.DEFAULT_JOBS,
+        concurrency: int | None = 1,
+        directory: str | os.PathLike[str] | None = None,
+        continue_after_error: bool = False,
+        on_event: EventCallback | None = None,
+        **more: Unpack[BatchDownloadOptions],
+    ) -> Iterator[DownloadResult | DownloadFailure]:
+        """Bring many objects to files, `jobs` at once, and give their results as they finish.
+
+        `entries`: `getm.Entry` values or URLs; anything iterable, read as it is needed (a list that can be read twice
+        has its small files fetched first). `concurrency`: range requests at once for each file. `directory`: where
+        relative targets go; none leaves it. A failure stops the rest and is raised, unless `continue_after_error`: then
+        it is given as a `DownloadFailure`, and the rest goes on. `on_event` hears what happens (`getm.Event`), in the
+        thread of the loop. What was not finished is kept for a later run, also when the loop is left early.
+
+        Raises `InvalidInput` for an entry that cannot be used, and what `download` raises.
+        """
+        start = self._many(entries, jobs, concurrency, directory, continue_after_error, on_event is not None, more)
+        return _results(batch.events(start), on_event, continue_after_error)
+
+    def adownload_all(
+        self,
+        entries: Iterable[Entry | str],
+        *,
+        jobs: int = batch.DEFAULT_JOBS,
+        concurrency: int | None = 1,
+        directory: str | os.PathLike[str] | None = None,
+        continue_after_error: bool = False,
+        on_event: EventCallback | None = None,
+        **more: Unpack[BatchDownloadOptions],
+    ) -> AsyncIterator[DownloadResult | DownloadFailure]:
+        """`download_all` for `async for`: never blocks the loop. `on_event` is called in the loop."""
+        start = self._many(entries, jobs, concurrency, directory, continue_after_error, on_event is not None, more)
+        return _aresults(batch.aevents(start), on_event, continue_after_error)
+
+    def _disk_request(self, url: str, concurrency: int | None, more: DownloadOptions) -> OpenRequest:
+        request = self._open_request(url, concurrency, more)
+        ranged_from = more.get("ranged_from", 0)
+        return msgspec.structs.replace(request, ranged_from=ranged_from) if ranged_from else request
+
+    def _single(
+        self,
+        url: str,
+        path: str | os.PathLike[str] | None,
+        concurrency: int | None,
+        more: DownloadOptions,
+        *,
+        wants_events: bool,
+    ) -> Callable[[batch.Post], batch.Batch]:
+        call = batch.Call(
+            0, None if path is None else os.fspath(path), None, self._open_request(url, concurrency, more)
+        )
+        chosen = batch.BatchOptions(jobs=1, concurrency=concurrency, **_batch_options(more))
+        return lambda post: batch.Batch([call], self._pool, chosen, post, wants_events=wants_events)
+
+    def _many(
+        self,
+        entries: Iterable[Entry | str],
+        jobs: int,
+        concurrency: int | None,
+        directory: str | os.PathLike[str] | None,
+        continue_after_error: bool,
+        wants_events: bool,
+        more: BatchDownloadOptions,
+    ) -> Callable[[batch.Post], batch.Batch]:
+        folder = None if directory is None else os.fspath(directory)
+        chosen = batch.BatchOptions(
+            jobs=jobs,
+            concurrency=concurrency,
+            keep_going=continue_after_error,
+            **_batch_options(more),
+        )
+
+        def calls() -> Iterator[batch.Call]:
+            for index, entry in _small_first(entries):
+                request = self._disk_request(entry.urls[0], concurrency, _for_entry(entry, more))
+                yield batch.Call(index, *_place(entry, folder), request)
+
+        return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=wants_events)
 
     def _open(self, start: Callable[[], Transfer]) -> Transfer:
         """Start a transfer and wait for its head."""
@@ -369,38 +445,99 @@ async def _aopen(start: Callable[[], Transfer]) -> Transfer:
     raise errors.EngineDied("the engine ended twice before it answered")
 
 
-async def _finish_even_if_cancelled(target: Target, offset: int, view: memoryview) -> None:
-    """Write in a thread. A cancelled task waits for it: the file may not be closed under a write."""
-    writing = asyncio.ensure_future(asyncio.to_thread(target.write, offset, view))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
+def _batch_options(more: DownloadOptions) -> dict[str, Any]:
+    """Those of the options that are the batch's."""
+    names = ("resume", "remote_time", "no_clobber", "per_host", "dry_run")
+    return {name: value for name in names if (value := more.get(name)) is not None}
 
 
-def _target(path: str | os.PathLike[str] | None, transfer: Transfer) -> Target:
-    head = transfer.head
-    headers = () if head is None else head.headers
-    # The name comes from the URL that was asked for: a redirect's may be a hash in a cache.
-    return open_target(path, url=transfer.url, headers=headers, size=transfer.size)
+def _for_entry(entry: Entry, more: DownloadOptions) -> DownloadOptions:
+    """The options for one entry: what it says itself goes first."""
+    call = more.copy()
+    if len(entry.urls) > 1:
+        call["mirrors"] = entry.urls[1:]
+    if entry.checksum is not None:
+        call["checksum"] = entry.checksum
+    if entry.headers:
+        own = {name.lower() for name, _ in entry.headers}
+        given = options.clean_headers(more.get("headers"))
+        call["headers"] = (*(pair for pair in given if pair[0].lower() not in own), *entry.headers)
+    return call
 
 
-def _result(target: Target, transfer: Transfer, began: float) -> DownloadResult:
-    verdict, head = transfer.verdict(), transfer.head
-    seconds = time.monotonic() - began
-    return DownloadResult(
-        path=target.path,
-        size=transfer.size or 0,
-        checksum=verdict,
-        verified=verdict.verified,
-        seconds=seconds,
-        stats=transfer.stats(),
-        url=transfer.url,
-        url_host=None if head is None else host_of(head.url),
-        validator=None if head is None else Head(head.status, head.url, head.headers).validator(),
-        started_at=datetime.now(UTC) - timedelta(seconds=seconds),
-    )
+def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
+    """The path of an entry's file, as `resolve_target` reads it, and the folder that it may not leave."""
+    root = folder if folder is not None or entry.trusted_path else "."
+    if entry.path is None:
+        return None if folder is None else f"{folder}/", root
+    target = entry.target(folder)
+    return target if folder is None else f"{folder}/{target}", root
+
+
+def _heard(event: Event, on_progress: ProgressCallback | None) -> DownloadResult | None:
+    """What an event of a single download means to its caller. Raises what it failed with."""
+    if isinstance(event, Finished):
+        return event.result
+    if isinstance(event, Failed):
+        raise event.error
+    if isinstance(event, Progressed) and on_progress is not None:
+        on_progress(event.done_bytes, event.total_bytes)
+    return None
+
+
+def _outcome(event: Event) -> DownloadResult | DownloadFailure | None:
+    """What an event of many downloads gives to the loop over their results."""
+    if isinstance(event, Finished):
+        return event.result
+    if isinstance(event, Failed):
+        return DownloadFailure(event.index, event.url, event.path, event.error)
+    return None
+
+
+def _results(
+    events: Generator[Event, None, None], on_event: EventCallback | None, continue_after_error: bool
+) -> Iterator[DownloadResult | DownloadFailure]:
+    failure: DownloadFailure | None = None
+    with contextlib.closing(events):
+        for event in events:
+            if on_event is not None:
+                on_event(event)
+            outcome = _outcome(event)
+            if isinstance(outcome, DownloadFailure) and not continue_after_error:
+                # The batch ends by itself; files that are being finished still come.
+                failure = failure or outcome
+            elif outcome is not None:
+                yield outcome
+    if failure is not None:
+        raise failure.error
+
+
+async def _aresults(
+    events: AsyncGenerator[Event, None], on_event: EventCallback | None, continue_after_error: bool
+) -> AsyncIterator[DownloadResult | DownloadFailure]:
+    failure: DownloadFailure | None = None
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if on_event is not None:
+                on_event(event)
+            outcome = _outcome(event)
+            if isinstance(outcome, DownloadFailure) and not continue_after_error:
+                failure = failure or outcome
+            elif outcome is not None:
+                yield outcome
+    if failure is not None:
+        raise failure.error
+
+
+def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
+    """Entries with their positions; where they can be read twice, those known to be large come last: a batch that is
+    interrupted has then brought most of its files."""
+    late = (False,) if isinstance(entries, Iterator) else (False, True)
+    for large in late:
+        for index, given in enumerate(entries):
+            entry = Entry(given) if isinstance(given, str) else given
+            if len(late) == 1 or ((entry.size or 0) > _SMALL_FILE_BYTES) is large:
+                yield index, entry
 
 
 def _name(transfer: Transfer) -> str:

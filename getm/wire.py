@@ -115,6 +115,8 @@ class OpenRequest(Record, frozen=True):
     if_range: str | None = None
     # What redirects from `url` led to, and the user headers that may go there.
     route: tuple[str, tuple[tuple[str, str], ...]] | None = None
+    # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
+    ranged_from: int = 0
 
 
 class HeadInfo(Record, frozen=True):

@@ -39,6 +39,7 @@ ROOMS = (
     Room(
         "lists", ("lists",), ("asyncio", "socket", "mmap", "getm.engine", "getm.client", "getm.transfer", "getm.reader")
     ),
+    Room("batch", ("batch",), ("getm.engine",)),
     Room("session", ("session", "functions"), ("getm.engine",)),
     Room("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.wire", "getm.client")),
     Room(
@@ -145,9 +146,9 @@ def test_module_keeps_to_its_room(name: str) -> None:
         ("session", "from getm.engine.http import x", "may not import getm.engine"),
         ("reader", "from getm.aio import x", "may not know each other"),
         ("reader", "import getm", "stands below it"),
-        ("downloads.target", "from getm.buffers import lease", "may not import getm.buffers"),
-        ("downloads.target", "import rich", "whose home is"),
-        ("cli", "from getm.downloads.target import _open", "private name _open"),
+        ("downloads.partial", "from getm.buffers import lease", "may not import getm.buffers"),
+        ("downloads.partial", "import rich", "whose home is"),
+        ("cli", "from getm.downloads.partial import _open", "private name _open"),
         ("session", "print(1)", "calls print()"),
     ],
 )

@@ -269,8 +269,9 @@ def test_certificates(tmp_path: Path, nginx: NginxServer, small: ServedObject) -
     ("arguments", "words"),
     [
         ([], "URL and --manifest"),
-        (["https://h/a", "https://h/b?SECRET"], "one URL at a time"),
-        (["https://h/a", "b", "c"], "one URL at a time"),
+        (["https://h/a", "https://h/b?SECRET", "-o", "c"], "several URLs cannot go into one FILE"),
+        (["https://h/a", "https://h/b?SECRET", "--checksum", f"md5:{'0' * 32}"], "one checksum"),
+        (["https://h/a", "b", "c"], "several URLs and nothing else"),
         (["https://h/a", "b", "-o", "c"], "given twice"),
         (["https://h/a", "-m", "m.json"], "--manifest takes no URL"),
         (["-m", "m.json", "--checksum", "md5:00"], "--manifest takes no URL"),
@@ -334,7 +335,8 @@ def test_a_signal_ends_it_clean(tmp_path: Path, fault_server: FaultServer, numbe
     assert process.returncode == 128 + number
     run = subprocess.CompletedProcess(process.args, process.returncode, b"", stderr)
     assert number.name in str(failure(run)["message"])
-    assert names(folder) == []
+    # What had come is kept for the next run, hidden; nothing stands at the target.
+    assert [name for name in names(folder) if not name.startswith(".out.")] == []
 
 
 # Manifests -----------------------------------------------------------------------------------------------------------
@@ -413,7 +415,7 @@ def test_a_failure_stops_downloads_under_way(tmp_path: Path, fault_server: Fault
     gate.open()
     assert process.returncode == 8
     assert failure(subprocess.CompletedProcess([], 8, b"", stderr))["status_code"] == 403
-    assert names(tmp_path) == ["manifest.json"]
+    assert [name for name in names(tmp_path) if not name.startswith(".a.")] == ["manifest.json"]
 
 
 def test_going_on_after_failures(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
@@ -483,14 +485,16 @@ def test_headers_are_sent(tmp_path: Path, fault_server: FaultServer) -> None:
     assert request.header("x-two") == "2"
 
 
-@pytest.mark.parametrize(("threshold", "ranged"), [(20 * MIB, False), (MIB, True)])
-def test_the_multipart_threshold(tmp_path: Path, fault_server: FaultServer, threshold: int, ranged: bool) -> None:
-    data = bytes(range(256)) * (10 * MIB // 256)
+@pytest.mark.parametrize(("threshold", "connections"), [("20M", 1), (MIB, 2)])
+def test_the_multipart_threshold(
+    tmp_path: Path, fault_server: FaultServer, threshold: object, connections: int
+) -> None:
+    data = bytes(range(256)) * (20 * MIB // 256 - 1)
     url = fault_server.serve("/x", Reply(body=data))
     run = getm(url, "out", "-x", 2, "--multipart-threshold", threshold, cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, b"")
     assert (tmp_path / "out").read_bytes() == data
-    assert any(request.header("Range") for request in fault_server.requests) == ranged
+    assert fault_server.connections == connections
     assert {request.method for request in fault_server.requests} == {"GET"}
 
 

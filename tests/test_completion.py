@@ -13,7 +13,7 @@ import pytest
 
 from getm.commands import shells
 from getm.commands.completion import SHELLS
-from getm.commands.download import build_parser
+from getm.commands.download_options import build_parser
 from getm.commands.tree import Kind, commands
 from tests.support.command import failure, getm
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from getm.downloads import PartialFile, needs_order, open_partial, open_target
+from getm.downloads import PartialFile, needs_order, open_partial, resolve_target
 from getm.downloads.space import reserve
 from getm.downloads.stream import StreamTarget
 from getm.errors import TargetError
@@ -45,13 +45,22 @@ def begun(path: Path, size: int | None = None) -> PartialFile:
     return partial
 
 
+def open_target(
+    path: Path, *, headers: dict[str, str] | None = None, size: int | None = None
+) -> PartialFile | StreamTarget:
+    """What a download of `URL` writes to."""
+    if needs_order(path):
+        return StreamTarget.open(path)
+    return begun(resolve_target(path, url=URL, headers=headers or {}), size)
+
+
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 3 * MIB + 17])
 @pytest.mark.parametrize("known", [True, False])
 def test_parts_in_any_order_make_the_file(tmp_path: Path, size: int, known: bool) -> None:
     data = random.Random(size).randbytes(size)
     shuffled = parts(data, 256 * 1024)
     random.Random(1).shuffle(shuffled)
-    with open_target(tmp_path / "out", url=URL, size=size if known else None) as target:
+    with open_target(tmp_path / "out", size=size if known else None) as target:
         assert not target.in_order
         for offset, part in shuffled:
             target.write(offset, part)
@@ -64,7 +73,7 @@ def test_parts_in_any_order_make_the_file(tmp_path: Path, size: int, known: bool
 
 def test_the_name_comes_from_the_response(tmp_path: Path) -> None:
     headers = {"Content-Disposition": "attachment; filename=named.bin"}
-    with open_target(tmp_path, url=URL, headers=headers, size=3) as target:
+    with open_target(tmp_path, headers=headers, size=3) as target:
         target.write(0, memoryview(b"abc"))
         target.commit()
     assert target.path == tmp_path / "named.bin"
@@ -74,7 +83,7 @@ def test_the_name_comes_from_the_response(tmp_path: Path) -> None:
 def test_the_umask_decides_the_mode(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        with open_target(tmp_path / "out", url=URL) as target:
+        with open_target(tmp_path / "out") as target:
             target.commit()
     finally:
         os.umask(before)
@@ -83,7 +92,7 @@ def test_the_umask_decides_the_mode(tmp_path: Path) -> None:
 
 def test_discard_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"old")
-    target = open_target(tmp_path / "out", url=URL, size=5 * MIB)
+    target = open_target(tmp_path / "out", size=5 * MIB)
     target.write(0, memoryview(b"new"))
     assert (tmp_path / "out").read_bytes() == b"old"
     target.discard()
@@ -93,7 +102,7 @@ def test_discard_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 def test_leaving_by_an_exception_discards(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), open_target(tmp_path / "out", url=URL, size=10) as target:
+    with pytest.raises(KeyboardInterrupt), open_target(tmp_path / "out", size=10) as target:
         target.write(0, memoryview(b"abc"))
         raise KeyboardInterrupt
     assert names(tmp_path) == []
@@ -132,7 +141,7 @@ def test_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "out").symlink_to(outside)
-    with open_target(folder / "out", url=URL, size=3) as target:
+    with open_target(folder / "out", size=3) as target:
         target.write(0, memoryview(b"abc"))
         target.commit()
     assert not (folder / "out").is_symlink()
@@ -157,7 +166,7 @@ def test_a_parent_swapped_for_a_link_meanwhile_is_not_followed(tmp_path: Path) -
     folder.mkdir()
     outside.mkdir()
     (outside / "out").write_bytes(b"precious")
-    with open_target(folder / "out", url=URL, size=3) as target:
+    with open_target(folder / "out", size=3) as target:
         target.write(0, memoryview(b"abc"))
         folder.rename(tmp_path / "moved")
         folder.symlink_to(outside)
@@ -170,7 +179,7 @@ def test_a_parent_swapped_for_a_link_meanwhile_is_not_followed(tmp_path: Path) -
 def test_a_folder_in_the_way_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "object.bin").mkdir()
     with pytest.raises(TargetError, match="is a folder") as caught:
-        open_target(tmp_path, url=URL)
+        open_target(tmp_path)
     assert caught.value.path == str(tmp_path / "object.bin")
     assert names(tmp_path) == ["object.bin"]
 
@@ -338,7 +347,7 @@ def test_a_fifo_gets_every_byte_in_order(tmp_path: Path) -> None:
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append((tmp_path / "fifo").read_bytes()))
     reader.start()
-    with open_target(tmp_path / "fifo", url=URL, size=len(data)) as target:
+    with open_target(tmp_path / "fifo", size=len(data)) as target:
         assert target.in_order
         for offset, part in parts(data, 100_000):
             target.write(offset, part)
@@ -349,7 +358,7 @@ def test_a_fifo_gets_every_byte_in_order(tmp_path: Path) -> None:
 
 
 def test_bytes_out_of_order_do_not_go_into_a_stream() -> None:
-    with open_target("/dev/null", url=URL) as target:
+    with open_target(Path("/dev/null")) as target:
         target.write(0, memoryview(b"abc"))
         with pytest.raises(TargetError, match="expected byte 3, got byte 4"):
             target.write(4, memoryview(b"e"))
@@ -358,7 +367,7 @@ def test_bytes_out_of_order_do_not_go_into_a_stream() -> None:
 def test_a_descriptor_shares_its_offset(tmp_path: Path) -> None:
     with (tmp_path / "log").open("ab", buffering=0) as log:
         log.write(b"before ")
-        with open_target(f"/dev/fd/{log.fileno()}", url=URL) as target:
+        with open_target(Path(f"/dev/fd/{log.fileno()}")) as target:
             target.write(0, memoryview(b"data"))
             target.commit()
         log.write(b" after")
@@ -398,6 +407,6 @@ def test_a_reader_that_has_gone() -> None:
 @pytest.mark.parametrize("path", ["/dev/no-such-device", "/dev/fd/987654"])
 def test_a_stream_that_is_not_there(path: str) -> None:
     with pytest.raises(TargetError) as caught:
-        open_target(path, url=URL)
+        open_target(Path(path))
     assert caught.value.path == path
     assert not Path(path).exists()

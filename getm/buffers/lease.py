@@ -69,6 +69,11 @@ class LeaseRing:
         self._live[slot] = ref
         return memoryview(array).cast("B").toreadonly()
 
+    def view(self, slot: int, length: int) -> memoryview:
+        """The first `length` bytes of the slot, read-only, without a lease: whoever asks answers for its end."""
+        start = slot * self._slot_bytes
+        return memoryview(self._open_memory())[start : start + length].toreadonly()
+
     def join(self, views: Sequence[memoryview], slot: int, start: int, length: int) -> memoryview:
         """One view over memory that several leased, adjacent slots share: `length` bytes from byte `start` of `slot`.
 

@@ -36,6 +36,8 @@ _READ_BYTES = 64 * 1024
 _MAKE_WAY_S = 1.0
 # One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
 _MAX_OPEN_BYTES = 32 * 1024
+# Credits that wait for a flush while corked: with more the engine might run out of slots meanwhile.
+_MAX_CORKED = 8
 
 
 class Listener(Protocol):
@@ -63,7 +65,10 @@ class Channel:
         self._decoder = Decoder(FROM_ENGINE)
         self._listeners: dict[int, Listener] = {}
         self._last_number = 0
-        self._unsent_credits: deque[bytes] = deque()
+        # True: what is opened, and credits, go out together by `flush`: each send may wake the engine. For a caller
+        # that has many objects open, and the channel to itself.
+        self.corked = False
+        self._unsent: deque[bytes] = deque()
         self.closed = False
         segment = Segment.create(geometry.total_bytes, private=private)
         self._ledger = SlotLedger(geometry.slots, Owner.HELD)
@@ -116,19 +121,32 @@ class Channel:
             raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
         self._conversation.pass_(Kind.OPEN, number)
         self._listeners[number] = listener
-        try:
-            self._sock.sendall(self._take_credits() + data)
-        except OSError:
-            raise self._ended() from None
+        self._unsent.append(data)
+        if not self.corked:
+            self.flush()
         return number
+
+    def flush(self) -> None:
+        """Send what waits while corked. Raises `EngineDied`."""
+        data = b"".join(iter(self._next_unsent, None))
+        if data:
+            try:
+                self._sock.sendall(data)
+            except OSError:
+                raise self._ended() from None
 
     def cancel(self, number: int) -> None:
         """Nobody wants the object any more: its slots go straight back, and the engine is told."""
         self._listeners.pop(number, None)
         if number in self._conversation.open_objects():
+            message = encode(Kind.CANCEL, number)
+            if self.corked:
+                # Its OPEN may still be waiting.
+                self._unsent.append(message)
+                return
             with contextlib.suppress(OSError):
                 # A dead engine needs no telling.
-                self._sock.send(encode(Kind.CANCEL, number), SEND_NOW)
+                self._sock.send(message, SEND_NOW)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether a message comes within that time."""
@@ -143,7 +161,7 @@ class Channel:
         """
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
-        if self._unsent_credits:
+        if self._unsent:
             self._flush_credits()
         try:
             data = self._sock.recv(_READ_BYTES, 0 if wait else NO_WAIT)
@@ -193,6 +211,11 @@ class Channel:
             info = decode_body(message, FailedInfo)
             listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
 
+    def view(self, slot: int, length: int) -> memoryview:
+        """The first `length` bytes of a slot that came with a PART, without a lease: for a caller that is done with
+        them before it calls `give_back`, and lets nobody else see them."""
+        return self._ring.view(slot, length)
+
     def lease(self, slot: int, length: int) -> memoryview:
         """A read-only view of the first `length` bytes of a slot that came with a PART; see `LeaseRing`."""
         view = self._ring.lease(slot)
@@ -209,35 +232,32 @@ class Channel:
             return
         # First here, then to the engine: its next PART may come before this returns.
         self._ledger.give_back(slot)
-        self._unsent_credits.append(encode(Kind.GRANT, slot=slot, length=1))
+        self._unsent.append(encode(Kind.GRANT, slot=slot, length=1))
         # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
         # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
-        if not self.idle:
+        if not self.idle and (not self.corked or len(self._unsent) >= _MAX_CORKED):
             self._flush_credits()
 
-    def _next_credit(self) -> bytes | None:
-        if not self._unsent_credits:
+    def _next_unsent(self) -> bytes | None:
+        if not self._unsent:
             return None
         try:
-            return self._unsent_credits.popleft()
+            return self._unsent.popleft()
         except IndexError:
             # Another thread was faster.
             return None
 
     def _flush_credits(self) -> None:
         """Send what waits, one by one, as far as the socket takes it. Any thread may do so."""
-        while (credit := self._next_credit()) is not None:
+        while (credit := self._next_unsent()) is not None:
             try:
                 self._sock.send(credit, SEND_NOW)
             except BlockingIOError:
-                self._unsent_credits.appendleft(credit)
+                self._unsent.appendleft(credit)
                 return
             except OSError:
                 # The engine is gone, or the channel was closed in another thread: no slot is needed any more.
                 return
-
-    def _take_credits(self) -> bytes:
-        return b"".join(iter(self._next_credit, None))
 
     def make_way(self) -> None:
         """Close, and wait until the engine has let go of the ring: only then is its memory there for another one."""

@@ -20,7 +20,7 @@ class EnginePool:
     """The engines and channels of one session, within one budget of shared memory."""
 
     def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
-        self._processes = processes
+        self.processes = processes
         # Engines do not know of each other's bytes: each has its share.
         self._limit_rate = None if limit_rate is None else limit_rate / processes
         self._max_memory = max_memory
@@ -35,16 +35,17 @@ class EnginePool:
         self.closed = False
         _pools.add(self)
 
-    def acquire(self, chunk_bytes: int, concurrency: int | None) -> Channel:
-        """A channel for one transfer; `release` it afterwards. Starts engines as needed."""
+    def acquire(self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1) -> Channel:
+        """A channel for one transfer, or for `jobs` at once; `release` it afterwards. Starts engines as needed."""
         with self._lock:
             if self.closed:
                 raise errors.ReaderClosed("the session is closed; open another one")
             self._collect()
             width = concurrency or 1
             private = concurrency is None
-            wanted = plan_ring(chunk_bytes, width, self._max_memory)
-            helpers = 0 if private else min(self._processes, width) - 1
+            wanted = plan_ring(chunk_bytes, width, self._max_memory, jobs=jobs)
+            # Where there are several transfers, each is one engine's: that keeps all of them busy without their help.
+            helpers = 0 if private or jobs > 1 else min(self.processes, width) - 1
             for channel in list(self._free):
                 if (
                     # Mostly the very same object: `plan_ring` remembers.
@@ -58,7 +59,7 @@ class EnginePool:
                         return channel
                     channel.close()
                     self._channels.remove(channel)
-            return self._create(chunk_bytes, width, helpers, private)
+            return self._create(chunk_bytes, width, jobs, helpers, private)
 
     def _collect(self) -> None:
         """Sort out what came back: channels that are quiet and alive may serve again."""
@@ -80,7 +81,7 @@ class EnginePool:
             # Those whose cancelled object has not ended yet come last.
             self._free.sort(key=lambda channel: not channel.idle)
 
-    def _create(self, chunk_bytes: int, width: int, helpers: int, private: bool) -> Channel:
+    def _create(self, chunk_bytes: int, width: int, jobs: int, helpers: int, private: bool) -> Channel:
         room = self._room()
         if room < self._max_memory // 4:
             # Rings that nobody uses make way.
@@ -90,7 +91,7 @@ class EnginePool:
             self._free.clear()
             room = self._room()
         while True:
-            geometry = plan_ring(chunk_bytes, width, room)
+            geometry = plan_ring(chunk_bytes, width, room, jobs=jobs)
             if geometry.total_bytes > room:
                 raise errors.MemoryUnavailable(
                     f"no room for another ring: {len(self._channels)} transfers hold {self._max_memory - room} of "
@@ -139,9 +140,9 @@ class EnginePool:
                 engine.stop()
                 self._engines.remove(engine)
         # One more engine for each stream, up to the limit: a stream whose turn it is does not share before that.
-        while len(self._engines) < min(self._processes, max(count, self._turn + 1)):
+        while len(self._engines) < min(self.processes, max(count, self._turn + 1)):
             self._engines.append(ProcessEngine(self._limit_rate))
-        start, self._turn = self._turn, (self._turn + 1) % self._processes
+        start, self._turn = self._turn, (self._turn + 1) % self.processes
         return [self._engines[(start + index) % len(self._engines)] for index in range(count)]
 
     def release(self, channel: Channel) -> None:

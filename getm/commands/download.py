@@ -1,316 +1,268 @@
-"""`getm URL [FILE]` and `getm -m MANIFEST`: downloads, one or a batch."""
+"""`getm URL [FILE]`, `getm URL URL...` and `getm -m MANIFEST`: downloads, one or a hundred thousand."""
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import contextlib
+import json
 import logging
 import os
+import shutil
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import getm
-from getm._version import __version__
-from getm.commands.parser import Parser
+from getm.commands.download_options import parse
 from getm.commands.process import logging_to_stdout
 from getm.commands.report import EXIT_OK, report, sum_up
-from getm.downloads import DownloadResult, StreamTarget
-from getm.downloads.naming import name_from_url
-from getm.downloads.progress import KINDS, open_display
+from getm.downloads import StreamTarget
+from getm.downloads.progress import DisplayKind, open_display
 from getm.downloads.receipt import Receipt
-from getm.downloads.wording import finished_text
+from getm.downloads.wording import bytes_text, finished_text
 from getm.errors import GetmError, InvalidInput, TargetError
-from getm.events import Event, Failed, Finished, Planned, Progressed, Started
+from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 from getm.integrity import parse_checksum, parse_pair
-from getm.lists import open_list
+from getm.lists import Entry, EntryList, open_list
 from getm.options import parse_header
 from getm.redact import redact
 
 # Log records keep away from the data, by whichever name it goes there.
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_LISTED = ("format", "base_url", "columns")
 
 _log = logging.getLogger("getm.cli")
-
-_EPILOG = """\
-examples:
-  getm https://host/sample.bam
-  getm https://host/sample.bam data/ -x 8 --checksum md5:9e107d9d372bb6826bd81d3542a419d6
-  getm https://host/sample.tar - | tar x
-  getm -m manifest.json -j 8 -c --receipt receipt.jsonl
-  getm verify SHA256SUMS
-  getm demo
-
-A manifest is a JSON list of {"url", "filepath", "checksum", "checksum-algorithm"}; all but "url" may be left out.
-A file appears at its target complete and verified, or not at all; -v tells what verified it, and who had declared it.
-More on files at hand: getm verify --help, getm hash --help.
-
-exit status:
-  0  success                              8  the server answered with an error status
-  1  another failure, or several kinds;   9  wrong checksum, or unverified with --strict
-     getm verify: a file is not right   130  interrupted (Ctrl-C); 143 terminated
-  2  bad options, URL or manifest       141  the reader of standard output has gone
-  3  the target cannot be written
-  4  network: connection, TLS, time, truncation
-
-On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.
-"""
-
-
-class _BatchStopped(Exception):
-    """Ends a download whose batch has failed elsewhere; told to nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    index: int
-    url: str
-    path: str | None
-    checksum: str | None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with `arguments` and return its exit status; raises what getm raises."""
-    return _download(_parse(arguments))
-
-
-def build_parser() -> Parser:
-    """The parser of downloads, `getm` without one of its words."""
-    parser = Parser(
-        prog="getm",
-        usage=(
-            "getm [options] URL [FILE]\n       getm [options] -m MANIFEST\n       getm verify FILE ALG:VALUE\n"
-            "       getm verify SUMSFILE...\n       getm verify --receipt FILE\n       getm hash [-a ALG] FILE...\n"
-            "       getm completion bash|zsh|fish\n       getm demo [--size MIB]"
-        ),
-        description="Download data from http(s) URLs, fast, with every byte verified. Or verify files at hand.",
-        epilog=_EPILOG,
-    )
-    parser.add_argument("operands", nargs="*", metavar="URL [FILE]", help="what to download, and where to")
-    add = parser.add_argument_group("where it comes from and goes to").add_argument
-    add("-o", "-O", "--filepath", metavar="FILE", help="target: a file, a folder, or - for standard output")
-    add("-m", "-i", "--manifest", metavar="FILE", help="download what a JSON manifest lists; - is standard input")
-    add("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="send this header; repeatable")
-    add("--cacert", metavar="FILE", help="trust the certificate authorities in this PEM file")
-    add = parser.add_argument_group("verification").add_argument
-    add(
-        "-cs", "--checksum", metavar="ALG:VALUE", help="what must match; auto (default): what the server declares; none"
-    )
-    add(
-        "-ca",
-        "--checksum-algorithm",
-        metavar="ALG",
-        help="md5, gs_crc32c, s3_etag, null, ...: then --checksum is the value",
-    )
-    add("--strict", action="store_true", help="fail when nothing verifies the bytes")
-    add = parser.add_argument_group("speed and patience").add_argument
-    add("-x", "--concurrency", type=int, default=1, metavar="N", help="range requests at once for a file (default 1)")
-    add("-j", "--jobs", type=int, default=4, metavar="N", help="files of a manifest at once (default 4)")
-    add(
-        "--multipart-threshold", type=int, metavar="BYTES", help="smaller objects are fetched by one request despite -x"
-    )
-    add("--timeout", type=float, metavar="SECONDS", help="longest silence of a connection (default 30, then 60)")
-    add("--retries", type=int, default=5, metavar="N", help="attempts after the first without progress (default 5)")
-    add("-c", "--continue-after-error", action="store_true", help="go on with the other files of a manifest")
-    add = parser.add_argument_group("what it tells").add_argument
-    add("-q", "--quiet", "--no-progress", action="store_true", help="no progress bar on a terminal")
-    add(
-        "--progress",
-        choices=KINDS,
-        default="auto",
-        metavar="KIND",
-        help="auto (default): a bar on a terminal, else none; bar, plain (lines), json, none",
-    )
-    add("--receipt", metavar="FILE", help="add a line of JSON for each file, for getm verify --receipt FILE")
-    add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")
-    add("--version", action="version", version=f"getm {__version__}")
-    return parser
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    options = build_parser().parse(arguments)
-    for name in ("concurrency", "jobs"):
-        if getattr(options, name) < 1:
-            raise InvalidInput(f"--{name} must be 1 or more, not {getattr(options, name)}")
-    return options
-
-
-def _jobs(options: argparse.Namespace) -> list[_Job]:
-    operands, filepath = options.operands, options.filepath
+    options = parse(arguments)
     if options.manifest is not None:
-        if operands or filepath or options.checksum or options.checksum_algorithm:
-            raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
-        with open_list(options.manifest, format="json") as entries:
-            return [
-                _Job(index, entry.urls[0], _path(entry), str(entry.checksum or "auto"))
-                for index, entry in enumerate(entries)
-            ]
+        return _download_list(options)
+    urls, path = _operands(options)
+    if path in _STANDARD_OUTPUT:
+        return _download_to_stdout(options, urls[0], path)
+    return _download_urls(options, urls, path)
+
+
+# What was asked for --------------------------------------------------------------------------------------------------
+
+
+def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
+    """The URLs, and the target where there is one of them."""
+    operands, path = list(options.operands), options.filepath
     if not operands:
         raise InvalidInput("one of URL and --manifest must be given; see getm --help")
-    if len(operands) > 2 or (len(operands) == 2 and operands[1].lower().startswith(("http://", "https://"))):
-        raise InvalidInput("one URL at a time, with at most one FILE; list several in a manifest (-m)")
-    if len(operands) == 2:
-        if filepath is not None:
+    for name in _LISTED:
+        if getattr(options, name) is not None:
+            raise InvalidInput(f"--{name.replace('_', '-')} is for lists (-m)")
+    if len(operands) == 2 and not _is_url(operands[1]):
+        if path is not None:
             raise InvalidInput("the target is given twice: by FILE and by --filepath")
-        filepath = operands[1]
+        path = operands.pop()
+    if len(operands) > 1:
+        if path is not None:
+            raise InvalidInput("several URLs cannot go into one FILE; give a folder with -d")
+        if not all(map(_is_url, operands)):
+            raise InvalidInput("expected URL [FILE], or several URLs and nothing else; list files in a manifest (-m)")
+        if options.checksum not in (None, "auto", "none") or options.checksum_algorithm is not None:
+            raise InvalidInput("one checksum cannot be that of several URLs; give each its own in a manifest (-m)")
+    if path in _STANDARD_OUTPUT and options.dir is not None:
+        raise InvalidInput("-d DIR is for files; standard output has no folder")
     # Shells do not expand "~" within --filepath=~/x, and getm 0.0.x did.
-    path = os.path.expanduser(filepath) if filepath else None  # noqa: PTH111 - Path drops a trailing slash
-    return [_Job(0, operands[0], path, _checksum(options.checksum, options.checksum_algorithm))]
+    return operands, os.path.expanduser(path) if path else None  # noqa: PTH111 - Path drops a trailing slash
 
 
-def _path(entry: getm.Entry) -> str | None:
-    """None where the list leaves the name open: the server may then tell it."""
-    return None if entry.path is None else entry.path if entry.path.endswith("/") else entry.target()
+def _is_url(text: str) -> bool:
+    return text.lower().startswith(("http://", "https://"))
 
 
-def _checksum(value: str | None, algorithm: str | None) -> str | None:
-    if algorithm is not None:
-        pair = parse_pair(algorithm, value)
+def _checksum(options: argparse.Namespace) -> str | None:
+    """The checksum option as a session takes it."""
+    value = options.checksum
+    if options.checksum_algorithm is not None:
+        pair = parse_pair(options.checksum_algorithm, value)
         return str(pair) if pair else "auto"
     if value is None or value == "auto":
         return "auto"
     return None if value == "none" else str(parse_checksum(value))
 
 
-def _download(options: argparse.Namespace) -> int:
-    jobs = _jobs(options)
-    to_stdout = any(job.path in _STANDARD_OUTPUT for job in jobs)
-    with (
-        logging_to_stdout(options.verbose, to_stdout),
-        getm.Session(
-            headers=[parse_header(line) for line in options.header],
-            timeout=options.timeout,
-            cacert=options.cacert,
-            retries=options.retries,
-        ) as session,
-    ):
-        kind = options.progress
-        # With -v, log records tell what a bar would, and would tear it apart.
-        torn = options.verbose or (to_stdout and sys.stdout and sys.stdout.isatty())
-        if options.quiet or (torn and kind == "auto"):
-            kind = "none"
-        with contextlib.ExitStack() as stack:
-            consumers = [stack.enter_context(open_display(sys.stderr, kind, files=len(jobs))).on_event]
-            if options.receipt is not None:
-                consumers.append(stack.enter_context(Receipt(options.receipt)).on_event)
-            batch = _Batch(session, options, consumers)
-            batch.tell(Planned(len(jobs), None))
-            if options.manifest is None:
-                batch.fetch(jobs[0])
-                return EXIT_OK
-            return batch.fetch_all(jobs)
+def _session(options: argparse.Namespace) -> getm.Session:
+    floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
+    given = {name: value for name, value in floor.items() if value is not None}
+    limits = replace(getm.Timeout.of(options.timeout, getm.Timeout()), **given)
+    return getm.Session(
+        processes=options.processes,
+        headers=[parse_header(line) for line in options.header],
+        timeout=limits,
+        cacert=options.cacert,
+        insecure=options.insecure,
+        limit_rate=options.limit_rate,
+        retries=options.retries,
+    )
 
 
-class _Batch:
-    """Downloads with one session, one at a time or several at once."""
+# Files ---------------------------------------------------------------------------------------------------------------
 
-    def __init__(
-        self, session: getm.Session, options: argparse.Namespace, consumers: Sequence[Callable[[Event], None]]
-    ) -> None:
-        self._session = session
+
+def _download_urls(options: argparse.Namespace, urls: list[str], path: str | None) -> int:
+    entries = [Entry(url, path) for url in urls]
+    teller = _Teller(options, files=len(entries))
+    status = _run(options, entries, teller, _checksum(options), jobs=min(options.jobs, len(entries)))
+    if len(entries) == 1:
+        # Told in full by the caller of this command's `main`, as every single failure is.
+        for failure in teller.failures:
+            raise failure
+    return status
+
+
+def _download_list(options: argparse.Namespace) -> int:
+    if options.operands or options.filepath or options.checksum or options.checksum_algorithm:
+        raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
+    with open_list(
+        options.manifest,
+        format=options.format,
+        base_url=options.base_url,
+        columns=options.columns,
+        directory=options.dir,
+    ) as entries:
+        teller = _Teller(options, files=entries.count, total_bytes=entries.total_bytes)
+        return _run(options, entries, teller, "auto", jobs=options.jobs)
+
+
+def _run(
+    options: argparse.Namespace, entries: list[Entry] | EntryList, teller: _Teller, checksum: str | None, *, jobs: int
+) -> int:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=False))
+        session = stack.enter_context(_session(options))
+        stack.enter_context(teller)
+        try:
+            for _ in session.download_all(
+                entries,
+                jobs=jobs,
+                concurrency=options.concurrency,
+                directory=options.dir,
+                checksum=checksum,
+                strict=options.strict,
+                resume=not options.no_resume,
+                no_clobber=options.no_clobber,
+                remote_time=options.remote_time,
+                per_host=options.per_host,
+                ranged_from=options.multipart_threshold,
+                dry_run=options.dry_run,
+                continue_after_error=options.continue_after_error,
+                on_event=teller.on_event,
+            ):
+                pass
+        except GetmError:
+            # Failures were told as they happened; the one that ended the batch is among them.
+            if not teller.failures:
+                raise
+        return teller.finish()
+
+
+class _Teller:
+    """Tells what happens in all the ways that were asked for. A context manager."""
+
+    def __init__(self, options: argparse.Namespace, *, files: int, total_bytes: int | None = None) -> None:
+        self.failures: list[GetmError] = []
         self._options = options
-        self._consumers = consumers
-        self._stop = threading.Event()
-
-    def fetch_all(self, jobs: list[_Job]) -> int:
-        """All of `jobs`, `-j` at once. Reports each failure as it happens; the first one stops the rest unless `-c`."""
-        failures: list[Exception] = []
-        pool = concurrent.futures.ThreadPoolExecutor(self._options.jobs, thread_name_prefix="getm-download")
-        try:
-            futures = {pool.submit(self._fetch_unless_stopped, job): job for job in jobs}
-            for future in concurrent.futures.as_completed(futures):
-                error = future.exception()
-                if isinstance(error, Exception) and not isinstance(error, _BatchStopped):
-                    failures.append(error)
-                    report(error, futures[future].url)
-                    if self._stop.is_set():
-                        break
-        finally:
-            # Downloads under way end at their next byte; closing the session ends those that wait for one.
-            self._stop.set()
-            self._session.close()
-            pool.shutdown(cancel_futures=True)
-        return sum_up(failures, len(jobs))
-
-    def _fetch_unless_stopped(self, job: _Job) -> None:
-        self._go_on()
-        try:
-            self.fetch(job)
-        except Exception:
-            if not self._options.continue_after_error:
-                # Set here, in the worker: it would begin with the next file before the main thread hears of this one.
-                self._stop.set()
-            raise
-
-    def _go_on(self) -> None:
-        if self._stop.is_set():
-            raise _BatchStopped
-
-    def tell(self, event: Event) -> None:
-        """Tell `event` to the display and the receipt."""
-        for consume in self._consumers:
-            consume(event)
-
-    def fetch(self, job: _Job) -> None:
-        """One download, to its file or to standard output."""
-        url, path = redact(job.url), Path(job.path or name_from_url(job.url))
-        self.tell(Started(job.index, url, path, None))
-        try:
-            result = self._to_stdout(job) if job.path == "-" else self._to_file(job)
-        except _BatchStopped:
-            raise
-        except Exception as error:
-            known = error if isinstance(error, GetmError) else GetmError(f"{type(error).__name__}: {error}")
-            self.tell(Failed(job.index, url, path, known))
-            raise
-        self.tell(Finished(job.index, result))
-        _log.info("%s", finished_text(result))
-
-    def _to_file(self, job: _Job) -> DownloadResult:
-        def on_progress(done_bytes: int, total_bytes: int | None) -> None:
-            self._go_on()
-            self.tell(Progressed(job.index, done_bytes, total_bytes))
-
-        return self._session.download(
-            job.url,
-            job.path,
-            checksum=job.checksum,
-            concurrency=self._concurrency(job),
-            strict=self._options.strict,
-            on_progress=on_progress,
+        self._files = files
+        self._total_bytes = total_bytes
+        self._planned: list[Started] = []
+        self._stack = contextlib.ExitStack()
+        # With -v, log records tell what a bar would, and would tear it apart.
+        kind: DisplayKind = (
+            "none" if options.quiet or (options.verbose and options.progress == "auto") else options.progress
         )
+        self._display = open_display(sys.stderr, kind, files=files)
+        self._receipt = None if options.receipt is None else Receipt(Path(options.receipt))
 
-    def _to_stdout(self, job: _Job) -> DownloadResult:
-        if sys.stdout is None:
-            raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
-        sys.stdout.flush()
-        began = time.monotonic()
-        done_bytes = 0
-        concurrency = self._concurrency(job)
-        with (
-            StreamTarget(sys.stdout.fileno(), Path("-")) as target,
-            self._session.iter_content(
-                job.url, concurrency=concurrency, checksum=job.checksum, strict=self._options.strict
-            ) as parts,
-        ):
-            for part in parts:
-                target.write(done_bytes, part)
-                done_bytes += len(part)
-                self.tell(Progressed(job.index, done_bytes, parts.size))
-            verdict, stats = parts.checksum, parts.stats
-        return DownloadResult(Path("-"), done_bytes, verdict, verdict.verified, time.monotonic() - began, stats)
+    def __enter__(self) -> _Teller:
+        self._stack.enter_context(self._display)
+        if self._receipt is not None:
+            self._stack.enter_context(self._receipt)
+        self._display.on_event(Planned(self._files, self._total_bytes))
+        return self
 
-    def _concurrency(self, job: _Job) -> int:
-        """`-x`, but 1 for an object below `--multipart-threshold`. Its size is asked by a GET whose body is not read:
-        a HEAD request is refused by URLs that are signed for GET."""
-        concurrency: int = self._options.concurrency
-        threshold: int | None = self._options.multipart_threshold
-        if concurrency == 1 or threshold is None:
-            return concurrency
-        with self._session.iter_content(job.url, checksum=None) as probe:
-            size = probe.size
-        return 1 if size is not None and size < threshold else concurrency
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def on_event(self, event: Event) -> None:
+        self._display.on_event(event)
+        if self._receipt is not None:
+            self._receipt.on_event(event)
+        if isinstance(event, Finished):
+            _log.info("%s", finished_text(event.result))
+        elif isinstance(event, Skipped):
+            _log.info("%s: skipped, %s", event.path, event.reason)
+        elif isinstance(event, Started) and self._options.dry_run:
+            self._planned.append(event)
+        if self._options.json and not isinstance(event, Progressed | Retried):
+            self._print(json.dumps(event.to_json()))
+        if isinstance(event, Failed):
+            self.failures.append(event.error)
+            if self._files != 1:
+                report(event.error, event.url)
+
+    def finish(self) -> int:
+        """The exit status, after everything has ended."""
+        if self._options.dry_run and not self._options.json:
+            self._tell_plan()
+        return sum_up(list(self.failures), self._files)
+
+    def _tell_plan(self) -> None:
+        """What a dry run has found out, for people."""
+        for event in self._planned:
+            size = "?" if event.size is None else f"{event.size:,}"
+            self._print(f"{size:>20}  {event.path}  {event.url}")
+        known = sum(event.size or 0 for event in self._planned)
+        resumed = sum(event.resumed_bytes for event in self._planned)
+        unknown = sum(event.size is None for event in self._planned)
+        free = shutil.disk_usage(_existing(Path(self._options.dir or self._options.filepath or "."))).free
+        beside = f", and {unknown} of unknown size" if unknown else ""
+        here = f", {bytes_text(resumed)} of it here already" if resumed else ""
+        self._print(f"{len(self._planned)} files, {bytes_text(known)}{beside}{here}; {bytes_text(free)} free")
+
+    @staticmethod
+    def _print(line: str) -> None:
+        if sys.stdout is not None:
+            print(line, flush=True)
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+# Standard output -----------------------------------------------------------------------------------------------------
+
+
+def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int:
+    """The object to standard output, in order."""
+    if sys.stdout is None:
+        raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
+    checksum = _checksum(options)
+    on_terminal = sys.stdout.isatty()
+    sys.stdout.flush()
+    done_bytes = 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=True))
+        session = stack.enter_context(_session(options))
+        kind: DisplayKind = "none" if options.quiet or options.verbose or on_terminal else options.progress
+        display = stack.enter_context(open_display(sys.stderr, kind, files=1))
+        target = stack.enter_context(StreamTarget(sys.stdout.fileno(), Path(path)))
+        parts = stack.enter_context(
+            session.iter_content(url, concurrency=options.concurrency, checksum=checksum, strict=options.strict)
+        )
+        display.on_event(Started(0, redact(url), Path(path), parts.size))
+        for part in parts:
+            target.write(done_bytes, part)
+            done_bytes += len(part)
+            display.on_event(Progressed(0, done_bytes, parts.size))
+        _log.info("%s: %s bytes, %s", path, f"{done_bytes:,}", parts.checksum)
+    return EXIT_OK

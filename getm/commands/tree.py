@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from getm import demo
-from getm.commands import completion, download, hash_files, verify
+from getm.commands import completion, download_options, hash_files, verify
 from getm.integrity import available_algorithms
 
 
@@ -74,7 +74,7 @@ class Command:
 def commands() -> tuple[Command, ...]:
     """All of them: downloads first, then the words."""
     parsers = (
-        ("", download.build_parser()),
+        ("", download_options.build_parser()),
         ("verify", verify.build_parser()),
         ("hash", hash_files.build_parser()),
         ("completion", completion.build_parser()),

@@ -61,7 +61,7 @@ def safe_name(candidate: str) -> str | None:
     name = "".join(_harmless(char) for char in name)
     # Windows drops trailing dots and spaces, so that two names would meet in one file.
     name = _RESERVED_CHARS.sub("_", name).strip().rstrip(". ")
-    if not name.strip("._"):
+    if not name.strip("._-~"):
         return None
     if name[0] in ".-~":
         name = "_" + name[1:]
@@ -95,12 +95,12 @@ def name_from_url(url: str) -> str:
 
 
 def resolve_target(path: str | os.PathLike[str] | None, *, url: str, headers: HeaderFields) -> Path:
-    """The path to write to. Folders on the way are created; nothing else is touched.
+    """The path to write to. Nothing is touched; folders on the way may not be there yet.
 
     `path` None: a safe name in the current folder. An existing folder, or a path that ends with a separator: a safe
     name inside it. Anything else: that very path. The safe name is the server's (Content-Disposition) or the URL's.
 
-    Raises TargetError when a folder cannot be made, or when a name that only the server chose is already taken: a
+    Raises TargetError for a path that no file can have, and when a name that only the server chose is already taken: a
     server must not pick which of the caller's files is replaced (a name from the URL, or a path, may replace one).
     """
     if path is None:
@@ -109,16 +109,9 @@ def resolve_target(path: str | os.PathLike[str] | None, *, url: str, headers: He
     if not text or "\0" in text:
         raise TargetError("The target's path is empty or holds a NUL byte; give the path of a file.", path=text)
     separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
-    into_folder = text.endswith(separators) or Path(text).is_dir()
-    folder = Path(text) if into_folder else Path(text).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TargetError(
-            f"The folder for the download cannot be made ({error.strerror}); make {folder} or choose another.",
-            path=text,
-        ) from error
-    return _chosen_by_server(folder, url, headers) if into_folder else Path(text)
+    if text.endswith(separators) or Path(text).is_dir():
+        return _chosen_by_server(Path(text), url, headers)
+    return Path(text)
 
 
 def _chosen_by_server(folder: Path, url: str, headers: HeaderFields) -> Path:

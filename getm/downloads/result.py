@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from getm.errors import GetmError
 from getm.head import Validator
 from getm.integrity import Verdict
 from getm.stats import Stats
@@ -19,7 +20,7 @@ class DownloadResult:
     why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
     file in place. `stats`: what the transfer took. `url`: what was asked for, redacted. `url_host`: that sent the
     bytes, after redirects, with its port where the URL names one. `validator`: ETag and Last-Modified of the version
-    that was fetched. `started_at`: when it began, in UTC.
+    that was fetched. `started_at`: when it began, in UTC. `index`: of many downloads, the position of its entry.
     """
 
     path: Path
@@ -32,3 +33,18 @@ class DownloadResult:
     url_host: str | None = None
     validator: Validator | None = None
     started_at: datetime | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadFailure:
+    """A download of several that failed.
+
+    `index`: its entry's position. `url`: redacted. `path`: the target, None where it was not known yet. `error`: what
+    it failed with.
+    """
+
+    index: int
+    url: str
+    path: Path | None
+    error: GetmError

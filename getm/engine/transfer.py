@@ -288,6 +288,9 @@ class Transfer:
         `parts` after it."""
 
         self._in_parts = True
+        request, identity = self._request, source.identity
+        one = identity is not None and identity.total < request.ranged_from
+        workers = 1 if one else min(request.concurrency, count)
 
         async def fetch_first() -> None:
             await self._fill(first.start, first.stop, source, response, length, alone=False)
@@ -297,7 +300,7 @@ class Transfer:
             async with asyncio.TaskGroup() as group:
                 # In order: each worker claims the slots of its part before the next one does.
                 group.create_task(fetch_first())
-                for worker in range(1, min(self._request.concurrency, count)):
+                for worker in range(1, workers):
                     group.create_task(self._work(worker, parts, source))
         except BaseExceptionGroup as several:
             # The first failure ended the others.

@@ -1,0 +1,64 @@
+"""The folders that a batch writes to, held open while they are used, and some time after."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from getm.downloads import Folder, target_error
+from getm.errors import TargetError
+
+_MAX_UNUSED = 32
+
+
+class Folders:
+    """Opens and makes folders, each once for all the files in it. `close()` when no file is open any more."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, Folder] = OrderedDict()
+        self._users: dict[Path, int] = {}
+
+    def use(self, target: Path, root: str | None) -> Folder:
+        """The folder of the file `target`, made where it is not there; `release` it afterwards. Raises `TargetError`:
+        it cannot be made or opened; it lies outside of `root` (None: anywhere will do), however many symbolic links
+        lead there."""
+        path = target.parent
+        folder = self._open.get(path)
+        if folder is None:
+            _make(target, root)
+            folder = self._open[path] = Folder(path)
+        self._open.move_to_end(path)
+        self._users[path] = self._users.get(path, 0) + 1
+        return folder
+
+    def release(self, folder: Folder) -> None:
+        """One user less."""
+        self._users[folder.path] -= 1
+        for path in [path for path, users in self._users.items() if not users][:-_MAX_UNUSED]:
+            del self._users[path]
+            self._open.pop(path).close()
+
+    def close(self) -> None:
+        for folder in self._open.values():
+            folder.close()
+        self._open.clear()
+        self._users.clear()
+
+
+def _make(target: Path, root: str | None) -> None:
+    try:
+        if root is not None:
+            _refuse_outside(target, root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise target_error(error, target) from error
+
+
+def _refuse_outside(target: Path, root: str) -> None:
+    # Of what is not there yet nothing can be a link: realpath leaves it as it is.
+    inside, outer = os.path.realpath(target.parent), os.path.realpath(root)
+    if os.path.commonpath([inside, outer]) != outer:
+        raise TargetError(
+            f"{target} leads out of the folder {root}, by a symbolic link; nothing is written there", path=str(target)
+        )

@@ -1,0 +1,383 @@
+"""One download of a batch: from its first request to its file in place, through restarts and dead engines."""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from getm import errors
+from getm.client import Channel
+from getm.downloads import (
+    DownloadResult,
+    Folder,
+    PartialFile,
+    Saved,
+    StreamTarget,
+    needs_order,
+    open_partial,
+    resolve_target,
+)
+from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
+from getm.head import Head, HeaderMap, Validator
+from getm.integrity import Checksum, Verdict, checksum, parse_checksum, unverified
+from getm.options import MIB
+from getm.redact import host_of, redact
+from getm.stats import Stats
+from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
+
+if TYPE_CHECKING:
+    from getm.batch.runner import Batch
+
+_log = logging.getLogger("getm")
+
+# Files that are put in place in groups: more than that is worth a wait for the disk of its own.
+_SMALL_BYTES = 8 * MIB
+# How often a download is begun anew: after its object was replaced midway, after what an earlier run left proved wrong.
+_MAX_RESTARTS = 2
+# How often it goes on with another engine. An object that kills every engine would otherwise be tried for ever.
+_MAX_ENGINE_DEATHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One download as it was asked for. `path` as `resolve_target` reads it; `request` lacks only what depends on the
+    channel it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even by
+    symbolic links; None: it may be anywhere."""
+
+    index: int
+    path: str | None
+    root: str | None
+    request: OpenRequest
+
+
+class Job:
+    """Hears what a channel tells of its object, and writes it. Everything happens in the batch's thread, apart from
+    `finish`, which may run in the one that finishes files."""
+
+    def __init__(self, batch: Batch, call: Call) -> None:
+        self.call = call
+        self.url = redact(call.request.url)
+        self.connections = call.request.concurrency
+        self.host = urlsplit(call.request.url).netloc.rpartition("@")[2]
+        self.done = 0
+        self._batch = batch
+        self._began = time.monotonic()
+        self._channel: Channel | None = None
+        self._number = 0
+        self._path: Path | None = None
+        self._folder: Folder | None = None
+        self._partial: PartialFile | None = None
+        self._stream: StreamTarget | None = None
+        self.streams = False
+        """Whether it writes to something that may make it wait for ever."""
+        self._head: HeadInfo | None = None
+        self._end: EndInfo | None = None
+        self._size: int | None = None
+        self._resumed = False
+        self._verdict: Verdict = unverified("not finished")
+        self._validator: Validator | None = None
+        self._told_start = False
+        self._restarts = 0
+        self._deaths = 0
+
+    # Requests -------------------------------------------------------------------------------------------------------
+
+    def start(self, channel: Channel) -> None:
+        """Send the request. What goes wrong becomes this job's failure, apart from the engine's death."""
+        self._channel = channel
+        try:
+            if self._path is None and self._is_fixed():
+                self._path = Path(self.call.path or "")
+            if self._path is not None and self._stream is None and not self._claim(self._path):
+                return
+            self._send()
+        except errors.EngineDied:
+            raise
+        except errors.GetmError as error:
+            self._fail(error)
+
+    def _is_fixed(self) -> bool:
+        """Whether the path is known before the response is: neither a folder, nor something to be written in order."""
+        path = self.call.path
+        if not path or path.endswith(os.sep) or self._batch.options.dry_run:
+            return False
+        return not (needs_order(path) or os.path.isdir(path))  # noqa: PTH112
+
+    def _claim(self, path: Path) -> bool:
+        """Take `path` for this download; False where it is to be left alone."""
+        options = self._batch.options
+        if options.no_clobber and os.path.lexists(path):
+            self._skip(path, "it exists")
+            return False
+        self._batch.take_target(path, self.call.index)
+        self._path = path
+        self._folder = self._batch.folders.use(path, self.call.root)
+        self._partial = open_partial(path, resume=options.resume, folder=self._folder)
+        return True
+
+    def _send(self) -> None:
+        """Ask for what is missing: all of it, where nothing is known to be there."""
+        channel, partial = self._channel, self._partial
+        if channel is None:
+            return
+        self._head = self._end = None
+        resume = None
+        if partial is not None and (saved := partial.saved) is not None:
+            missing = tuple((span.start, span.stop) for span in partial.missing())
+            resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.if_range, missing)
+        self._number = channel.open(
+            msgspec.structs.replace(self.call.request, part_slots=channel.geometry.part_slots, resume=resume), self
+        )
+
+    def _cancel(self) -> None:
+        if self._channel is not None and self._end is None:
+            self._channel.cancel(self._number)
+            if self._channel.helpers:
+                # Its helpers may sit on slots that were meant for this object.
+                self._batch.drop(self._channel)
+        self._channel = None
+
+    # What the channel tells -----------------------------------------------------------------------------------------
+
+    def on_head(self, info: HeadInfo) -> None:
+        try:
+            self._on_head(info)
+        except errors.GetmError as error:
+            self._fail(error)
+
+    def _on_head(self, info: HeadInfo) -> None:
+        self._head = info
+        self._size = info.size
+        self._resumed = info.resumed
+        if self._batch.options.dry_run:
+            self._tell_start(resolve_target(self.call.path, url=self.url, headers=info.headers))
+            self._cancel()
+            self._over()
+            return
+        head = Head(info.status, info.url, info.headers)
+        validator, if_range = head.validator(), head.strong_validator()
+        self._validator = validator
+        if self._partial is None and self._stream is None:
+            if self.call.path is not None and needs_order(self.call.path):
+                self._path = Path(self.call.path)
+                self.streams = True
+                self._stream = StreamTarget.open(self._path)
+            elif not self._claim(resolve_target(self.call.path, url=self.url, headers=info.headers)):
+                return
+            elif self._partial is not None and _fits(self._partial.saved, info.size, if_range):
+                # Its name was not known before the head was: ask again, for what is missing only.
+                channel = self._channel
+                self._cancel()
+                self._channel = channel
+                self._send()
+                return
+        if self._partial is not None:
+            saved = self._partial.saved
+            self.done = sum(map(len, saved.done)) if saved is not None and info.resumed else 0
+            self._partial.begin(
+                info.size,
+                etag=validator.etag,
+                last_modified=validator.last_modified,
+                if_range=if_range,
+                declared=info.declared,
+                resumed=info.resumed,
+            )
+        self._tell_start(self._path)
+
+    def on_part(self, offset: int, slot: int, length: int) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            view = channel.view(slot, length)
+            if self._partial is not None:
+                self._partial.write(offset, view)
+            elif self._stream is not None:
+                self._stream.write(offset, view)
+            self.done += length
+        except errors.GetmError as error:
+            self._fail(error)
+        finally:
+            channel.give_back(slot)
+        self._batch.progressed(self)
+
+    def progressed(self) -> Progressed:
+        """How far it has come."""
+        return Progressed(self.call.index, self.done, self._size)
+
+    def on_note(self, note: NoteInfo) -> None:
+        _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
+        self._batch.post(Retried(self.call.index, note.cause, note.attempt, note.delay_s, note.message))
+
+    def on_end(self, info: EndInfo) -> None:
+        self._end = info
+        self._size = info.total
+        if not self._batch.options.dry_run:
+            self._batch.to_finish(self)
+
+    def on_failed(self, error: errors.GetmError) -> None:
+        if isinstance(error, errors.RemoteChanged) and self._restarts < _MAX_RESTARTS and self._stream is None:
+            # One clean restart: what came so far is of a version that is gone.
+            self._restart()
+        else:
+            self._fail(error)
+
+    def engine_died(self, error: errors.GetmError) -> None:
+        """Go on with another engine: what is written stays."""
+        self._channel = None
+        self._deaths += 1
+        if self._deaths > _MAX_ENGINE_DEATHS or self._stream is not None or not isinstance(error, errors.EngineDied):
+            self._fail(error)
+            return
+        self._close(keep=True)
+        self._batch.again(self)
+
+    def _restart(self) -> None:
+        self._restarts += 1
+        self.done = 0
+        self._close(keep=False)
+        self._batch.again(self)
+
+    # The end --------------------------------------------------------------------------------------------------------
+
+    @property
+    def file(self) -> tuple[PartialFile, float | None] | None:
+        """The file to be put in place, with its time of change; None for a stream."""
+        if self._partial is None:
+            return None
+        return self._partial, self._modified() if self._batch.options.remote_time else None
+
+    def _modified(self) -> float | None:
+        """The Last-Modified of the response, in seconds since the epoch; None where it tells none."""
+        text = None if self._head is None else HeaderMap(self._head.headers).get("Last-Modified")
+        try:
+            return None if text is None else email.utils.parsedate_to_datetime(text).timestamp()
+        except (ValueError, OverflowError):
+            return None
+
+    @property
+    def path(self) -> Path:
+        """The target, as far as it is known."""
+        return self._path or Path(self.call.path or ".")
+
+    @property
+    def small(self) -> bool:
+        """Whether finishing it is quick enough to be done together with others."""
+        return not self._resumed and self._size is not None and self._size <= _SMALL_BYTES
+
+    def check(self) -> None:
+        """Verify by reading what the engine could not verify as it came: a file of which an earlier run, or an engine
+        that died, brought a part. Raises `ChecksumMismatch`, `Unverified`. In any thread."""
+        end, head = self._end, self._head
+        if end is None or head is None:
+            return
+        self._verdict = Verdict(end.verified, _parsed(end.checksum), end.source, end.reason)
+        if not self._resumed or self._partial is None:
+            return
+        if head.declared is not None and self.call.request.checksum is not None:
+            text, source = head.declared
+            expected = parse_checksum(text)
+            actual = checksum(self._partial.path_now, expected.algorithm)
+            if actual != expected:
+                raise errors.ChecksumMismatch(
+                    f"Checksum failed! expected {expected} ({source}), got {actual}",
+                    url=self.url,
+                    algorithm=expected.algorithm,
+                    expected=str(expected),
+                    actual=str(actual),
+                )
+            self._verdict = Verdict(True, expected, source, None)
+        elif self.call.request.strict:
+            raise errors.Unverified(
+                "strict was asked for and nothing can verify the bytes; give a checksum",
+                url=self.url,
+                reason=end.reason,
+            )
+
+    def succeed(self) -> None:
+        """The file is in place."""
+        self._close(keep=True)
+        self._batch.post(Finished(self.call.index, self._result()))
+        self._over()
+
+    def finish_failed(self, error: errors.GetmError) -> None:
+        """The file could not be finished."""
+        if isinstance(error, errors.IntegrityError) and self._resumed and self._restarts < _MAX_RESTARTS:
+            # What lay on the disk was not what it was taken for (faults.md row 46): all of it is fetched again.
+            self._restart()
+        else:
+            self._fail(error)
+
+    def stop(self) -> None:
+        """The batch ends before this download: keep what can be used later."""
+        self._cancel()
+        self._close(keep=self._batch.options.resume)
+
+    def _result(self) -> DownloadResult:
+        end, head, verdict = self._end, self._head, self._verdict
+        seconds = time.monotonic() - self._began
+        return DownloadResult(
+            path=self.path,
+            size=self._size or 0,
+            checksum=verdict,
+            verified=verdict.verified,
+            seconds=seconds,
+            stats=Stats() if end is None else end.stats,
+            url=self.url,
+            url_host=None if head is None else host_of(head.url),
+            validator=self._validator,
+            started_at=datetime.now(UTC) - timedelta(seconds=seconds),
+            index=self.call.index,
+        )
+
+    def _tell_start(self, path: Path | None) -> None:
+        if not self._told_start:
+            self._told_start = True
+            self._batch.post(Started(self.call.index, self.url, path, self._size, self.done))
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self._cancel()
+        self._batch.post(Skipped(self.call.index, path, reason))
+        self._over()
+
+    def _fail(self, error: errors.GetmError) -> None:
+        if error.url is None:
+            error.url = self.url
+        self._cancel()
+        # Bytes that were proved wrong are of no use to a later run.
+        self._close(keep=self._batch.options.resume and not isinstance(error, errors.IntegrityError))
+        self._batch.post(Failed(self.call.index, self.url, self._path, error))
+        self._over(failed=True)
+
+    def _close(self, *, keep: bool) -> None:
+        partial, self._partial = self._partial, None
+        folder, self._folder = self._folder, None
+        try:
+            if partial is not None:
+                partial.suspend() if keep else partial.discard()
+        finally:
+            if folder is not None:
+                self._batch.folders.release(folder)
+            if self._stream is not None:
+                self._stream.discard()
+
+    def _over(self, *, failed: bool = False) -> None:
+        self._batch.over(self, failed=failed)
+
+
+def _fits(saved: Saved | None, size: int | None, if_range: str | None) -> bool:
+    """Whether what an earlier run left seems to be of the object that the response announces."""
+    return saved is not None and saved.size == size and saved.if_range == if_range and bool(saved.done)
+
+
+def _parsed(checksum: str | None) -> Checksum | None:
+    return None if checksum is None else parse_checksum(checksum)

@@ -1,0 +1,357 @@
+"""The thread that runs a batch: starts jobs, hears their channels, hands complete files to be finished."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from getm import errors
+from getm.batch.folders import Folders
+from getm.batch.job import Call, Job
+from getm.batch.options import BatchOptions
+from getm.client import Channel, EnginePool
+from getm.downloads import commit_many, target_error
+from getm.events import Event
+from getm.options import DEFAULT_CHUNK_BYTES
+
+# Downloads whose bytes are all there and whose files are not finished yet: more would only fill memory.
+_MAX_UNFINISHED = 1024
+# How many calls are looked at beyond those whose host has all the connections it may have.
+_LOOK_AHEAD = 256
+_FINISHERS = 4
+_STREAM_GRACE_S = 1.0
+# Progress is told ten times a second: more is not seen by anybody.
+_PROGRESS_S = 0.1
+
+Post = Callable[[list[Event]], None]
+
+
+class Batch:
+    """Runs the downloads of `calls` in a thread of its own, `options.jobs` at once.
+
+    A thread of its own, so that an exception in the caller's (a signal's above all) can never fall between two steps
+    that belong together, and so that one engine serves synchronous and asynchronous callers.
+
+    `post(events)` is called in that thread with what happened, at most once a turn; an empty list is the end.
+    `wants_events`: whether anybody reads more than how the downloads ended.
+    """
+
+    def __init__(
+        self, calls: Iterable[Call], pool: EnginePool, options: BatchOptions, post: Post, *, wants_events: bool
+    ) -> None:
+        self.options = options
+        self.wants_events = wants_events
+        self._calls: Iterator[Call] = iter(calls)
+        self._pool = pool
+        self._post = post
+        self._waiting: deque[Job] = deque()
+        self._again: deque[Job] = deque()
+        self._active: dict[Job, Channel] = {}
+        self._hosts: Counter[str] = Counter()
+        self._channels: list[Channel] = []
+        self._targets: dict[str, int] = {}
+        self.folders = Folders()
+        self._events: list[Event] = []
+        self._changed: set[Job] = set()
+        self._told_at = 0.0
+        self._complete: list[Job] = []
+        self._unfinished = 0
+        self._finished: deque[tuple[Job, errors.GetmError | None]] = deque()
+        self._grouping = False
+        self._finishers: concurrent.futures.ThreadPoolExecutor | None = None
+        self._stopping = False
+        self._failed = False
+        self._wake_end, self._wake = socket.socketpair()
+        self._wake_end.setblocking(False)
+        self._wake.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="getm-batch", daemon=True)
+        self.error: BaseException | None = None
+
+    # The caller's side ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End: what is under way is kept for a later run where that is possible. Waits for it. Harmless afterwards."""
+        self._stopping = True
+        self._awaken()
+        if self._thread.is_alive():
+            # A pipe whose reader has stopped reading blocks a write for ever: such a thread is left behind.
+            blocked = any(job.streams for job in list(self._active))
+            self._thread.join(_STREAM_GRACE_S if blocked else None)
+        self._wake.close()
+        self._wake_end.close()
+
+    def _awaken(self) -> None:
+        with contextlib.suppress(OSError):
+            # A full buffer wakes as well as one more byte; closed: nobody is to be woken.
+            self._wake.send(b"\0")
+
+    # What jobs say --------------------------------------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        self._events.append(event)
+
+    def progressed(self, job: Job) -> None:
+        """More of its bytes have come."""
+        if self.wants_events:
+            self._changed.add(job)
+
+    def take_target(self, path: Path, index: int) -> None:
+        """Raises `TargetError` where `path` is that of another download of this batch."""
+        other = self._targets.setdefault(str(path), index)
+        if other != index:
+            raise errors.TargetError(
+                f"{path} is the target of another download of this batch (number {other}); give each its own path",
+                path=str(path),
+            )
+
+    def to_finish(self, job: Job) -> None:
+        """All its bytes have come."""
+        self._release(job)
+        self._unfinished += 1
+        self._complete.append(job)
+
+    def again(self, job: Job) -> None:
+        """It begins anew, or goes on over another channel."""
+        self._release(job)
+        if self._stopping:
+            job.stop()
+        else:
+            self._again.append(job)
+
+    def over(self, job: Job, *, failed: bool) -> None:
+        """Nothing more comes of it."""
+        self._release(job)
+        self._failed = self._failed or failed
+
+    def drop(self, channel: Channel) -> None:
+        """A channel that cannot be used again."""
+        channel.close()
+        if channel in self._channels:
+            self._channels.remove(channel)
+
+    def _release(self, job: Job) -> None:
+        self._changed.discard(job)
+        if self._active.pop(job, None) is not None:
+            self._hosts[job.host] -= job.connections
+
+    # The thread -----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            self.error = error
+        finally:
+            try:
+                self._wind_up()
+            except BaseException as error:
+                self.error = self.error or error
+            self._flush_events()
+            self._post([])
+
+    def _loop(self) -> None:
+        while not self._ending:
+            self._start_jobs()
+            self._submit_complete()
+            self._flush_events()
+            if not (self._active or self._unfinished or self._again):
+                return
+            self._flush_channels()
+            self._turn()
+
+    @property
+    def _ending(self) -> bool:
+        return self._stopping or (self._failed and not self.options.keep_going)
+
+    def _turn(self) -> None:
+        """Wait until something has happened, and act on it."""
+        poll = select.poll()
+        poll.register(self._wake_end, select.POLLIN)
+        channels = {}
+        for channel in self._channels:
+            channels[channel.fileno()] = channel
+            poll.register(channel.fileno(), select.POLLIN)
+        for descriptor, _events in poll.poll():
+            if descriptor in channels:
+                self._pump(channels[descriptor])
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_end.recv(4096)
+        self._settle_finished()
+
+    def _settle_finished(self) -> None:
+        while self._finished:
+            job, error = self._finished.popleft()
+            self._unfinished -= 1
+            if error is None:
+                job.succeed()
+            else:
+                job.finish_failed(error)
+
+    def _flush_channels(self) -> None:
+        for channel in list(self._channels):
+            try:
+                channel.flush()
+            except errors.EngineDied as error:
+                self._lost(channel, error)
+
+    def _pump(self, channel: Channel) -> None:
+        try:
+            channel.pump(wait=False)
+        except (errors.EngineDied, errors.ProtocolError) as error:
+            self._lost(channel, error)
+
+    def _lost(self, channel: Channel, error: errors.GetmError) -> None:
+        """The engine behind it is gone: its jobs go on with another."""
+        self._channels.remove(channel)
+        self._pool.release(channel)
+        for job in [job for job, its in self._active.items() if its is channel]:
+            job.engine_died(error)
+
+    # Starting -------------------------------------------------------------------------------------------------------
+
+    def _start_jobs(self) -> None:
+        while len(self._active) < self.options.jobs and self._unfinished < _MAX_UNFINISHED and not self._ending:
+            job = self._next_job()
+            if job is None:
+                return
+            self._start(job)
+
+    def _next_job(self) -> Job | None:
+        if self._again:
+            return self._again.popleft()
+        for _ in range(len(self._waiting)):
+            job = self._waiting.popleft()
+            if self._may_start(job):
+                return job
+            self._waiting.append(job)
+        while len(self._waiting) < _LOOK_AHEAD:
+            call = next(self._calls, None)
+            if call is None:
+                return None
+            job = Job(self, call)
+            if self._may_start(job):
+                return job
+            self._waiting.append(job)
+        return None
+
+    def _may_start(self, job: Job) -> bool:
+        used = self._hosts[job.host]
+        return not used or used + job.connections <= self.options.per_host
+
+    def _start(self, job: Job) -> None:
+        try:
+            channel = self._channel()
+        except errors.GetmError as error:
+            job.finish_failed(error)
+            return
+        self._active[job] = channel
+        self._hosts[job.host] += job.connections
+        try:
+            job.start(channel)
+        except errors.EngineDied as error:
+            self._lost(channel, error)
+
+    def _channel(self) -> Channel:
+        """The channel with the fewest jobs; a new one while there are engines without any."""
+        wanted = 1 if self.options.concurrency is None else min(self._pool.processes, self.options.jobs)
+        if len(self._channels) < wanted:
+            channel = self._pool.acquire(DEFAULT_CHUNK_BYTES, self.options.concurrency, jobs=self.options.jobs)
+            channel.corked = True
+            self._channels.append(channel)
+            return channel
+        load = Counter(self._active.values())
+        return min(self._channels, key=lambda channel: load[channel])
+
+    # Finishing ------------------------------------------------------------------------------------------------------
+
+    def _submit_complete(self) -> None:
+        """Have complete files verified, made durable and put in place: small ones in groups, large ones each."""
+        if not self._complete:
+            return
+        small = [job for job in self._complete if job.small]
+        large = [job for job in self._complete if not job.small]
+        for job in large:
+            self._submit([job])
+        self._complete.clear()
+        if small and self._grouping:
+            self._complete = small
+        elif small and not self._active and not self._waiting and not self._again:
+            self._finish(small)
+        elif small:
+            self._grouping = True
+            self._submit(small, group=True)
+
+    def _submit(self, jobs: list[Job], *, group: bool = False) -> None:
+        if self._finishers is None:
+            self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
+        self._finishers.submit(self._finish, jobs, group=group)
+
+    def _finish(self, jobs: list[Job], *, group: bool = False) -> None:
+        """Verify what has to be read back, and put the files in place. In the batch's thread, or a finisher's."""
+        failures: dict[Job, errors.GetmError | None] = dict.fromkeys(jobs, errors.Cancelled("the batch has ended"))
+        try:
+            for job in jobs:
+                failures[job] = self._checked(job)
+            with_file = [(job, file) for job in jobs if failures[job] is None and (file := job.file) is not None]
+            committed = commit_many([file for _, file in with_file])
+            failures.update(zip((job for job, _ in with_file), committed, strict=True))
+        except Exception as error:
+            # A bug in getm must end the batch, not leave it waiting.
+            self.error = self.error or error
+            self._stopping = True
+        finally:
+            self._finished.extend(failures.items())
+            if group:
+                self._grouping = False
+            self._awaken()
+
+    def _checked(self, job: Job) -> errors.GetmError | None:
+        try:
+            job.check()
+        except errors.GetmError as error:
+            return error
+        except OSError as error:
+            return target_error(error, job.path)
+        return None
+
+    def _wind_up(self) -> None:
+        """Whatever ended the loop: nothing is left open, and files that were being finished are."""
+        self._stopping = True
+        for job in [*self._active, *self._again]:
+            job.stop()
+        self._active.clear()
+        if self._finishers is not None:
+            self._finishers.shutdown()
+        for job in self._complete:
+            job.stop()
+        self._settle_finished()
+        for channel in self._channels:
+            channel.corked = False
+            with contextlib.suppress(errors.EngineDied):
+                # Cancellations on their way; a dead engine needs none.
+                channel.flush()
+            self._pool.release(channel)
+        self._channels.clear()
+        self.folders.close()
+
+    # Telling --------------------------------------------------------------------------------------------------------
+
+    def _flush_events(self) -> None:
+        if self._changed and time.monotonic() - self._told_at >= _PROGRESS_S:
+            self._told_at = time.monotonic()
+            self._events.extend(job.progressed() for job in self._changed)
+            self._changed.clear()
+        if self._events:
+            self._post(self._events)
+            self._events = []
