@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -31,12 +32,14 @@ settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 _EXIT_DEADLINE_S = 30.0
 
+# moto takes seconds to start and to fill.
+_ONE_SERVER = ("tests/test_s3.py",)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deadline(seconds): fail the test, with all stacks, if it takes longer (60 s)")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # pytest-timeout ends a test that hangs, and prints the stack of every thread. By signal, so that the run goes on
     # with the next test.
@@ -44,9 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("deadline")
         seconds = float(mark.args[0]) if mark else _DEADLINE_S
         item.add_marker(pytest.mark.timeout(seconds, method="signal"))
-        # One worker runs these, one after another: they use the whole machine, and their objects are made once.
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("slow"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Which tests one worker runs in a row: the cases of one test, which use the same objects (slow ones: of a
+    gigabyte), and the whole of a module whose server is dear to start."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return module if module in _ONE_SERVER else nodeid.partition("[")[0]
+
+    return Scheduler(config, log)
 
 
 def pytest_unconfigure() -> None:

@@ -25,9 +25,6 @@ SMALL = random.Random(1).randbytes(300_001)
 LARGE = random.Random(2).randbytes(19 * MIB + 3)
 ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
-# One moto for all of them: it takes seconds to start and to fill.
-pytestmark = pytest.mark.xdist_group("s3")
-
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 import getm
@@ -18,6 +17,7 @@ from getm.buffers import segment
 from getm.buffers.segment import BACKING_VARIABLE
 from getm.client import pool
 from tests.support import mounts
+from tests.support.engines import engines
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
@@ -204,7 +204,7 @@ def test_rings_that_make_way_for_others_give_their_memory_back_at_once(
         with getm.Session(max_memory=budget) as session:
             for concurrency in range(1, 9):
                 assert session.read(nginx.url(served), concurrency=concurrency) == served.read()
-                (engine,) = psutil.Process().children()[-1:]
+                (engine,) = engines()
                 assert mapped_bytes(os.getpid()) <= budget
                 assert mapped_bytes(engine.pid) <= budget
     finally:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 import getm
 from getm import errors
+from tests.support.engines import engines
 from tests.support.fault_script import Reply, Request, failure, redirect
 from tests.support.fault_server import FaultServer
 
@@ -215,7 +215,7 @@ def test_a_dead_engine_leaves_what_is_known_here(fault_server: FaultServer) -> N
     with getm.Session() as session:
         fh = session.urlopen(url)
         fh.read(MIB)
-        (engine,) = psutil.Process().children()
+        (engine,) = engines()
         engine.kill()
         with pytest.raises(errors.EngineDied) as caught:
             fh.read(1)

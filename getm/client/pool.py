@@ -20,6 +20,7 @@ class EnginePool:
     """The engines and channels of one session, within one budget of shared memory."""
 
     def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
+        _refuse_at_the_end()
         self.processes = processes
         # Engines do not know of each other's bytes: each has its share.
         self._limit_rate = None if limit_rate is None else limit_rate / processes
@@ -37,6 +38,7 @@ class EnginePool:
 
     def acquire(self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1) -> Channel:
         """A channel for one transfer, or for `jobs` at once; `release` it afterwards. Starts engines as needed."""
+        _refuse_at_the_end()
         with self._lock:
             if self.closed:
                 raise errors.ReaderClosed("the session is closed; open another one")
@@ -179,6 +181,14 @@ class EnginePool:
 _pools: weakref.WeakSet[EnginePool] = weakref.WeakSet()
 
 
+_ending = False
+
+
+def _refuse_at_the_end() -> None:
+    if _ending:
+        raise errors.ReaderClosed("the interpreter is ending: nothing can be opened any more; do it earlier")
+
+
 def _after_fork_in_child() -> None:
     for end in list(in_passage):
         end.close()
@@ -189,6 +199,10 @@ def _after_fork_in_child() -> None:
 
 @atexit.register
 def _close_pools() -> None:
+    # From here on nobody would end an engine that is started. What else runs later is functions that were registered
+    # with atexit before this module was imported, and finalisers, in which nothing can be imported or started anyway.
+    global _ending
+    _ending = True
     for pool in list(_pools):
         pool.close()
 
