@@ -47,7 +47,8 @@ class Timeout:
     `connect_s`: name resolution, TCP and TLS. `stall_s`: the longest silence, while waiting for the response head or
     within the body. `total_s`: the whole transfer, retries included. A connection that brings fewer than
     `floor_bytes_s` bytes a second over `floor_window_s` seconds is given up, and the rest requested on another one;
-    time in which the consumer takes nothing does not count.
+    time in which the consumer takes nothing does not count. `tail_s`: near the end of an object that comes by several
+    connections, a part that is far slower than the others, and would take longer than this, is tried on another one.
     """
 
     connect_s: float | None = 30.0
@@ -55,6 +56,7 @@ class Timeout:
     total_s: float | None = None
     floor_bytes_s: float | None = 1024.0
     floor_window_s: float = 30.0
+    tail_s: float | None = 1.0
 
     @classmethod
     def of(cls, value: float | Timeout | None, default: Timeout) -> Timeout:
@@ -65,7 +67,7 @@ class Timeout:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidInput(f"timeout must be a number of seconds or a getm.Timeout, not {value!r}")
             value = replace(default, connect_s=value, stall_s=value)
-        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s"):
+        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s", "tail_s"):
             limit = getattr(value, name)
             if limit is None and name != "floor_window_s":
                 continue

@@ -168,6 +168,7 @@ class Session:
             total_s=limits.total_s,
             floor_bytes_s=limits.floor_bytes_s,
             floor_window_s=limits.floor_window_s,
+            tail_s=limits.tail_s,
             retries=Retries.of(call.get("retries"), self._retries),
             insecure=self._insecure,
             mirrors=options.clean_mirrors(call.get("mirrors", ())),

@@ -101,6 +101,7 @@ class OpenRequest(Record, frozen=True):
     total_s: float | None
     floor_bytes_s: float | None
     floor_window_s: float
+    tail_s: float | None
     retries: Retries
     cacert: str | None
     environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call

@@ -252,6 +252,7 @@ def request(*urls: str) -> OpenRequest:
         total_s=None,
         floor_bytes_s=None,
         floor_window_s=1.0,
+        tail_s=None,
         retries=FAST,
         cacert=None,
         environment={},

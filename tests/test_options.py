@@ -196,7 +196,7 @@ def test_a_timeout_is_a_number_or_a_timeout_or_the_default() -> None:
     assert Timeout.of(0.5, default) == Timeout(0.5, 0.5, 3.0)
     own = Timeout(None, None, None)
     assert Timeout.of(own, default) is own
-    assert astuple(Timeout()) == (30.0, 60.0, None, 1024.0, 30.0)
+    assert astuple(Timeout()) == (30.0, 60.0, None, 1024.0, 30.0, 1.0)
 
 
 def test_a_timeout_that_is_no_time_is_refused() -> None:
@@ -205,7 +205,7 @@ def test_a_timeout_that_is_no_time_is_refused() -> None:
     assert [value for value in [*numbers, True, "5", [5], (1, 2)] if refused(Timeout.of, value, default) is None] == []
     wrong = [
         Timeout(**{name: value})
-        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s")
+        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s", "tail_s")
         for value in numbers
     ]
     assert [value for value in wrong if refused(Timeout.of, value, default) is None] == []

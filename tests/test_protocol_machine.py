@@ -49,6 +49,7 @@ def request(first_byte: int, size: int) -> OpenRequest:
         total_s=None,
         floor_bytes_s=None,
         floor_window_s=30.0,
+        tail_s=None,
         retries=Retries(0),
         cacert=None,
         environment={},

@@ -119,8 +119,8 @@ class SlotSink(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._writer.notify(None)
         if not self.done.done():
+            self._writer.notify(None)
             if isinstance(exc, OSError):
                 self.done.set_exception(errors.NetworkError(f"the connection broke ({exc})"))
             else:
@@ -136,6 +136,8 @@ class SlotSink(asyncio.BufferedProtocol):
 
     def abort(self, error: errors.GetmError) -> None:
         """End the transfer with `error`; the connection cannot be used again."""
+        # Now, and not when the connection is lost: by then another response may be filling the writer.
+        self._writer.notify(None)
         if not self.done.done():
             self.done.set_exception(error)
         self._transport.abort()

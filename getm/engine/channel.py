@@ -65,6 +65,7 @@ class Channel:
         self._pool = SlotPool(self._ledger)
         self._conversation = Conversation()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._transfers: dict[int, Transfer] = {}
         self._on_change = on_change
         self._unsent: list[bytes] = []
         # Slots that hash threads have finished with, and their objects' numbers, on their way to the loop.
@@ -109,15 +110,17 @@ class Channel:
                 self._pool.granted(slot)
             self._pool.distribute()
         elif message.kind is Kind.OPEN:
-            request = decode_body(message, OpenRequest)
-            self._tasks[message.object] = self._loop.create_task(self._serve(message.object, request))
+            transfer = Transfer(self, message.object, decode_body(message, OpenRequest))
+            self._transfers[message.object] = transfer
+            self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
             self._on_change(self)
         elif message.kind is Kind.CANCEL and message.object in self._tasks:
             self._tasks[message.object].cancel()
+        elif message.kind is Kind.HURRY and message.object in self._transfers:
+            self._transfers[message.object].hurry()
 
-    async def _serve(self, number: int, request: OpenRequest) -> None:
+    async def _serve(self, number: int, transfer: Transfer) -> None:
         error: errors.GetmError | None = None
-        transfer = Transfer(self, number, request)
         try:
             await transfer.run()
         except asyncio.CancelledError:
@@ -129,7 +132,7 @@ class Channel:
             self.log.exception("object %d failed unexpectedly", number)
             error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
         finally:
-            del self._tasks[number]
+            del self._tasks[number], self._transfers[number]
             self._pool.end(number)
         if error is not None:
             self._send(Kind.FAILED, number, failed_info(error, transfer.stats()))

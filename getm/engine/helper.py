@@ -10,6 +10,8 @@ from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.engine.pipe import Pipe
 from getm.engine.slots import Claim
+from getm.engine.tail import SlowTail
+from getm.spans import Span
 from getm.stats import Stats
 from getm.wire import (
     FROM_ENGINE,
@@ -29,10 +31,29 @@ from getm.wire import (
 class _Job:
     """One part at the helper."""
 
-    def __init__(self, emit: Callable[[int, int, int], None], note: Callable[[NoteInfo], None]) -> None:
-        self.emit = emit
+    def __init__(
+        self,
+        span: Span,
+        emit: Callable[[int, int, int], None],
+        note: Callable[[NoteInfo], None],
+        hurry: Callable[[], None],
+    ) -> None:
+        self._stop = span.stop
+        self._emit = emit
         self.note = note
+        self.hurry = hurry
+        self.position = span.start
+        self.waited = False
         self.done: asyncio.Future[Stats] = asyncio.get_running_loop().create_future()
+
+    @property
+    def left(self) -> int:
+        return self._stop - self.position
+
+    def emit(self, offset: int, slot: int, length: int) -> None:
+        """A slot came: those of one part come in order."""
+        self.position = offset + length
+        self._emit(offset, slot, length)
 
 
 class HelperPipe:
@@ -51,13 +72,15 @@ class HelperPipe:
         claim: Claim,
         emit: Callable[[int, int, int], None],
         note: Callable[[NoteInfo], None],
+        tail: SlowTail,
     ) -> Stats:
-        """Have one part fetched; `emit` is called for each of its slots, `note` with what was tried again. Returns what
-        it took. Raises what the helper failed with, its `stats` with it."""
+        """Have one part fetched; `emit` is called for each of its slots, `note` with what was tried again, and `tail`
+        watches it. Returns what it took. Raises what the helper failed with, its `stats` with it."""
         if self._pipe.closed:
             claim.close()
             raise errors.EngineDied("a helper engine is gone")
-        job, number = _Job(emit, note), 0
+        number = 0
+        job = _Job(Span(*(request.span or (0, 0))), emit, note, lambda: self._hurry(number))
         woken = asyncio.Event()
         claim.on_slot = woken.set
         try:
@@ -69,18 +92,24 @@ class HelperPipe:
             self._jobs[number] = job
             self._conversation.pass_(Kind.OPEN, number)
             self._pipe.send(encode_body(Kind.OPEN, number, request))
-            for _ in range(claim.needed or 0):
-                while (slot := claim.next()) is None:
-                    await woken.wait()
-                    woken.clear()
-                self._ledger.give_back(slot)
-                self._pipe.send(encode(Kind.GRANT, slot=slot, length=1))
-            return await job.done
+            with tail.watch(job):
+                for _ in range(claim.needed or 0):
+                    while (slot := claim.next()) is None:
+                        job.waited = True
+                        await woken.wait()
+                        woken.clear()
+                    self._ledger.give_back(slot)
+                    self._pipe.send(encode(Kind.GRANT, slot=slot, length=1))
+                return await job.done
         finally:
             if number in self._conversation.open_objects():
                 self._pipe.send(encode(Kind.CANCEL, number))
             job.done.cancel()
             claim.close()
+
+    def _hurry(self, number: int) -> None:
+        self._conversation.pass_(Kind.HURRY, number)
+        self._pipe.send(encode(Kind.HURRY, number))
 
     def _on_message(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)

@@ -58,7 +58,7 @@ class Requests:
         return response
 
     async def get(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
-        """One request. Raises `_Answered` for an error status, apart from those that answer the range (416)
+        """One request. Raises `Answered` for an error status, apart from those that answer the range (416)
         and the condition (412), which the caller reads."""
         route = source.route
         response = await self._ask(route, span, if_range)
@@ -74,7 +74,7 @@ class Requests:
         if self._answered and if_range is not None and head.status in (401, 403):
             # The same request was answered before: what changed is the time.
             kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
-        raise _Answered(
+        raise Answered(
             kind(
                 f"the server answered {head.status} {head.reason}".rstrip() + advice,
                 url=redact(head.url),
@@ -126,9 +126,9 @@ class Requests:
             try:
                 await attempt()
                 return
-            except (errors.GetmError, _Answered) as caught:
-                error = caught.error if isinstance(caught, _Answered) else caught
-                wait_s = caught.retry_after_s if isinstance(caught, _Answered) else None
+            except (errors.GetmError, Answered) as caught:
+                error = caught.error if isinstance(caught, Answered) else caught
+                wait_s = caught.retry_after_s if isinstance(caught, Answered) else None
                 if progress() - seen >= _PROGRESS_BYTES:
                     failures, seen = 0, progress()
                 failures += 1
@@ -164,7 +164,7 @@ class Requests:
         return error
 
 
-class _Answered(Exception):
+class Answered(Exception):
     """An error status, with what the server said of when to come back."""
 
     def __init__(self, error: errors.HTTPStatusError, retry_after_s: float | None) -> None:

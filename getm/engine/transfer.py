@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -12,14 +11,14 @@ import msgspec
 
 from getm import errors
 from getm.engine import tally
-from getm.engine.body import receive
 from getm.engine.http import Response
+from getm.engine.parts import Answer, Part
 from getm.engine.patience import Patience
 from getm.engine.requests import Requests
-from getm.engine.responses import Identity, agreed, content_length, covered
+from getm.engine.responses import Identity, content_length, covered
 from getm.engine.sources import Source
+from getm.engine.tail import SlowTail
 from getm.engine.verification import Verification
-from getm.engine.writer import PartWriter
 from getm.head import Head
 from getm.redact import redact
 from getm.spans import MAX_POSITION, Span, plan_parts
@@ -52,6 +51,8 @@ class Transfer:
         self._delivered = False
         # Whether several parts are under way at once.
         self._in_parts = False
+        # As a helper: the part that was asked for.
+        self._served: Part | None = None
         self._requests.may_switch = self._may_switch
 
     async def run(self) -> None:
@@ -174,85 +175,34 @@ class Transfer:
         size = content_length(response.head)
         source.identity = Identity.of(response.head, size)
         self._announce(response, size, ranged=False)
-        return await self._fill(0, size, source, response, size, alone=True)
+        return await self._part(0, size, source, Answer(response, source, 0, size), alone=True).run()
 
-    async def _fill(
-        self,
-        start: int,
-        stop: int | None,
-        source: Source,
-        response: Response | None = None,
-        length: int | None = None,
-        *,
-        alone: bool,
-    ) -> int:
-        """Bring the bytes from `start` to `stop` (None: to the end) to the consumer; returns where they ended.
-
-        The first `length` of them come by `response` where there is one, the rest by requests of their own, to `source`
-        or who may take its place. Where nothing would tell whether the rest is of the same version as `response`, no
-        request follows it. `alone`: no other part of the object is under way.
-        """
+    def _part(self, start: int, stop: int | None, source: Source, answer: Answer | None = None, *, alone: bool) -> Part:
+        """The bytes from `start` to `stop` (None: to the end), on their way to the consumer: see `Part`. `alone`: no
+        other part of the object is under way."""
+        request = self._request
         # A lead engine grants a helper just the slots that the part fills.
-        prompt = self._request.span is None
+        prompt = request.span is None
         # Several parts at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
         max_unhashed = _MAX_UNHASHED_SLOTS if alone else None
         writer = self._channel.writer(self._number, start, stop, self.emit, prompt=prompt, max_unhashed=max_unhashed)
-        current = response
+        return Part(
+            self._requests,
+            source,
+            writer,
+            answer,
+            total=self._total,
+            rival=self._rival,
+            patience=Patience(request.stall_s, request.floor_bytes_s, request.floor_window_s),
+            throttle=self._channel.throttle,
+            tally=self._tally,
+        )
 
-        async def attempt() -> None:
-            nonlocal current
-            if current is not None:
-                answer, current = current, None
-                await self._receive(answer, source, writer, length)
-            await self._fetch_rest(writer, source)
-
-        try:
-            await writer.begin()
-            while True:
-                asked, joinable = source, current is None or source.identity is not None
-                asked.active += 1
-                try:
-                    if joinable:
-                        await self._requests.persist(source, attempt, lambda: writer.position)
-                    else:
-                        await attempt()
-                    return writer.position
-                except errors.NetworkError as error:
-                    if stop is None:
-                        raise
-                    source = self._requests.after(source, error)
-                finally:
-                    asked.active -= 1
-        finally:
-            self._tally.received_bytes += writer.position - start
-            if current is not None:
-                current.raw.close()
-            writer.close()
-
-    async def _receive(self, response: Response, source: Source, writer: PartWriter, length: int | None) -> None:
-        # Not the loop's clock, which stands still while what has come already is copied.
-        began, position = time.monotonic(), writer.position
-        try:
-            request = self._request
-            patience = Patience(request.stall_s, request.floor_bytes_s, request.floor_window_s)
-            await receive(response.raw, writer, length, patience, self._channel.throttle)
-        finally:
-            self._requests.sources.received(source, writer.position - position, time.monotonic() - began)
-            # A content that was not read to its end leaves a connection that cannot be used again.
-            if not response.raw.content.at_eof():
-                response.raw.close()
-
-    async def _fetch_rest(self, writer: PartWriter, source: Source) -> None:
-        """Request what `writer` still lacks, until it is complete."""
-        while writer.remaining:
-            wanted, identity = writer.remaining, source.identity
-            response = await self._requests.get(source, wanted, None if identity is None else identity.if_range)
-            try:
-                found, source.identity = agreed(identity, response.head, wanted, self._total or 0)
-            except errors.GetmError:
-                response.raw.close()
-                raise
-            await self._receive(response, source, writer, len(found))
+    def _rival(self, source: Source) -> Source:
+        """Who is to be asked for what comes too slowly from `source`."""
+        if self._request.span is not None or self._verification.certain:
+            return self._requests.sources.spread()
+        return source
 
     # Ranges ---------------------------------------------------------------------------------------------------------
 
@@ -278,35 +228,39 @@ class Transfer:
         self._announce(response, total, ranged=True)
         # Never a list: a server may claim any total.
         parts = plan_parts(Span(0, total), part_bytes)
-        await self._parts(next(parts), parts, -(-total // part_bytes), source, response, len(got))
+        answer = Answer(response, source, got.start, got.stop)
+        await self._parts(next(parts), parts, -(-total // part_bytes), answer)
         return total
 
-    async def _parts(
-        self, first: Span, parts: Iterator[Span], count: int, source: Source, response: Response, length: int
-    ) -> None:
-        """`count` parts, as many at once as may be: `first`, of which `response` brings the first `length` bytes, and
-        `parts` after it."""
+    async def _parts(self, first: Span, parts: Iterator[Span], count: int, answer: Answer) -> None:
+        """`count` parts, as many at once as may be: `first`, whose first bytes `answer` brings, and `parts` after
+        it."""
 
         self._in_parts = True
-        request, identity = self._request, source.identity
-        one = identity is not None and identity.total < request.ranged_from
+        source, request = answer.source, self._request
+        one = source.identity is not None and source.identity.total < request.ranged_from
         workers = 1 if one else min(request.concurrency, count)
+        # Under a limit of the rate it is the limit that makes parts slow.
+        tail_s = request.tail_s if self._channel.throttle is None else None
+        tail = SlowTail(workers, self._channel.slot_bytes, tail_s)
 
         async def fetch_first() -> None:
-            await self._fill(first.start, first.stop, source, response, length, alone=False)
-            await self._work(0, parts, source)
+            await self._part(first.start, first.stop, source, answer, alone=False).run(tail)
+            await self._work(0, parts, source, tail)
 
         try:
             async with asyncio.TaskGroup() as group:
                 # In order: each worker claims the slots of its part before the next one does.
                 group.create_task(fetch_first())
                 for worker in range(1, workers):
-                    group.create_task(self._work(worker, parts, source))
+                    group.create_task(self._work(worker, parts, source, tail))
         except BaseExceptionGroup as several:
             # The first failure ended the others.
             raise several.exceptions[0] from None
+        finally:
+            tail.close()
 
-    async def _work(self, worker: int, parts: Iterator[Span], source: Source) -> None:
+    async def _work(self, worker: int, parts: Iterator[Span], source: Source, tail: SlowTail) -> None:
         """Fetch one part after the other, here or by a helper engine, until none is left: from any mirror where wrong
         bytes would be noticed, else from `source`."""
         helper = self._channel.helper(worker)
@@ -317,7 +271,7 @@ class Transfer:
                 claim = self._channel.claim(self._number, span.start, span.stop)
                 source.active += 1
                 try:
-                    took = await helper.fetch(self._part_request(span, source), claim, self.emit, self.note)
+                    took = await helper.fetch(self._part_request(span, source), claim, self.emit, self.note, tail)
                 except errors.GetmError as error:
                     if error.stats is not None:
                         self._tally.add(error.stats)
@@ -326,7 +280,7 @@ class Transfer:
                     source.active -= 1
                 self._tally.add(took)
             else:
-                await self._fill(span.start, span.stop, source, alone=False)
+                await self._part(span.start, span.stop, source, alone=False).run(tail)
 
     async def _empty(self, response: Response) -> int:
         """A 416 to a request from byte 0 on: an empty object, or a server that cannot be right."""
@@ -365,8 +319,14 @@ class Transfer:
         if request.if_range is not None:
             source.identity = Identity(self._total, request.etag, request.last_modified, request.if_range)
         self._channel.head(self._number, HeadInfo(request.url, 206, "", (), len(span), True, ()))
-        await self._fill(span.start, span.stop, source, alone=True)
+        self._served = self._part(span.start, span.stop, source, alone=True)
+        await self._served.run()
         return len(span)
+
+    def hurry(self) -> None:
+        """As a helper: the lead finds the part slow."""
+        if self._served is not None:
+            self._served.hurry()
 
     # The rest of an object ------------------------------------------------------------------------------------------
 
@@ -392,12 +352,13 @@ class Transfer:
             return await self._anew()
         source.identity = identity
         self._announce(response, kept.total, ranged=count > 1, resumed=True)
+        answer = Answer(response, source, got.start, got.stop)
         if self._request.concurrency > 1 and count:
-            await self._parts(wanted, parts, count, source, response, len(got))
+            await self._parts(wanted, parts, count, answer)
         elif count:
-            await self._fill(wanted.start, wanted.stop, source, response, len(got), alone=True)
+            await self._part(wanted.start, wanted.stop, source, answer, alone=True).run()
             for span in parts:
-                await self._fill(span.start, span.stop, source, alone=True)
+                await self._part(span.start, span.stop, source, alone=True).run()
         else:
             await response.discard()
         return kept.total

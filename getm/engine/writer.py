@@ -46,6 +46,8 @@ class PartWriter:
         self._hunger: asyncio.TimerHandle | None = None
         self._on_hungry: Callable[[], None] | None = None
         self._prompt = prompt
+        # Whether there was no slot to fill at any time since someone last cleared this.
+        self.waited = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_space: Callable[[], None] | None = None
         claim.on_slot = self._slot_ready
@@ -110,6 +112,7 @@ class PartWriter:
         if self._slot is None:
             self._slot = self._claim.next()
             if self._slot is None:
+                self.waited = True
                 return None
             # Slots end at whole slots of the object, whatever was sent before its time: a chunk stays in one slot.
             self._room = self._slot_bytes - (self.position - self._start) % self._slot_bytes

@@ -72,6 +72,7 @@ class Consumer:
             "total_s": None,
             "floor_bytes_s": None,
             "floor_window_s": 30.0,
+            "tail_s": None,
             "retries": Retries(2, base_s=0.001, cap_s=0.002),
             "cacert": None,
             "environment": {},
