@@ -63,8 +63,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return Scheduler(config, log)
 
 
-def pytest_unconfigure() -> None:
-    # A thread that a test left behind would keep the interpreter from ending, for ever and without a word.
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # A thread that a test left behind would keep the interpreter from ending, for ever and without a word. (A worker of
+    # pytest-xdist waits for the others, and is ended by its controller.)
+    if hasattr(config, "workerinput"):
+        return
     faulthandler.dump_traceback_later(_EXIT_DEADLINE_S, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
