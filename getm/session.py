@@ -397,10 +397,12 @@ class Session:
             **_batch_options(more),
         )
 
+        # What the entries have in common is checked once.
+        common = self._disk_request("http://localhost/", concurrency, more)
+
         def calls() -> Iterator[batch.Call]:
             for index, entry in _small_first(entries):
-                request = self._disk_request(entry.urls[0], concurrency, _for_entry(entry, more))
-                yield batch.Call(index, *_place(entry, folder), request)
+                yield batch.Call(index, *_place(entry, folder), _for_entry(entry, common))
 
         return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=wants_events)
 
@@ -452,18 +454,16 @@ def _batch_options(more: DownloadOptions) -> dict[str, Any]:
     return {name: value for name in names if (value := more.get(name)) is not None}
 
 
-def _for_entry(entry: Entry, more: DownloadOptions) -> DownloadOptions:
-    """The options for one entry: what it says itself goes first."""
-    call = more.copy()
-    if len(entry.urls) > 1:
-        call["mirrors"] = entry.urls[1:]
-    if entry.checksum is not None:
-        call["checksum"] = entry.checksum
+def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
+    """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
+    headers, checksum = common.headers, common.checksum
     if entry.headers:
         own = {name.lower() for name, _ in entry.headers}
-        given = options.clean_headers(more.get("headers"))
-        call["headers"] = (*(pair for pair in given if pair[0].lower() not in own), *entry.headers)
-    return call
+        headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
+    if entry.checksum is not None:
+        checksum = str(entry.checksum)
+    url, *mirrors = entry.urls
+    return msgspec.structs.replace(common, url=url, mirrors=tuple(mirrors), headers=headers, checksum=checksum)
 
 
 def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:

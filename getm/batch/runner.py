@@ -54,7 +54,7 @@ class Batch:
         self._waiting: deque[Job] = deque()
         self._again: deque[Job] = deque()
         self._active: dict[Job, Channel] = {}
-        self._hosts: Counter[str] = Counter()
+        self._hosts: Counter[str | None] = Counter()
         self._channels: list[Channel] = []
         self._targets: dict[str, int] = {}
         self.folders = Folders()
@@ -270,6 +270,8 @@ class Batch:
             channel.corked = True
             self._channels.append(channel)
             return channel
+        if len(self._channels) == 1:
+            return self._channels[0]
         load = Counter(self._active.values())
         return min(self._channels, key=lambda channel: load[channel])
 
