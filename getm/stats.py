@@ -11,12 +11,13 @@ class Stats:
     """What a transfer took, over all its requests and engines. Before its end only `received_bytes` and `seconds` are
     known, and the rest is as if nothing had happened.
 
-    `received_bytes`: bytes of the object that came over the network. `requests`: sent, redirects not counted.
-    `connections`: opened for them; a connection that was kept alive is not counted again. `retries`: how often the rest
-    was asked for again, by cause (see `getm.retry.cause`; "mirror" where another URL took the place of one that failed,
-    "slow tail" where a slow connection was replaced by a faster one). `stalls`: how often a connection fell silent.
-    `first_byte_s`: seconds until the head of the response was there, redirects and retries included; None where none
-    came. `seconds`: from the request to the verdict.
+    `received_bytes`: bytes of the object that came over the network. `requests`: sent, without those of redirects and
+    those repeated because the server had just closed a connection that was kept alive. `connections`: opened for them;
+    a connection that was kept alive is not counted again. `retries`: how often the rest was asked for again, by cause
+    (see `getm.retry.cause`; "mirror" where another URL took the place of one that failed, "slow tail" where a slow
+    connection was replaced by a faster one). `stalls`: how often a connection fell silent. `first_byte_s`: seconds
+    until the head of the response was there, redirects and retries included; None where none came. `seconds`: from the
+    request to the verdict.
     """
 
     received_bytes: int = 0

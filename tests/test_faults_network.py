@@ -5,6 +5,7 @@ Every test runs in each mode that its fault can meet; the bytes that were delive
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 import getm
 from getm import errors
 from getm.integrity import checksum
+from tests.support import mounts
 from tests.support.certificates import Authority
 from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
 from tests.support.fault_server import FaultServer
@@ -283,7 +285,65 @@ def test_a_range_that_brings_another_length_than_its_content_range_tells(
     assert session.read(url, concurrency=concurrency) == BODY
 
 
-# Rows 19, 20, 22: statuses ------------------------------------------------------------
+# Row 17: a page in the place of the object ------------------------------------------------------------
+
+PAGE = b"<html><body>Please log in to this network</body></html>"
+
+
+@each_mode
+def test_row_17_a_page_with_status_200_is_caught_by_a_checksum(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    page = Reply(body=PAGE, etag=None, last_modified=None, headers={"Content-Type": "text/html"}, ranges=False)
+    url = fault_server.serve("/x", page)
+    expected = checksum(SMALL, "sha256")
+    with pytest.raises(getm.ChecksumMismatch):
+        session.read(url, concurrency=concurrency, checksum=expected)
+    with pytest.raises(getm.ChecksumMismatch):
+        session.download(url, tmp_path / "x", concurrency=concurrency, checksum=expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+@each_mode
+def test_row_17_a_page_with_status_200_midway_is_caught_by_the_size(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    page = Reply(body=PAGE, etag=None, last_modified=None, headers={"Content-Type": "text/html"}, ranges=False)
+    url = fault_server.serve("/x", Reply(body=SMALL, cut_at=1000), page)
+    with pytest.raises(errors.RemoteChanged, match=f"its size was {len(SMALL)} and is now {len(PAGE)}"):
+        session.read(url, concurrency=concurrency)
+
+
+# Rows 18, 19, 20, 22: statuses ------------------------------------------------------------
+
+
+@each_mode
+@pytest.mark.parametrize(
+    ("retry_after", "delay_s"),
+    [("1", 1.0), ("Wed, 21 Oct 2015 07:28:03 GMT", 3.0), ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0), ("1000000000", 7.0)],
+    ids=("seconds", "date", "past date", "10^9"),
+)
+def test_row_18_retry_after_is_honoured_and_capped(
+    retry_after: str, delay_s: float, concurrency: int | None, fault_server: FaultServer
+) -> None:
+    """Seen by the deadline that it would pass: nothing is waited for, and a little later it is not passed."""
+    busy = failure(503, retry_after=retry_after)
+    busy = dataclasses.replace(busy, headers={**busy.headers, "Date": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    url = fault_server.serve("/x", busy)
+    waiting = getm.Retries(1, base_s=0.0, cap_s=7.0)
+    if delay_s:
+        patience = getm.Timeout(total_s=delay_s)
+        with (
+            getm.Session(retries=waiting, timeout=patience) as session,
+            pytest.raises(errors.HTTPStatusError, match="another attempt would come after the limit"),
+        ):
+            session.read(url, concurrency=concurrency)
+        assert len(fault_server.requests) == 1
+    with (
+        getm.Session(retries=getm.Retries(1, base_s=0.0, cap_s=0.01)) as session,
+        pytest.raises(errors.HTTPStatusError, match="after 2 requests"),
+    ):
+        session.read(url, concurrency=concurrency)
 
 
 @each_mode
@@ -482,7 +542,27 @@ def test_row_29_a_kept_connection_that_the_server_gave_up(
         Reply(body=SMALL),
     )
     assert session.read(url, concurrency=concurrency) == SMALL
-    assert session.read(url, concurrency=concurrency) == SMALL
+    with session.urlopen(url, concurrency=concurrency) as fh:
+        assert fh.read() == SMALL
+        # It is no failure of the server's, and nothing that a caller could be told of.
+        assert (fh.stats.retries, fh.stats.connections) == ({}, 1)
+    first, given_up, again = fault_server.requests
+    assert first.connection == given_up.connection != again.connection
+
+
+@each_mode
+def test_row_30_the_first_address_of_a_host_is_dead(concurrency: int | None, tmp_path: Path) -> None:
+    """The name leads to 127.0.0.1 first, where nobody listens."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n127.0.0.1 two.test\n127.0.0.2 two.test\n")
+    with FaultServer(address="127.0.0.2") as server, mounts.replaced(Path("/etc/hosts"), hosts):
+        found = socket.getaddrinfo("two.test", server.port, type=socket.SOCK_STREAM)
+        assert [address[0] for *_, address in found] == ["127.0.0.1", "127.0.0.2"]
+        server.serve("/x", Reply(body=SMALL))
+        url = server.url("/x", host="two.test")
+        with getm.Session(retries=0) as session, session.urlopen(url, concurrency=concurrency) as fh:
+            assert fh.read() == SMALL
+            assert fh.stats.connections == server.connections == 1
 
 
 def test_nobody_listens(session: getm.Session) -> None:

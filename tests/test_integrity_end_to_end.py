@@ -216,7 +216,7 @@ def test_parts_taken_in_any_order_are_verified(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_a_content_coding_although_identity_was_asked(
+def test_row_15_a_content_coding_although_identity_was_asked(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     """The raw bytes arrive, the response's headers say that they are coded, and digests of the coded body count."""
@@ -252,7 +252,7 @@ def test_gzip_of_nginx_although_identity_was_asked(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_gcs_decompressive_transcoding(
+def test_row_16_gcs_decompressive_transcoding(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     """The stored gzip was decoded on the way: its hash is skipped and said to be; strict mode fails (row 16)."""

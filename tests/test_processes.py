@@ -22,6 +22,7 @@ import getm
 from getm.engine.server import serve
 from getm.errors import EngineDied, ReaderClosed, SlotsExhausted
 from getm.wire import Kind, encode
+from tests.support.consumer import consumer
 from tests.support.engines import engines
 from tests.support.fault_script import Reply
 from tests.support.fault_server import FaultServer
@@ -471,3 +472,19 @@ def test_a_dropped_session_takes_its_engine_along(nginx: NginxServer, make_objec
     del session
     gc.collect()
     assert not engine.is_running()
+
+
+def test_an_object_that_is_cancelled_before_it_was_begun_ends(fault_server: FaultServer) -> None:
+    """OPEN and CANCEL reach the engine together: each OPEN still has its one end, and the channel is idle after it."""
+    url = fault_server.serve("/x", Reply(body=b"body"))
+    with consumer() as opened:
+        opened.fetch(url)
+        (engine,) = engines()
+        engine.suspend()
+        for _ in range(3):
+            opened.open(url)
+            opened.channel.cancel(opened.last_number)
+        engine.resume()
+        while not opened.channel.idle:
+            opened.channel.pump(wait=True)
+        assert b"".join(opened.fetch(url).parts.values()) == b"body"

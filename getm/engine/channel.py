@@ -89,9 +89,13 @@ class Channel:
         self._pipe.close()
         for helper in self._helpers:
             helper.close()
-        for task in self._tasks.values():
-            task.cancel()
+        for number in self._tasks:
+            self._cancel(number)
         self._changed()
+
+    def _cancel(self, number: int) -> None:
+        # Not before it has begun: a task that never ran would not end its object.
+        self._loop.call_soon(self._tasks[number].cancel)
 
     def _changed(self) -> None:
         if self.closed:
@@ -115,7 +119,7 @@ class Channel:
             self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
             self._on_change(self)
         elif message.kind is Kind.CANCEL and message.object in self._tasks:
-            self._tasks[message.object].cancel()
+            self._cancel(message.object)
         elif message.kind is Kind.HURRY and message.object in self._transfers:
             self._transfers[message.object].hurry()
 

@@ -58,6 +58,7 @@ class Consumer:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.last_number = 0
 
     def open(self, url: str, *, concurrency: int = 1, **fields: Any) -> Received:
         request: dict[str, Any] = {
@@ -78,7 +79,7 @@ class Consumer:
             "environment": {},
         }
         received = Received(self.channel)
-        self.channel.open(OpenRequest(**{**request, **fields}), received)
+        self.last_number = self.channel.open(OpenRequest(**{**request, **fields}), received)
         return received
 
     def receive(self, *objects: Received) -> None:

@@ -56,6 +56,18 @@ def mounted(folder: Path, size: str = "", *, kind: str = "tmpfs") -> Iterator[Pa
 
 
 @contextlib.contextmanager
+def replaced(file: Path, by: Path) -> Iterator[None]:
+    """`by` in the place of `file`, for the time of the block."""
+    if _refused is not None:
+        pytest.skip(f"no mount namespace of its own for this run, so nothing may be mounted: {_refused}")
+    subprocess.run(["mount", "--bind", by, file], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", file], check=True)
+
+
+@contextlib.contextmanager
 def shared_memory(size: str) -> Iterator[Path]:
     """A /dev/shm of `size`, empty."""
     with mounted(_SHARED_MEMORY, size) as folder:
