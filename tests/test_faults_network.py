@@ -32,7 +32,8 @@ each_mode = pytest.mark.parametrize("concurrency", MODES)
 
 @pytest.fixture
 def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=2, timeout=getm.Timeout(connect_s=5, stall_s=5)) as opened:
+    retries = getm.Retries(2, base_s=0.001, cap_s=0.01)
+    with getm.Session(retries=retries, timeout=getm.Timeout(connect_s=5, stall_s=5)) as opened:
         yield opened
 
 
