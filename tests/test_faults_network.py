@@ -331,20 +331,13 @@ def test_row_18_retry_after_is_honoured_and_capped(
     busy = failure(503, retry_after=retry_after)
     busy = dataclasses.replace(busy, headers={**busy.headers, "Date": "Wed, 21 Oct 2015 07:28:00 GMT"})
     url = fault_server.serve("/x", busy)
-    waiting = getm.Retries(1, base_s=0.0, cap_s=7.0)
-    if delay_s:
-        patience = getm.Timeout(total_s=delay_s)
-        with (
-            getm.Session(retries=waiting, timeout=patience) as session,
-            pytest.raises(errors.HTTPStatusError, match="another attempt would come after the limit"),
-        ):
-            session.read(url, concurrency=concurrency)
-        assert len(fault_server.requests) == 1
-    with (
-        getm.Session(retries=getm.Retries(1, base_s=0.0, cap_s=0.01)) as session,
-        pytest.raises(errors.HTTPStatusError, match="after 2 requests"),
-    ):
-        session.read(url, concurrency=concurrency)
+    with getm.Session(retries=getm.Retries(1, base_s=0.0, cap_s=7.0)) as session:
+        if delay_s:
+            with pytest.raises(errors.HTTPStatusError, match="another attempt would come after the limit"):
+                session.read(url, concurrency=concurrency, timeout=getm.Timeout(total_s=delay_s))
+            assert len(fault_server.requests) == 1
+        with pytest.raises(errors.HTTPStatusError, match="after 2 requests"):
+            session.read(url, concurrency=concurrency, retries=getm.Retries(1, base_s=0.0, cap_s=0.01))
 
 
 @each_mode
