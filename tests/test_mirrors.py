@@ -15,7 +15,7 @@ from getm import errors
 from getm.engine.sources import Sources
 from getm.engine.speeds import Speeds
 from getm.integrity import checksum
-from getm.wire import OpenRequest
+from tests.support.consumer import open_request
 from tests.support.fault_script import Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -239,27 +239,6 @@ def test_speeds_are_means_that_follow() -> None:
     assert speeds.of("a") == 500_000
 
 
-def request(*urls: str) -> OpenRequest:
-    return OpenRequest(
-        url=urls[0],
-        headers=(),
-        concurrency=1,
-        part_slots=1,
-        checksum=None,
-        strict=False,
-        connect_s=None,
-        stall_s=None,
-        total_s=None,
-        floor_bytes_s=None,
-        floor_window_s=1.0,
-        tail_s=None,
-        retries=FAST,
-        cacert=None,
-        environment={},
-        mirrors=urls[1:],
-    )
-
-
 @pytest.mark.parametrize(
     ("known", "order"),
     [
@@ -277,7 +256,7 @@ async def test_the_order_of_sources(known: dict[str, int], order: str) -> None:
             speeds.measured(host, speed * MIB, 1.0)
         else:
             speeds.failed(host)
-    sources = Sources(request(*(f"http://{host}/x" for host in "abcd")), speeds)
+    sources = Sources(open_request("http://a/x", mirrors=tuple(f"http://{host}/x" for host in "bcd")), speeds)
     assert "".join(source.host for source in sources.living) == order
 
 
@@ -285,7 +264,7 @@ async def test_parts_are_spread_by_speed() -> None:
     speeds = Speeds()
     speeds.measured("a", 3 * MIB, 1.0)
     speeds.measured("b", MIB, 1.0)
-    sources = Sources(request("http://a/x", "http://b/x", "http://c/x"), speeds)
+    sources = Sources(open_request("http://a/x", mirrors=("http://b/x", "http://c/x")), speeds)
     chosen = []
     for _ in range(7):
         source = sources.spread()

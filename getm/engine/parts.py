@@ -147,7 +147,8 @@ class Part:
         wanted, identity = self._writer.remaining, source.identity
         response = await self._requests.get(source, wanted, None if identity is None else identity.if_range)
         try:
-            found, source.identity = agreed(identity, response.head, wanted, self._total or 0)
+            # Another part may have learnt meanwhile what the source has.
+            found, source.identity = agreed(source.identity, response.head, wanted, self._total or 0)
         except errors.GetmError:
             response.raw.close()
             raise

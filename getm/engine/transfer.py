@@ -186,6 +186,9 @@ class Transfer:
         # Several parts at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
         max_unhashed = _MAX_UNHASHED_SLOTS if alone else None
         writer = self._channel.writer(self._number, start, stop, self.emit, prompt=prompt, max_unhashed=max_unhashed)
+        if source.error is not None:
+            # It failed an earlier part.
+            source = self._requests.sources.spread()
         return Part(
             self._requests,
             source,

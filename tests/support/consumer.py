@@ -12,6 +12,28 @@ from getm.retry import Retries
 from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 
+def open_request(url: str, **fields: Any) -> OpenRequest:
+    """What opens `url` as one stream, with any field set to something else."""
+    usual: dict[str, Any] = {
+        "url": url,
+        "headers": (),
+        "concurrency": 1,
+        "part_slots": 1,
+        "checksum": "auto",
+        "strict": False,
+        "connect_s": 20.0,
+        "stall_s": 20.0,
+        "total_s": None,
+        "floor_bytes_s": None,
+        "floor_window_s": 30.0,
+        "tail_s": None,
+        "retries": Retries(2, base_s=0.001, cap_s=0.002),
+        "cacert": None,
+        "environment": {},
+    }
+    return OpenRequest(**{**usual, **fields})
+
+
 class Received:
     """What came of one object: the bytes by their offsets, copied at once."""
 
@@ -61,25 +83,10 @@ class Consumer:
         self.last_number = 0
 
     def open(self, url: str, *, concurrency: int = 1, **fields: Any) -> Received:
-        request: dict[str, Any] = {
-            "url": url,
-            "headers": (),
-            "concurrency": concurrency,
-            "part_slots": self.channel.geometry.part_slots,
-            "checksum": "auto",
-            "strict": False,
-            "connect_s": 20.0,
-            "stall_s": 20.0,
-            "total_s": None,
-            "floor_bytes_s": None,
-            "floor_window_s": 30.0,
-            "tail_s": None,
-            "retries": Retries(2, base_s=0.001, cap_s=0.002),
-            "cacert": None,
-            "environment": {},
-        }
+        part_slots = self.channel.geometry.part_slots
         received = Received(self.channel)
-        self.last_number = self.channel.open(OpenRequest(**{**request, **fields}), received)
+        request = open_request(url, **{"concurrency": concurrency, "part_slots": part_slots, **fields})
+        self.last_number = self.channel.open(request, received)
         return received
 
     def receive(self, *objects: Received) -> None:
