@@ -182,16 +182,20 @@ def test_an_error_tells_what_was_done_before_it(
 
 
 def test_the_requests_of_helper_engines_are_told_in_the_error(fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+
     def script(request: Request) -> Reply:
         start = int((request.header("Range") or "")[6:].split("-")[0])
-        return Reply(body=BODY) if start == 0 else failure(503)
+        # The first part never ends: its worker at the lead asks for nothing else.
+        return Reply(body=BODY, stall_at=MIB, gate=gate) if start == 0 else failure(503)
 
     url = fault_server.serve("/x", script)
     retries = getm.Retries(2, base_s=0.0)
     with getm.Session(processes=3, retries=retries) as session, pytest.raises(errors.HTTPStatusError) as caught:
         session.read(url, concurrency=2)
     assert caught.value.stats is not None
-    # The first part, and the second one three times; the lead's own other work may have been cut short.
+    gate.open()
+    # The first part, and the second one three times.
     assert caught.value.attempts == caught.value.stats.requests == 4
     assert "after 4 requests" in str(caught.value)
 
