@@ -259,8 +259,8 @@ def test_only_root_resizes_dev_shm() -> None:
 
 # A limit on memory ---------------------------------------------------------------------------------------------------
 
-# By RLIMIT_AS, which the engine inherits: making a control group takes rights over the machine's own, and
-# test_segment.py reads the limits of groups as the kernel writes them.
+# By RLIMIT_AS, which the engine inherits: making a control group takes rights over the machine's own groups. Their
+# limits are read in test_segment.py, from files as the kernel writes them.
 LIMITED = """
 import resource, sys, getm
 import getm.engine.server  # what fails for lack of memory while it is imported, fails in CPython's words
