@@ -90,6 +90,54 @@ def test_row_53_ctrl_c_is_a_keyboard_interrupt_and_nothing_stays(
     assert names(tmp_path) == []
 
 
+# Python prints the Ctrl-C that comes while a view dies, and goes on: that is no concern here.
+INTERRUPTED = """
+import gc, hashlib, os, random, signal, sys, threading, getm
+url, md5 = sys.argv[1:]
+
+def use(number):
+    n = (1, 3, None)[number // 2 % 3]
+    if number % 2:
+        data = getm.read(url, concurrency=n)
+    else:
+        data = b"".join(map(bytes, getm.iter_content(url, concurrency=n)))
+    assert hashlib.md5(data).hexdigest() == md5, "wrong bytes"
+
+def open_now():
+    for number in range(6):
+        use(number)
+    getm.close()
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+before = open_now()
+signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+chance = random.Random(53)
+interrupted = 0
+for number in range(100):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.02))
+        use(number)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupted += 1
+    except getm.errors.ReaderClosed:
+        # Python let the Ctrl-C go under that came within a finaliser; what it had interrupted was closed.
+        interrupted += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(interrupted > 20, before, open_now())
+"""
+
+
+def test_row_53_after_ctrl_c_at_any_moment_the_next_read_is_right(nginx: NginxServer, make_object: Make) -> None:
+    served = make_object(3 * MIB + 17)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, nginx.url(served), served.md5_hex], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"True (\(\d+, \d+\)) \1\n", done.stdout), done.stdout
+
+
 # Row 54: the end of the interpreter ----------------------------------------------------------------------------------
 
 # Each prints what became of a read: its length, or getm's error.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import leaks
+from tests.support import leaks, mounts
 
 SLEEPER = "import sys; sys.stdin.read()"
 
@@ -75,7 +75,14 @@ def test_thread() -> None:
     assert found == ["thread 'lost'"]
 
 
-def test_shared_memory() -> None:
+@pytest.fixture
+def own_shared_memory() -> Iterator[None]:
+    """So that what is left in it for a moment is no leak of tests that run beside this one."""
+    with mounts.shared_memory("1m"):
+        yield
+
+
+def test_shared_memory(own_shared_memory: None) -> None:
     before = leaks.snapshot()
     memory = shared_memory.SharedMemory(create=True, size=4096)
     memory.close()
@@ -84,7 +91,7 @@ def test_shared_memory() -> None:
     assert found == [f"shared memory /dev/shm/{memory.name}"]
 
 
-def test_shared_memory_of_another_program_is_no_leak() -> None:
+def test_shared_memory_of_another_program_is_no_leak(own_shared_memory: None) -> None:
     before = leaks.snapshot()
     path = Path(f"/dev/shm/getm-test-{secrets.token_hex(8)}")
     program = f"import sys; file = open({str(path)!r}, 'x'); print(flush=True); sys.stdin.read()"

@@ -32,6 +32,11 @@ class Segment:
         self.token = token
         self.size = len(memory)
 
+    def __del__(self) -> None:
+        # Where Ctrl-C came before `close_descriptor`.
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
     @classmethod
     def create(cls, size: int, *, private: bool = False) -> Segment:
         """A new segment of `size` bytes.
@@ -60,8 +65,10 @@ class Segment:
             try:
                 _reserve(descriptor, size)
                 return cls(mmap.mmap(descriptor, size), descriptor)
-            except (OSError, ValueError, OverflowError) as error:
+            except BaseException as error:
                 os.close(descriptor)
+                if not isinstance(error, OSError | ValueError | OverflowError):
+                    raise
                 refused = error
         raise _unavailable(size, available, str(refused))
 

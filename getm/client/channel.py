@@ -119,11 +119,18 @@ class Channel:
         data = encode_body(Kind.OPEN, number, request)
         if len(data) > _MAX_OPEN_BYTES:
             raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
-        self._conversation.pass_(Kind.OPEN, number)
-        self._listeners[number] = listener
-        self._unsent.append(data)
-        if not self.corked:
-            self.flush()
+        try:
+            self._conversation.pass_(Kind.OPEN, number)
+            self._listeners[number] = listener
+            self._unsent.append(data)
+            if not self.corked:
+                self.flush()
+        except errors.GetmError:
+            raise
+        except BaseException:
+            # Ctrl-C, with half of it sent perhaps.
+            self.close()
+            raise
         return number
 
     def flush(self) -> None:
@@ -161,6 +168,16 @@ class Channel:
         """
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
+        try:
+            self._pump(wait=wait)
+        except errors.GetmError:
+            raise
+        except BaseException:
+            # Ctrl-C, after messages were received perhaps: whoever used this pipe next would wait for them for ever.
+            self.close()
+            raise
+
+    def _pump(self, *, wait: bool) -> None:
         if self._unsent:
             self._flush_credits()
         try:
@@ -182,7 +199,7 @@ class Channel:
     def _ended(self) -> errors.GetmError:
         """Why there is nothing more on the pipe: it was closed here, or the engine is gone."""
         if self.closed:
-            return errors.ReaderClosed("the session was closed while its data was being read")
+            return errors.ReaderClosed("the session was closed, or interrupted, while its data was being read")
         self.close()
         return self.engine.died()
 
