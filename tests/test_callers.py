@@ -87,7 +87,9 @@ def test_row_53_ctrl_c_is_a_keyboard_interrupt_and_nothing_stays(
     assert stderr.decode().splitlines()[-1] == "KeyboardInterrupt"
     assert b"Exception ignored" not in stderr and b"Warning" not in stderr
     assert not any(engine.is_running() for engine in engines)
-    assert names(tmp_path) == []
+    # A download can be taken up again; nothing else leaves anything.
+    left = [name for name in names(tmp_path) if not re.fullmatch(r"\.out\..*getm-(part|journal)", name)]
+    assert left == [] and (use in ("download", "adownload") or names(tmp_path) == [])
 
 
 # Python prints the Ctrl-C that comes while a view dies, and goes on: that is no concern here.
