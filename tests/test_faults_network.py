@@ -622,6 +622,20 @@ def test_row_33_a_custom_authority(
         assert session.read(url) == SMALL
 
 
+def test_row_33_an_authority_of_the_environment_is_trusted_as_long_as_it_stands_there(
+    tls_fault_server: FaultServer, ca_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = tls_fault_server.serve("/x", Reply(body=SMALL))
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    with getm.Session() as session:
+        # There when the engine starts: the engine may not keep it for calls that come without.
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca_path))
+        assert session.read(url) == SMALL
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(errors.TLSFailed):
+            session.read(url)
+
+
 @each_mode
 @pytest.mark.parametrize("algorithm", ("md5", "sha256", "crc32c"))
 def test_row_34_one_flipped_bit_is_found(

@@ -25,11 +25,23 @@ _STOP_S = 5.0
 # The engine's module path comes by the environment: `sys.path` as the caller sees it, without running the caller's
 # __main__ again, and with no file of the current folder in the way of the standard library (-P).
 _PATH_VARIABLE = "GETM_ENGINE_PATH"
-_BOOTSTRAP = (
-    "import signal;signal.signal(signal.SIGINT,signal.SIG_IGN);"
-    "import json,os,sys;sys.path[:]=json.loads(os.environ.pop('{variable}'));"
-    "from getm.engine.server import main;main({control},{parent})"
-)
+# aiohttp reads the system's certificates, twice, for contexts that an engine does not use: more than a quarter of all
+# that its start would take. It is told that there are none, and forgets that as soon as aiohttp is there: what the
+# caller's variables say comes with each request.
+_NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+# The package is entered without its __init__, which imports what only a caller needs.
+_BOOTSTRAP = """\
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import json, os, sys, types
+sys.path[:] = json.loads(os.environ.pop({variable!r}))
+package = sys.modules["getm"] = types.ModuleType("getm")
+package.__path__ = [{package!r}]
+from getm.engine.server import main
+for name in {no_certificates!r}:
+    del os.environ[name]
+main({control}, {parent})
+"""
 
 
 class Engine:
@@ -100,13 +112,16 @@ class ProcessEngine(Engine):
     def _start(self, theirs: socket.socket) -> None:
         if not sys.executable:
             raise errors.EngineDied("sys.executable names no Python to start an engine with; use concurrency=None")
-        package_parent = str(Path(__file__).absolute().parents[2])
         paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]  # noqa: PTH100
-        if package_parent not in paths:
-            paths.append(package_parent)
         # What it prints when it crashes is for the error, not for the caller's terminal.
         self._stderr: IO[bytes] = tempfile.TemporaryFile(prefix="getm-")  # noqa: SIM115
-        code = _BOOTSTRAP.format(variable=_PATH_VARIABLE, control=theirs.fileno(), parent=os.getpid())
+        code = _BOOTSTRAP.format(
+            variable=_PATH_VARIABLE,
+            package=str(Path(__file__).absolute().parents[1]),
+            no_certificates=tuple(_NO_CERTIFICATES),
+            control=theirs.fileno(),
+            parent=os.getpid(),
+        )
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", code],
@@ -114,7 +129,7 @@ class ProcessEngine(Engine):
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, _PATH_VARIABLE: json.dumps(paths)},
+                env={**os.environ, **_NO_CERTIFICATES, _PATH_VARIABLE: json.dumps(paths)},
             )
         except OSError as error:
             self._stderr.close()
