@@ -18,7 +18,7 @@ from typing import Self
 
 import psutil
 
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 _LOOK_S = 0.05
 
 
@@ -76,13 +76,20 @@ def _high_water_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
+def environment() -> dict[str, str]:
+    """The variables for what is measured: modules are found in the root of this tree, and their compiled form is kept,
+    as it is where a package was installed. Without that every start of a process would compile them."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(ROOT)}
+
+
 def cost_of_command(command: list[str]) -> Cost:
     """Run a command line to its end and tell what it and the processes under it cost. Raises `RuntimeError` with the
     last line of its standard error where it fails."""
     with tempfile.TemporaryFile("w+") as errors:
         wall = time.perf_counter()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, cwd=_ROOT
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT, env=environment()
         )
         with _PeakMemory(process.pid) as memory:
             _, status, used = os.wait4(process.pid, 0)

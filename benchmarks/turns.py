@@ -8,7 +8,6 @@ two pieces of the same round, and of the ratios of many rounds the median, with 
 from __future__ import annotations
 
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -16,11 +15,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.measure import ROOT, environment
 
 Result = dict[str, float]
 
@@ -44,7 +42,7 @@ class Contender:
             stderr=self._errors,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment(),
         )
         self._say(self._setup)
         return self
