@@ -49,7 +49,7 @@ def measure(
         }
         fixed = {"fixed": url(small), "fixed_bytes": small.size_bytes}
         streams = {"read": url(large), "bytes": large.size_bytes, **fixed}
-        opens = {"open": url(small), "bytes": small.size_bytes, "count": options.opens}
+        opens = {"open": url(small), "count": options.opens}
         peaks: dict[str, float] = {}
         for name, contender in contenders.items():
             first = contender.turn({**streams, "read": url(warm_up), "bytes": warm_up.size_bytes})

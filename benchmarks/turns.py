@@ -26,17 +26,19 @@ Result = dict[str, float]
 class Contender:
     """A process that runs `benchmarks.worker`: told what it is by `setup`, then one turn at a time.
 
-    `why_not`: why it cannot be measured; None as long as it can. It ends with the context.
+    `why_not`: why it cannot be measured; None as long as it can. It ends with the context. `under`: a command that
+    runs it, such as valgrind.
     """
 
-    def __init__(self, setup: dict[str, Any]) -> None:
+    def __init__(self, setup: dict[str, Any], under: Sequence[str] = ()) -> None:
         self._setup = setup
+        self._under = under
         self.why_not: str | None = None
 
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [*self._under, sys.executable, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -2,7 +2,8 @@
 
 A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender", "ca_path"}
 for a reader, or {"verifier", "expected"}. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"}, where "read" and
-"fixed" are URLs, for a verifier with "check" and "target" as well; or {"open", "bytes", "count"}. End of file ends it.
+"fixed" are URLs, for a verifier with "check" and "target" as well; or {"open", "count"}, or {"repeat", "count"} for the
+same without measuring. End of file ends it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ def cost_of_opening(reader: Reader, turn: dict[str, Any]) -> dict[str, float]:
 
 def take_turn(contender: Reader | Verifier, turn: dict[str, Any]) -> dict[str, float]:
     if isinstance(contender, Reader):
+        if "repeat" in turn:
+            contender.times_s(turn["repeat"], turn["count"])
+            return {"count": turn["count"]}
         if "open" in turn:
             return cost_of_opening(contender, turn)
         return cost_of_reading(contender.read, turn)
