@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from getm import errors
@@ -28,7 +29,7 @@ class Source:
         # Parts that are being fetched from it.
         self.active = 0
 
-    @property
+    @cached_property
     def host(self) -> str:
         return urlsplit(self.origin.url).netloc.rpartition("@")[2]
 
@@ -56,6 +57,9 @@ class Sources:
     def living(self) -> Sequence[Source]:
         """Those that did not fail: the fastest first, then those of which nothing is known in the order given, then
         those that failed in another transfer."""
+        if len(self._all) == 1:
+            # The usual case: nothing to weigh.
+            return self._all if self._all[0].error is None else []
 
         def rank(source: Source) -> tuple[int, float]:
             speed = self._speeds.of(source.host)

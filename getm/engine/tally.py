@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextvars import ContextVar
 
 from getm.stats import Stats
@@ -20,7 +19,7 @@ class Tally:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._first_byte_s: float | None = None
-        self._retries: Counter[str] = Counter()
+        self._retries: dict[str, int] = {}
         self.received_bytes = 0
         self.requests = 0
         self.connections = 0
@@ -32,7 +31,7 @@ class Tally:
             self._first_byte_s = self._clock() - self._began
 
     def retried(self, cause: str) -> None:
-        self._retries[cause] += 1
+        self._retries[cause] = self._retries.get(cause, 0) + 1
 
     def add(self, helper: Stats) -> None:
         """What a helper engine counted for one part. The time is that of the whole."""
@@ -40,7 +39,8 @@ class Tally:
         self.requests += helper.requests
         self.connections += helper.connections
         self.stalls += helper.stalls
-        self._retries.update(helper.retries)
+        for cause, count in helper.retries.items():
+            self._retries[cause] = self._retries.get(cause, 0) + count
 
     def stats(self) -> Stats:
         return Stats(
