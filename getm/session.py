@@ -26,7 +26,7 @@ from getm.wire import OpenRequest
 
 ProgressCallback = Callable[[int, int | None], None]
 EventCallback = Callable[[Event], None]
-ChecksumInput = str | Checksum | None
+ChecksumInput = str | Checksum | Iterable[str | Checksum] | None
 
 # Of many downloads, larger ones wait until the smaller ones have begun.
 _SMALL_FILE_BYTES = 64 * options.MIB
@@ -46,10 +46,11 @@ class CallOptions(TypedDict, total=False):
 
     `headers`: added to the session's, the same names replacing them. `timeout`: seconds, or a `Timeout`. `checksum`:
     "auto" (default), verify against what the server declares, if anything; "ALG:VALUE" (hex or base64) or a
-    `Checksum`, the bytes must match it; None, no verification. `strict`: refuse data that nothing verified. `retries`:
-    attempts without progress before an error, or a `Retries`, in place of the session's. `mirrors`: further URLs of the
-    same object, asked in the order of their speed where that is known, and where another one fails; `headers` go to
-    them, too. Once bytes were delivered, another one goes on only where a checksum verifies the whole.
+    `Checksum`, the bytes must match it, or several, all of which they must match; None, no verification. `strict`:
+    refuse data that nothing verified. `retries`: attempts without progress before an error, or a `Retries`, in place of
+    the session's. `mirrors`: further URLs of the same object, asked in the order of their speed where that is known,
+    and where another one fails; `headers` go to them, too. Once bytes were delivered, another one goes on only where a
+    checksum verifies the whole.
     """
 
     headers: HeadersInput | None
@@ -161,7 +162,7 @@ class Session:
             headers=fields,
             concurrency=concurrency or 1,
             part_slots=1,
-            checksum=_expected(call.get("checksum", "auto")),
+            checksums=_expected(call.get("checksum", "auto")),
             strict=call.get("strict", False),
             connect_s=limits.connect_s,
             stall_s=limits.stall_s,
@@ -456,14 +457,14 @@ def _batch_options(more: DownloadOptions) -> dict[str, Any]:
 
 def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
     """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
-    headers, checksum = common.headers, common.checksum
+    headers, checksums = common.headers, common.checksums
     if entry.headers:
         own = {name.lower() for name, _ in entry.headers}
         headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
-    if entry.checksum is not None:
-        checksum = str(entry.checksum)
+    if entry.checksums:
+        checksums = tuple(map(str, entry.checksums))
     url, *mirrors = entry.urls
-    return msgspec.structs.replace(common, url=url, mirrors=tuple(mirrors), headers=headers, checksum=checksum)
+    return msgspec.structs.replace(common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums)
 
 
 def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
@@ -553,13 +554,16 @@ def _environment() -> dict[str, str]:
     return {name.decode(): os.fsdecode(value) for name in _ENVIRONMENT if (value := _variables.get(name))}
 
 
-def _expected(checksum: ChecksumInput) -> str | None:
-    """The checksum argument as it goes to the engine: "auto", canonical text, or None."""
+def _expected(checksum: ChecksumInput) -> tuple[str, ...] | None:
+    """The checksum argument as it goes to the engine; see `OpenRequest.checksums`."""
     if checksum is None or checksum == "auto":
-        return None if checksum is None else "auto"
-    if not isinstance(checksum, str | Checksum):
-        raise errors.InvalidInput(f'checksum must be "auto", "ALG:VALUE", a Checksum or None, not {checksum!r}')
-    return str(checksum if isinstance(checksum, Checksum) else parse_checksum(checksum))
+        return None if checksum is None else ()
+    given = [checksum] if isinstance(checksum, str | Checksum) else list(checksum)
+    if not given or not all(isinstance(each, str | Checksum) for each in given):
+        raise errors.InvalidInput(
+            f'checksum must be "auto", "ALG:VALUE", a Checksum, several of these, or None, not {checksum!r}'
+        )
+    return tuple(str(each if isinstance(each, Checksum) else parse_checksum(each)) for each in given)
 
 
 # The default session ------------------------------------------------------------------------------------------------

@@ -116,8 +116,7 @@ class Transfer:
         if self._end is None or self._pending:
             reason = "not read to its end yet" if self._error is None else f"failed: {self._error.message}"
             return unverified(reason)
-        checksum = None if self._end.checksum is None else parse_checksum(self._end.checksum)
-        return Verdict(self._end.verified, checksum, self._end.source, self._end.reason)
+        return verdict_of(self._end)
 
     def stats(self) -> Stats:
         """What it took; until the end, what can be known here."""
@@ -228,6 +227,12 @@ class Transfer:
     def never_answered(self) -> bool:
         """Whether the engine ended by itself, idle, before it had read the request: then nothing was done."""
         return self.head is None and isinstance(self._error, errors.EngineDied) and self._error.exit_status == 0
+
+
+def verdict_of(end: EndInfo) -> Verdict:
+    """What the engine found, as the caller sees it."""
+    checksum = None if end.checksum is None else parse_checksum(end.checksum)
+    return Verdict(end.verified, checksum, end.source, end.reason, tuple(map(parse_checksum, end.computed)))
 
 
 class Described:

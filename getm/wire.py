@@ -94,7 +94,8 @@ class OpenRequest(Record, frozen=True):
     headers: tuple[tuple[str, str], ...]
     concurrency: int
     part_slots: int
-    checksum: str | None  # "auto", a canonical checksum, or None
+    # In canonical text, all of which must match; empty: what the server declares; None: no verification.
+    checksums: tuple[str, ...] | None
     strict: bool
     connect_s: float | None
     stall_s: float | None
@@ -123,8 +124,8 @@ class OpenRequest(Record, frozen=True):
 class HeadInfo(Record, frozen=True):
     """The response that answered. `size`: bytes of the representation, None where only its end will tell. `notes`: what
     it declares of its bytes that cannot be used, and why. `resumed`: it is the version that the request's `resume`
-    names, and only what was missing follows; otherwise the whole object does. `declared`: the checksum to verify it by,
-    in canonical text, and who gave it: "caller" or a header; None where there is none."""
+    names, and only what was missing follows; otherwise the whole object does. `declared`: the checksums to verify
+    it by, in canonical text, each with who gave it: "caller" or a header."""
 
     url: str
     status: int
@@ -134,7 +135,7 @@ class HeadInfo(Record, frozen=True):
     ranged: bool
     notes: tuple[str, ...]
     resumed: bool = False
-    declared: tuple[str, str] | None = None
+    declared: tuple[tuple[str, str], ...] = ()
 
 
 class EndInfo(Record, frozen=True):
@@ -146,6 +147,7 @@ class EndInfo(Record, frozen=True):
     checksum: str | None
     source: str | None
     reason: str | None
+    computed: tuple[str, ...]
     stats: Stats
 
 

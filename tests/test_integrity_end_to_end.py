@@ -516,3 +516,21 @@ def test_content_md5_in_either_writing(
     run = command(wrong, "other", cwd=tmp_path)
     assert (run.returncode, failure(run)["source"]) == (9, "Content-MD5")
     assert names(tmp_path) == ["out"]
+
+
+def test_several_checksums_must_all_match(
+    session: getm.Session, nginx: NginxServer, make_object: Callable[..., ServedObject], tmp_path: Path
+) -> None:
+    served = make_object(3 * MIB + 1)
+    both = [f"md5:{served.md5_hex}", f"sha256:{served.sha256_hex}"]
+    for concurrency in (1, 3, None):
+        with session.urlopen(nginx.url(served), checksum=both, concurrency=concurrency) as fh:
+            assert fh.read() == served.read()
+            assert sorted(each.algorithm for each in fh.checksum.computed) == ["md5", "sha256"]
+        with pytest.raises(getm.ChecksumMismatch, match="md5"):
+            session.read(nginx.url(served), checksum=[f"md5:{'0' * 32}", both[1]], concurrency=concurrency)
+    (result,) = session.download_all([getm.Entry(nginx.url(served), "x", checksum=both)], directory=tmp_path)
+    assert isinstance(result, getm.DownloadResult)
+    assert len(result.checksum.computed) == 2
+    with pytest.raises(getm.InvalidInput):
+        session.urlopen(nginx.url(served), checksum=[])

@@ -45,7 +45,7 @@ def test_64_objects_at_once_through_a_ring_of_four_slots(
             url + one.url_path,
             concurrency=concurrency,
             part_slots=1,
-            checksum=str(checksum(one.read(), ("sha256", "crc32c")[number % 2])),
+            checksums=(str(checksum(one.read(), ("sha256", "crc32c")[number % 2])),),
         )
         for number, one in enumerate(chosen)
     ]

@@ -42,7 +42,7 @@ def request(first_byte: int, size: int) -> OpenRequest:
         headers=(),
         concurrency=1,
         part_slots=1,
-        checksum=None,
+        checksums=None,
         strict=False,
         connect_s=None,
         stall_s=None,
@@ -99,7 +99,9 @@ class Engine:
         elif serving.position == serving.stop:
             total = serving.stop - serving.start
             self._over(serving)
-            self.send(encode_body(Kind.END, number, EndInfo(total, False, None, None, None, Stats())), Kind.END, number)
+            self.send(
+                encode_body(Kind.END, number, EndInfo(total, False, None, None, None, (), Stats())), Kind.END, number
+            )
         elif serving.started or serving.claim.start():
             serving.started = True
             slot = serving.claim.next()

@@ -92,16 +92,16 @@ def test_the_declared_checksum_is_told(
     sha256 = checksum(BODY, "sha256")
     headers = {"x-goog-hash": "crc32c=" + base64.b64encode(checksum(BODY, "crc32c").value).decode()}
     url = fault_server.serve("/x", Reply(body=BODY, headers=headers))
-    asked = str(sha256) if given == "caller" else given
+    asked = {"auto": (), "caller": (str(sha256),), None: None}[given]
     for resume in (None, kept(GAPS)):
-        received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=resume, checksum=asked)
+        received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=resume, checksums=asked)
         assert received.head is not None
         assert (
             received.head.declared
             == {
-                "auto": (str(checksum(BODY, "crc32c")), "x-goog-hash"),
-                "caller": (str(sha256), "caller"),
-                None: None,
+                "auto": ((str(checksum(BODY, "crc32c")), "x-goog-hash"),),
+                "caller": ((str(sha256), "caller"),),
+                None: (),
             }[given]
         )
 
@@ -140,7 +140,11 @@ def test_another_version_is_fetched_whole(
 ) -> None:
     url = fault_server.serve("/x", reply)
     received = engine.fetch(
-        url, concurrency=concurrency, part_slots=1, resume=kept(missing), checksum=str(checksum(reply.body, "sha256"))
+        url,
+        concurrency=concurrency,
+        part_slots=1,
+        resume=kept(missing),
+        checksums=(str(checksum(reply.body, "sha256")),),
     )
     assert received.head is not None and received.end is not None
     assert not received.head.resumed

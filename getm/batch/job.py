@@ -28,10 +28,11 @@ from getm.downloads import (
 )
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.head import Head, HeaderMap, Validator
-from getm.integrity import Checksum, Verdict, checksum, parse_checksum, unverified
+from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
 from getm.options import MIB
 from getm.redact import host_of, redact
 from getm.stats import Stats
+from getm.transfer import verdict_of
 from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Job:
         self._end: EndInfo | None = None
         self._size: int | None = None
         self._resumed = False
+        # By the first response, where this one brings only the rest.
+        self._declared: tuple[str, str] | None = None
         self._verdict: Verdict = unverified("not finished")
         self._validator: Validator | None = None
         self._told_start = False
@@ -186,13 +189,14 @@ class Job:
                 return
         if self._partial is not None:
             saved = self._partial.saved
-            self.done = sum(map(len, saved.done)) if saved is not None and info.resumed else 0
+            if saved is not None and info.resumed:
+                self.done, self._declared = sum(map(len, saved.done)), saved.declared
             self._partial.begin(
                 info.size,
                 etag=validator.etag,
                 last_modified=validator.last_modified,
                 if_range=if_range,
-                declared=info.declared,
+                declared=info.declared[0] if info.declared else None,
                 resumed=info.resumed,
             )
         self._tell_start(self._path)
@@ -284,27 +288,21 @@ class Job:
         end, head = self._end, self._head
         if end is None or head is None:
             return
-        self._verdict = Verdict(end.verified, _parsed(end.checksum), end.source, end.reason)
-        if not self._resumed or self._partial is None:
+        self._verdict = verdict_of(end)
+        if not self._resumed or self._partial is None or self.call.request.checksums is None:
             return
-        if head.declared is not None and self.call.request.checksum is not None:
-            text, source = head.declared
-            expected = parse_checksum(text)
-            actual = checksum(self._partial.path_now, expected.algorithm)
-            if actual != expected:
-                raise errors.ChecksumMismatch(
-                    f"Checksum failed! expected {expected} ({source}), got {actual}",
-                    url=self.url,
-                    algorithm=expected.algorithm,
-                    expected=str(expected),
-                    actual=str(actual),
-                )
-            self._verdict = Verdict(True, expected, source, None)
-        elif self.call.request.strict:
+        # A partial response may declare less than the first one did.
+        declared = head.declared or (() if self._declared is None else (self._declared,))
+        if declared:
+            expected = (Declared(parse_checksum(text), source) for text, source in declared)
+            self._verdict = verify_file(self._partial.path_now, *expected)
+        if self._verdict.mismatch is not None:
+            raise self._verdict.mismatch.as_error(self.url)
+        if self.call.request.strict and not self._verdict.verified:
             raise errors.Unverified(
-                "strict was asked for and nothing can verify the bytes; give a checksum",
+                f"strict was asked for and nothing verified the bytes: {self._verdict.reason}; give a checksum",
                 url=self.url,
-                reason=end.reason,
+                reason=self._verdict.reason,
             )
 
     def succeed(self) -> None:
@@ -381,7 +379,3 @@ class Job:
 def _fits(saved: Saved | None, size: int | None, if_range: str | None) -> bool:
     """Whether what an earlier run left seems to be of the object that the response announces."""
     return saved is not None and saved.size == size and saved.if_range == if_range and bool(saved.done)
-
-
-def _parsed(checksum: str | None) -> Checksum | None:
-    return None if checksum is None else parse_checksum(checksum)

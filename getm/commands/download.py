@@ -109,7 +109,7 @@ def _session(options: argparse.Namespace) -> getm.Session:
 
 def _download_urls(options: argparse.Namespace, urls: list[str], path: str | None) -> int:
     entries = [Entry(url, path) for url in urls]
-    teller = _Teller(options, files=len(entries))
+    teller = _Teller(options, files=len(entries), single=len(entries) == 1)
     status = _run(options, entries, teller, _checksum(options), jobs=min(options.jobs, len(entries)))
     if len(entries) == 1:
         # Told in full by the caller of this command's `main`, as every single failure is.
@@ -167,7 +167,11 @@ def _run(
 class _Teller:
     """Tells what happens in all the ways that were asked for. A context manager."""
 
-    def __init__(self, options: argparse.Namespace, *, files: int, total_bytes: int | None = None) -> None:
+    def __init__(
+        self, options: argparse.Namespace, *, files: int, total_bytes: int | None = None, single: bool = False
+    ) -> None:
+        """`single`: one URL, whose failure is told by the caller."""
+        self._single = single
         self.failures: list[GetmError] = []
         self._options = options
         self._files = files
@@ -205,7 +209,7 @@ class _Teller:
             self._print(json.dumps(event.to_json()))
         if isinstance(event, Failed):
             self.failures.append(event.error)
-            if self._files != 1:
+            if not self._single:
                 report(event.error, event.url)
 
     def finish(self) -> int:

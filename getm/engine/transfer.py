@@ -95,6 +95,7 @@ class Transfer:
                 checksum=None if verdict.checksum is None else str(verdict.checksum),
                 source=verdict.source,
                 reason=verdict.reason,
+                computed=tuple(map(str, verdict.computed)),
                 stats=self.stats(),
             ),
         )
@@ -142,7 +143,6 @@ class Transfer:
         self._tally.answered()
         head = response.head
         notes = self._verification.find(response, size)
-        declared = self._verification.declared
         self._total, self._announced = size, True
         self._channel.head(
             self._number,
@@ -155,7 +155,7 @@ class Transfer:
                 ranged=ranged,
                 notes=notes,
                 resumed=resumed,
-                declared=None if declared is None else (str(declared.checksum), declared.source),
+                declared=tuple((str(each.checksum), each.source) for each in self._verification.declared),
             ),
         )
         if resumed:
@@ -303,7 +303,7 @@ class Transfer:
             url=source.origin.url,
             mirrors=tuple(mirror.origin.url for mirror in mirrors),
             concurrency=1,
-            checksum=None,
+            checksums=None,
             strict=False,
             resume=None,
             total_s=self._requests.left_s,

@@ -27,28 +27,28 @@ class Verification:
 
     def find(self, response: Response, size: int | None) -> tuple[str, ...]:
         """What to check against; returns what is declared and cannot be used, and why."""
-        if self._request.checksum is None:
+        if self._request.checksums is None:
             self._reason = "checksum=None: no verification was asked for"
-        elif self._request.checksum == "auto":
+        elif not self._request.checksums:
             found = discover([*response.redirects, response.head], size=size)
             # The strongest; the weaker ones would cost time and add nothing.
             self._expected = list(found.declared[:1])
             self._reason = found.reason
             return found.notes
         else:
-            self._expected = [Declared(parse_checksum(self._request.checksum), "caller")]
+            self._expected = [Declared(parse_checksum(text), "caller") for text in self._request.checksums]
         return ()
 
     @property
-    def declared(self) -> Declared | None:
+    def declared(self) -> tuple[Declared, ...]:
         """What the whole object is to be verified by."""
-        return self._expected[0] if self._expected else None
+        return tuple(self._expected)
 
     @property
     def certain(self) -> bool:
         """Whether wrong bytes would be noticed, wherever they came from. An S3 ETag of parts whose size is not known
         may prove nothing."""
-        return bool(self._expected) and self._expected[0].checksum.parts is None
+        return any(declared.checksum.parts is None for declared in self._expected)
 
     def leave(self) -> None:
         """Only a rest of the object comes by here: who has the other bytes must verify it."""

@@ -51,8 +51,9 @@ def checksums(
     return tuple(by_name[name] for name in names)
 
 
-def verify_file(path: str | os.PathLike[str], *expected: Checksum, pool: HashPool | None = None) -> Verdict:
-    """Check a file against one or several checksums, in one pass. The verdict's source is "caller".
+def verify_file(path: str | os.PathLike[str], *expected: Checksum | Declared, pool: HashPool | None = None) -> Verdict:
+    """Check a file against one or several checksums, in one pass. The verdict's source is "caller" for those that do
+    not say who declared them.
 
     A multipart S3 ETag can come out as "not verified", see `PartsHasher`. Raises `MissingExtra`, or `OSError` for the
     file; a mismatch is told by the verdict, not raised.
@@ -63,7 +64,7 @@ def verify_file(path: str | os.PathLike[str], *expected: Checksum, pool: HashPoo
 
 def check_file(
     path: str | os.PathLike[str],
-    expected: Sequence[Checksum],
+    expected: Sequence[Checksum | Declared],
     *,
     also: Sequence[str] = (),
     pool: HashPool,
@@ -73,7 +74,7 @@ def check_file(
 
     `on_bytes` is called with the number of bytes of each read; what it raises ends the work and is passed on.
     """
-    declared = [Declared(each, "caller") for each in expected]
+    declared = [each if isinstance(each, Declared) else Declared(each, "caller") for each in expected]
     with Path(path).open("rb", buffering=0) as file:
         size_bytes = os.fstat(file.fileno()).st_size
         hasher = PartsHasher(declared, size=size_bytes, pool=pool, also=also)

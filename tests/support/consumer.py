@@ -19,7 +19,7 @@ def open_request(url: str, **fields: Any) -> OpenRequest:
         "headers": (),
         "concurrency": 1,
         "part_slots": 1,
-        "checksum": "auto",
+        "checksums": (),
         "strict": False,
         "connect_s": 20.0,
         "stall_s": 20.0,
