@@ -167,6 +167,9 @@ class Batch:
             if not (self._active or self._unfinished or self._again):
                 return
             self._flush_channels()
+            if self._again and self._has_room:
+                # An engine was found dead just now: nothing more comes from it that would end a wait.
+                continue
             self._turn()
 
     @property
@@ -221,11 +224,15 @@ class Batch:
     # Starting -------------------------------------------------------------------------------------------------------
 
     def _start_jobs(self) -> None:
-        while len(self._active) < self.options.jobs and self._unfinished < _MAX_UNFINISHED and not self._ending:
+        while self._has_room and not self._ending:
             job = self._next_job()
             if job is None:
                 return
             self._start(job)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._active) < self.options.jobs and self._unfinished < _MAX_UNFINISHED
 
     def _next_job(self) -> Job | None:
         if self._again:
