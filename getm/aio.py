@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from getm.transfer import SLOTS_GRACE_S, Assembler, Described, Transfer
+from getm.transfer import HELD_GRACE_S, SLOTS_GRACE_S, Assembler, Described, Transfer
 
 
 async def readable(transfer: Transfer, timeout_s: float | None = None) -> bool:
@@ -18,6 +18,9 @@ async def readable(transfer: Transfer, timeout_s: float | None = None) -> bool:
     loop = asyncio.get_running_loop()
     came: asyncio.Future[None] = loop.create_future()
     descriptor = transfer.fileno()
+    if descriptor < 0:
+        # Closed, as `pump` will tell.
+        return True
     loop.add_reader(descriptor, _settle, came)
     try:
         async with asyncio.timeout(timeout_s):
@@ -34,12 +37,16 @@ def _settle(came: asyncio.Future[None]) -> None:
         came.set_result(None)
 
 
-async def wait(transfer: Transfer) -> None:
-    """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
+async def wait(transfer: Transfer, assembler: Assembler | None = None) -> None:
+    """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot. `assembler`: who waits for it,
+    and may have slots in hand."""
     if transfer.starved():
         if not await readable(transfer, SLOTS_GRACE_S) and transfer.starved():
             raise transfer.exhausted()
-    else:
+    elif assembler is None or not assembler.holds:
+        await readable(transfer)
+    elif not await readable(transfer, HELD_GRACE_S):
+        assembler.let_go()
         await readable(transfer)
     transfer.pump(wait=False)
 
@@ -97,7 +104,7 @@ class AsyncContentIterator(_Parts[memoryview]):
         if self._assembler is None:
             self._assembler = Assembler(await self._open())
         while (view := self._assembler.try_read(self._chunk_size)) is None:
-            await wait(self._transfer)
+            await wait(self._transfer, self._assembler)
         if not view:
             self._close()
             raise StopAsyncIteration

@@ -8,14 +8,17 @@ from types import TracebackType
 from typing import Self
 
 from getm import errors
-from getm.transfer import Assembler, Described, Transfer
+from getm.transfer import HELD_GRACE_S, Assembler, Described, Transfer
 
 
-def wait(transfer: Transfer) -> None:
-    """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
+def wait(transfer: Transfer, assembler: Assembler | None = None) -> None:
+    """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot. `assembler`: who waits for
+    it, and may have slots in hand."""
     # Asked again at the end: a view may have been let go after the first look, just before its thread ended.
     if transfer.starved() and not transfer.wait(transfer.grace_s()) and transfer.starved():
         raise transfer.exhausted()
+    if assembler is not None and assembler.holds and not transfer.wait(HELD_GRACE_S):
+        assembler.let_go()
     transfer.pump(wait=True)
 
 
@@ -60,7 +63,7 @@ class Reader(Described, io.RawIOBase):
         self._check()
         wanted = None if size is None or size < 0 else size
         while (view := self._assembler.try_read(wanted)) is None:
-            wait(self._transfer)
+            wait(self._transfer, self._assembler)
         return view
 
     def readall(self) -> bytes:
@@ -126,7 +129,7 @@ class ContentIterator(_Parts, Iterator[memoryview]):
         if self._over:
             raise StopIteration
         while (view := self._assembler.try_read(self._chunk_size)) is None:
-            wait(self._transfer)
+            wait(self._transfer, self._assembler)
         if not view:
             self._over = True
             self.close()

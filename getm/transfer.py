@@ -25,6 +25,9 @@ _log = logging.getLogger("getm")
 
 # How long a caller whose views fill the ring may take to let one go in another thread or task, before it is an error.
 SLOTS_GRACE_S = 5.0
+# How long a read that waits for more keeps the slots of what it has, in the hope of a view without a copy. Without
+# them the engine sees that the caller has nothing to read, and sends what there is before a slot is full.
+HELD_GRACE_S = 0.1
 
 
 class Part(NamedTuple):
@@ -332,6 +335,15 @@ class Assembler:
             self._have += len(part.view)
             if len(self._parts) * 2 > self._transfer.slots:
                 self._spill(self._have if missing is None else min(self._have, self._have - len(part.view) + missing))
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps slots of bytes that were not read yet."""
+        return bool(self._parts)
+
+    def let_go(self) -> None:
+        """Copy what it keeps, and give the slots back: for a caller that has waited `HELD_GRACE_S` for more."""
+        self._spill(self._have)
 
     def _spill(self, count: int) -> None:
         """Copy bytes out of the ring, so that the engine can go on while a long read is being put together."""

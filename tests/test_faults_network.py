@@ -711,6 +711,26 @@ def test_what_has_come_is_delivered_before_a_slot_is_full(
         assert fh.read(first) == BODY[:first]
         gate.open()
         assert fh.read() == BODY[first:]
+    # Nothing had to be taken for a stalled connection first: a request for each part.
+    assert len(fault_server.requests) == (4 if concurrency == 3 else 1)
+
+
+@each_mode
+async def test_what_has_come_is_delivered_asynchronously_before_a_slot_is_full(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """The second chunk lies in two slots, of which the second one has 5 bytes when the server stops."""
+    chunk = (MIB + 5) // 3
+    gate = fault_server.gate()
+    stalled = Reply(body=BODY, stall_at=3 * chunk, gate=gate)
+    url = fault_server.serve("/x", faulty_later(Reply(body=BODY), stalled))
+    parts = session.aiter_content(url, chunk, concurrency=concurrency)
+    for number in range(3):
+        assert await anext(parts) == BODY[number * chunk : (number + 1) * chunk]
+    gate.open()
+    rest = b"".join([bytes(part) async for part in parts])
+    assert rest == BODY[3 * chunk :]
+    assert len(fault_server.requests) == (4 if concurrency == 3 else 1)
 
 
 def test_chunks_stay_whole_on_a_slow_connection(session: getm.Session, fault_server: FaultServer) -> None:

@@ -148,7 +148,7 @@ class Ring(RuleBasedStateMachine):
             self.ledger.pin(slot)
             self.pinned.append((of.number, slot))
         self.ledger.send(slot)
-        self.pool.sent(of.number, slot, hashed=hashed)
+        self.pool.sent(of.number, part.position, slot, hashed=hashed)
         of.arrived[part.position] = slot
         part.position += 1
         if part.position == part.stop:
@@ -412,20 +412,20 @@ def test_objects_reserve_in_turn() -> None:
     assert [len(part.claim.reserved) for part in parts] == [4, 4]
 
 
-def test_every_object_of_which_nothing_is_left_to_read_is_told_so() -> None:
+def test_the_first_part_is_told_what_the_consumer_still_has_of_its_object() -> None:
     ledger, pool = ring(4)
-    told: list[int] = []
+    told: list[tuple[int, int | None]] = []
     for number in (1, 2):
         claim = pool.claim((number, 0), None, lambda: None)
-        claim.on_starved = lambda number=number: told.append(number)
-        for _ in range(2):
+        claim.on_returned = lambda earliest, number=number: told.append((number, earliest))
+        for offset in (0, 1):
             slot = claim.next()
             assert slot is not None
             ledger.send(slot)
-            pool.sent(number, slot, hashed=False)
-    for slot, expected in ((0, []), (2, []), (3, [2]), (1, [2, 1])):
+            pool.sent(number, offset, slot, hashed=False)
+    for slot in (0, 3, 2, 1):
         grant(ledger, pool, slot)
-        assert told == expected
+    assert told == [(1, 1), (2, 0), (2, None), (1, None)]
 
 
 def test_a_stream_waits_for_its_own_hashing_and_not_for_others() -> None:
@@ -437,7 +437,7 @@ def test_a_stream_waits_for_its_own_hashing_and_not_for_others() -> None:
         slot = claims[0].next()
         assert slot is not None
         ledger.send(slot)
-        pool.sent(1, slot, hashed=True)
+        pool.sent(1, 0, slot, hashed=True)
         grant(ledger, pool, slot)
     assert claims[0].next() is None and claims[1].next() is not None
     pool.distribute()

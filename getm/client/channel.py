@@ -156,7 +156,9 @@ class Channel:
                 self._sock.send(message, SEND_NOW)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether a message comes within that time."""
+        """Whether `pump` has something to do within that time: a message, or the end of the pipe."""
+        if self.closed:
+            return True
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))

@@ -163,7 +163,7 @@ class Channel:
             self._ledger.pin(slot)
         self._conversation.pass_(Kind.PART, number)
         self._ledger.send(slot)
-        self._pool.sent(number, slot, hashed=hasher is not None)
+        self._pool.sent(number, offset, slot, hashed=hasher is not None)
         self._queue(encode(Kind.PART, number, offset, slot, length))
         if hasher is not None:
             start = slot * self.slot_bytes

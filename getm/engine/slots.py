@@ -35,8 +35,8 @@ class _Line:
 
     def __init__(self) -> None:
         self.claims: list[Claim] = []
-        # Slots with the consumer, and slots that are still being hashed.
-        self.away = 0
+        # The offsets of the slots with the consumer, and how many slots are still being hashed.
+        self.away: set[int] = set()
         self.unhashed = 0
         # Whether it waits for a slot for its first part.
         self.queued = False
@@ -77,8 +77,9 @@ class Claim:
         self._max_unhashed = max_unhashed
         # Alone in its object: it reserves nothing.
         self.alone = needed is None or max_unhashed is not None
-        # Called when the consumer has nothing of the object left to read, where this part is the first.
-        self.on_starved: Callable[[], None] | None = None
+        # Called where this part is the first of its object and the consumer gave a slot of the object back: with the
+        # offset of the earliest one that it still has, None where it has none.
+        self.on_returned: Callable[[int | None], None] | None = None
         # A heap, as the ledger's: the lowest is filled first.
         self.reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
@@ -179,8 +180,8 @@ class SlotPool:
         # Those whose first part waits with nothing in hand, and those that reserve.
         self._queue: deque[_Line] = deque()
         self._reserving: deque[_Line] = deque()
-        # Whose bytes a slot with the consumer holds.
-        self._holds: list[_Line | None] = [None] * len(ledger)
+        # Whose bytes a slot with the consumer holds, and from which offset on.
+        self._holds: list[tuple[_Line, int] | None] = [None] * len(ledger)
 
     def claim(
         self, key: Key, needed: int | None, on_slot: Callable[[], None], *, max_unhashed: int | None = None
@@ -219,22 +220,23 @@ class SlotPool:
 
     # What the channel tells -----------------------------------------------------------------------------------------
 
-    def sent(self, number: int, slot: int, *, hashed: bool) -> None:
-        """A slot with bytes of the object went to the consumer; `hashed`: and is being hashed."""
+    def sent(self, number: int, offset: int, slot: int, *, hashed: bool) -> None:
+        """A slot with bytes of the object, from `offset` on, went to the consumer; `hashed`: and is being hashed."""
         line = self._lines.get(number)
         if line is not None:
-            line.away += 1
+            line.away.add(offset)
             line.unhashed += hashed
-            self._holds[slot] = line
+            self._holds[slot] = (line, offset)
 
     def granted(self, slot: int) -> None:
-        """The consumer gave the slot. Where it was the last one of its object, the consumer has nothing left to read
-        of it: tell the part that it waits for. `distribute` follows."""
-        line, self._holds[slot] = self._holds[slot], None
-        if line is not None:
-            line.away -= 1
-            if not line.away and line.claims and line.claims[0].on_starved is not None:
-                line.claims[0].on_starved()
+        """The consumer gave the slot. Tell the first part of its object, which the consumer may be waiting for now.
+        `distribute` follows."""
+        held, self._holds[slot] = self._holds[slot], None
+        if held is not None:
+            line, offset = held
+            line.away.discard(offset)
+            if line.claims and line.claims[0].on_returned is not None:
+                line.claims[0].on_returned(min(line.away, default=None))
 
     def hashed(self, number: int) -> None:
         """One slot of the object less is being hashed. `distribute` follows."""

@@ -52,7 +52,7 @@ class PartWriter:
         self._on_space: Callable[[], None] | None = None
         claim.on_slot = self._slot_ready
         if prompt:
-            claim.on_starved = self.starved
+            claim.on_returned = self._returned
 
     @property
     def remaining(self) -> Span:
@@ -70,7 +70,7 @@ class PartWriter:
         while not self._claim.start():
             await self._wait()
         if self._prompt:
-            self.starved()
+            self._starved()
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -85,7 +85,12 @@ class PartWriter:
         self._on_space = on_space
         self._on_hungry = on_hungry
 
-    def starved(self) -> None:
+    def _returned(self, earliest: int | None) -> None:
+        # Bytes behind this part do not help a consumer that wants the object in order.
+        if earliest is None or earliest > self.position:
+            self._starved()
+
+    def _starved(self) -> None:
         """The consumer has nothing left to read. If no slot is full soon, it gets what there is: on a slow connection
         a slot takes seconds to fill."""
         if self._hunger is None and not self._hungry:
