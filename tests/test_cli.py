@@ -100,7 +100,7 @@ def test_the_home_folder_in_an_option(
     assert (tmp_path / "home" / "out").read_bytes() == small.read()
 
 
-def test_the_server_names_the_file_safely(tmp_path: Path, fault_server: FaultServer) -> None:
+def test_row_40_the_server_names_the_file_safely(tmp_path: Path, fault_server: FaultServer) -> None:
     url = fault_server.serve(
         "/object", Reply(body=b"data", headers={"Content-Disposition": 'attachment; filename="../../.evil"'})
     )
@@ -321,7 +321,9 @@ def stalled(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("form", ["file", "stdout", "manifest"])
-def test_a_signal_ends_it_clean(tmp_path: Path, fault_server: FaultServer, number: signal.Signals, form: str) -> None:
+def test_row_53_a_signal_ends_it_clean(
+    tmp_path: Path, fault_server: FaultServer, number: signal.Signals, form: str
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -461,7 +463,9 @@ def test_failures_of_one_kind_keep_their_exit_status(tmp_path: Path, nginx: Ngin
         ('[{"url": "GOOD", "checksum": "00"}]', "entry 0"),
     ],
 )
-def test_a_bad_manifest_makes_no_request(tmp_path: Path, fault_server: FaultServer, data: str, words: str) -> None:
+def test_row_42_a_bad_manifest_makes_no_request(
+    tmp_path: Path, fault_server: FaultServer, data: str, words: str
+) -> None:
     good = fault_server.serve("/good", Reply(body=b"good"))
     path = tmp_path / "manifest.json"
     path.write_text(data.replace("GOOD", good).replace("h/SECRET", "h/x"), encoding="utf-8")

@@ -159,7 +159,7 @@ def test_what_nginx_declares(nginx: NginxServer, make_object: Make, tls: bool, c
     "algorithm",
     ["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "crc32", "crc32c", "crc64nvme", "blake3", "xxh3-128"],
 )
-def test_one_flipped_bit_anywhere_whatever_the_algorithm(
+def test_row_34_one_flipped_bit_anywhere_whatever_the_algorithm(
     session: getm.Session, fault_server: FaultServer, algorithm: str, concurrency: int | None
 ) -> None:
     expected = str(digest(algorithm))
@@ -178,7 +178,7 @@ def test_one_flipped_bit_anywhere_whatever_the_algorithm(
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256", "crc32", "crc32c", "crc64nvme"])
-def test_parts_taken_in_any_order_are_verified(
+def test_row_39_parts_taken_in_any_order_are_verified(
     session: getm.Session, fault_server: FaultServer, algorithm: str
 ) -> None:
     """The first part comes last: MD5 and SHA wait for their order, CRCs are combined."""
@@ -278,7 +278,7 @@ def test_row_16_gcs_decompressive_transcoding(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_an_s3_layout_that_cannot_be_found(
+def test_row_35_an_s3_layout_that_cannot_be_found(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     etag = f'"{etag_of(BODY, 5 * MIB + 4321)}"'
@@ -289,7 +289,7 @@ def test_an_s3_layout_that_cannot_be_found(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_s3_checksums_of_parts_and_on_ranges_are_ignored(
+def test_row_36_s3_checksums_of_parts_and_on_ranges_are_ignored(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     """Row 36. They are those of other bytes here, so that believing them would be an error."""
@@ -309,7 +309,9 @@ def test_s3_checksums_of_parts_and_on_ranges_are_ignored(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_the_callers_checksum_wins(session: getm.Session, fault_server: FaultServer, concurrency: int | None) -> None:
+def test_row_37_the_callers_checksum_wins(
+    session: getm.Session, fault_server: FaultServer, concurrency: int | None
+) -> None:
     """Row 37: whatever the server says."""
     lying: Headers = {"Repr-Digest": f"sha-256=:{base64_of('sha256', b'')}:", "Content-MD5": base64_of("md5", b"")}
     url = fault_server.serve("/object", Reply(body=BODY, headers=lying))
@@ -325,7 +327,7 @@ def test_the_callers_checksum_wins(session: getm.Session, fault_server: FaultSer
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_declarations_that_contradict_each_other(
+def test_row_37_declarations_that_contradict_each_other(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     """Row 37: nothing tells which is right, so neither counts; another algorithm still does."""
@@ -342,7 +344,7 @@ def test_declarations_that_contradict_each_other(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_malformed_declarations_are_skipped_by_name(
+def test_row_37_malformed_declarations_are_skipped_by_name(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     malformed: Headers = {
@@ -362,7 +364,7 @@ def test_malformed_declarations_are_skipped_by_name(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_hugging_face(session: getm.Session, fault_server: FaultServer, concurrency: int | None) -> None:
+def test_row_38_hugging_face(session: getm.Session, fault_server: FaultServer, concurrency: int | None) -> None:
     """Row 38: the linked etag of the redirect is the file's sha256; the CDN's own ETag looks like an MD5 and is not."""
     with FaultServer() as cdn:
         cdn_headers: Headers = {**S3, "Server": "AmazonS3"}
@@ -403,7 +405,7 @@ def test_strict_says_why(session: getm.Session, fault_server: FaultServer, concu
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_what_is_malformed_is_warned_of_though_another_declaration_serves(
+def test_row_37_what_is_malformed_is_warned_of_though_another_declaration_serves(
     session: getm.Session, fault_server: FaultServer, concurrency: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     declared: Headers = {"Repr-Digest": "sha-256=17", "x-checksum-md5": digest("md5", BODY).hex}

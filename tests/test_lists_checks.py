@@ -58,7 +58,7 @@ def entries_of(form: str, rows: list[tuple[str, str]], directory: Path | None = 
 @pytest.mark.parametrize("form", THIRD_PARTY)
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "a/..", "..\\x", "link/x"])
-def test_no_path_from_elsewhere_leaves_the_folder(
+def test_row_42_no_path_from_elsewhere_leaves_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, path: str, given: bool
 ) -> None:
     inside = tmp_path / "inside"
@@ -75,13 +75,13 @@ def test_no_path_from_elsewhere_leaves_the_folder(
 
 @pytest.mark.parametrize("form", [form for form in THIRD_PARTY if form not in ("gdc", "bagit")])
 @pytest.mark.parametrize("path", ["/tmp/x", "C:\\x", "c:x", "\\\\server\\x"])
-def test_no_path_from_elsewhere_is_absolute(form: str, path: str) -> None:
+def test_row_42_no_path_from_elsewhere_is_absolute(form: str, path: str) -> None:
     with pytest.raises(InvalidInput, match="is absolute and would leave the current folder"):
         entries_of(form, [("https://h/2", path)])
 
 
 @pytest.mark.parametrize("path", ["/tmp/x", "../x", "~/x", "C:\\x", "a/../x", "link/x", "outside"])
-def test_with_a_directory_no_path_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_row_42_with_a_directory_no_path_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -113,7 +113,7 @@ def test_a_device_is_no_target_for_a_list_from_elsewhere(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", THIRD_PARTY)
-def test_one_target_for_two(form: str) -> None:
+def test_row_42_one_target_for_two(form: str) -> None:
     rows = [("https://h/1", "x/a"), ("https://h/2", "b"), ("https://h/3", "./x//a")]
     first = THIRD_PARTY[form][1]
     step = 2 if form == "aria2" else 1
@@ -193,7 +193,7 @@ def test_many_pairs_of_duplicates() -> None:
         (f"{MD5}  a\nhttps://h/?SECRET\n".encode(), "sums", "line 2: expected a line of a sums file"),
     ],
 )
-def test_lists_that_are_broken(data: bytes, format: str, reason: str) -> None:
+def test_row_42_lists_that_are_broken(data: bytes, format: str, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason) as caught:
         read_list(data, format, base_url="https://h/" if format == "sums" else None)
     assert "SECRET" not in str(caught.value)

@@ -93,7 +93,7 @@ def test_home_and_folders(monkeypatch: pytest.MonkeyPatch) -> None:
         (b'"https://h/a"', "list of entries"),
     ],
 )
-def test_what_is_no_manifest(data: bytes, reason: str) -> None:
+def test_row_42_what_is_no_manifest(data: bytes, reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
         parse_manifest(data)
 
@@ -123,7 +123,7 @@ GOOD = {"url": "https://host/good"}
         ({"url": ""}, "http"),
     ],
 )
-def test_a_bad_entry_is_named(entry: object, reason: str) -> None:
+def test_row_42_a_bad_entry_is_named(entry: object, reason: str) -> None:
     with pytest.raises(InvalidInput, match=rf"entry 1 \(counted from 0\).*(?:{reason})"):
         parse_manifest(manifest(GOOD, entry))
 
@@ -149,7 +149,7 @@ def test_no_secret_of_a_bad_url_is_told() -> None:
         (None, None),
     ],
 )
-def test_two_entries_with_one_target(
+def test_row_42_two_entries_with_one_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str | None, second: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -166,7 +166,7 @@ def test_a_gigabyte(
     assert digest.digest() == served.sha256
 
 
-def test_signed_urls_arrive_byte_identical(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
+def test_row_27_signed_urls_arrive_byte_identical(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
     served = make_object(1000)
     query = "?X-Amz-Credential=AK%2Fus-east-1%2Fs3&sig=a%2Bb%27c%20d+e%2f~*'()&empty=&flag"
     mark = nginx.log.mark()

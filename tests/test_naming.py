@@ -55,14 +55,14 @@ from getm.errors import InvalidInput, TargetError
         ("\uff0fetc\uff0fpasswd", "\uff0fetc\uff0fpasswd"),
     ],
 )
-def test_safe_name(candidate: str, name: str) -> None:
+def test_row_40_safe_name(candidate: str, name: str) -> None:
     assert safe_name(candidate) == name
 
 
 @pytest.mark.parametrize(
     "candidate", ["", ".", "..", "...", "/", "a/", "a/..", "\\", " ", ". .", "\u202e", "\u200b.", "\r\n"]
 )
-def test_nothing_usable_is_no_name(candidate: str) -> None:
+def test_row_40_nothing_usable_is_no_name(candidate: str) -> None:
     assert safe_name(candidate) is None
 
 
@@ -77,7 +77,7 @@ def test_nothing_usable_is_no_name(candidate: str) -> None:
         ("x" * 235 + ".\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac", "\u20ac"),
     ],
 )
-def test_long_names_keep_their_extension(candidate: str, ending: str) -> None:
+def test_row_40_long_names_keep_their_extension(candidate: str, ending: str) -> None:
     name = safe_name(candidate)
     assert name is not None
     assert NAME_LIMIT_BYTES - 4 < len(name.encode()) <= NAME_LIMIT_BYTES
@@ -86,7 +86,7 @@ def test_long_names_keep_their_extension(candidate: str, ending: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(), max_size=400))
-def test_any_safe_name_is_one_harmless_component(candidate: str) -> None:
+def test_row_40_any_safe_name_is_one_harmless_component(candidate: str) -> None:
     name = safe_name(candidate)
     if name is not None:
         assert name == Path(name).name and name not in (".", "..")

@@ -131,7 +131,7 @@ def test_what_is_declared_later_is_kept_as_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("journaled")
-def test_another_version_starts_anew(tmp_path: Path) -> None:
+def test_row_46_another_version_starts_anew(tmp_path: Path) -> None:
     write(file := started(tmp_path / "out"), 0, 1)
     file.suspend()
     other = random.Random(2).randbytes(SIZE)
@@ -266,7 +266,7 @@ def test_the_journal_is_told_of_time_as_well(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("moments", [0, 100])
-def test_killed_at_every_step_and_at_random_moments(tmp_path: Path, moments: int) -> None:
+def test_row_45_killed_at_every_step_and_at_random_moments(tmp_path: Path, moments: int) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tests.support.partial_kills", str(tmp_path), str(moments)],
         capture_output=True,
@@ -354,7 +354,7 @@ def journal_of(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("journaled")
-def test_tampered_journals_claim_nothing_wrong(tmp_path: Path) -> None:
+def test_row_46_tampered_journals_claim_nothing_wrong(tmp_path: Path) -> None:
     """Cut off anywhere, or with changed bits anywhere: an older record, or none, but never a wrong one."""
     file = started(tmp_path / "out")
     write(file, 1, 2)
@@ -382,7 +382,7 @@ def test_tampered_journals_claim_nothing_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("journaled")
-def test_data_that_does_not_fit_is_not_trusted(tmp_path: Path) -> None:
+def test_row_46_data_that_does_not_fit_is_not_trusted(tmp_path: Path) -> None:
     def cut(part: Path) -> None:
         os.truncate(part, 3 * BLOCK)
 
@@ -435,7 +435,7 @@ def with_or_without_locks(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.usefixtures("journaled", "with_or_without_locks")
-def test_two_on_one_target_do_not_mix(tmp_path: Path) -> None:
+def test_row_43_two_on_one_target_do_not_mix(tmp_path: Path) -> None:
     first = started(tmp_path / "out")
     write(first, 0, 1)
     second = started(tmp_path / "out")
@@ -487,7 +487,7 @@ sys.stdin.read()
 
 
 @pytest.mark.usefixtures("journaled", "with_or_without_locks")
-def test_another_process_at_work_and_then_killed(tmp_path: Path) -> None:
+def test_row_43_another_process_at_work_and_then_killed(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -654,7 +654,7 @@ def plant_another_users_file(path: Path, outside: Path) -> None:
 
 @pytest.mark.usefixtures("journaled")
 @pytest.mark.parametrize("plant", [plant_link, plant_hard_link, plant_pipe, plant_folder, plant_another_users_file])
-def test_what_is_planted_at_the_journals_name_is_left_alone(
+def test_row_41_what_is_planted_at_the_journals_name_is_left_alone(
     tmp_path: Path, plant: Callable[[Path, Path], None]
 ) -> None:
     (tmp_path / "outside").write_bytes(b"precious")
@@ -717,7 +717,7 @@ def test_a_forked_child_writes_nothing_and_holds_nothing(tmp_path: Path) -> None
 # Disks that are full or fail ------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_told_at_the_start(small_disk: Path) -> None:
+def test_row_44_a_full_disk_is_told_at_the_start(small_disk: Path) -> None:
     with pytest.raises(TargetError, match=r"No space left.*free some space"):
         started(small_disk / "out", 8 * MIB)
     assert names(small_disk) == []
@@ -725,7 +725,7 @@ def test_a_full_disk_is_told_at_the_start(small_disk: Path) -> None:
     assert names(small_disk) == ["out"]
 
 
-def test_a_disk_that_fills_up_meanwhile(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_44_a_disk_that_fills_up_meanwhile(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where space cannot be reserved. What was written is kept, and the rest comes when there is space again."""
     data = random.Random(5).randbytes(3 * MIB)
     monkeypatch.setattr(libc, "fallocate", functools.partial(fail, errno.EOPNOTSUPP))
@@ -750,7 +750,7 @@ def test_a_disk_that_fills_up_meanwhile(small_disk: Path, monkeypatch: pytest.Mo
     assert names(small_disk) == ["out"]
 
 
-def test_a_short_write_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_44_a_short_write_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:7], offset))
     write(file := started(tmp_path / "out", BLOCK), 0)

@@ -53,7 +53,7 @@ def run_python(code: str, *arguments: str, stdin: bool = False) -> subprocess.Co
 
 
 @pytest.mark.parametrize("face", ("sync", "async"))
-def test_a_killed_engine_raises_at_once_and_the_next_call_starts_another(
+def test_row_47_a_killed_engine_raises_at_once_and_the_next_call_starts_another(
     face: str, session: getm.Session, nginx: NginxServer, make_object: Make
 ) -> None:
     served = make_object(100 * MIB)
@@ -82,7 +82,9 @@ def test_a_killed_engine_raises_at_once_and_the_next_call_starts_another(
     assert session.read(url, checksum=f"md5:{served.md5_hex}").nbytes == served.size_bytes
 
 
-def test_an_engine_stopped_while_it_waits_for_the_server(session: getm.Session, fault_server: FaultServer) -> None:
+def test_row_47_an_engine_killed_while_it_waits_for_the_server(
+    session: getm.Session, fault_server: FaultServer
+) -> None:
     gate = fault_server.gate()
     url = fault_server.serve("/held", Reply(body=b"x", hold=gate))
     failures: list[BaseException] = []
@@ -151,7 +153,7 @@ def test_an_idle_engine_ends_by_itself() -> None:
 
 
 @pytest.mark.parametrize("sibling", (False, True), ids=("alone", "forked sibling holds the pipes"))
-def test_the_engine_ends_when_its_parent_is_killed(sibling: bool, nginx: NginxServer, make_object: Make) -> None:
+def test_row_48_the_engine_ends_when_its_parent_is_killed(sibling: bool, nginx: NginxServer, make_object: Make) -> None:
     url = nginx.url(make_object(100 * MIB), via="slow")
     program = f"""
         import os, sys, time, getm
@@ -188,7 +190,7 @@ def test_the_engine_ends_when_its_parent_is_killed(sibling: bool, nginx: NginxSe
     parent.stdout.close()
 
 
-def test_the_engine_outlives_the_thread_that_started_it(
+def test_row_49_the_engine_outlives_the_thread_that_started_it(
     session: getm.Session, nginx: NginxServer, make_object: Make
 ) -> None:
     served = make_object(30 * MIB)
@@ -200,7 +202,7 @@ def test_the_engine_outlives_the_thread_that_started_it(
         assert fh.read() == served.read()
 
 
-def test_many_threads_share_a_session(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
+def test_row_55_many_threads_share_a_session(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
     objects = [make_object(3 * MIB + seed, seed) for seed in range(8)]
     wrong: list[ServedObject] = []
 
@@ -234,7 +236,7 @@ def test_views_stay_valid_and_unchanged_after_close(nginx: NginxServer, make_obj
 
 
 @pytest.mark.parametrize("concurrency", (1, 4, None))
-def test_a_consumer_that_keeps_every_view_is_told(
+def test_row_51_a_consumer_that_keeps_every_view_is_told(
     concurrency: int | None, session: getm.Session, nginx: NginxServer, make_object: Make
 ) -> None:
     served = make_object(100 * MIB)
@@ -289,7 +291,7 @@ def test_cycles_that_hold_views_are_collected_before_anything_is_said(
     assert received == served.size_bytes
 
 
-def test_abandoned_iterators_free_their_slots_and_connections(
+def test_row_52_abandoned_iterators_free_their_slots_and_connections(
     session: getm.Session, nginx: NginxServer, make_object: Make
 ) -> None:
     served = make_object(100 * MIB)
@@ -346,7 +348,7 @@ def test_two_hundred_opens_leak_nothing(
     assert again[2] <= memory + 8 * MIB
 
 
-def test_after_a_fork_the_child_starts_its_own_engine(nginx: NginxServer, make_object: Make) -> None:
+def test_row_55_after_a_fork_the_child_starts_its_own_engine(nginx: NginxServer, make_object: Make) -> None:
     served = make_object(5 * MIB)
     result = run_python(
         f"""
@@ -372,7 +374,7 @@ def test_after_a_fork_the_child_starts_its_own_engine(nginx: NginxServer, make_o
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_daemonic_workers_use_it(nginx: NginxServer, make_object: Make) -> None:
+def test_row_55_daemonic_workers_use_it(nginx: NginxServer, make_object: Make) -> None:
     served = make_object(5 * MIB)
     result = run_python(
         f"""
@@ -392,7 +394,7 @@ def test_daemonic_workers_use_it(nginx: NginxServer, make_object: Make) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_python_reads_the_program_from_standard_input(nginx: NginxServer, make_object: Make) -> None:
+def test_row_55_python_reads_the_program_from_standard_input(nginx: NginxServer, make_object: Make) -> None:
     served = make_object(1000)
     result = run_python(f"import getm\nprint(len(getm.read({nginx.url(served)!r})))", stdin=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "1000\n", "")
@@ -415,7 +417,9 @@ def test_a_program_that_never_closes_anything_ends_cleanly(nginx: NginxServer, m
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_synchronous_use_inside_a_running_loop(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
+def test_row_55_synchronous_use_inside_a_running_loop(
+    session: getm.Session, nginx: NginxServer, make_object: Make
+) -> None:
     """As in a notebook cell."""
     served = make_object(5 * MIB)
 
@@ -444,7 +448,7 @@ async def test_the_loop_stays_free_and_no_thread_is_started(
     assert set(seen) == {threads}
 
 
-def test_the_url_stands_in_no_process_list(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
+def test_row_56_the_url_stands_in_no_process_list(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
     with session.urlopen(nginx.url(make_object(1000)) + "?X-Amz-Signature=verysecret") as fh:
         fh.read(1)
         for process in (psutil.Process(), *engines()):

@@ -135,7 +135,7 @@ NEW = random.Random(4).randbytes(2 * MIB + 5)
         pytest.param(Reply(body=BODY, etag=None, last_modified=None), id="row 9: no validator"),
     ],
 )
-def test_another_version_is_fetched_whole(
+def test_rows_1_7_9_another_version_is_fetched_whole(
     reply: Reply, missing: tuple[tuple[int, int], ...], concurrency: int, engine: Consumer, fault_server: FaultServer
 ) -> None:
     url = fault_server.serve("/x", reply)
@@ -167,7 +167,9 @@ def test_another_version_is_fetched_whole(
         pytest.param(Reply(body=BODY, status=416, headers={"Content-Range": None}), id="416 without a size"),
     ],
 )
-def test_one_clean_restart(first: Reply, concurrency: int, engine: Consumer, fault_server: FaultServer) -> None:
+def test_rows_7_10_one_clean_restart(
+    first: Reply, concurrency: int, engine: Consumer, fault_server: FaultServer
+) -> None:
     url = fault_server.serve("/x", first, Reply(body=NEW, etag='"v2"'))
     received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(GAPS))
     assert received.head is not None and not received.head.resumed

@@ -104,7 +104,7 @@ def test_the_etag_of_a_multipart_upload(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_an_odd_part_size_is_unverified_and_not_corrupt(
+def test_row_35_an_odd_part_size_is_unverified_and_not_corrupt(
     s3: S3Server, keys: dict[str, bytes], session: getm.Session, concurrency: int | None
 ) -> None:
     """Faults row 35."""
@@ -120,7 +120,7 @@ def test_an_odd_part_size_is_unverified_and_not_corrupt(
 
 @pytest.mark.parametrize("concurrency", MODES)
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256"])
-def test_a_composite_checksum_is_not_taken_for_one_of_the_object(
+def test_row_36_a_composite_checksum_is_not_taken_for_one_of_the_object(
     s3: S3Server, keys: dict[str, bytes], session: getm.Session, algorithm: str, concurrency: int | None
 ) -> None:
     key = f"composite/{algorithm}"
@@ -175,7 +175,7 @@ def as_stored(url: str) -> tuple[dict[str, str | list[str] | None], bytes]:
 
 @pytest.mark.parametrize("concurrency", MODES)
 @pytest.mark.parametrize("key", ["plain", "single/SHA256", "single/CRC64NVME", "full/CRC64NVME", "full/CRC32C"])
-def test_one_flipped_bit(
+def test_row_34_one_flipped_bit(
     s3: S3Server,
     keys: dict[str, bytes],
     session: getm.Session,
@@ -202,7 +202,7 @@ def test_one_flipped_bit(
 
 
 @pytest.mark.parametrize("concurrency", MODES)
-def test_a_flipped_bit_under_a_multipart_etag_is_not_verified(
+def test_row_35_a_flipped_bit_under_a_multipart_etag_is_not_verified(
     s3: S3Server, keys: dict[str, bytes], session: getm.Session, fault_server: FaultServer, concurrency: int | None
 ) -> None:
     """Damage and an unusual part size look the same: getm does not call it corrupt, and `strict` does not take it."""
@@ -241,7 +241,7 @@ def signature_holds(request: Request, host: str) -> bool:
     ("checksum_mode", "concurrency"), [(mode, concurrency) for mode in (False, True) for concurrency in (1, 4, None)]
 )
 @pytest.mark.parametrize("key", ["a/b.bin", "with space+plus'quote%and~tilde*(1).bin"])
-def test_a_presigned_url_keeps_its_signature(
+def test_row_27_a_presigned_url_keeps_its_signature(
     session: getm.Session, fault_server: FaultServer, key: str, checksum_mode: bool, concurrency: int | None
 ) -> None:
     """A server that answers 403 as S3 would."""

@@ -123,7 +123,7 @@ def test_an_incomplete_file_is_not_put_in_place(
     assert names(tmp_path) == []
 
 
-def test_two_writers_of_one_target_do_not_mix(tmp_path: Path) -> None:
+def test_row_43_two_writers_of_one_target_do_not_mix(tmp_path: Path) -> None:
     first, second = (begun(tmp_path / "out", 8) for _ in range(2))
     first.write(0, memoryview(b"11111111"))
     second.write(0, memoryview(b"2222"))
@@ -135,7 +135,7 @@ def test_two_writers_of_one_target_do_not_mix(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
-def test_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_row_41_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     folder = tmp_path / "folder"
@@ -149,7 +149,7 @@ def test_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
     assert outside.read_bytes() == b"precious"
 
 
-def test_a_link_at_the_temporary_name_is_neither_followed_nor_removed(
+def test_row_41_a_link_at_the_temporary_name_is_neither_followed_nor_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda _: "foreseen")
@@ -161,7 +161,7 @@ def test_a_link_at_the_temporary_name_is_neither_followed_nor_removed(
     assert (tmp_path / "outside").read_bytes() == b"precious"
 
 
-def test_a_parent_swapped_for_a_link_meanwhile_is_not_followed(tmp_path: Path) -> None:
+def test_row_41_a_parent_swapped_for_a_link_meanwhile_is_not_followed(tmp_path: Path) -> None:
     folder, outside = tmp_path / "folder", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
@@ -287,7 +287,7 @@ def test_reserving_nothing_is_nothing() -> None:
     reserve(-1, 0)
 
 
-def test_the_file_size_limit(tmp_path: Path) -> None:
+def test_row_44_the_file_size_limit(tmp_path: Path) -> None:
     """A short write, then EFBIG: both halves of pwrite's bad news."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -316,7 +316,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize(("moment", "content"), [("before", b"old"), ("after", b"new!")])
-def test_killed_around_the_rename(tmp_path: Path, moment: str, content: bytes) -> None:
+def test_row_45_killed_around_the_rename(tmp_path: Path, moment: str, content: bytes) -> None:
     (tmp_path / "out").write_bytes(b"old")
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path / "out"), moment], stdin=subprocess.PIPE, stdout=subprocess.PIPE
