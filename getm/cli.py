@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
             word = "Interrupted" if number == signal.SIGINT else "Terminated"
-            print_error({"message": f"{word} by {signal.Signals(number).name}; no unfinished file was put in place."})
+            said = f"{word} by {signal.Signals(number).name}; no unfinished file was put in place."
+            print_error({"message": " ".join([said, *getattr(stop, "__notes__", ())])})
             return EXIT_SIGNAL + number
         except Exception as error:
             if reader_has_gone(error):

@@ -163,6 +163,26 @@ class ChecksumMismatch(IntegrityError):
     source: str
 
 
+class SizeMismatch(IntegrityError):
+    """The object has another size than its entry in a list says: `expected` and `actual` in bytes."""
+
+    code = "size-mismatch"
+    FIELDS: ClassVar[tuple[str, ...]] = ("expected", "actual")
+    expected: int
+    actual: int
+
+    @classmethod
+    def of(cls, expected: int, actual: int, url: str) -> SizeMismatch:
+        """The error to raise; `url` is redacted already."""
+        return cls(
+            f"expected {expected:,} bytes, as the list says, and the server has {actual:,}: one of them is out of "
+            "date; mend the list, or leave the size out",
+            url=url,
+            expected=expected,
+            actual=actual,
+        )
+
+
 class Unverified(IntegrityError):
     """`strict` was asked for and nothing verified the bytes; `reason` says why."""
 

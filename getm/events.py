@@ -112,17 +112,20 @@ class Retried(Event):
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """The file is complete, checked as far as it can be, and in place."""
+    """The file is complete, checked as far as it can be, and in place. `waived`: nothing was to be verified, as the
+    caller or the list says, so that unverified bytes are nothing to warn of."""
 
     name: ClassVar[str] = "finished"
     index: int
     result: DownloadResult
+    waived: bool = False
 
     def to_json(self) -> dict[str, Json]:
         verdict, stats = self.result.checksum, self.result.stats
         return {
             "event": self.name,
             "index": self.index,
+            "url": self.result.url,
             "path": _text(self.result.path),
             "size": self.result.size,
             "seconds": round(self.result.seconds, 6),
@@ -161,6 +164,9 @@ class Failed(Event):
 
     def to_json(self) -> dict[str, Json]:
         fields: dict[str, Json] = {name: value for name, value in self.error.fields().items() if value is not None}
+        if "status" in fields:
+            # As on standard error and in a receipt.
+            fields["status_code"] = fields.pop("status")
         return {
             "event": self.name,
             "index": self.index,

@@ -140,6 +140,10 @@ class Head:
             return self.get("last-modified")
         return None
 
+    def modified_at(self) -> float | None:
+        """The Last-Modified in seconds since the epoch; None where it is missing or malformed."""
+        return _timestamp(self.get("last-modified"))
+
 
 def _timestamp(value: str | None) -> float | None:
     if value is None:

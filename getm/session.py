@@ -375,7 +375,7 @@ class Session:
         wants_events: bool,
     ) -> Callable[[batch.Post], batch.Batch]:
         call = batch.Call(
-            0, None if path is None else os.fspath(path), None, self._open_request(url, concurrency, more)
+            0, None if path is None else os.fspath(path), None, self._disk_request(url, concurrency, more)
         )
         chosen = batch.BatchOptions(jobs=1, concurrency=concurrency, **_batch_options(more))
         return lambda post: batch.Batch([call], self._pool, chosen, post, wants_events=wants_events)
@@ -403,7 +403,9 @@ class Session:
 
         def calls() -> Iterator[batch.Call]:
             for index, entry in _small_first(entries):
-                yield batch.Call(index, *_place(entry, folder), _for_entry(entry, common))
+                request = _for_entry(entry, common)
+                waived = request.checksums is None or not entry.warn_unverified
+                yield batch.Call(index, *_place(entry, folder), request, waived)
 
         return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=wants_events)
 
@@ -464,14 +466,17 @@ def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
     if entry.checksums:
         checksums = tuple(map(str, entry.checksums))
     url, *mirrors = entry.urls
-    return msgspec.structs.replace(common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums)
+    return msgspec.structs.replace(
+        common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums, size=entry.size
+    )
 
 
 def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
     """The path of an entry's file, as `resolve_target` reads it, and the folder that it may not leave."""
     root = folder if folder is not None or entry.trusted_path else "."
     if entry.path is None:
-        return None if folder is None else f"{folder}/", root
+        # Not None: the name would be absolute, and is shown.
+        return f"{folder or '.'}/", root
     target = entry.target(folder)
     return target if folder is None else f"{folder}/{target}", root
 
@@ -538,6 +543,8 @@ def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
     for large in late:
         for index, given in enumerate(entries):
             entry = Entry(given) if isinstance(given, str) else given
+            if not isinstance(entry, Entry):
+                raise errors.InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
             if len(late) == 1 or ((entry.size or 0) > _SMALL_FILE_BYTES) is large:
                 yield index, entry
 

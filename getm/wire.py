@@ -119,6 +119,8 @@ class OpenRequest(Record, frozen=True):
     route: tuple[str, tuple[tuple[str, str], ...]] | None = None
     # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
     ranged_from: int = 0
+    # What the object must have, in bytes.
+    size: int | None = None
 
 
 class HeadInfo(Record, frozen=True):

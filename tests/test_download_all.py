@@ -14,6 +14,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.client import Channel
+from getm.client.engines import ProcessEngine
 from tests.support.command import names
 from tests.support.fault_script import Gate, Reply, Request, failure, redirect
 from tests.support.fault_server import FaultServer
@@ -389,3 +391,27 @@ def test_one_request_for_each_small_file(tmp_path: Path, session: getm.Session, 
         list(session.download_all(urls, jobs=4, concurrency=concurrency, directory=tmp_path / str(concurrency)))
         assert len(fault_server.requests) == before + 30
     assert fault_server.connections <= 8
+
+
+def test_row_47_an_engine_that_dies_while_it_is_written_to(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its death shows when a credit is sent: then nothing else will ever wake the batch."""
+    body = os.urandom(3 * MIB)
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=body, stall_at=2 * MIB, gate=gate), Reply(body=body))
+    flush = Channel.flush
+    killed: list[int] = []
+
+    def flush_to_the_dead(channel: Channel) -> None:
+        if channel._unsent and not killed and tmp_path.joinpath(".x.getm-journal").exists():
+            engine = channel.engine
+            assert isinstance(engine, ProcessEngine)
+            engine.process.kill()
+            killed.append(engine.process.wait())
+        flush(channel)
+
+    monkeypatch.setattr(Channel, "flush", flush_to_the_dead)
+    session.download(url, tmp_path / "x")
+    gate.open()
+    assert killed and (tmp_path / "x").read_bytes() == body

@@ -54,6 +54,7 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
         {
             "event": "finished",
             "index": 3,
+            "url": None,
             "path": "data/a.bam",
             "size": 20 * MIB,
             "seconds": 1.25,
@@ -75,7 +76,7 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
             "path": None,
             "error": "status",
             "message": "no such object",
-            "status": 404,
+            "status_code": 404,
             "attempts": 1,
         },
     ),

@@ -11,33 +11,36 @@ from getm.errors import TargetError
 
 _MAX_UNUSED = 32
 
+_Key = tuple[Path, str | None]
+
 
 class Folders:
     """Opens and makes folders, each once for all the files in it. `close()` when no file is open any more."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Path, Folder] = OrderedDict()
-        self._users: dict[Path, int] = {}
+        # By path and root: what one download may follow is not for another one that may not leave its folder.
+        self._open: OrderedDict[_Key, Folder] = OrderedDict()
+        self._users: dict[_Key, int] = {}
 
     def use(self, target: Path, root: str | None) -> Folder:
         """The folder of the file `target`, made where it is not there; `release` it afterwards. Raises `TargetError`:
         it cannot be made or opened; it lies outside of `root` (None: anywhere will do), however many symbolic links
         lead there."""
-        path = target.parent
-        folder = self._open.get(path)
+        key = target.parent, root
+        folder = self._open.get(key)
         if folder is None:
             _make(target, root)
-            folder = self._open[path] = Folder(path)
-        self._open.move_to_end(path)
-        self._users[path] = self._users.get(path, 0) + 1
+            folder = self._open[key] = Folder(target.parent)
+        self._open.move_to_end(key)
+        self._users[key] = self._users.get(key, 0) + 1
         return folder
 
-    def release(self, folder: Folder) -> None:
-        """One user less."""
-        self._users[folder.path] -= 1
-        for path in [path for path, users in self._users.items() if not users][:-_MAX_UNUSED]:
-            del self._users[path]
-            self._open.pop(path).close()
+    def release(self, folder: Folder, root: str | None) -> None:
+        """One user less of what `use` gave for `root`."""
+        self._users[folder.path, root] -= 1
+        for key in [key for key, users in self._users.items() if not users][:-_MAX_UNUSED]:
+            del self._users[key]
+            self._open.pop(key).close()
 
     def close(self) -> None:
         for folder in self._open.values():

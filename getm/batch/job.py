@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import os
 import stat
@@ -27,7 +26,7 @@ from getm.downloads import (
     resolve_target,
 )
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
-from getm.head import Head, HeaderMap, Validator
+from getm.head import Head, Validator
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
 from getm.options import MIB
 from getm.redact import host_of, redact
@@ -52,12 +51,13 @@ _MAX_ENGINE_DEATHS = 3
 class Call:
     """One download as it was asked for. `path` as `resolve_target` reads it; `request` lacks only what depends on the
     channel it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even by
-    symbolic links; None: it may be anywhere."""
+    symbolic links; None: it may be anywhere. `waived`: see `Finished`."""
 
     index: int
     path: str | None
     root: str | None
     request: OpenRequest
+    waived: bool = False
 
 
 class Job:
@@ -78,6 +78,8 @@ class Job:
         self._folder: Folder | None = None
         self._partial: PartialFile | None = None
         self._stream: StreamTarget | None = None
+        # Slots and lengths by offset: parts that came before their turn, for a stream.
+        self._early: dict[int, tuple[int, int]] = {}
         self.streams = False
         """Whether it writes to something that may make it wait for ever."""
         self._head: HeadInfo | None = None
@@ -148,6 +150,9 @@ class Job:
     def _cancel(self) -> None:
         if self._channel is not None and self._end is None:
             self._channel.cancel(self._number)
+            for slot, _ in self._early.values():
+                self._channel.give_back(slot)
+            self._early.clear()
             if self._channel.helpers:
                 # Its helpers may sit on slots that were meant for this object.
                 self._batch.drop(self._channel)
@@ -165,10 +170,10 @@ class Job:
         self._head = info
         self._size = info.size
         self._resumed = info.resumed
+        for note in info.notes:
+            _log.warning("%s: %s", self.url, note)
         if self._batch.options.dry_run:
-            self._tell_start(resolve_target(self.call.path, url=self.url, headers=info.headers))
-            self._cancel()
-            self._over()
+            self._foresee(info)
             return
         head = Head(info.status, info.url, info.headers)
         validator, if_range = head.validator(), head.strong_validator()
@@ -201,10 +206,32 @@ class Job:
             )
         self._tell_start(self._path)
 
+    def _foresee(self, info: HeadInfo) -> None:
+        """Tell what would be done with the object, and leave it at that."""
+        path = resolve_target(self.call.path, url=self.url, headers=info.headers)
+        if self._batch.options.no_clobber and os.path.lexists(path):
+            self._skip(path, "it exists")
+            return
+        self._batch.take_target(path, self.call.index)
+        self._tell_start(path)
+        self._cancel()
+        self._over()
+
     def on_part(self, offset: int, slot: int, length: int) -> None:
         channel = self._channel
         if channel is None:
             return
+        if self._stream is not None and offset != self.done:
+            # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/slots.py).
+            self._early[offset] = slot, length
+            return
+        self._write(channel, offset, slot, length)
+        while self.done in self._early:
+            self._write(channel, self.done, *self._early.pop(self.done))
+        self._batch.progressed(self)
+
+    def _write(self, channel: Channel, offset: int, slot: int, length: int) -> None:
+        expected = self.call.request.size
         try:
             view = channel.view(slot, length)
             if self._partial is not None:
@@ -212,11 +239,13 @@ class Job:
             elif self._stream is not None:
                 self._stream.write(offset, view)
             self.done += length
+            if expected is not None and self.done > expected:
+                # Of unknown size, and longer than it may be: the rest would only fill the disk.
+                raise errors.SizeMismatch.of(expected, self.done, self.url)
         except errors.GetmError as error:
             self._fail(error)
         finally:
             channel.give_back(slot)
-        self._batch.progressed(self)
 
     def progressed(self) -> Progressed:
         """How far it has come."""
@@ -262,15 +291,8 @@ class Job:
         """The file to be put in place, with its time of change; None for a stream."""
         if self._partial is None:
             return None
-        return self._partial, self._modified() if self._batch.options.remote_time else None
-
-    def _modified(self) -> float | None:
-        """The Last-Modified of the response, in seconds since the epoch; None where it tells none."""
-        text = None if self._head is None else HeaderMap(self._head.headers).get("Last-Modified")
-        try:
-            return None if text is None else email.utils.parsedate_to_datetime(text).timestamp()
-        except (ValueError, OverflowError):
-            return None
+        head = self._head if self._batch.options.remote_time else None
+        return self._partial, None if head is None else Head(head.status, head.url, head.headers).modified_at()
 
     @property
     def path(self) -> Path:
@@ -308,7 +330,7 @@ class Job:
     def succeed(self) -> None:
         """The file is in place."""
         self._close(keep=True)
-        self._batch.post(Finished(self.call.index, self._result()))
+        self._batch.post(Finished(self.call.index, self._result(), self.call.waived))
         self._over()
 
     def finish_failed(self, error: errors.GetmError) -> None:
@@ -368,7 +390,7 @@ class Job:
                 partial.suspend() if keep else partial.discard()
         finally:
             if folder is not None:
-                self._batch.folders.release(folder)
+                self._batch.folders.release(folder, self.call.root)
             if self._stream is not None:
                 self._stream.discard()
 

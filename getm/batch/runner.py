@@ -166,11 +166,8 @@ class Batch:
             self._flush_events()
             if not (self._active or self._unfinished or self._again):
                 return
-            self._flush_channels()
-            if self._again and self._has_room:
-                # An engine was found dead just now: nothing more comes from it that would end a wait.
-                continue
-            self._turn()
+            if self._flush_channels():
+                self._turn()
 
     @property
     def _ending(self) -> bool:
@@ -201,17 +198,22 @@ class Batch:
             else:
                 job.finish_failed(error)
 
-    def _flush_channels(self) -> None:
+    def _flush_channels(self) -> bool:
+        """False where one of them is gone: then there may be nothing to wait for before its jobs begin again."""
+        whole = True
         for channel in list(self._channels):
             try:
                 channel.flush()
-            except errors.EngineDied as error:
+            except errors.GetmError as error:
                 self._lost(channel, error)
+                whole = False
+        return whole
 
     def _pump(self, channel: Channel) -> None:
         try:
             channel.pump(wait=False)
-        except (errors.EngineDied, errors.ProtocolError) as error:
+        except errors.GetmError as error:
+            # The engine has died, or the session was closed.
             self._lost(channel, error)
 
     def _lost(self, channel: Channel, error: errors.GetmError) -> None:

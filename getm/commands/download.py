@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import logging
 import os
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import getm
 from getm.commands.download_options import parse
 from getm.commands.process import logging_to_stdout
-from getm.commands.report import EXIT_OK, report, sum_up
-from getm.downloads import StreamTarget
-from getm.downloads.progress import DisplayKind, open_display
-from getm.downloads.receipt import Receipt
-from getm.downloads.wording import bytes_text, finished_text
+from getm.commands.report import EXIT_OK, exit_code, reader_has_gone, sum_up
+from getm.commands.telling import Teller
+from getm.downloads import DownloadResult, StreamTarget
 from getm.errors import GetmError, InvalidInput, TargetError
-from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
+from getm.events import Failed, Finished, Progressed, Started
+from getm.head import Head
 from getm.integrity import parse_checksum, parse_pair
-from getm.lists import Entry, EntryList, open_list
+from getm.lists import Entry, open_list, parse_columns
 from getm.options import parse_header
-from getm.redact import redact
+from getm.redact import host_of, redact
 
 # Log records keep away from the data, by whichever name it goes there.
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _LISTED = ("format", "base_url", "columns")
 
-_log = logging.getLogger("getm.cli")
+_RESUMABLE = "What has come of unfinished files is kept beside them: the same command goes on from there."
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,8 +64,10 @@ def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
             raise InvalidInput("expected URL [FILE], or several URLs and nothing else; list files in a manifest (-m)")
         if options.checksum not in (None, "auto", "none") or options.checksum_algorithm is not None:
             raise InvalidInput("one checksum cannot be that of several URLs; give each its own in a manifest (-m)")
-    if path in _STANDARD_OUTPUT and options.dir is not None:
-        raise InvalidInput("-d DIR is for files; standard output has no folder")
+    if path in _STANDARD_OUTPUT:
+        for name, of in (("dir", "-d DIR"), ("json", "--json"), ("dry_run", "--dry-run")):
+            if getattr(options, name):
+                raise InvalidInput(f"{of} is for files; here the data itself goes to standard output")
     # Shells do not expand "~" within --filepath=~/x, and getm 0.0.x did.
     return operands, os.path.expanduser(path) if path else None  # noqa: PTH111 - Path drops a trailing slash
 
@@ -108,14 +106,11 @@ def _session(options: argparse.Namespace) -> getm.Session:
 
 
 def _download_urls(options: argparse.Namespace, urls: list[str], path: str | None) -> int:
-    entries = [Entry(url, path) for url in urls]
-    teller = _Teller(options, files=len(entries), single=len(entries) == 1)
-    status = _run(options, entries, teller, _checksum(options), jobs=min(options.jobs, len(entries)))
-    if len(entries) == 1:
-        # Told in full by the caller of this command's `main`, as every single failure is.
-        for failure in teller.failures:
-            raise failure
-    return status
+    checksum = _checksum(options)
+    # A pair of "null" says that there is none: nothing to warn of.
+    waived = checksum is None or (checksum == "auto" and options.checksum_algorithm is not None)
+    entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
+    return _run(options, entries, Teller(options, files=len(entries)), checksum)
 
 
 def _download_list(options: argparse.Namespace) -> int:
@@ -125,122 +120,47 @@ def _download_list(options: argparse.Namespace) -> int:
         options.manifest,
         format=options.format,
         base_url=options.base_url,
-        columns=options.columns,
+        columns=None if options.columns is None else parse_columns(options.columns),
         directory=options.dir,
     ) as entries:
-        teller = _Teller(options, files=entries.count, total_bytes=entries.total_bytes)
-        return _run(options, entries, teller, "auto", jobs=options.jobs)
+        teller = Teller(options, files=entries.count, total_bytes=entries.total_bytes)
+        return _run(options, entries, teller, "auto")
 
 
-def _run(
-    options: argparse.Namespace, entries: list[Entry] | EntryList, teller: _Teller, checksum: str | None, *, jobs: int
-) -> int:
+def _run(options: argparse.Namespace, entries: Iterable[Entry], teller: Teller, checksum: str | None) -> int:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=False))
+        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json))
         session = stack.enter_context(_session(options))
+        results = session.download_all(
+            entries,
+            jobs=options.jobs,
+            concurrency=options.concurrency,
+            directory=options.dir,
+            checksum=checksum,
+            strict=options.strict,
+            resume=not options.no_resume,
+            no_clobber=options.no_clobber,
+            remote_time=options.remote_time,
+            per_host=options.per_host,
+            ranged_from=options.multipart_threshold,
+            dry_run=options.dry_run,
+            continue_after_error=options.continue_after_error,
+            on_event=teller.on_event,
+        )
         stack.enter_context(teller)
         try:
-            for _ in session.download_all(
-                entries,
-                jobs=jobs,
-                concurrency=options.concurrency,
-                directory=options.dir,
-                checksum=checksum,
-                strict=options.strict,
-                resume=not options.no_resume,
-                no_clobber=options.no_clobber,
-                remote_time=options.remote_time,
-                per_host=options.per_host,
-                ranged_from=options.multipart_threshold,
-                dry_run=options.dry_run,
-                continue_after_error=options.continue_after_error,
-                on_event=teller.on_event,
-            ):
+            for _ in results:
                 pass
-        except GetmError:
-            # Failures were told as they happened; the one that ended the batch is among them.
-            if not teller.failures:
+        except KeyboardInterrupt as stop:
+            if not (options.no_resume or options.dry_run):
+                stop.add_note(_RESUMABLE)
+            raise
+        except GetmError as error:
+            # A failure was told as it happened; what ended the batch as a whole was not.
+            if not any(error is told for told in teller.failures):
                 raise
-        return teller.finish()
-
-
-class _Teller:
-    """Tells what happens in all the ways that were asked for. A context manager."""
-
-    def __init__(
-        self, options: argparse.Namespace, *, files: int, total_bytes: int | None = None, single: bool = False
-    ) -> None:
-        """`single`: one URL, whose failure is told by the caller."""
-        self._single = single
-        self.failures: list[GetmError] = []
-        self._options = options
-        self._files = files
-        self._total_bytes = total_bytes
-        self._planned: list[Started] = []
-        self._stack = contextlib.ExitStack()
-        # With -v, log records tell what a bar would, and would tear it apart.
-        kind: DisplayKind = (
-            "none" if options.quiet or (options.verbose and options.progress == "auto") else options.progress
-        )
-        self._display = open_display(sys.stderr, kind, files=files)
-        self._receipt = None if options.receipt is None else Receipt(Path(options.receipt))
-
-    def __enter__(self) -> _Teller:
-        self._stack.enter_context(self._display)
-        if self._receipt is not None:
-            self._stack.enter_context(self._receipt)
-        self._display.on_event(Planned(self._files, self._total_bytes))
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
-
-    def on_event(self, event: Event) -> None:
-        self._display.on_event(event)
-        if self._receipt is not None:
-            self._receipt.on_event(event)
-        if isinstance(event, Finished):
-            _log.info("%s", finished_text(event.result))
-        elif isinstance(event, Skipped):
-            _log.info("%s: skipped, %s", event.path, event.reason)
-        elif isinstance(event, Started) and self._options.dry_run:
-            self._planned.append(event)
-        if self._options.json and not isinstance(event, Progressed | Retried):
-            self._print(json.dumps(event.to_json()))
-        if isinstance(event, Failed):
-            self.failures.append(event.error)
-            if not self._single:
-                report(event.error, event.url)
-
-    def finish(self) -> int:
-        """The exit status, after everything has ended."""
-        if self._options.dry_run and not self._options.json:
-            self._tell_plan()
-        return sum_up(list(self.failures), self._files)
-
-    def _tell_plan(self) -> None:
-        """What a dry run has found out, for people."""
-        for event in self._planned:
-            size = "?" if event.size is None else f"{event.size:,}"
-            self._print(f"{size:>20}  {event.path}  {event.url}")
-        known = sum(event.size or 0 for event in self._planned)
-        resumed = sum(event.resumed_bytes for event in self._planned)
-        unknown = sum(event.size is None for event in self._planned)
-        free = shutil.disk_usage(_existing(Path(self._options.dir or self._options.filepath or "."))).free
-        beside = f", and {unknown} of unknown size" if unknown else ""
-        here = f", {bytes_text(resumed)} of it here already" if resumed else ""
-        self._print(f"{len(self._planned)} files, {bytes_text(known)}{beside}{here}; {bytes_text(free)} free")
-
-    @staticmethod
-    def _print(line: str) -> None:
-        if sys.stdout is not None:
-            print(line, flush=True)
-
-
-def _existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that exists."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+        teller.finish()
+    return sum_up(teller.failures, teller.files)
 
 
 # Standard output -----------------------------------------------------------------------------------------------------
@@ -251,22 +171,38 @@ def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int
     if sys.stdout is None:
         raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
     checksum = _checksum(options)
-    on_terminal = sys.stdout.isatty()
     sys.stdout.flush()
     done_bytes = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=True))
         session = stack.enter_context(_session(options))
-        kind: DisplayKind = "none" if options.quiet or options.verbose or on_terminal else options.progress
-        display = stack.enter_context(open_display(sys.stderr, kind, files=1))
+        teller = stack.enter_context(Teller(options, files=1, shows_progress=not sys.stdout.isatty()))
         target = stack.enter_context(StreamTarget(sys.stdout.fileno(), Path(path)))
-        parts = stack.enter_context(
-            session.iter_content(url, concurrency=options.concurrency, checksum=checksum, strict=options.strict)
+        try:
+            parts = stack.enter_context(
+                session.iter_content(url, concurrency=options.concurrency, checksum=checksum, strict=options.strict)
+            )
+            teller.on_event(Started(0, redact(url), Path(path), parts.size))
+            for part in parts:
+                target.write(done_bytes, part)
+                done_bytes += len(part)
+                teller.on_event(Progressed(0, done_bytes, parts.size))
+        except GetmError as error:
+            if reader_has_gone(error):
+                raise
+            teller.on_event(Failed(0, redact(url), Path(path), error))
+            return exit_code(error)
+        head = Head(200, parts.url, tuple(parts.headers.items()))
+        result = DownloadResult(
+            path=Path(path),
+            size=done_bytes,
+            checksum=parts.checksum,
+            verified=parts.checksum.verified,
+            seconds=parts.stats.seconds,
+            stats=parts.stats,
+            url=redact(url),
+            url_host=host_of(parts.url),
+            validator=head.validator(),
         )
-        display.on_event(Started(0, redact(url), Path(path), parts.size))
-        for part in parts:
-            target.write(done_bytes, part)
-            done_bytes += len(part)
-            display.on_event(Progressed(0, done_bytes, parts.size))
-        _log.info("%s: %s bytes, %s", path, f"{done_bytes:,}", parts.checksum)
+        teller.on_event(Finished(0, result, waived=checksum is None))
     return EXIT_OK

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from getm.errors import (
     ChecksumMismatch,
@@ -48,8 +51,8 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_OTHER)
 
 
-def report(error: Exception, url: str | None = None) -> int:
-    """Tell what went wrong; the exit status for it. `url` is used where the error does not name one."""
+def report(error: Exception, url: str | None = None, path: Path | None = None) -> int:
+    """Tell what went wrong; the exit status for it. `url` and `path` are used where the error does not name one."""
     if not isinstance(error, GetmError):
         _log.debug("unexpected error", exc_info=error)
         facts: dict[str, object] = {"message": f"Unexpected error, please report it: {type(error).__name__}: {error}"}
@@ -67,12 +70,15 @@ def report(error: Exception, url: str | None = None) -> int:
     fields = error.fields()
     if isinstance(error, HTTPStatusError):
         facts["status_code"] = fields.pop("status")
+    if path is not None:
+        # Of many files whose URLs differ in their queries alone, the path tells which one it was.
+        facts["path"] = os.fspath(path)
     facts.update((name, value) for name, value in fields.items() if value is not None)
     print_error(facts)
     return exit_code(error)
 
 
-def sum_up(failures: list[Exception], jobs: int) -> int:
+def sum_up(failures: Sequence[Exception], jobs: int) -> int:
     """The exit status of a batch: that of its failures where they agree. After several, a last line sums them up."""
     codes = {exit_code(error) for error in failures}
     if len(failures) > 1:

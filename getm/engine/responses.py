@@ -76,6 +76,19 @@ def agreed(identity: Identity | None, head: Head, wanted: Span, total: int) -> t
     return found, identity
 
 
+def require_size(expected: int | None, head: Head) -> None:
+    """Raises `SizeMismatch` where `head` tells another size of the object than `expected`; None: any will do."""
+    if expected is None:
+        return
+    if head.status in (206, 416):
+        found = head.content_range()
+        actual = None if found is None else found.total
+    else:
+        actual = content_length(head) if head.status == 200 else None
+    if actual is not None and actual != expected:
+        raise errors.SizeMismatch.of(expected, actual, redact(head.url))
+
+
 def content_length(head: Head) -> int | None:
     """The length of a response's content in bytes, None where only its end tells."""
     if head.is_chunked():

@@ -86,7 +86,7 @@ class Sources:
     def give_up(self, source: Source, error: errors.GetmError) -> None:
         """`source` is asked no more."""
         source.error = source.error or error
-        if not isinstance(error, errors.HTTPStatusError | errors.RemoteChanged):
+        if not isinstance(error, errors.HTTPStatusError | errors.RemoteChanged | errors.SizeMismatch):
             # Those tell of the object, not of the host.
             self._speeds.failed(source.host)
 

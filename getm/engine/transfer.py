@@ -15,7 +15,7 @@ from getm.engine.http import Response
 from getm.engine.parts import Answer, Part
 from getm.engine.patience import Patience
 from getm.engine.requests import Requests
-from getm.engine.responses import Identity, content_length, covered
+from getm.engine.responses import Identity, content_length, covered, require_size
 from getm.engine.sources import Source
 from getm.engine.tail import SlowTail
 from getm.engine.verification import Verification
@@ -86,6 +86,8 @@ class Transfer:
             total = await self._resume(request.resume)
         else:
             total = await self._anew()
+        if request.size is not None and total != request.size:
+            raise errors.SizeMismatch.of(request.size, total, self._requests.at)
         verdict = await self._verification.verdict(total, self._channel.call_soon)
         self._channel.end(
             self._number,
@@ -128,13 +130,17 @@ class Transfer:
         source = self._requests.sources.living[0]
 
         async def attempt() -> None:
-            answers.append(await self._requests.first(source, span, if_range))
-            self._first = answers[0]
+            response = self._first = await self._requests.first(source, span, if_range)
+            require_size(self._request.size, response.head)
+            answers.append(response)
 
         while not answers:
             try:
                 await self._requests.persist(source, attempt, lambda: 0)
-            except errors.NetworkError as error:
+            except (errors.NetworkError, errors.SizeMismatch) as error:
+                if self._first is not None:
+                    # Refused for what its head says.
+                    self._first.raw.close()
                 source = self._requests.after(source, error)
         return answers[0], source
 
@@ -306,6 +312,7 @@ class Transfer:
             checksums=None,
             strict=False,
             resume=None,
+            size=None,
             total_s=self._requests.left_s,
             span=(span.start, span.stop),
             total=self._total,

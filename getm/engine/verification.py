@@ -53,7 +53,8 @@ class Verification:
     def leave(self) -> None:
         """Only a rest of the object comes by here: who has the other bytes must verify it."""
         self._strict = False
-        self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
+        if self._expected:
+            self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
 
     def begin(self, size: int | None) -> None:
         """Get ready for the first slot. Raises `Unverified` where strict and nothing was found to check against."""
