@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import getm
-from tests.support.command import names
+from tests.support.command import GETM, names
 from tests.support.fault_script import Reply, redirect
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
@@ -312,7 +312,7 @@ def serve_secretly(server: FaultServer, authority_url: str) -> list[str]:
     return [*plain, plain[0].replace("//", f"//user:{SECRET}@"), f"http://127.0.0.1:1/x{token}", authority_url + token]
 
 
-def test_row_56_no_secret_is_shown_anywhere(
+def test_row_56_no_secret_is_shown_anywhere_by_a_program(
     fault_server: FaultServer, tls_fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
@@ -348,3 +348,50 @@ def test_row_56_no_secret_is_shown_anywhere(
     assert any(SECRET.encode() in request.target for request in fault_server.requests)
     assert b"/always-busy" in printed and b"403" in printed
     assert int(re.findall(rb"failed (\d+)", printed)[0]) > 50
+
+
+@pytest.mark.parametrize("concurrency", ("1", "3"))
+def test_row_56_no_secret_is_shown_anywhere_by_the_command(
+    concurrency: str, fault_server: FaultServer, tls_fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """At its most talkative, with a receipt and partial files. The list comes on standard input: a URL among the
+    arguments is shown by the system, and only there."""
+    urls = serve_secretly(fault_server, tls_fault_server.serve("/untrusted", Reply(body=b"x")))
+    gate = fault_server.gate()
+    held = fault_server.serve("/held", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate)) + f"?sig={SECRET}"
+    listed = [
+        {"url": url, "filepath": f"{number}.bin", "headers": {"X-Api-Key": SECRET}}
+        for number, url in enumerate([*urls, held])
+    ]
+    options = ["-vv", "-c", "-x", concurrency, "--receipt", "receipt.jsonl", "--progress=plain"]
+    with (
+        (tmp_path / "stdout.txt").open("wb") as stdout,
+        (tmp_path / "stderr.txt").open("wb") as stderr,
+        subprocess.Popen(
+            [*GETM, *options, "--timeout", "0.5", "--retries", "1", "-i", "-"],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(listed).encode())
+        process.stdin.close()
+        gate.wait_reached()
+        # It gives up the silent connections soon; what it shows is looked at before that.
+        process.send_signal(signal.SIGSTOP)
+        everyone = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+        assert len(everyone) > 1
+        assert places_of(SECRET, tmp_path, everyone) == []
+        process.send_signal(signal.SIGCONT)
+        process.wait()
+    gate.open()
+    assert process.returncode == 1
+    assert places_of(SECRET, tmp_path, []) == []
+    # There were words in plenty, and files of all kinds.
+    printed = (tmp_path / "stdout.txt").read_bytes() + (tmp_path / "stderr.txt").read_bytes()
+    assert b"/always-busy" in printed and b"403" in printed and b"retry" in printed
+    assert (tmp_path / "receipt.jsonl").stat().st_size
+    assert any(name.endswith("getm-journal") for name in names(tmp_path))
+    assert any(request.header("X-Api-Key") == SECRET for request in fault_server.requests)

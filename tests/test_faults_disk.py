@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 import getm
 from getm import errors
 from getm.downloads import libc
 from tests.support.command import names, started
+from tests.support.engines import engines
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
 
@@ -182,7 +184,9 @@ def test_row_40_a_name_that_a_server_chose_is_harmless(
     assert not set(name) & set('/\\:*?"<>|') and not {unicodedata.category(c) for c in name} & {"Cc", "Cf", "Zl", "Zp"}
 
 
-@pytest.mark.parametrize(("name", "words"), [("a\0b", "NUL"), ("e" * 300, "shorter name")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("a\0b", "NUL"), ("a\ud800b", "no file name"), ("e" * 300, "shorter name")]
+)
 def test_row_40_a_name_of_the_callers_that_cannot_be_is_an_error(
     name: str, words: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
 ) -> None:
@@ -364,6 +368,34 @@ def test_row_44_a_read_only_file_system(session: getm.Session, fault_server: Fau
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(errors.TargetError, match="choose a file system that is not read-only"):
         session.download(fault_server.serve("/x", Reply(body=SMALL)), small_disk / "out")
+
+
+# Row 47: downloads carry on ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("concurrency", "processes"), [(1, 1), (3, 1), (3, 2)])
+def test_row_47_a_download_carries_on_when_an_engine_is_killed(
+    concurrency: int, processes: int, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    gate = fault_server.gate()
+    dead: list[psutil.Process] = []
+
+    def script(request: Request) -> Reply:
+        return Reply(body=BODY) if dead else Reply(body=BODY, stall_at=5 * MIB, gate=gate)
+
+    def kill(done: int, total: int | None) -> None:
+        if not dead:
+            gate.wait_reached()
+            dead.extend(engines())
+            dead[-1].kill()
+            gate.open()
+
+    url = fault_server.serve("/x", script)
+    with getm.Session(retries=0, processes=processes) as session:
+        result = session.download(url, tmp_path / "out", concurrency=concurrency, on_progress=kill)
+    assert len(dead) == processes
+    assert result.path.read_bytes() == BODY
+    assert names(tmp_path) == ["out"]
 
 
 # Row 46: partial files that are not what they seem -------------------------------------------------------------------

@@ -153,7 +153,11 @@ def test_an_idle_engine_ends_by_itself() -> None:
 
 
 @pytest.mark.parametrize("sibling", (False, True), ids=("alone", "forked sibling holds the pipes"))
-def test_row_48_the_engine_ends_when_its_parent_is_killed(sibling: bool, nginx: NginxServer, make_object: Make) -> None:
+@pytest.mark.parametrize("memory", ("memfd", "posix"))
+def test_row_48_the_engine_ends_when_its_parent_is_killed(
+    memory: str, sibling: bool, nginx: NginxServer, make_object: Make
+) -> None:
+    """And leaves nothing in /dev/shm: that is looked at after each test."""
     url = nginx.url(make_object(100 * MIB), via="slow")
     program = f"""
         import os, sys, time, getm
@@ -168,7 +172,11 @@ def test_row_48_the_engine_ends_when_its_parent_is_killed(sibling: bool, nginx: 
         sys.stdin.read()
     """
     parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, **({} if memory == "memfd" else {"GETM_SHARED_MEMORY": "posix"})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert parent.stdin is not None
     assert parent.stdout is not None

@@ -25,6 +25,7 @@ from getm.downloads import (
     open_partial,
     resolve_target,
 )
+from getm.downloads.naming import unusable
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.head import Head, Validator
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
@@ -123,6 +124,8 @@ class Job:
             raise
         except OSError:
             return not needs_order(path)
+        except ValueError:
+            raise unusable(path) from None
         return stat.S_ISREG(mode) and not needs_order(path)
 
     def _claim(self, path: Path) -> bool:
@@ -269,6 +272,11 @@ class Job:
         if isinstance(error, errors.RemoteChanged) and self._restarts < _MAX_RESTARTS and self._stream is None:
             # One clean restart: what came so far is of a version that is gone.
             self._restart()
+        elif isinstance(error, errors.EngineDied):
+            # A helper's engine. The one behind the channel lives, and will never get back the slots that it had sent.
+            if self._channel is not None:
+                self._batch.drop(self._channel)
+            self.engine_died(error)
         else:
             self._fail(error)
 

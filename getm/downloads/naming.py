@@ -107,11 +107,20 @@ def resolve_target(path: str | os.PathLike[str] | None, *, url: str, headers: He
         return _chosen_by_server(Path.cwd(), url, headers)
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise TargetError("The target's path is empty or holds a NUL byte; give the path of a file.", path=text)
+        raise unusable(text)
     separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
     if text.endswith(separators) or Path(text).is_dir():
         return _chosen_by_server(Path(text), url, headers)
     return Path(text)
+
+
+def unusable(path: str) -> TargetError:
+    """The error for a path that no file can have."""
+    return TargetError(
+        "The target's path is empty, or holds a NUL byte or a character that no file name has; "
+        "give the path of a file.",
+        path=path,
+    )
 
 
 def _chosen_by_server(folder: Path, url: str, headers: HeaderFields) -> Path:
