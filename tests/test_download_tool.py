@@ -311,7 +311,7 @@ def test_a_dry_run(tmp_path: Path, fault_server: FaultServer) -> None:
     named = fault_server.serve("/named", Reply(body=bytes(MIB), headers={"Content-Disposition": "filename=theirs"}))
     moved = fault_server.serve("/moved", redirect("/named"))
     (tmp_path / "old").write_bytes(b"")
-    rows = [
+    rows: list[dict[str, object]] = [
         {"url": f"{named}?SECRET"},
         {"url": chunked, "filepath": "sub/b"},
         {"url": moved, "filepath": "c"},
@@ -483,7 +483,7 @@ async def test_python_both_faces_with_events(tmp_path: Path, nginx: NginxServer,
                 iter(entries), directory=tmp_path / "async", on_event=heard["async"].append
             )
         ]
-        with pytest.raises(getm.InvalidInput, match="a getm.Entry"):
+        with pytest.raises(getm.InvalidInput, match=r"a getm\.Entry"):
             list(session.download_all([{"url": "x"}]))  # type: ignore[list-item]
     for face, results in (("sync", sync), ("async", both)):
         assert below(tmp_path / face) == {served.path.name: served.read() for served in objects}

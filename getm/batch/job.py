@@ -118,10 +118,6 @@ class Job:
             return False
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116 - a hundred thousand times
-        except ValueError:
-            # Text that can be no path: refused there, before any request.
-            resolve_target(path, url=self.url, headers=())
-            raise
         except OSError:
             return not needs_order(path)
         except ValueError:
