@@ -113,7 +113,7 @@ def test_lists_of_every_format(tmp_path: Path, nginx: NginxServer, small: Served
 def test_what_an_entry_says_goes_first(tmp_path: Path, fault_server: FaultServer) -> None:
     body = b"data"
     url = fault_server.serve("/x", Reply(body=body))
-    sums = {"md5": "0" * 32, "sha256": hashlib.sha256(body).hexdigest()}
+    sums = {"md5": hashlib.md5(body).hexdigest(), "sha256": hashlib.sha256(body).hexdigest()}
     path = listed(tmp_path, {"url": url, "filepath": "x", "headers": {"X-One": "entry"}, "checksums": sums, "size": 4})
     run = succeeded(run_getm("-m", path, "-H", "X-One: all", "-H", "X-Two: all", "-v", cwd=tmp_path))
     # The strongest of several is verified, and the others are not looked at.

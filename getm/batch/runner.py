@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from getm import errors
+from getm.batch.finishing import Finishing
 from getm.batch.folders import Folders
 from getm.batch.job import Call, Job
 from getm.batch.options import BatchOptions
 from getm.client import Channel, EnginePool
-from getm.downloads import commit_many, target_error
 from getm.events import Event
 from getm.options import DEFAULT_CHUNK_BYTES
 
@@ -27,6 +27,11 @@ _MAX_UNFINISHED = 1024
 _LOOK_AHEAD = 256
 _FINISHERS = 4
 _STREAM_GRACE_S = 1.0
+# Small files are put in place so many at a time, or after so long: each time costs a wait for the disk.
+_GROUP_FILES = 256
+_GROUP_S = 0.05
+# Events are handed over so often at most: each time the caller's thread wakes up, and takes the interpreter.
+_POST_S = 0.02
 # Progress is told ten times a second: more is not seen by anybody.
 _PROGRESS_S = 0.1
 
@@ -60,10 +65,12 @@ class Batch:
         self.folders = Folders()
         self._events: list[Event] = []
         self._changed: set[Job] = set()
-        self._told_at = 0.0
+        self._told_at = self._posted_at = 0.0
         self._complete: list[Job] = []
         self._unfinished = 0
-        self._finished: deque[tuple[Job, errors.GetmError | None]] = deque()
+        self._complete_since = 0.0
+        # Filled by the threads that waited for the disk.
+        self._stepped: deque[Finishing] = deque()
         self._grouping = False
         self._finishers: concurrent.futures.ThreadPoolExecutor | None = None
         self._stopping = False
@@ -118,6 +125,8 @@ class Batch:
         """All its bytes have come."""
         self._release(job)
         self._unfinished += 1
+        if not self._complete:
+            self._complete_since = time.monotonic()
         self._complete.append(job)
 
     def again(self, job: Job) -> None:
@@ -162,7 +171,7 @@ class Batch:
     def _loop(self) -> None:
         while not self._ending:
             self._start_jobs()
-            self._submit_complete()
+            self._finish_complete()
             self._flush_events()
             if not (self._active or self._unfinished or self._again):
                 return
@@ -181,22 +190,22 @@ class Batch:
         for channel in self._channels:
             channels[channel.fileno()] = channel
             poll.register(channel.fileno(), select.POLLIN)
-        for descriptor, _events in poll.poll():
+        for descriptor, _events in poll.poll(self._patience_ms()):
             if descriptor in channels:
                 self._pump(channels[descriptor])
             else:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_end.recv(4096)
-        self._settle_finished()
+        self._after_steps()
 
-    def _settle_finished(self) -> None:
-        while self._finished:
-            job, error = self._finished.popleft()
-            self._unfinished -= 1
-            if error is None:
-                job.succeed()
-            else:
-                job.finish_failed(error)
+    def _patience_ms(self) -> float | None:
+        """How long nothing may happen before something is due; None: for ever."""
+        due = []
+        if self._complete and not self._grouping:
+            due.append(self._complete_since + _GROUP_S)
+        if self._events:
+            due.append(self._posted_at + _POST_S)
+        return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
 
     def _flush_channels(self) -> bool:
         """False where one of them is gone: then there may be nothing to wait for before its jobs begin again."""
@@ -286,55 +295,66 @@ class Batch:
 
     # Finishing ------------------------------------------------------------------------------------------------------
 
-    def _submit_complete(self) -> None:
+    def _finish_complete(self) -> None:
         """Have complete files verified, made durable and put in place: small ones in groups, large ones each."""
-        if not self._complete:
+        for job in [job for job in self._complete if not job.small]:
+            self._complete.remove(job)
+            self._waits(Finishing.check_and_write_out, Finishing([job]))
+        if not self._complete or self._grouping:
             return
-        small = [job for job in self._complete if job.small]
-        large = [job for job in self._complete if not job.small]
-        for job in large:
-            self._submit([job])
-        self._complete.clear()
-        if small and self._grouping:
-            self._complete = small
-        elif small and not self._active and not self._waiting and not self._again:
-            self._finish(small)
-        elif small:
+        finishing = Finishing(self._complete)
+        if not (self._active or self._waiting or self._again):
+            # Nobody waits for this thread.
+            finishing.run()
+            self._settle(finishing)
+        elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
             self._grouping = True
-            self._submit(small, group=True)
+            self._waits(Finishing.check_and_write_out, finishing)
+        else:
+            return
+        self._complete = []
 
-    def _submit(self, jobs: list[Job], *, group: bool = False) -> None:
+    def _waits(self, step: Callable[[Finishing], None], finishing: Finishing) -> None:
+        """Do a step that waits for the disk in another thread. The steps between are done in this one: a thread that
+        makes many small system calls beside a busy one waits for the interpreter's lock after each."""
         if self._finishers is None:
             self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
-        self._finishers.submit(self._finish, jobs, group=group)
+        self._finishers.submit(self._step, step, finishing)
 
-    def _finish(self, jobs: list[Job], *, group: bool = False) -> None:
-        """Verify what has to be read back, and put the files in place. In the batch's thread, or a finisher's."""
-        failures: dict[Job, errors.GetmError | None] = dict.fromkeys(jobs, errors.Cancelled("the batch has ended"))
+    def _step(self, step: Callable[[Finishing], None], finishing: Finishing) -> None:
         try:
-            for job in jobs:
-                failures[job] = self._checked(job)
-            with_file = [(job, file) for job in jobs if failures[job] is None and (file := job.file) is not None]
-            committed = commit_many([file for _, file in with_file])
-            failures.update(zip((job for job, _ in with_file), committed, strict=True))
-        except Exception as error:
-            # A bug in getm must end the batch, not leave it waiting.
-            self.error = self.error or error
-            self._stopping = True
-        finally:
-            self._finished.extend(failures.items())
-            if group:
-                self._grouping = False
-            self._awaken()
+            step(finishing)
+        except BaseException as error:
+            finishing.broken = error
+        self._stepped.append(finishing)
+        self._awaken()
 
-    def _checked(self, job: Job) -> errors.GetmError | None:
-        try:
-            job.check()
-        except errors.GetmError as error:
-            return error
-        except OSError as error:
-            return target_error(error, job.path)
-        return None
+    def _after_steps(self) -> None:
+        """Go on where other threads have waited for the disk."""
+        while self._stepped:
+            finishing = self._stepped.popleft()
+            if finishing.broken is not None:
+                # A bug in getm must end the batch, not leave it waiting.
+                self.error = self.error or finishing.broken
+                self._stopping = True
+                self._unfinished -= len(finishing.jobs)
+                for job in finishing.jobs:
+                    job.stop()
+            elif finishing.placed:
+                self._settle(finishing)
+            else:
+                finishing.put_in_place()
+                if finishing.jobs[0].small:
+                    self._grouping = False
+                self._waits(Finishing.settle, finishing)
+
+    def _settle(self, finishing: Finishing) -> None:
+        for job, error in finishing.finish().items():
+            self._unfinished -= 1
+            if error is None:
+                job.succeed()
+            else:
+                job.finish_failed(error)
 
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
@@ -342,11 +362,14 @@ class Batch:
         for job in [*self._active, *self._again]:
             job.stop()
         self._active.clear()
+        while self._unfinished > len(self._complete) and self._finishers is not None:
+            self._turn()
         if self._finishers is not None:
             self._finishers.shutdown()
-        for job in self._complete:
-            job.stop()
-        self._settle_finished()
+        if self._complete:
+            finishing = Finishing(self._complete)
+            finishing.run()
+            self._settle(finishing)
         for channel in self._channels:
             channel.corked = False
             with contextlib.suppress(errors.EngineDied):
@@ -359,10 +382,13 @@ class Batch:
     # Telling --------------------------------------------------------------------------------------------------------
 
     def _flush_events(self) -> None:
-        if self._changed and time.monotonic() - self._told_at >= _PROGRESS_S:
-            self._told_at = time.monotonic()
+        now = time.monotonic()
+        if self._changed and now - self._told_at >= _PROGRESS_S:
+            self._told_at = now
             self._events.extend(job.progressed() for job in self._changed)
             self._changed.clear()
-        if self._events:
+        busy = self._active or self._unfinished or self._again
+        if self._events and (not busy or now - self._posted_at >= _POST_S):
+            self._posted_at = now
             self._post(self._events)
             self._events = []

@@ -3,11 +3,12 @@
 from getm.downloads.faults import target_error
 from getm.downloads.folder import Folder
 from getm.downloads.naming import resolve_target, safe_name
-from getm.downloads.partial import PartialFile, Saved, commit_many, open_partial
+from getm.downloads.partial import Commit, PartialFile, Saved, commit_many, open_partial
 from getm.downloads.result import DownloadFailure, DownloadResult
 from getm.downloads.stream import StreamTarget, needs_order
 
 __all__ = [
+    "Commit",
     "DownloadFailure",
     "DownloadResult",
     "Folder",

@@ -448,33 +448,71 @@ class PartialFile:
                 self._folder.close()
 
 
-def commit_many(files: Sequence[tuple[PartialFile, float | None]]) -> list[TargetError | None]:
-    """Commit several at once, each with its time of change (see `PartialFile.commit`), with fewer waits for the disk.
+class Commit:
+    """Puts several files in place, with few waits for the disk, one step after the other: `write_out`, `put_in_place`,
+    `settle`, `finish`. The first and the third wait for the disk and do little else, so that they can be done in a
+    thread while the files' own goes on.
 
-    One error or None for each: one that fails keeps no other back.
+    `files`: each with its time of change (see `PartialFile.commit`). `errors`: one or None for each; one that fails
+    keeps no other back.
     """
-    errors: list[TargetError | None] = [None] * len(files)
 
-    def each(step: Callable[[PartialFile, float | None], None]) -> None:
+    def __init__(self, files: Sequence[tuple[PartialFile, float | None]]) -> None:
+        self.errors: list[TargetError | None] = [None] * len(files)
+        self._files = files
         for number, (partial, mtime) in enumerate(files):
-            if errors[number] is None:
-                try:
-                    step(partial, mtime)
-                except TargetError as error:
-                    errors[number] = error
-                except OSError as error:
-                    told = errors[number] = target_error(error, partial.path)
-                    told.__cause__ = error
+            self._try(number, partial._prepare, mtime)
+        self._ready = [partial for partial, _ in self._rest()]
 
-    each(PartialFile._prepare)
-    ready = [partial for (partial, _), error in zip(files, errors, strict=True) if error is None]
-    written_out = _write_out_file_systems([partial._folder for partial in ready])
-    each(lambda partial, _: None if partial._folder.device in written_out else partial._sync_data(os.fsync))
-    each(lambda partial, _: partial._put_in_place())
-    each(_FolderSync())
-    for partial in ready:
-        partial._finish()
-    return errors
+    def _try(self, number: int, step: Callable[..., None], *arguments: object) -> None:
+        try:
+            step(*arguments)
+        except TargetError as error:
+            self.errors[number] = error
+        except OSError as error:
+            told = self.errors[number] = target_error(error, self._files[number][0].path)
+            told.__cause__ = error
+
+    def _rest(self) -> list[tuple[PartialFile, int]]:
+        """Those that did not fail, with their numbers."""
+        return [
+            (partial, number)
+            for number, ((partial, _), error) in enumerate(zip(self._files, self.errors, strict=True))
+            if error is None
+        ]
+
+    def write_out(self) -> None:
+        """Bring the bytes onto the disk."""
+        written_out = _write_out_file_systems([partial._folder for partial in self._ready])
+        for partial, number in self._rest():
+            if partial._folder.device not in written_out:
+                self._try(number, partial._sync_data, os.fsync)
+
+    def put_in_place(self) -> None:
+        """Rename."""
+        for partial, number in self._rest():
+            self._try(number, partial._put_in_place)
+
+    def settle(self) -> None:
+        """Bring the new names onto the disk."""
+        sync = _FolderSync()
+        for partial, number in self._rest():
+            self._try(number, sync, partial._folder)
+
+    def finish(self) -> None:
+        """Remove the journals, and close everything."""
+        for partial in self._ready:
+            partial._finish()
+
+
+def commit_many(files: Sequence[tuple[PartialFile, float | None]]) -> list[TargetError | None]:
+    """All steps of a `Commit`; its errors."""
+    commit = Commit(files)
+    commit.write_out()
+    commit.put_in_place()
+    commit.settle()
+    commit.finish()
+    return commit.errors
 
 
 class _FolderSync:
@@ -483,8 +521,7 @@ class _FolderSync:
     def __init__(self) -> None:
         self._done: dict[tuple[int, int], OSError | None] = {}
 
-    def __call__(self, partial: PartialFile, mtime: float | None) -> None:
-        folder = partial._folder
+    def __call__(self, folder: Folder) -> None:
         if folder.identity not in self._done:
             try:
                 folder.sync()
