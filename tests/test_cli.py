@@ -442,6 +442,27 @@ def test_going_on_after_failures(tmp_path: Path, nginx: NginxServer, small: Serv
     assert (tmp_path / "d").read_bytes() == small.read()
 
 
+@pytest.mark.parametrize("options", [[], ["-c"]])
+@pytest.mark.parametrize(("status", "reading"), [(404, "fatal"), (503, "retry 503")])
+def test_a_manifest_of_one_entry_tells_its_failure(
+    tmp_path: Path, nginx: NginxServer, status: int, reading: str, options: list[str]
+) -> None:
+    path = write_manifest(tmp_path, {"url": nginx.url(f"/status/{status}"), "filepath": "a"})
+    run = getm("--manifest", path, "-vv", "--retries", 0, *options, cwd=tmp_path)
+    assert run.returncode == 8
+    assert failure(run)["status_code"] == status
+    assert cromwell(run) == reading
+
+
+def test_a_wrong_checksum_in_a_manifest(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    wrong: dict[str, object] = {"checksum": "0" * 32, "checksum-algorithm": "md5"}
+    path = write_manifest(tmp_path, {"url": nginx.url(small), "filepath": "a", **wrong})
+    run = getm("--manifest", path, cwd=tmp_path)
+    assert run.returncode == 9
+    assert "Checksum failed!" in str(failure(run)["message"])
+    assert cromwell(run) == "retry"
+
+
 def test_failures_of_one_kind_keep_their_exit_status(tmp_path: Path, nginx: NginxServer) -> None:
     entries: list[dict[str, object]] = [
         {"url": nginx.url(f"/status/{status}"), "filepath": str(status)} for status in (503, 429)

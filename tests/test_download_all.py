@@ -168,6 +168,35 @@ def test_a_name_by_the_server_is_resumed_as_well(tmp_path: Path, fault_server: F
     assert fault_server.requests[-1].header("Range") is not None
 
 
+def test_a_name_by_the_url_is_asked_for_what_is_missing_at_once(tmp_path: Path, fault_server: FaultServer) -> None:
+    body = os.urandom(5 * MIB)
+    url = fault_server.serve("/x", Reply(body=body, cut_at=3 * MIB), Reply(body=body))
+    with getm.Session(retries=0) as session:
+        with pytest.raises(getm.NetworkError):
+            session.download(url, tmp_path)
+        session.download(url, tmp_path)
+    assert (tmp_path / "x").read_bytes() == body
+    first, second = fault_server.requests
+    assert first.header("Range") is None and second.header("Range") is not None
+
+
+def test_what_another_object_of_that_name_left_stays(tmp_path: Path, fault_server: FaultServer) -> None:
+    """The URL's last part is the name of a partial file, and the server means another one."""
+    body, other = os.urandom(5 * MIB), os.urandom(3 * MIB)
+    url = fault_server.serve("/a/x", Reply(body=body, cut_at=3 * MIB), Reply(body=body))
+    named = {"Content-Disposition": "filename=theirs"}
+    theirs = fault_server.serve("/b/x", Reply(body=other, headers=named))
+    with getm.Session(retries=0) as session:
+        with pytest.raises(getm.NetworkError):
+            session.download(url, tmp_path)
+        assert session.download(theirs, tmp_path).path == tmp_path / "theirs"
+        session.download(url, tmp_path)
+    assert (tmp_path / "theirs").read_bytes() == other
+    assert (tmp_path / "x").read_bytes() == body
+    assert fault_server.requests[-1].header("Range") is not None
+    assert names(tmp_path) == ["theirs", "x"]
+
+
 def test_without_resume_all_is_fetched_again(tmp_path: Path, fault_server: FaultServer) -> None:
     body = os.urandom(5 * MIB)
     url = fault_server.serve("/x", Reply(body=body, cut_at=3 * MIB), Reply(body=body))

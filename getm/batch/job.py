@@ -21,6 +21,7 @@ from getm.downloads import (
     PartialFile,
     Saved,
     StreamTarget,
+    journal_name,
     needs_order,
     open_partial,
     resolve_target,
@@ -91,6 +92,9 @@ class Job:
         self._declared: tuple[str, str] | None = None
         self._verdict: Verdict = unverified("not finished")
         self._validator: Validator | None = None
+        # Whether the path is only what the URL suggests; and whether that was found to be wrong.
+        self._is_guess = False
+        self._misnamed = False
         self._told_start = False
         self._restarts = 0
         self._deaths = 0
@@ -101,8 +105,8 @@ class Job:
         """Send the request. What goes wrong becomes this job's failure, apart from the engine's death."""
         self._channel = channel
         try:
-            if self._path is None and self._is_fixed():
-                self._path = Path(self.call.path or "")
+            if self._path is None:
+                self._path = Path(self.call.path or "") if self._is_fixed() else self._foretold()
             if self._path is not None and self._stream is None and not self._claim(self._path):
                 return
             self._send()
@@ -123,6 +127,32 @@ class Job:
         except ValueError:
             raise unusable(path) from None
         return stat.S_ISREG(mode) and not needs_order(path)
+
+    def _foretold(self) -> Path | None:
+        """The target by the URL alone, where an earlier run left something of that name, most likely the same object:
+        then only what is missing need be asked for. None where nothing speaks for it."""
+        options, path = self._batch.options, self.call.path
+        if self._misnamed or not options.resume or options.no_clobber or options.dry_run:
+            return None
+        if path is not None and needs_order(path):
+            return None
+        target = resolve_target(path, url=self.url, headers=())
+        self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
+        return target if self._is_guess else None
+
+    def _check_guess(self, info: HeadInfo) -> bool:
+        """False: the server gives it another name. What lies under the guessed one is left alone, and all begins
+        anew."""
+        self._is_guess = False
+        if resolve_target(self.call.path, url=self.url, headers=info.headers) == self._path:
+            return True
+        self._misnamed = True
+        self._cancel()
+        self._close(keep=True)
+        self._batch.leave_target(self.path)
+        self._path = None
+        self._batch.again(self)
+        return False
 
     def _claim(self, path: Path) -> bool:
         """Take `path` for this download; False where it is to be left alone."""
@@ -177,6 +207,8 @@ class Job:
             _log.warning("%s: %s", self.url, note)
         if self._batch.options.dry_run:
             self._foresee(info)
+            return
+        if self._is_guess and not self._check_guess(info):
             return
         head = Head(info.status, info.url, info.headers)
         validator, if_range = head.validator(), head.strong_validator()

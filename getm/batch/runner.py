@@ -121,6 +121,10 @@ class Batch:
                 path=str(path),
             )
 
+    def leave_target(self, path: Path) -> None:
+        """The one who took it writes to another one."""
+        del self._targets[str(path)]
+
     def to_finish(self, job: Job) -> None:
         """All its bytes have come."""
         self._release(job)

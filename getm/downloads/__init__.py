@@ -2,6 +2,7 @@
 
 from getm.downloads.faults import target_error
 from getm.downloads.folder import Folder
+from getm.downloads.journal import journal_name
 from getm.downloads.naming import resolve_target, safe_name
 from getm.downloads.partial import Commit, PartialFile, Saved, commit_many, open_partial
 from getm.downloads.result import DownloadFailure, DownloadResult
@@ -16,6 +17,7 @@ __all__ = [
     "Saved",
     "StreamTarget",
     "commit_many",
+    "journal_name",
     "needs_order",
     "open_partial",
     "resolve_target",
