@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import random
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +17,7 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 import getm
+from tests.support.command import getm as getm_command
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.s3_server import CREDENTIALS, REGION, S3Server, presign, s3_client
@@ -267,3 +270,17 @@ def test_the_check_of_signatures_finds_what_breaks_them(session: getm.Session, f
     read(session, url, 1, headers={"x-amz-checksum-mode": "ENABLED"})
     read(session, url.replace("X-Amz-Expires=600", "X-Amz-Expires=601"), 1)
     assert [signature_holds(request, host) for request in fault_server.requests] == [True, False, False]
+
+
+def test_a_list_of_presigned_urls(s3: S3Server, keys: dict[str, bytes], tmp_path: Path) -> None:
+    """As programs hand them to the command: each with its own signature, verified by what S3 declares of it."""
+    wanted = {f"parts/{8 * MIB}": "s3-etag", "plain": "md5", "single/SHA256": "sha256"}
+    rows = [{"url": s3.presigned(key, checksum_mode=True), "filepath": key} for key in wanted]
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    run = getm_command("-m", "list.json", "-d", "out", "--strict", "--json", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    done = {event["path"]: event for event in map(json.loads, run.stdout.splitlines())}
+    for key, algorithm in wanted.items():
+        assert (tmp_path / "out" / key).read_bytes() == keys[key]
+        assert done[f"out/{key}"]["checksum"].startswith(algorithm)
+        assert done[f"out/{key}"]["url"] == f"{s3.endpoint}/bucket/{key}"
