@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import getm
 from getm.session import CallOptions
 from getm.stats import Stats
 from getm.transfer import Described
-from tests.chaos.plan import ATTEMPTS
+from tests.chaos.plan import ATTEMPTS, TO_DISK
 from tests.chaos.received import Received
 from tests.chaos.serving import ServedPlan
 
@@ -38,21 +39,24 @@ class Held:
 class Consumer:
     """Runs one transfer. `verified` and `stats`: what the face told at its end, if it has come so far."""
 
-    def __init__(self, served: ServedPlan, session: getm.Session, url: str, folder: Path) -> None:
+    def __init__(self, served: ServedPlan, session: getm.Session, urls: list[str], folder: Path) -> None:
         self._served = served
         self._plan = served.plan
         self._session = session
-        self._url = url
+        self._url, *self._mirrors = urls
         self._folder = folder
+        self._calls = 0
+        self._killed = False
         self.received = Received(served)
         self.held = Held()
         self.verified: bool | None = None
         self.stats: Stats | None = None
+        self.resumed = 0
 
     def run(self) -> None:
         """Raises what the transfer raises, and `Left` where the plan has the consumer leave."""
         plan = self._plan
-        if plan.face in ("download", "adownload"):
+        if plan.face in TO_DISK:
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 self._to_disk(Path(folder))
         elif plan.face in ("aiter_content", "aiter_content_unordered"):
@@ -71,6 +75,7 @@ class Consumer:
         return {
             "checksum": self._served.versions[0].checksum if plan.declared == "caller" else "auto",
             "strict": plan.strict,
+            "mirrors": self._mirrors,
             "timeout": getm.Timeout(
                 # A server that does not know that it is to shake hands says nothing.
                 connect_s=0.5 if plan.wire == "no TLS behind https" else 10,
@@ -87,7 +92,7 @@ class Consumer:
         self._leave_if_planned(self.received.bytes)
 
     def _leave_if_planned(self, done: int) -> None:
-        if self._plan.leave_at is not None and done >= self._plan.leave_at * self._plan.size:
+        if self._plan.leave_at is not None and self._calls <= 1 and done >= self._plan.leave_at * self._plan.size:
             raise Left
 
     def _told(self, face: Described) -> None:
@@ -150,32 +155,81 @@ class Consumer:
             self._told(unordered)
 
     def _to_disk(self, folder: Path) -> None:
-        """The file appears whole or not at all, and nothing stays beside it."""
-        target = folder / "object"
-        try:
-            result = self._downloaded(target)
-            self.verified, self.stats = result.verified, result.stats
-        finally:
-            # Cancelled at the very end, it may have been renamed already: then it is whole.
-            if target.exists() and (self.verified is not None or self._plan.leave_at is not None):
-                self.received.take(0, memoryview(target.read_bytes()))
-                self.received.complete(self.verified)
-                target.unlink()
-            surplus = sorted(path.name for path in folder.iterdir())
-            if surplus:
-                self.received.wrong.append(f"left in the target's folder: {', '.join(surplus)}")
+        """As often as planned: each call goes on with what a failed one has left. Files appear whole or not at all, and
+        beside them lies nothing but what a later call may go on with."""
+        while True:
+            self._calls += 1
+            try:
+                self._download_to(folder)
+                break
+            except (getm.errors.GetmError, Left):
+                self._look_at(folder, failed=True)
+                if self._calls == self._plan.calls:
+                    raise
+                self.resumed += any(path.name.endswith("getm-journal") for path in folder.iterdir())
+        self._look_at(folder, failed=False)
 
-    def _downloaded(self, target: Path) -> getm.DownloadResult:
+    def _look_at(self, folder: Path, *, failed: bool) -> None:
+        """Compare what is there with what was sent."""
+        wrong = self.received.wrong
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("object"):
+                came = Received(self._served)
+                came.take(0, memoryview(path.read_bytes()))
+                # Cancelled at the very end, it may have been put in place before it was told of.
+                came.complete(None if failed else self.verified)
+                wrong += came.wrong
+                self.received.bytes += came.bytes
+            elif not (failed and path.name.startswith(".object") and path.name.endswith(("getm-part", "getm-journal"))):
+                wrong.append(f"left in the target's folder: {path.name}")
+        there = [path.name for path in folder.iterdir() if path.name.startswith("object")]
+        if not failed and len(there) != self._plan.files:
+            wrong.append(f"of {self._plan.files} files {len(there)} are there")
+
+    def _download_to(self, folder: Path) -> None:
         plan = self._plan
         if plan.face == "download":
-            return self._session.download(
+            result = self._session.download(
                 self._url,
-                target,
+                folder / "object",
                 concurrency=plan.concurrency,
                 on_progress=lambda done, total: self._leave_if_planned(done),
                 **self._options,
             )
-        return asyncio.run(self._adownloaded(target))
+        elif plan.face == "adownload":
+            result = asyncio.run(self._adownloaded(folder / "object"))
+        else:
+            self._download_all(folder)
+            return
+        self.verified, self.stats = result.verified, result.stats
+
+    def _download_all(self, folder: Path) -> None:
+        """All results come, and the first failure after them."""
+        failure: getm.DownloadFailure | None = None
+        with contextlib.closing(self._results(folder)) as results:
+            for number, result in enumerate(results):
+                if isinstance(result, getm.DownloadFailure):
+                    failure = failure or result
+                else:
+                    self.verified, self.stats = result.verified, result.stats
+                if self._plan.kill_between and not self._killed:
+                    self._killed = True
+                    self._served.kill_engine()
+                self._leave_if_planned((number + 1) * self._plan.size // self._plan.files)
+        if failure is not None:
+            raise failure.error
+
+    def _results(self, folder: Path) -> Generator[getm.DownloadResult | getm.DownloadFailure, None, None]:
+        plan = self._plan
+        entries = [getm.Entry(f"{self._url}?file={number}", f"object{number}") for number in range(plan.files)]
+        yield from self._session.download_all(
+            entries,
+            jobs=2,
+            directory=folder,
+            concurrency=plan.concurrency,
+            continue_after_error=plan.seed % 2 == 0,
+            **self._options,
+        )
 
     async def _adownloaded(self, target: Path) -> getm.DownloadResult:
         task = asyncio.ensure_future(
@@ -202,10 +256,11 @@ class Consumer:
         return on_progress
 
 
-def open_session(processes: int, max_memory: int, cacert: Path) -> getm.Session:
+def open_session(processes: int, max_memory: int, cacert: Path, *, limit_rate: float | None = None) -> getm.Session:
     return getm.Session(
         processes=processes,
         max_memory=max_memory,
         cacert=cacert,
+        limit_rate=limit_rate,
         retries=getm.Retries(attempts=ATTEMPTS, base_s=0.01, cap_s=0.1),
     )

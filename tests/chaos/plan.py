@@ -22,13 +22,16 @@ _MAX_OBJECT_BYTES = 32 * MIB
 
 Face = Literal[
     "urlopen", "read", "iter_content", "iter_content_unordered", "aiter_content", "aiter_content_unordered",
-    "download", "adownload",
+    "download", "adownload", "download_all",
 ]  # fmt: skip
+TO_DISK = ("download", "adownload", "download_all")
 Validator = Literal["etag", "date", "weak", "none"]
 Declared = Literal["none", "caller", "header"]
 Framing = Literal["length", "chunked", "close"]
 Wire = Literal["http", "https", "expired certificate", "no TLS behind https", "nobody listens"]
-Where = Literal["one process", "two processes", "little memory"]
+Where = Literal["one process", "two processes", "little memory", "limited rate"]
+# A second URL for the object that is of no use: what it does to each request.
+BadMirror = Literal["refuses", "cuts", "other bytes"]
 
 # What a server does to one request. Harmless: nothing needs to be done again.
 HARMLESS = ("late", "throttled", "validator dropped", "early hints")
@@ -77,6 +80,11 @@ class Plan:
     leave_at: float | None  # the consumer leaves after this share of the object
     held_views: int  # so many views are kept while other transfers go on
     strict: bool
+    calls: int  # so many times a download is asked for, each going on with what a failed one has left
+    files: int  # as many times the object is in a list of downloads
+    kill_between: bool  # an engine is killed when the first of them has come
+    bad_mirror: BadMirror | None
+    bad_mirror_first: bool  # the bad one is the URL, and the good one its mirror
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -92,6 +100,9 @@ class Plan:
         """Whether no client can bring this object."""
         if self.strict and self.declared == "none":
             return True
+        if self.bad_mirror == "cuts":
+            # What it gives is right, as far as it goes: with patience the whole comes together.
+            return False
         first = self.faults[0] if self.faults else None
         return self.wire not in ("http", "https") or (first is not None and first.kind == "refused" and first.lasting)
 
@@ -103,6 +114,11 @@ class Plan:
         if self.token_requests is not None and not (self.joinable and self.ranges):
             return False
         mendable = {*HARMLESS, *BEFORE_THE_BODY, *(IN_THE_BODY if self.joinable and self.ranges else ())}
+        if self.bad_mirror is not None:
+            # Where somebody else can be asked, one bad answer is enough to give a server up.
+            mendable -= set(BEFORE_THE_BODY)
+            if self.bad_mirror != "refuses" or self.token_requests is not None:
+                return False
         failing = sum(fault is not None and fault.kind not in HARMLESS for fault in self.faults)
         # A token that has run out is one more failure, and may be met by every part at once.
         return self.kinds <= mendable and failing <= ATTEMPTS - 2
@@ -150,6 +166,8 @@ def make_plan(seed: int) -> Plan:
     face: Face = pick.choice(Face.__args__)  # type: ignore[attr-defined]
     size = _size(pick)
     redirected = pick.random() < 0.25
+    declared: Declared = pick.choice(("none", "caller", "header"))
+    to_disk = face in TO_DISK
     wire: Wire = "https" if pick.random() < 0.3 else "http"
     if pick.random() < 0.02:
         wire = pick.choice(("expired certificate", "no TLS behind https", "nobody listens"))
@@ -159,12 +177,12 @@ def make_plan(seed: int) -> Plan:
         pool_offset=pick.randrange(_POOL_BYTES - _MAX_OBJECT_BYTES - MIB),
         face=face,
         concurrency=concurrency,
-        where=pick.choices(Where.__args__, (4, 4, 1))[0],  # type: ignore[attr-defined]
+        where=pick.choices(Where.__args__, (8, 8, 2, 1))[0],  # type: ignore[attr-defined]
         # Tiny chunks of large objects would take the time of all else.
         chunk_size=pick.choice((MIB, MIB, 3 * MIB + 1, 300_000, 4096) if size < 4 * MIB else (MIB, 2 * MIB, 700_001)),
         wire=wire,
         validator=pick.choices(("etag", "date", "weak", "none"), (10, 3, 1, 1))[0],
-        declared=pick.choice(("none", "caller", "header")),
+        declared=declared,
         algorithm=pick.choice(("sha256", "crc32c", "md5")),
         framing=framing,
         ranges=pick.random() < 0.9,
@@ -174,7 +192,18 @@ def make_plan(seed: int) -> Plan:
         leave_at=pick.random() if pick.random() < 0.12 else None,
         held_views=pick.choice((0, 0, 0, 1, 3)),
         strict=pick.random() < 0.05,
+        calls=pick.choice((1, 2, 3)) if to_disk else 1,
+        files=pick.choice((1, 2, 5)) if face == "download_all" else 1,
+        kill_between=face == "download_all" and pick.random() < 0.3,
+        bad_mirror=_bad_mirror(pick, to_disk and declared == "caller") if wire in ("http", "https") else None,
+        bad_mirror_first=pick.random() < 0.5,
     )
+
+
+def _bad_mirror(pick: random.Random, others_bytes: bool) -> BadMirror | None:
+    # Other bytes are found out at the end: until then, only what goes to the disk is nobody's.
+    kinds: tuple[BadMirror, ...] = ("refuses", "cuts", "other bytes") if others_bytes else ("refuses", "cuts")
+    return pick.choice(kinds) if pick.random() < 0.15 else None
 
 
 def _size(pick: random.Random) -> int:

@@ -22,7 +22,7 @@ import uvloop
 import getm
 from getm import errors
 from tests.chaos.consume import Consumer, Held, Left
-from tests.chaos.plan import Plan, make_plan, transfer_seed
+from tests.chaos.plan import TO_DISK, Plan, make_plan, transfer_seed
 from tests.chaos.stage import Stage
 from tests.support import leaks
 from tests.support.certificates import Authority
@@ -47,6 +47,7 @@ class Tally:
     transfers: int = 0
     complete: int = 0
     left: int = 0
+    resumed: int = 0
     bytes: int = 0
     requests: int = 0
     kills: int = 0
@@ -65,6 +66,7 @@ class Tally:
 
     def lines(self) -> Iterator[str]:
         yield f"transfers     {self.transfers}: {self.complete} complete, {self.left} left midway"
+        yield f"files         {self.resumed} gone on with by another call"
         yield f"bytes         {self.bytes:,}"
         yield f"requests      {self.requests}"
         yield f"faults        {_listed(self.faults)}"
@@ -168,8 +170,8 @@ class Run:
             self._report(seed, "a view that was held has changed")
 
     def _transfer(self, stage: Stage, plan: Plan) -> Held:
-        served, url = stage.serve(plan)
-        consumer = Consumer(served, stage.sessions[plan.where], url, stage.folder)
+        served, urls = stage.serve(plan)
+        consumer = Consumer(served, stage.sessions[plan.where], urls, stage.folder)
         began = time.monotonic()
         # The first tells of a hang and ends what can be ended. A transfer that does not see even this would keep the
         # run from ever telling its result.
@@ -189,7 +191,7 @@ class Run:
                 watchdog.cancel()
                 watchdog.join()
         kind = "complete" if error is None else type(error).__name__
-        if error is None and plan.face not in ("download", "adownload"):
+        if error is None and plan.face not in TO_DISK:
             consumer.received.complete(consumer.verified)
         complaints = list(consumer.received.wrong)
         sentence = complaint(plan, error, killed=stage.killed_since(began))
@@ -206,6 +208,7 @@ class Run:
             tally.bytes += consumer.received.bytes
             tally.requests += served.requests
             tally.faults += served.injected
+            tally.resumed += consumer.resumed
             if stats is not None:
                 tally.retries.update(stats.retries)
             if error is None:

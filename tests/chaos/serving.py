@@ -24,7 +24,7 @@ class ServedPlan:
     """Answers the requests of one transfer.
 
     `versions`: what the object may be. `flipped`: bits of version 0 that were sent inverted, by number. `lied_sizes`:
-    lengths that a server claimed instead of the true one. `injected`: faults by kind, as requests met them.
+    lengths that a server claimed, or that its connection's end told, instead of the true one. `injected`: faults by kind, as requests met them.
     """
 
     def __init__(self, plan: Plan, never: Gate, kill_engine: Callable[[], None]) -> None:
@@ -37,17 +37,21 @@ class ServedPlan:
         self.injected: Counter[str] = Counter()
         self.requests = 0
         self._never = never
-        self._kill_engine = kill_engine
+        self.kill_engine = kill_engine
         self._numbers = itertools.count()
         self._tokens = itertools.count()
         self._token_uses: Counter[str] = Counter()
         self._replaced = False
-        self._paths = {name: f"/{name}/{plan.seed:x}" for name in ("object", "origin", "circle")}
+        self._paths = {name: f"/{name}/{plan.seed:x}" for name in ("object", "origin", "circle", "mirror")}
 
     @property
     def path(self) -> str:
         """Where the client begins."""
         return self._paths["origin" if self.plan.redirected else "object"]
+
+    @property
+    def bad_mirror_path(self) -> str:
+        return self._paths["mirror"]
 
     @property
     def paths(self) -> list[str]:
@@ -59,6 +63,8 @@ class ServedPlan:
             return redirect(self._paths["circle"])
         if request.path == self._paths["origin"]:
             return redirect(f"{self._paths['object']}/{min(next(self._tokens), 7)}?X-Amz-Signature=secret")
+        if request.path == self._paths["mirror"]:
+            return self._bad_mirror(request)
         limit = self.plan.token_requests
         self._token_uses[request.path] += 1
         if limit is not None and request.path.endswith("/0") and self._token_uses[request.path] > limit:
@@ -73,6 +79,21 @@ class ServedPlan:
         if spoilt is not reply:
             self.injected[fault.kind] += 1
         return spoilt
+
+    def _cut(self, reply: Reply, request: Request, at: int) -> Reply:
+        if reply.framing == "close" and not _asked(reply, request)[2]:
+            # The end of the connection is all there is to tell the end of the content by (RFC 9112, section 6.3).
+            self.lied_sizes.add(at)
+        return replace(reply, cut_at=at)
+
+    def _bad_mirror(self, request: Request) -> Reply:
+        self.injected[f"mirror {self.plan.bad_mirror}"] += 1
+        match self.plan.bad_mirror:
+            case "cuts":
+                return self._cut(self._good(self.versions[0]), request, self.plan.seed % 700_000)
+            case "other bytes":
+                return Reply(body=bytes(self.plan.size), etag='"other"')
+        return failure((403, 404, 503)[self.plan.seed % 3])
 
     def _fault(self, number: int) -> Fault | None:
         faults = self.plan.faults
@@ -128,7 +149,7 @@ class ServedPlan:
             case "not now":
                 return failure(503 if start % 2 else 429, retry_after="0")
             case "cut":
-                return replace(reply, cut_at=at)
+                return self._cut(reply, request, at)
             case "reset":
                 return replace(reply, cut_at=at, then="reset")
             case "stall":
@@ -182,7 +203,7 @@ class ServedPlan:
             case "redirected nowhere":
                 return redirect(("file:///etc/passwd", "http://[", "")[at % 3])
             case "engine killed":
-                self._kill_engine()
+                self.kill_engine()
                 return replace(reply, pace=_THROTTLED)
         raise LookupError(f"no such fault: {fault.kind}")
 

@@ -46,6 +46,7 @@ class Stage:
                 "one process": enter(open_session(1, 1024 * MIB, authority.ca_path)),
                 "two processes": enter(open_session(2, 1024 * MIB, authority.ca_path)),
                 "little memory": enter(open_session(1, 24 * MIB, authority.ca_path)),
+                "limited rate": enter(open_session(1, 1024 * MIB, authority.ca_path, limit_rate=50 * MIB)),
             }
             self._close = opened.pop_all()
 
@@ -57,17 +58,20 @@ class Stage:
     ) -> None:
         self._close.close()
 
-    def serve(self, plan: Plan) -> tuple[ServedPlan, str]:
-        """Put the plan's object on the server that it is for; where to ask for it."""
+    def serve(self, plan: Plan) -> tuple[ServedPlan, list[str]]:
+        """Put the plan's object on the server that it is for; where to ask for it: a URL, and its mirrors."""
         server = self._server(plan)
         served = ServedPlan(plan, server.gate(), lambda: self.kill_engine(plan.seed))
         for path in served.paths:
             server.serve(path, served.script)
         if plan.wire == "no TLS behind https":
-            return served, self._plain.url(served.path).replace("http:", "https:")
+            return served, [self._plain.url(served.path).replace("http:", "https:")]
         if plan.wire == "nobody listens":
-            return served, f"http://127.0.0.1:{self._nobody}{served.path}"
-        return served, server.url(served.path)
+            return served, [f"http://127.0.0.1:{self._nobody}{served.path}"]
+        good, bad = server.url(served.path), server.url(served.bad_mirror_path)
+        if plan.bad_mirror is None:
+            return served, [good]
+        return served, [bad, good] if plan.bad_mirror_first else [good, bad]
 
     def forget(self, served: ServedPlan) -> None:
         """The transfer is over: its object need not be kept."""
