@@ -164,10 +164,11 @@ def make_plan(seed: int) -> Plan:
     framing: Framing = pick.choices(("length", "chunked", "close"), (20, 2, 1))[0]
     concurrency = pick.choice((1, 1, 2, 3, 8, None, None))
     face: Face = pick.choice(Face.__args__)  # type: ignore[attr-defined]
-    size = _size(pick)
+    calls = pick.choice((1, 2, 3)) if face in TO_DISK else 1
+    # What is to be gone on with must have a journal.
+    size = _size(pick) if calls == 1 else int(2 ** pick.uniform(20, 24.5))
     redirected = pick.random() < 0.25
     declared: Declared = pick.choice(("none", "caller", "header"))
-    to_disk = face in TO_DISK
     wire: Wire = "https" if pick.random() < 0.3 else "http"
     if pick.random() < 0.02:
         wire = pick.choice(("expired certificate", "no TLS behind https", "nobody listens"))
@@ -189,13 +190,13 @@ def make_plan(seed: int) -> Plan:
         redirected=redirected,
         token_requests=pick.randint(1, 4) if redirected and pick.random() < 0.4 else None,
         faults=_faults(pick),
-        leave_at=pick.random() if pick.random() < 0.12 else None,
+        leave_at=pick.random() if pick.random() < (0.12 if calls == 1 else 0.5) else None,
         held_views=pick.choice((0, 0, 0, 1, 3)),
         strict=pick.random() < 0.05,
-        calls=pick.choice((1, 2, 3)) if to_disk else 1,
+        calls=calls,
         files=pick.choice((1, 2, 5)) if face == "download_all" else 1,
         kill_between=face == "download_all" and pick.random() < 0.3,
-        bad_mirror=_bad_mirror(pick, to_disk and declared == "caller") if wire in ("http", "https") else None,
+        bad_mirror=_bad_mirror(pick, face in TO_DISK and declared == "caller") if wire in ("http", "https") else None,
         bad_mirror_first=pick.random() < 0.5,
     )
 

@@ -24,7 +24,8 @@ class ServedPlan:
     """Answers the requests of one transfer.
 
     `versions`: what the object may be. `flipped`: bits of version 0 that were sent inverted, by number. `lied_sizes`:
-    lengths that a server claimed, or that its connection's end told, instead of the true one. `injected`: faults by kind, as requests met them.
+    lengths that a server claimed, or that its connection's end told, instead of the true one. `injected`: faults by
+    kind, as requests met them.
     """
 
     def __init__(self, plan: Plan, never: Gate, kill_engine: Callable[[], None]) -> None:
