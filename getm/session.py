@@ -398,6 +398,10 @@ class Session:
             **_batch_options(more),
         )
 
+        if more.get("mirrors"):
+            raise errors.InvalidInput(
+                "mirrors belong to one object: give each entry its own, getm.Entry([url, mirror])"
+            )
         # What the entries have in common is checked once.
         common = self._disk_request("http://localhost/", concurrency, more)
 

@@ -28,6 +28,22 @@ class Stats:
     first_byte_s: float | None = None
     seconds: float = 0.0
 
+    def __add__(self, later: Stats) -> Stats:
+        """What two attempts took, `later` after this one."""
+        first_byte_s = self.first_byte_s
+        if first_byte_s is None and later.first_byte_s is not None:
+            first_byte_s = self.seconds + later.first_byte_s
+        causes = [*self.retries, *(cause for cause in later.retries if cause not in self.retries)]
+        return Stats(
+            received_bytes=self.received_bytes + later.received_bytes,
+            requests=self.requests + later.requests,
+            connections=self.connections + later.connections,
+            retries={cause: self.retries.get(cause, 0) + later.retries.get(cause, 0) for cause in causes},
+            stalls=self.stalls + later.stalls,
+            first_byte_s=first_byte_s,
+            seconds=self.seconds + later.seconds,
+        )
+
     @property
     def throughput(self) -> float:
         """Bytes a second, from the request to the verdict; 0.0 where no time has passed."""

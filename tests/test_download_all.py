@@ -7,8 +7,11 @@ import contextlib
 import hashlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +20,7 @@ from getm import errors
 from getm.client import Channel
 from getm.client.engines import ProcessEngine
 from tests.support.command import names
+from tests.support.engines import engines
 from tests.support.fault_script import Gate, Reply, Request, failure, redirect
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -155,14 +159,17 @@ def test_a_second_run_fetches_what_is_missing(
     assert sum(request.sent_bytes for request in again) <= len(body) - 2 * MIB
 
 
-def test_a_name_by_the_server_is_resumed_as_well(tmp_path: Path, fault_server: FaultServer) -> None:
+@pytest.mark.parametrize(("concurrency", "processes"), [(1, 1), (3, 2)])
+def test_a_name_by_the_server_is_resumed_as_well(
+    tmp_path: Path, fault_server: FaultServer, concurrency: int, processes: int
+) -> None:
     body = os.urandom(5 * MIB)
     named = {"Content-Disposition": 'attachment; filename="theirs.bin"'}
     url = fault_server.serve("/x", Reply(body=body, cut_at=3 * MIB, headers=named), Reply(body=body, headers=named))
-    with getm.Session(retries=0) as session:
+    with getm.Session(retries=0, processes=processes) as session:
         with pytest.raises(getm.NetworkError):
-            session.download(url, tmp_path)
-        result = session.download(url, tmp_path)
+            session.download(url, tmp_path, concurrency=concurrency)
+        result = session.download(url, tmp_path, concurrency=concurrency)
     assert result.path == tmp_path / "theirs.bin"
     assert result.path.read_bytes() == body
     assert fault_server.requests[-1].header("Range") is not None
@@ -230,8 +237,49 @@ def test_row_10_an_object_replaced_midway_is_fetched_anew(
 ) -> None:
     old, new = os.urandom(5 * MIB), os.urandom(5 * MIB)
     url = fault_server.serve("/x", Reply(body=old, cut_at=3 * MIB), Reply(body=new, etag='"v2"'))
-    session.download(url, tmp_path / "x")
+    result = session.download(url, tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == new
+    # What the first attempt took counts, too, and that there was a second one is told.
+    assert result.stats.retries == {"truncation": 1, "changed": 1}
+    assert result.stats.requests == len(fault_server.requests) == 3
+    assert result.stats.received_bytes == 3 * MIB + len(new)
+
+
+@pytest.mark.parametrize("left_s", [0.0, 0.3])
+def test_the_time_for_the_whole_is_that_of_all_attempts(
+    left_s: float,
+    tmp_path: Path,
+    session: getm.Session,
+    fault_server: FaultServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first attempt ends with its engine, when all of the time is over, or nearly all."""
+    gates = [fault_server.gate(), fault_server.gate()]
+    body = os.urandom(5 * MIB)
+    url = fault_server.serve("/x", *(Reply(body=body, stall_at=4 * MIB, gate=gate) for gate in gates))
+    began, late = time.monotonic(), False
+
+    def clock() -> float:
+        return began + (1000 - left_s if late else 0.0)
+
+    def kill() -> None:
+        nonlocal late
+        gates[0].wait_reached()
+        late = True
+        for engine in engines():
+            engine.kill()
+
+    monkeypatch.setattr("getm.batch.job.time", SimpleNamespace(monotonic=clock))
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(errors.Timeout, match="longer than its 1000 s") as caught:
+        session.download(url, tmp_path / "x", timeout=getm.Timeout(total_s=1000))
+    killing.join()
+    for gate in gates:
+        gate.open()
+    assert (caught.value.phase, caught.value.timeout_s) == ("total", 1000)
+    assert caught.value.stats is not None and caught.value.stats.retries["engine-died"] == 1
+    assert len(fault_server.requests) <= (2 if left_s else 1)
 
 
 def test_row_6_everything_had_come(tmp_path: Path, fault_server: FaultServer) -> None:
@@ -389,6 +437,8 @@ def test_two_entries_for_one_file(tmp_path: Path, session: getm.Session, fault_s
 def test_a_bad_entry_ends_it(tmp_path: Path, session: getm.Session) -> None:
     with pytest.raises(getm.InvalidInput):
         list(session.download_all(["ftp://host/x"], directory=tmp_path))
+    with pytest.raises(getm.InvalidInput, match="each entry its own"):
+        session.download_all(["http://host/x"], directory=tmp_path, mirrors=["http://other/x"])
     with pytest.raises(getm.InvalidInput):
         session.download_all([], jobs=0)
 

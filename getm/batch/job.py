@@ -32,6 +32,7 @@ from getm.head import Head, Validator
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
 from getm.options import MIB
 from getm.redact import host_of, redact
+from getm.retry import cause
 from getm.stats import Stats
 from getm.transfer import verdict_of
 from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
@@ -98,12 +99,18 @@ class Job:
         self._told_start = False
         self._restarts = 0
         self._deaths = 0
+        # What attempts took that were given up, when this one began, and the bytes that it brought.
+        self._before: Stats | None = None
+        self._asked_at = self._first_asked_at = time.monotonic()
+        self._received = 0
 
     # Requests -------------------------------------------------------------------------------------------------------
 
     def start(self, channel: Channel) -> None:
         """Send the request. What goes wrong becomes this job's failure, apart from the engine's death."""
         self._channel = channel
+        if self._before is None:
+            self._first_asked_at = time.monotonic()
         try:
             if self._path is None:
                 self._path = Path(self.call.path or "") if self._is_fixed() else self._foretold()
@@ -172,12 +179,20 @@ class Job:
         if channel is None:
             return
         self._head = self._end = None
-        resume = None
+        self._asked_at, self._received = time.monotonic(), 0
+        resume, total_s = None, self.call.request.total_s
+        if total_s is not None and self._before is not None:
+            total_s -= self._asked_at - self._first_asked_at
+            if total_s <= 0:
+                raise self._too_late()
         if partial is not None and (saved := partial.saved) is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.if_range, missing)
         self._number = channel.open(
-            msgspec.structs.replace(self.call.request, part_slots=channel.geometry.part_slots, resume=resume), self
+            msgspec.structs.replace(
+                self.call.request, part_slots=channel.geometry.part_slots, resume=resume, total_s=total_s
+            ),
+            self,
         )
 
     def _cancel(self) -> None:
@@ -224,6 +239,10 @@ class Job:
                 # Its name was not known before the head was: ask again, for what is missing only.
                 channel = self._channel
                 self._cancel()
+                if channel is None or channel.closed:
+                    self._close(keep=True)
+                    self._batch.again(self)
+                    return
                 self._channel = channel
                 self._send()
                 return
@@ -274,6 +293,7 @@ class Job:
             elif self._stream is not None:
                 self._stream.write(offset, view)
             self.done += length
+            self._received += length
             if expected is not None and self.done > expected:
                 # Of unknown size, and longer than it may be: the rest would only fill the disk.
                 raise errors.SizeMismatch.of(expected, self.done, self.url)
@@ -296,10 +316,18 @@ class Job:
         if not self._batch.options.dry_run:
             self._batch.to_finish(self)
 
+    def _too_late(self) -> errors.Timeout:
+        limit_s = self.call.request.total_s or 0.0
+        return errors.Timeout(f"the download took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
+
     def on_failed(self, error: errors.GetmError) -> None:
+        if self._before is not None and isinstance(error, errors.Timeout) and error.phase == "total":
+            # This attempt had only what the others had left of the time.
+            told, error = error, self._too_late()
+            error.stats = told.stats
         if isinstance(error, errors.RemoteChanged) and self._restarts < _MAX_RESTARTS and self._stream is None:
             # One clean restart: what came so far is of a version that is gone.
-            self._restart()
+            self._restart(error)
         elif isinstance(error, errors.EngineDied):
             # A helper's engine. The one behind the channel lives, and will never get back the slots that it had sent.
             if self._channel is not None:
@@ -315,14 +343,26 @@ class Job:
         if self._deaths > _MAX_ENGINE_DEATHS or self._stream is not None or not isinstance(error, errors.EngineDied):
             self._fail(error)
             return
-        self._close(keep=True)
+        self._go_on(error, keep=True)
+
+    def _restart(self, error: errors.GetmError) -> None:
+        self._restarts += 1
+        self._go_on(error, keep=False)
+
+    def _go_on(self, error: errors.GetmError, *, keep: bool) -> None:
+        """Ask again after `error`: for all of it, or for what is missing where what came is of use (`keep`)."""
+        why = cause(error)
+        self._before = self._stats_with(error.stats) + Stats(retries={why: 1})
+        self.on_note(NoteInfo(why, self._restarts + self._deaths, 0.0, str(error)))
+        self.done = 0
+        self._close(keep=keep)
         self._batch.again(self)
 
-    def _restart(self) -> None:
-        self._restarts += 1
-        self.done = 0
-        self._close(keep=False)
-        self._batch.again(self)
+    def _stats_with(self, told: Stats | None) -> Stats:
+        """What all attempts took. `told`: what an engine told of the last one; None where it died, or was not asked."""
+        if told is None:
+            told = Stats(received_bytes=self._received, seconds=time.monotonic() - self._asked_at)
+        return told if self._before is None else self._before + told
 
     # The end --------------------------------------------------------------------------------------------------------
 
@@ -377,7 +417,8 @@ class Job:
         """The file could not be finished."""
         if isinstance(error, errors.IntegrityError) and self._resumed and self._restarts < _MAX_RESTARTS:
             # What lay on the disk was not what it was taken for (faults.md row 46): all of it is fetched again.
-            self._restart()
+            error.stats = None if self._end is None else self._end.stats
+            self._restart(error)
         else:
             self._fail(error)
 
@@ -395,7 +436,7 @@ class Job:
             checksum=verdict,
             verified=verdict.verified,
             seconds=seconds,
-            stats=Stats() if end is None else end.stats,
+            stats=self._stats_with(None if end is None else end.stats),
             url=self.url,
             url_host=None if head is None else host_of(head.url),
             validator=self._validator,
@@ -416,6 +457,7 @@ class Job:
     def _fail(self, error: errors.GetmError) -> None:
         if error.url is None:
             error.url = self.url
+        error.stats = self._stats_with(error.stats)
         self._cancel()
         # Bytes that were proved wrong are of no use to a later run.
         self._close(keep=self._batch.options.resume and not isinstance(error, errors.IntegrityError))

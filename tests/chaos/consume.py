@@ -221,14 +221,17 @@ class Consumer:
 
     def _results(self, folder: Path) -> Generator[getm.DownloadResult | getm.DownloadFailure, None, None]:
         plan = self._plan
-        entries = [getm.Entry(f"{self._url}?file={number}", f"object{number}") for number in range(plan.files)]
+        urls = [self._url, *self._mirrors]
+        entries = [
+            getm.Entry([f"{url}?file={number}" for url in urls], f"object{number}") for number in range(plan.files)
+        ]
         yield from self._session.download_all(
             entries,
             jobs=2,
             directory=folder,
             concurrency=plan.concurrency,
             continue_after_error=plan.seed % 2 == 0,
-            **self._options,
+            **{**self._options, "mirrors": ()},
         )
 
     async def _adownloaded(self, target: Path) -> getm.DownloadResult:

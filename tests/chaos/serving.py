@@ -67,12 +67,13 @@ class ServedPlan:
         if request.path == self._paths["mirror"]:
             return self._bad_mirror(request)
         limit = self.plan.token_requests
-        self._token_uses[request.path] += 1
-        if limit is not None and request.path.endswith("/0") and self._token_uses[request.path] > limit:
+        if limit is not None and request.path.endswith("/0") and self._token_uses[request.path] >= limit:
             self.injected["token run out"] += 1
             return failure(403)
         self.requests += 1
         fault = self._fault(next(self._numbers))
+        # A request on a connection that closes without a word is repeated as it was, redirect target and all.
+        self._token_uses[request.path] += fault is None or "without reply" not in fault.kind
         reply = self._good(self.versions[1 if self._replaced else 0])
         if fault is None:
             return reply
