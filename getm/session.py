@@ -79,7 +79,7 @@ class BatchDownloadOptions(DownloadOptions, total=False):
 
     `no_clobber`: leave targets that exist as they are (`on_event` hears `Skipped`). `per_host`: connections to one host
     at most. `dry_run`: ask for the heads only, and write nothing: there are no results, but `on_event` hears a
-    `Started` with each name and size.
+    `Started` with each name and size. `mirrors` is refused: an `Entry` has its own.
     """
 
     no_clobber: bool

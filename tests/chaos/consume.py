@@ -75,7 +75,8 @@ class Consumer:
         return {
             "checksum": self._served.versions[0].checksum if plan.declared == "caller" else "auto",
             "strict": plan.strict,
-            "mirrors": self._mirrors,
+            # In a list each entry has its own.
+            "mirrors": [] if plan.face == "download_all" else self._mirrors,
             "timeout": getm.Timeout(
                 # A server that does not know that it is to shake hands says nothing.
                 connect_s=0.5 if plan.wire == "no TLS behind https" else 10,
@@ -231,7 +232,7 @@ class Consumer:
             directory=folder,
             concurrency=plan.concurrency,
             continue_after_error=plan.seed % 2 == 0,
-            **{**self._options, "mirrors": ()},
+            **self._options,
         )
 
     async def _adownloaded(self, target: Path) -> getm.DownloadResult:
