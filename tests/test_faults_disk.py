@@ -82,6 +82,20 @@ def test_row_7_a_416_for_ever_is_an_error(session: getm.Session, fault_server: F
     assert visible(tmp_path) == []
 
 
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_row_10_a_412_midway(concurrency: int | None, fault_server: FaultServer, tmp_path: Path) -> None:
+    replies = (Reply(body=BODY, cut_at=3 * MIB), failure(412), Reply(body=OTHER, etag='"v2"'))
+    url = fault_server.serve("/x", *replies)
+    with getm.Session(retries=1) as session:
+        with pytest.raises(errors.RemoteChanged):
+            session.read(url, concurrency=concurrency)
+        fault_server.serve("/x", *replies)
+        result = session.download(url, tmp_path / "out", concurrency=concurrency)
+    assert result.path.read_bytes() == OTHER
+    assert result.stats.retries["changed"] == 1
+    assert [request.header("If-Range") for request in fault_server.requests] == [None, '"v1"', None, '"v1"', None]
+
+
 @each_mode
 @pytest.mark.parametrize(
     ("etag", "last_modified"), [('W/"v1"', None), (None, None)], ids=("weak validator", "no validator")
