@@ -184,6 +184,7 @@ async def _receive(
     connection = response.connection
     transport = None if connection is None else connection.transport
     if early:
+        writer.expect()
         if transport is not None:
             # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
             transport.pause_reading()
@@ -201,6 +202,7 @@ async def _receive(
         await _receive_plain(response, writer, length - taken, patience, meter)
         return
     sink = SlotSink(transport, connection.protocol, writer, length - taken, meter)
+    writer.expect()
     sink.start()
     watch = Watch(sink, patience)
     try:
@@ -227,13 +229,15 @@ async def _receive_plain(
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
     content = response.content
+    if missing != 0:
+        writer.expect()
     clock = asyncio.get_running_loop().time
     # Of the present window: the time spent waiting for the server, and what it brought.
     waited_s, brought = 0.0, 0
     while missing != 0 and not content.at_eof():
         began = clock()
         try:
-            async with asyncio.timeout(patience.stall_s):
+            with patience.listen():
                 data = await content.readany()
         except TimeoutError:
             raise patience.stalled() from None

@@ -217,7 +217,8 @@ class Channel:
         """A writer for those bytes, with a claim of its own. `prompt`: a consumer that has nothing to read gets slots
         before they are full. `max_unhashed`: see `SlotPool.claim`."""
         claim = self.claim(number, start, stop, max_unhashed=max_unhashed)
-        return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt)
+        timers = self.http.timers
+        return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt, timers=timers)
 
     def helper(self, worker: int) -> HelperPipe | None:
         """The helper engine that does the requests of this worker; None: this engine itself."""

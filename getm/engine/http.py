@@ -18,6 +18,7 @@ from yarl import URL
 from getm import errors
 from getm._version import __version__
 from getm.engine.speeds import Speeds
+from getm.engine.timers import Timers
 from getm.head import Head, decode_headers
 from getm.integrity import may_ask_checksums
 from getm.options import clean_url
@@ -78,8 +79,10 @@ class HttpClient:
     def __init__(self) -> None:
         self._sessions: dict[tuple[str | None, ...], aiohttp.ClientSession] = {}
         self.speeds = Speeds()
+        self.timers = Timers()
 
     async def close(self) -> None:
+        self.timers.close()
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
@@ -159,7 +162,7 @@ class HttpClient:
         connect_s, stall_s = request.connect_s, request.stall_s
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
         try:
-            async with asyncio.timeout(limit_s):
+            with self.timers.limit(limit_s):
                 return await session.get(
                     URL(url, encoded=True),
                     headers=headers,

@@ -49,7 +49,8 @@ class Part:
     or who may take its place. Owns the writer and the responses.
 
     Where nothing would tell whether the rest is of the same version as `answer`, no request follows it. `total`: the
-    object's size, where it is known. `rival`: who is asked in a race against a slow connection to a source.
+    object's size, where it is known. `rival`: who is asked in a race against a slow connection to a source; None where
+    there are no races.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Part:
         answer: Answer | None,
         *,
         total: int | None,
-        rival: Callable[[Source], Source],
+        rival: Callable[[Source], Source] | None,
         patience: Patience,
         throttle: Throttle | None,
         tally: Tally,
@@ -119,12 +120,15 @@ class Part:
                 asked.active -= 1
 
     async def _persist(self) -> None:
+        if self._rival is None:
+            await self._requests.persist(self._source, self._attempt, self._progress)
+            return
         while True:
             scope = asyncio.timeout(None)
             try:
                 async with scope:
                     self._scope = scope
-                    await self._requests.persist(self._source, self._attempt, lambda: self._writer.position)
+                    await self._requests.persist(self._source, self._attempt, self._progress)
                 return
             except (TimeoutError, errors.GetmError):
                 # Ended by the scope, or failed just when another connection had got ahead.
@@ -134,6 +138,9 @@ class Part:
                 self._source = self._answer.source
             finally:
                 self._scope = None
+
+    def _progress(self) -> int:
+        return self._writer.position
 
     async def _attempt(self) -> None:
         if self._answer is not None:
@@ -193,15 +200,15 @@ class Part:
         """The connection is slow: let another one run against it from the byte where it stands. It goes on once it is
         ahead of the slow one; there is one writer, so no byte can come from both. Has no effect during a race, nor
         after a few of them, nor where a further response could not be joined to what has come."""
-        if self._scope is None or self._races == _MAX_RACES:
+        if self._rival is None or self._scope is None or self._races == _MAX_RACES:
             return
         if self._race is None or self._race.done():
             self._races += 1
-            self._race = asyncio.get_running_loop().create_task(self._run_race())
+            self._race = asyncio.get_running_loop().create_task(self._run_race(self._rival(self._source)))
 
-    async def _run_race(self) -> None:
+    async def _run_race(self, rival: Source) -> None:
         try:
-            answer = await self._ask(self._rival(self._source))
+            answer = await self._ask(rival)
         except (errors.GetmError, Answered):
             # Whatever it was, the connection that is being raced goes on, and meets it by itself if it lasts.
             return

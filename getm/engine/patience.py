@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
 from getm import errors
+from getm.engine.timers import Limit, Timer, Timers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Patience:
     """When a connection is given up: after `stall_s` seconds of silence, or when it brings fewer than `floor_bytes_s`
     bytes a second over `floor_window_s` seconds. None: no limit."""
@@ -17,6 +17,11 @@ class Patience:
     stall_s: float | None
     floor_bytes_s: float | None
     floor_window_s: float
+    timers: Timers
+
+    def listen(self) -> Limit:
+        """A context in which a byte must come."""
+        return self.timers.limit(self.stall_s)
 
     def stalled(self) -> errors.Timeout:
         limit_s = self.stall_s or 0.0
@@ -51,8 +56,7 @@ class Watch:
     def __init__(self, sink: Watched, patience: Patience) -> None:
         self._sink = sink
         self._patience = patience
-        self._loop = asyncio.get_running_loop()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Timer] = {}
         self._look_for_silence(-1)
         self._look_at_pace(None)
 
@@ -68,7 +72,9 @@ class Watch:
             self._sink.abort(self._patience.stalled())
             return
         seen = -1 if self._sink.paused else now
-        self._timers["silence"] = self._loop.call_later(self._patience.stall_s, self._look_for_silence, seen)
+        self._timers["silence"] = self._patience.timers.call_later(
+            self._patience.stall_s, lambda: self._look_for_silence(seen)
+        )
 
     def _look_at_pace(self, before: int | None) -> None:
         if self._patience.floor_bytes_s is None:
@@ -80,7 +86,7 @@ class Watch:
                 self._sink.abort(failure)
                 return
         self._sink.was_paused = self._sink.paused
-        self._timers["pace"] = self._loop.call_later(window_s, self._look_at_pace, now)
+        self._timers["pace"] = self._patience.timers.call_later(window_s, lambda: self._look_at_pace(now))
 
     def cancel(self) -> None:
         for timer in self._timers.values():

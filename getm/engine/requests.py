@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from getm import errors
 from getm.engine.http import HttpClient, Response, Route
@@ -21,6 +22,8 @@ _EXPIRED = frozenset({400, 401, 403})
 
 # What counts as progress between two failures: a server that gives a few bytes each time would be asked for ever.
 _PROGRESS_BYTES = 64 * 1024
+
+_T = TypeVar("_T")
 
 
 class Requests:
@@ -49,13 +52,11 @@ class Requests:
         """Seconds until the whole must be there, None where there is no limit."""
         return None if self._deadline is None else self._deadline - self._clock()
 
-    async def first(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
-        """The first response of the object: where its redirects led, the later requests go at once."""
-        response = await self.get(source, span, if_range)
+    def answered(self, source: Source, response: Response) -> None:
+        """The first response of the object is there: where its redirects led, the later requests go at once."""
         if response.redirects:
             source.route = response.route
         self._answered = True
-        return response
 
     async def get(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
         """One request. Raises `Answered` for an error status, apart from those that answer the range (416)
@@ -84,10 +85,10 @@ class Requests:
             retry_after_s(head),
         )
 
-    async def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Response:
+    def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
         self._tally.requests += 1
         range_header = None if span is None else span.range_header()
-        return await self._http.get(self._request, route, range_header=range_header, if_range=if_range)
+        return self._http.get(self._request, route, range_header=range_header, if_range=if_range)
 
     async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:
         """What redirects led to refuses us now: its signature has run out. Ask the caller's URL for another one; parts
@@ -115,17 +116,14 @@ class Requests:
     def _others(self, source: Source) -> list[Source]:
         return self.sources.others(source) if self.may_switch() else []
 
-    async def persist(
-        self, source: Source, attempt: Callable[[], Awaitable[None]], progress: Callable[[], int]
-    ) -> None:
-        """Call `attempt` until it succeeds or the policy gives up on `source`. `progress` tells the bytes so far:
-        enough new ones count the attempts from the start again. What is wrong with an answer is not waited for where
-        there is somebody else to ask."""
+    async def persist(self, source: Source, attempt: Callable[[], Awaitable[_T]], progress: Callable[[], int]) -> _T:
+        """Call `attempt` until it succeeds or the policy gives up on `source`; returns what it does. `progress` tells
+        the bytes so far: enough new ones count the attempts from the start again. What is wrong with an answer is not
+        waited for where there is somebody else to ask."""
         failures, seen = 0, progress()
         while True:
             try:
-                await attempt()
-                return
+                return await attempt()
             except (errors.GetmError, Answered) as caught:
                 error = caught.error if isinstance(caught, Answered) else caught
                 wait_s = caught.retry_after_s if isinstance(caught, Answered) else None

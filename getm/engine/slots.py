@@ -164,8 +164,13 @@ class Claim:
             self._pool.distribute()
 
     def close(self) -> None:
-        """The part is over: what was reserved and not used goes to the others."""
+        """The part is over: what was reserved and not used goes to the others. Nobody is called any more."""
+        self.on_slot, self.on_returned = _nobody, None
         self._pool.close(self)
+
+
+def _nobody() -> None:
+    pass
 
 
 class SlotPool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from getm.head import Head
 from getm.redact import redact
 from getm.spans import MAX_POSITION, Span, plan_parts
 from getm.stats import Stats
-from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
+from getm.wire import EndInfo, HeadInfo, OpenRequest, ResumeInfo
 
 if TYPE_CHECKING:
     from getm.engine.channel import Channel
@@ -42,7 +43,9 @@ class Transfer:
         self._number = number
         self._request = request
         self._tally = tally.Tally()
-        self._requests = Requests(channel.http, request, self._tally, self.note)
+        # Told of what went wrong and was mended, so that the consumer hears it.
+        self._note = partial(channel.note, number)
+        self._requests = Requests(channel.http, request, self._tally, self._note)
         self._verification = Verification(request, channel.hash_pool)
         self._first: Response | None = None
         # The object's size once it is known, and whether bytes went out.
@@ -74,6 +77,8 @@ class Transfer:
             ) from None
         finally:
             self._verification.cancel()
+            # It knows this transfer: neither waits for the collector of garbage to part them.
+            self._requests.may_switch = _never
             if self._first is not None:
                 # Refused for what its head says: its content was never asked for. Harmless where it was read.
                 self._first.raw.close()
@@ -106,10 +111,6 @@ class Transfer:
         """What was done until now."""
         return self._tally.stats()
 
-    def note(self, info: NoteInfo) -> None:
-        """Tell the consumer what went wrong and was mended."""
-        self._channel.note(self._number, info)
-
     def _may_switch(self) -> bool:
         """Whether a mirror may go on where a source fails: before anything is told; or where the size shows that it is
         the same object, and nothing of another one is delivered or wrong bytes would be noticed at the end."""
@@ -126,23 +127,22 @@ class Transfer:
 
     async def _answer(self, span: Span | None, if_range: str | None = None) -> tuple[Response, Source]:
         """The first response of the object, whatever it takes, and who gave it."""
-        answers: list[Response] = []
-        source = self._requests.sources.living[0]
-
-        async def attempt() -> None:
-            response = self._first = await self._requests.first(source, span, if_range)
-            require_size(self._request.size, response.head)
-            answers.append(response)
-
-        while not answers:
+        requests = self._requests
+        source = requests.sources.living[0]
+        while True:
             try:
-                await self._requests.persist(source, attempt, lambda: 0)
+                first = self._first = await requests.persist(
+                    source, partial(requests.get, source, span, if_range), _no_progress
+                )
+                require_size(self._request.size, first.head)
             except (errors.NetworkError, errors.SizeMismatch) as error:
                 if self._first is not None:
                     # Refused for what its head says.
                     self._first.raw.close()
-                source = self._requests.after(source, error)
-        return answers[0], source
+                source = requests.after(source, error)
+            else:
+                requests.answered(source, first)
+                return first, source
 
     def _announce(self, response: Response, size: int | None, *, ranged: bool, resumed: bool = False) -> None:
         """Tell the consumer the head, and get ready to check what it declares."""
@@ -201,8 +201,11 @@ class Transfer:
             writer,
             answer,
             total=self._total,
-            rival=self._rival,
-            patience=Patience(request.stall_s, request.floor_bytes_s, request.floor_window_s),
+            # Nobody hurries a part that has no siblings here, nor at another engine.
+            rival=None if alone and prompt else self._rival,
+            patience=Patience(
+                request.stall_s, request.floor_bytes_s, request.floor_window_s, self._channel.http.timers
+            ),
             throttle=self._channel.throttle,
             tally=self._tally,
         )
@@ -280,7 +283,7 @@ class Transfer:
                 claim = self._channel.claim(self._number, span.start, span.stop)
                 source.active += 1
                 try:
-                    took = await helper.fetch(self._part_request(span, source), claim, self.emit, self.note, tail)
+                    took = await helper.fetch(self._part_request(span, source), claim, self.emit, self._note, tail)
                 except errors.GetmError as error:
                     if error.stats is not None:
                         self._tally.add(error.stats)
@@ -389,3 +392,11 @@ class Transfer:
             url=redact(head.url),
             expected=str(identity.total),
         )
+
+
+def _never() -> bool:
+    return False
+
+
+def _no_progress() -> int:
+    return 0

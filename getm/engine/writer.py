@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from getm.engine.slots import Claim
+from getm.engine.timers import Timer, Timers
 from getm.spans import Span
 
 # How long a consumer that has nothing to read waits for a full slot before it gets what there is.
@@ -28,8 +29,9 @@ class PartWriter:
         emit: Emit,
         *,
         prompt: bool,
+        timers: Timers,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._timers = timers
         self._memory = memory
         self._slot_bytes = slot_bytes
         self._claim = claim
@@ -43,9 +45,10 @@ class PartWriter:
         self._room = 0
         # Whether what little there is should go out at once, and the timer that decides it.
         self._hungry = False
-        self._hunger: asyncio.TimerHandle | None = None
+        self._hunger: Timer | None = None
         self._on_hungry: Callable[[], None] | None = None
-        self._prompt = prompt
+        # Whether the consumer waits for the first slot; afterwards it is the claim that tells.
+        self._awaited = prompt
         # Whether there was no slot to fill at any time since someone last cleared this.
         self.waited = False
         self._waiter: asyncio.Future[None] | None = None
@@ -69,11 +72,15 @@ class PartWriter:
         """Wait until the part may start: its slots are there, or it is the one the consumer waits for."""
         while not self._claim.start():
             await self._wait()
-        if self._prompt:
+
+    def expect(self) -> None:
+        """All that is at hand is written, and more is waited for. A small object is there with its head, and needs
+        none of the care for a consumer that waits."""
+        if self._awaited:
             self._starved()
 
     async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
+        self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:
@@ -94,7 +101,7 @@ class PartWriter:
         """The consumer has nothing left to read. If no slot is full soon, it gets what there is: on a slow connection
         a slot takes seconds to fill."""
         if self._hunger is None and not self._hungry:
-            self._hunger = self._loop.call_later(_PATIENCE_S, self._grow_hungry)
+            self._hunger = self._timers.call_later(_PATIENCE_S, self._grow_hungry)
 
     def _grow_hungry(self) -> None:
         self._hunger = None
@@ -106,7 +113,7 @@ class PartWriter:
             self._on_hungry()
 
     def _sated(self) -> None:
-        self._hungry = False
+        self._awaited = self._hungry = False
         if self._hunger is not None:
             self._hunger.cancel()
             self._hunger = None
@@ -169,6 +176,5 @@ class PartWriter:
         if self._slot is not None:
             self._claim.put_back(self._slot)
             self._slot = None
+        # It forgets this writer: neither they nor the ring's memory wait for the collector to part them.
         self._claim.close()
-        # Writer and claim know each other: a ring that is given up does not wait for the collector to part them.
-        self._memory = memoryview(b"")
