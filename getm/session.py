@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
@@ -124,7 +125,20 @@ class Session:
         if self._cacert is not None and not os.path.exists(self._cacert):  # noqa: PTH110
             raise errors.InvalidInput(f"cacert: there is no file or folder {self._cacert}")
         self._retries = Retries.of(retries, Retries())
-        self._insecure = insecure
+        # What a call asks for that says no more than its URL.
+        self._usual = OpenRequest(
+            url="",
+            headers=self._headers,
+            concurrency=1,
+            part_slots=1,
+            checksums=(),
+            strict=False,
+            **_limits(self._timeout),
+            retries=self._retries,
+            insecure=insecure,
+            cacert=self._cacert,
+            environment={},
+        )
         self._pool = EnginePool(processes, max_memory, options.clean_rate(limit_rate))
         # A session that is dropped without close() must not leave processes behind.
         self._finalizer = weakref.finalize(self, self._pool.close)
@@ -149,33 +163,26 @@ class Session:
 
     def _open_request(self, url: str, concurrency: int | None, call: CallOptions) -> OpenRequest:
         """Check everything now: what goes to the engine, apart from what depends on the channel it goes over."""
-        wire_url = options.clean_url(url)
-        concurrency = options.clean_concurrency(concurrency)
-        limits = Timeout.of(call.get("timeout"), self._timeout)
+        return msgspec.structs.replace(
+            self._usual,
+            url=options.clean_url(url),
+            concurrency=options.clean_concurrency(concurrency) or 1,
+            environment=_environment(),
+            **(self._asked_for(call) if call else {}),
+        )
+
+    def _asked_for(self, call: CallOptions) -> dict[str, Any]:
+        """The fields of an `OpenRequest` that are not the session's usual ones."""
+        fields = _limits(Timeout.of(call.get("timeout"), self._timeout))
         own = options.clean_headers(call.get("headers"))
-        fields = self._headers
         if own:
             replaced = {name.lower() for name, _ in own}
-            fields = (*((name, value) for name, value in fields if name.lower() not in replaced), *own)
-        return OpenRequest(
-            url=wire_url,
-            headers=fields,
-            concurrency=concurrency or 1,
-            part_slots=1,
-            checksums=_expected(call.get("checksum", "auto")),
-            strict=call.get("strict", False),
-            connect_s=limits.connect_s,
-            stall_s=limits.stall_s,
-            total_s=limits.total_s,
-            floor_bytes_s=limits.floor_bytes_s,
-            floor_window_s=limits.floor_window_s,
-            tail_s=limits.tail_s,
-            retries=Retries.of(call.get("retries"), self._retries),
-            insecure=self._insecure,
-            mirrors=options.clean_mirrors(call.get("mirrors", ())),
-            cacert=self._cacert,
-            environment=_environment(),
-        )
+            fields["headers"] = (*(pair for pair in self._headers if pair[0].lower() not in replaced), *own)
+        fields["checksums"] = _expected(call.get("checksum", "auto"))
+        fields["strict"] = call.get("strict", False)
+        fields["retries"] = Retries.of(call.get("retries"), self._retries)
+        fields["mirrors"] = options.clean_mirrors(call.get("mirrors", ()))
+        return fields
 
     def _request(self, url: str, chunk_size: int, concurrency: int | None, call: CallOptions) -> Callable[[], Transfer]:
         """Check everything now; the function that comes back sends the request."""
@@ -184,7 +191,8 @@ class Session:
 
         def start() -> Transfer:
             channel = self._pool.acquire(chunk_size, concurrency)
-            sent = msgspec.structs.replace(request, part_slots=channel.geometry.part_slots)
+            part_slots = channel.geometry.part_slots
+            sent = request if part_slots == 1 else msgspec.structs.replace(request, part_slots=part_slots)
             return Transfer(channel, sent, self._pool.release)
 
         return start
@@ -560,9 +568,24 @@ def _name(transfer: Transfer) -> str:
 
 def _environment() -> dict[str, str]:
     """The variables that an engine must know of, as they are now."""
-    if _variables.keys().isdisjoint(_ENVIRONMENT):
-        return {}
-    return {name.decode(): os.fsdecode(value) for name in _ENVIRONMENT if (value := _variables.get(name))}
+    return _decoded(tuple(map(_variables.get, _ENVIRONMENT)))
+
+
+@lru_cache(maxsize=8)
+def _decoded(values: tuple[bytes | None, ...]) -> dict[str, str]:
+    return {name.decode(): os.fsdecode(value) for name, value in zip(_ENVIRONMENT, values, strict=True) if value}
+
+
+def _limits(timeout: Timeout) -> dict[str, Any]:
+    """The fields of an `OpenRequest` that are those of a `Timeout`."""
+    return {
+        "connect_s": timeout.connect_s,
+        "stall_s": timeout.stall_s,
+        "total_s": timeout.total_s,
+        "floor_bytes_s": timeout.floor_bytes_s,
+        "floor_window_s": timeout.floor_window_s,
+        "tail_s": timeout.tail_s,
+    }
 
 
 def _expected(checksum: ChecksumInput) -> tuple[str, ...] | None:

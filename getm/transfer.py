@@ -313,9 +313,10 @@ class Assembler:
             part = self._transfer.next_part(ordered=True)
             if part is None:
                 return memoryview(b"") if self._transfer.finished else None
-            if len(part.view) == size:
-                # The usual case: a chunk is a slot.
-                self.position += size
+            length = len(part.view)
+            if length == size or (self._transfer.finished and (size is None or length < size)):
+                # The usual cases: a chunk is a slot, or this is the end.
+                self.position += length
                 return part.view
             self._parts.append(part)
             self._have = len(part.view)

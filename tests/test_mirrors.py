@@ -227,9 +227,10 @@ def test_the_faster_one_is_asked_first(
 def test_speeds_are_means_that_follow() -> None:
     speeds = Speeds()
     assert speeds.of("a") is None
-    speeds.measured("a", 1000, 0.001)
+    sources = Sources(open_request("http://a/object"), speeds)
+    sources.received(sources.given, 1000, 0.001)
     assert speeds.of("a") is None, "too little to tell"
-    speeds.measured("a", 1_000_000, 1.0)
+    sources.received(sources.given, 1_000_000, 1.0)
     assert speeds.of("a") == 1_000_000
     speeds.measured("a", 2_000_000, 1.0)
     assert speeds.of("a") == pytest.approx(1_300_000)

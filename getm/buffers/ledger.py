@@ -61,12 +61,11 @@ class SlotLedger:
             raise ProtocolError(f"{what} names slot {slot} of a ring of {len(self._owners)}")
 
     def _move(self, slot: int, before: Owner, after: Owner, what: str) -> None:
-        self._check(slot, what)
-        if self._owners[slot] is not before:
-            raise ProtocolError(
-                f"{what} of slot {slot}: expected it {before.value}, but it is {self._owners[slot].value}"
-            )
-        self._owners[slot] = after
+        owners = self._owners
+        if not 0 <= slot < len(owners) or owners[slot] is not before:
+            self._check(slot, what)
+            raise ProtocolError(f"{what} of slot {slot}: expected it {before.value}, but it is {owners[slot].value}")
+        owners[slot] = after
 
     def grant(self, slot: int) -> None:
         """Engine: the consumer gave the slot."""

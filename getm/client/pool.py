@@ -69,15 +69,17 @@ class EnginePool:
             channel = self._returned.popleft()
             if not channel.closed:
                 self._free.append(channel)
-        for channel in list(self._free):
+        closed = False
+        for channel in self._free:
             if not channel.idle:
                 # The last words of an object that was cancelled. One that is idle has nothing to say.
                 try:
                     channel.pump(wait=False)
                 except errors.GetmError:
                     channel.close()
-            if channel.closed:
-                self._free.remove(channel)
+            closed = closed or channel.closed
+        if closed:
+            self._free = [channel for channel in self._free if not channel.closed]
         self._channels = [channel for channel in self._channels if not channel.closed]
         if len(self._free) > 1:
             # Those whose cancelled object has not ended yet come last.

@@ -8,6 +8,7 @@ back and told that the content has ended, and the connection goes to the keep-al
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import cast
 
 import aiohttp
@@ -143,25 +144,32 @@ class SlotSink(asyncio.BufferedProtocol):
         self._transport.abort()
 
 
-async def receive(
+def receive(
     response: aiohttp.ClientResponse,
     writer: PartWriter,
     length: int | None,
     patience: Patience,
     throttle: Throttle | None,
-) -> None:
+) -> Awaitable[None]:
     """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
 
     Returns with the connection given back to aiohttp's pool, if the content has ended there. Raises a `NetworkError`
     with the bytes that came before it kept in `writer`. The part must have begun. The time in which `throttle` lets
     nothing be read counts neither as silence nor as a slow pace.
     """
-    meter = None if throttle is None else Meter(throttle)
+    if throttle is None:
+        return _receive(response, writer, length, patience, None)
+    return _receive_metered(response, writer, length, patience, throttle)
+
+
+async def _receive_metered(
+    response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, patience: Patience, throttle: Throttle
+) -> None:
+    meter = Meter(throttle)
     try:
         await _receive(response, writer, length, patience, meter)
     finally:
-        if meter is not None:
-            meter.close()
+        meter.close()
 
 
 async def _receive(
@@ -181,6 +189,9 @@ async def _receive(
             await writer.write(data)
         else:
             early += data
+    if taken == length and not early:
+        # The usual case of a small object: all of it came with its head.
+        return
     connection = response.connection
     transport = None if connection is None else connection.transport
     if early:

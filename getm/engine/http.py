@@ -7,12 +7,12 @@ import logging
 import ssl
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from msgspec import Struct
 from yarl import URL
 
 from getm import errors
@@ -42,16 +42,14 @@ _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """Where to send a request: the caller's URL, or the one that redirects led to; and whose headers go there."""
 
     url: str
     user_headers: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """The response that answered, the redirects that led to it, in order, and the way to it without them."""
 
     raw: aiohttp.ClientResponse

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 
 import aiohttp
+from msgspec import Struct
+from msgspec.structs import replace
 
 from getm import errors
 from getm.engine.body import receive
@@ -27,8 +27,7 @@ from getm.retry import SLOW_TAIL
 _MAX_RACES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A response of `source` that brings the bytes from `start` to `stop` (None: as many as there are), of which `read`
     were read from it already."""
 
@@ -88,9 +87,11 @@ class Part:
         writer, start = self._writer, self._writer.position
         try:
             await writer.begin()
-            watched: AbstractContextManager[None] = nullcontext() if tail is None else tail.watch(self)
-            with watched:
+            if tail is None:
                 await self._ask_around()
+            else:
+                with tail.watch(self):
+                    await self._ask_around()
             return writer.position
         finally:
             self._tally.received_bytes += writer.position - start
@@ -146,7 +147,7 @@ class Part:
         if self._answer is not None:
             answer, self._answer = self._answer, None
             await self._receive(answer)
-        while self._writer.remaining:
+        while not self._writer.complete:
             await self._receive(await self._ask(self._source))
 
     async def _ask(self, source: Source) -> Answer:
@@ -169,7 +170,8 @@ class Part:
             # What came by another connection while this one was being opened.
             known = position - answer.start
             if known <= len(answer.read):
-                await self._writer.write(answer.read[known:])
+                if answer.read:
+                    await self._writer.write(answer.read[known:])
                 await receive(raw, self._writer, answer.to_come, self._patience, self._throttle)
         finally:
             count = self._writer.position - position

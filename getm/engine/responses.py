@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from getm import errors
 from getm.head import Head, HeadError
@@ -10,8 +10,7 @@ from getm.redact import redact
 from getm.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What every further response must agree with, so that bytes of two versions are never joined."""
 
     total: int
@@ -25,8 +24,7 @@ class Identity:
         if_range = head.strong_validator()
         if total is None or if_range is None:
             return None
-        validator = head.validator()
-        return cls(total, validator.etag, validator.last_modified, if_range)
+        return cls(total, head.get("etag"), head.get("last-modified"), if_range)
 
     def check(self, head: Head, total: int | None) -> None:
         """Raises `RemoteChanged` where `head` is of another version of the object."""

@@ -194,11 +194,15 @@ class SlotPool:
         """A claim for the part of object `key[0]` at offset `key[1]`, which needs `needed` slots, None where that is
         not known. `max_unhashed`: it is alone in its object, and waits while so many slots are still being hashed."""
         number, offset = key
-        line = self._lines.setdefault(number, _Line())
+        line = self._lines.get(number)
+        if line is None:
+            line = self._lines[number] = _Line()
         claim = Claim(self, line, offset, needed, on_slot, max_unhashed)
-        if not line.claims:
+        if line.claims:
+            insort(line.claims, claim, key=lambda other: other.offset)
+        else:
             self._busy += 1
-        insort(line.claims, claim, key=lambda other: other.offset)
+            line.claims.append(claim)
         if not claim.alone and line not in self._reserving:
             self._reserving.append(line)
         self.distribute()
@@ -277,7 +281,8 @@ class SlotPool:
     def distribute(self) -> None:
         """Slots became available, or the claims changed: give them out, and wake who can go on."""
         full = 0
-        while self._ledger.available:
+        # Asked first for the usual case, in which nobody waits.
+        while (self._queue or self._reserving) and self._ledger.available:
             if self._queue:
                 line = self._queue.popleft()
                 line.queued = False

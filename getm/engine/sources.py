@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from getm import errors
 from getm.engine.http import Route
 from getm.engine.responses import Identity
-from getm.engine.speeds import Speeds
+from getm.engine.speeds import MIN_MEASURED_BYTES, Speeds
 from getm.wire import OpenRequest
 
 
@@ -21,13 +21,17 @@ class Source:
         self.origin = route
         # Redirects are followed once for all parts: the origin may be slow, or count requests.
         self.route = route
-        self.resolving = asyncio.Lock()
         # What its further responses must agree with; None where it has not answered, or nothing would show it.
         self.identity: Identity | None = None
         # Why it is not asked any more.
         self.error: errors.GetmError | None = None
         # Parts that are being fetched from it.
         self.active = 0
+
+    @cached_property
+    def resolving(self) -> asyncio.Lock:
+        """Held by who asks `origin` again."""
+        return asyncio.Lock()
 
     @cached_property
     def host(self) -> str:
@@ -99,4 +103,5 @@ class Sources:
 
     def received(self, source: Source, count: int, seconds: float) -> None:
         """`source` sent so many bytes in that time."""
-        self._speeds.measured(source.host, count, seconds)
+        if count >= MIN_MEASURED_BYTES:
+            self._speeds.measured(source.host, count, seconds)

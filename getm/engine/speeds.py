@@ -5,7 +5,7 @@ from __future__ import annotations
 # How much the latest transfer counts in the speed of a host.
 _WEIGHT = 0.3
 # Less than this says more of the way to the host than of its speed.
-_MIN_MEASURED_BYTES = 64 * 1024
+MIN_MEASURED_BYTES = 64 * 1024
 
 
 class Speeds:
@@ -19,8 +19,8 @@ class Speeds:
         return self._speeds.get(host)
 
     def measured(self, host: str, received: int, seconds: float) -> None:
-        """The host sent so many bytes in that time."""
-        if received >= _MIN_MEASURED_BYTES and seconds > 0:
+        """The host sent so many bytes, `MIN_MEASURED_BYTES` at least, in that time."""
+        if seconds > 0:
             now, before = received / seconds, self._speeds.get(host)
             self._speeds[host] = before + _WEIGHT * (now - before) if before else now
 

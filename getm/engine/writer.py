@@ -62,6 +62,11 @@ class PartWriter:
         """What is still to come of a part of known length."""
         return Span(self.position, self.position if self.stop is None else self.stop)
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is to come of a part of known length."""
+        return self.stop is None or self.position >= self.stop
+
     def _slot_ready(self) -> None:
         if self._on_space is not None:
             self._on_space()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from getm.errors import MissingExtra
@@ -14,6 +15,9 @@ from getm.integrity.stores import azure_blob_md5, goog_hash, linked_etag, reposi
 from getm.integrity.value import Checksum
 
 _STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "content-md5"})
+
+# One search through all names, each on a line of its own.
+_STORES_OWN = re.compile(r"^x-", re.MULTILINE)
 
 _NOTHING = Discovery((), ())
 
@@ -73,10 +77,9 @@ def _may_declare(head: Head) -> bool:
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    for name in head.fields:
-        if name.startswith("x-") or name in _STANDARD_FIELDS:
-            return True
-    return any(S3_ETAG.fullmatch(etag) for etag in head.get_all("etag"))
+    if not _STANDARD_FIELDS.isdisjoint(head.fields) or _STORES_OWN.search("\n".join(head.fields)):
+        return True
+    return any([S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")])
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:
