@@ -101,10 +101,12 @@ class Head:
         lines = self.fields.get("content-length")
         if lines is None:
             return None
-        values = {item.strip() for line in lines for item in line.split(",")}
-        if len(values) > 1:
-            raise HeadError(f"Content-Length is declared as {' and '.join(sorted(values))}")
-        (value,) = values
+        value = lines[0].strip()
+        if len(lines) > 1 or "," in value:
+            values = {item.strip() for line in lines for item in line.split(",")}
+            if len(values) > 1:
+                raise HeadError(f"Content-Length is declared as {' and '.join(sorted(values))}")
+            (value,) = values
         if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) <= MAX_POSITION):
             raise HeadError(f"Content-Length is {value[:40]!r}, not a number of bytes")
         return int(value)
@@ -161,8 +163,8 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Header bytes to text. UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost (RFC 9110, section 5.5)."""
     pairs = tuple(raw)
     try:
-        # Nearly every head is UTF-8 throughout, and holds no NUL (RFC 9110, section 5.5): decoded in one piece.
-        texts = b"\0".join(chain.from_iterable(pairs)).decode().split("\0")
+        # Nearly every head is UTF-8 throughout, and nothing in it holds a line feed: decoded in one piece.
+        texts = b"\n".join(chain.from_iterable(pairs)).decode().split("\n")
     except UnicodeDecodeError:
         texts = []
     if len(texts) == 2 * len(pairs):

@@ -109,7 +109,8 @@ class _Parts(Described):
 
     def __del__(self) -> None:
         # An abandoned loop: the engine must not go on filling slots for nobody.
-        self.close()
+        if not self._transfer.closed:
+            self.close()
 
     def close(self) -> None:
         """Stop the transfer. Views that were given out stay valid."""

@@ -30,8 +30,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -58,6 +59,10 @@ class Kind(enum.IntEnum):
     STOP = 9
     NOTE = 10
     HURRY = 11
+
+
+# Looked up once: for the messages of one small object they would be looked up in the class sixty times.
+OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HURRY = Kind
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -125,19 +130,31 @@ class OpenRequest(Record, frozen=True):
 
 class HeadInfo(Record, frozen=True):
     """The response that answered. `size`: bytes of the representation, None where only its end will tell. `notes`: what
-    it declares of its bytes that cannot be used, and why. `resumed`: it is the version that the request's `resume`
-    names, and only what was missing follows; otherwise the whole object does. `declared`: the checksums to verify
-    it by, in canonical text, each with who gave it: "caller" or a header."""
+    it declares of its bytes that cannot be used, and why. `header_lines`: names and values in turn, each on a line of
+    its own: one text costs a fraction of what pairs do, and many callers never look. `resumed`: it is the version that
+    the request's `resume` names, and only what was missing follows; otherwise the whole object does. `declared`: the
+    checksums to verify it by, in canonical text, each with who gave it: "caller" or a header."""
 
     url: str
     status: int
     reason: str
-    headers: tuple[tuple[str, str], ...]
+    header_lines: str
     size: int | None
     ranged: bool
     notes: tuple[str, ...]
     resumed: bool = False
     declared: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names and values in the order of the wire."""
+        lines = self.header_lines.split("\n")
+        return tuple(zip(lines[::2], lines[1::2], strict=False))
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> str:
+    """As `HeadInfo` has them. No name or value holds a line feed, which ends a header line (RFC 9112, section 2.2)."""
+    return "\n".join(chain.from_iterable(headers))
 
 
 class EndInfo(Record, frozen=True):
@@ -271,6 +288,10 @@ _ORDER: dict[Phase, dict[Kind, Phase]] = {
     },
 }
 
+_UNOPENED, _OVER = Phase.UNOPENED, Phase.OVER
+# A GRANT is of no object; a CANCEL or HURRY may have crossed the object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, CANCEL, HURRY})
+
 
 @dataclass
 class Conversation:
@@ -281,22 +302,19 @@ class Conversation:
 
     def pass_(self, kind: Kind, object_number: int) -> None:
         """Raises `ProtocolError` for a message that may not come now."""
-        if kind is Kind.GRANT:
-            return
-        before = self._phases.get(object_number, Phase.UNOPENED)
+        before = self._phases.get(object_number, _UNOPENED)
         after = _ORDER[before].get(kind)
         if after is before:
             return
         if after is None:
-            if kind is Kind.CANCEL or kind is Kind.HURRY:
-                # It crossed the object's own END or FAILED on the way.
+            if kind in _ALWAYS:
                 return
             raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {before.value}")
-        if kind is Kind.OPEN:
+        if kind is OPEN:
             if object_number <= self._last_opened:
                 raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
             self._last_opened = object_number
-        if after is Phase.OVER:
+        if after is _OVER:
             del self._phases[object_number]
         else:
             self._phases[object_number] = after

@@ -92,7 +92,7 @@ class Engine:
         if serving.cancelled:
             self.fail(serving, errors.Cancelled("the transfer was cancelled"))
         elif serving.claim is None:
-            head = HeadInfo("https://example.test/object", 200, "OK", (), serving.stop - serving.start, False, ())
+            head = HeadInfo("https://example.test/object", 200, "OK", "", serving.stop - serving.start, False, ())
             self.send(encode_body(Kind.HEAD, number, head), Kind.HEAD, number)
             needed = -(-(serving.stop - serving.start) // SLOT_BYTES)
             serving.claim = self.pool.claim((number, 0), needed, lambda: None)

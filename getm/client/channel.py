@@ -17,13 +17,19 @@ from getm.client.engines import Engine
 from getm.client.sockets import NO_WAIT, SEND_NOW, in_passage
 from getm.options import Geometry
 from getm.wire import (
+    CANCEL,
+    END,
     FROM_ENGINE,
+    GRANT,
+    HEAD,
+    NOTE,
+    OPEN,
+    PART,
     Conversation,
     Decoder,
     EndInfo,
     FailedInfo,
     HeadInfo,
-    Kind,
     Message,
     NoteInfo,
     OpenRequest,
@@ -96,7 +102,7 @@ class Channel:
                 segment.close_descriptor()
         for slot in range(geometry.slots):
             self._ledger.give_back(slot)
-        self._sock.sendall(encode(Kind.GRANT, slot=0, length=geometry.slots))
+        self._sock.sendall(encode(GRANT, slot=0, length=geometry.slots))
 
     def fileno(self) -> int:
         """Readable when a message has come."""
@@ -116,11 +122,11 @@ class Channel:
         """Send OPEN; `listener` hears what comes. Returns the object's number on this channel."""
         self._last_number += 1
         number = self._last_number
-        data = encode_body(Kind.OPEN, number, request)
+        data = encode_body(OPEN, number, request)
         if len(data) > _MAX_OPEN_BYTES:
             raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
         try:
-            self._conversation.pass_(Kind.OPEN, number)
+            self._conversation.pass_(OPEN, number)
             self._listeners[number] = listener
             self._unsent.append(data)
             if not self.corked:
@@ -146,7 +152,7 @@ class Channel:
         """Nobody wants the object any more: its slots go straight back, and the engine is told."""
         self._listeners.pop(number, None)
         if number in self._conversation.open_objects():
-            message = encode(Kind.CANCEL, number)
+            message = encode(CANCEL, number)
             if self.corked:
                 # Its OPEN may still be waiting.
                 self._unsent.append(message)
@@ -208,7 +214,7 @@ class Channel:
     def _route(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
         listener = self._listeners.get(message.object)
-        if message.kind is Kind.PART:
+        if message.kind is PART:
             self._ledger.receive(message.slot)
             if listener is None:
                 self.give_back(message.slot)
@@ -217,14 +223,14 @@ class Channel:
             return
         if listener is None:
             return
-        if message.kind is Kind.HEAD:
+        if message.kind is HEAD:
             listener.on_head(decode_body(message, HeadInfo))
             return
-        if message.kind is Kind.NOTE:
+        if message.kind is NOTE:
             listener.on_note(decode_body(message, NoteInfo))
             return
         del self._listeners[message.object]
-        if message.kind is Kind.END:
+        if message.kind is END:
             listener.on_end(decode_body(message, EndInfo))
         else:
             info = decode_body(message, FailedInfo)
@@ -251,7 +257,7 @@ class Channel:
             return
         # First here, then to the engine: its next PART may come before this returns.
         self._ledger.give_back(slot)
-        self._unsent.append(encode(Kind.GRANT, slot=slot, length=1))
+        self._unsent.append(encode(GRANT, slot=slot, length=1))
         # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
         # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
         if not self.idle and (not self.corked or len(self._unsent) >= _MAX_CORKED):

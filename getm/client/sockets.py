@@ -6,7 +6,6 @@ import socket
 
 # Plain numbers: joining the enumeration's members costs more than the call they are for.
 NO_WAIT = int(socket.MSG_DONTWAIT)
-PEEK = NO_WAIT | int(socket.MSG_PEEK)
 SEND_NOW = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 # The engine's ends of sockets that are just being sent to it. A child forked at that moment must close them, or the

@@ -186,7 +186,8 @@ async def _receive(
     while taken < length and content.exception() is None and (data := content.read_nowait(length - taken)):
         taken += len(data)
         if meter is None:
-            await writer.write(data)
+            if left := writer.fill(data):
+                await writer.write(left)
         else:
             early += data
     if taken == length and not early:

@@ -22,7 +22,16 @@ from getm.engine.writer import Emit, PartWriter
 from getm.integrity import HashPool, PartsHasher
 from getm.stats import Stats
 from getm.wire import (
+    CANCEL,
+    END,
+    FAILED,
     FROM_CONSUMER,
+    GRANT,
+    HEAD,
+    HURRY,
+    NOTE,
+    OPEN,
+    PART,
     Conversation,
     EndInfo,
     FailedInfo,
@@ -108,19 +117,18 @@ class Channel:
 
     def _on_message(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
-        if message.kind is Kind.GRANT:
+        if message.kind is GRANT:
             for slot in range(message.slot, message.slot + message.length):
                 self._ledger.grant(slot)
                 self._pool.granted(slot)
             self._pool.distribute()
-        elif message.kind is Kind.OPEN:
+        elif message.kind is OPEN:
             transfer = Transfer(self, message.object, decode_body(message, OpenRequest))
             self._transfers[message.object] = transfer
             self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
-            self._on_change(self)
-        elif message.kind is Kind.CANCEL and message.object in self._tasks:
+        elif message.kind is CANCEL and message.object in self._tasks:
             self._cancel(message.object)
-        elif message.kind is Kind.HURRY and message.object in self._transfers:
+        elif message.kind is HURRY and message.object in self._transfers:
             self._transfers[message.object].hurry()
 
     async def _serve(self, number: int, transfer: Transfer) -> None:
@@ -139,7 +147,7 @@ class Channel:
             del self._tasks[number], self._transfers[number]
             self._pool.end(number)
         if error is not None:
-            self._send(Kind.FAILED, number, failed_info(error, transfer.stats()))
+            self._send(FAILED, number, failed_info(error, transfer.stats()))
         self._changed()
 
     # Messages out ---------------------------------------------------------------------------------------------------
@@ -149,22 +157,22 @@ class Channel:
         self._queue(encode_body(kind, number, body))
 
     def head(self, number: int, info: HeadInfo) -> None:
-        self._send(Kind.HEAD, number, info)
+        self._send(HEAD, number, info)
 
     def note(self, number: int, info: NoteInfo) -> None:
-        self._send(Kind.NOTE, number, info)
+        self._send(NOTE, number, info)
 
     def end(self, number: int, info: EndInfo) -> None:
-        self._send(Kind.END, number, info)
+        self._send(END, number, info)
 
     def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
         """The slot goes to the consumer; the hasher reads it meanwhile, and pins it as long as it does."""
         if hasher is not None:
             self._ledger.pin(slot)
-        self._conversation.pass_(Kind.PART, number)
+        self._conversation.pass_(PART, number)
         self._ledger.send(slot)
         self._pool.sent(number, offset, slot, hashed=hasher is not None)
-        self._queue(encode(Kind.PART, number, offset, slot, length))
+        self._queue(encode(PART, number, offset, slot, length))
         if hasher is not None:
             start = slot * self.slot_bytes
             hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(number, slot))

@@ -108,10 +108,12 @@ class Part:
             asked, joinable = self._source, self._answer is None or self._source.identity is not None
             asked.active += 1
             try:
-                if joinable:
-                    await self._persist()
-                else:
+                if not joinable:
                     await self._attempt()
+                elif self._rival is None:
+                    await self._requests.persist(self._source, self._attempt, self._progress)
+                else:
+                    await self._persist()
                 return
             except errors.NetworkError as error:
                 if self._writer.stop is None:
@@ -121,9 +123,7 @@ class Part:
                 asked.active -= 1
 
     async def _persist(self) -> None:
-        if self._rival is None:
-            await self._requests.persist(self._source, self._attempt, self._progress)
-            return
+        """By one connection after another, where a race may be run."""
         while True:
             scope = asyncio.timeout(None)
             try:
@@ -144,8 +144,8 @@ class Part:
         return self._writer.position
 
     async def _attempt(self) -> None:
-        if self._answer is not None:
-            answer, self._answer = self._answer, None
+        answer, self._answer = self._answer, None
+        if answer is not None:
             await self._receive(answer)
         while not self._writer.complete:
             await self._receive(await self._ask(self._source))

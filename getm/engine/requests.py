@@ -29,7 +29,14 @@ _T = TypeVar("_T")
 class Requests:
     """Makes the requests of one OPEN, and counts them in `tally`; `note` is told of each that is made again."""
 
-    def __init__(self, http: HttpClient, request: OpenRequest, tally: Tally, note: Callable[[NoteInfo], None]) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        request: OpenRequest,
+        tally: Tally,
+        note: Callable[[NoteInfo], None],
+        may_switch: Callable[[], bool],
+    ) -> None:
         self._http = http
         self._request = request
         self._tally = tally
@@ -40,7 +47,7 @@ class Requests:
         # Whether a request was answered before: a helper's lead has seen to that.
         self._answered = request.span is not None
         # Whether another source may go on where one fails.
-        self.may_switch: Callable[[], bool] = lambda: True
+        self.may_switch = may_switch
 
     @property
     def at(self) -> str:

@@ -24,7 +24,7 @@ from getm.head import Head
 from getm.redact import redact
 from getm.spans import MAX_POSITION, Span, plan_parts
 from getm.stats import Stats
-from getm.wire import EndInfo, HeadInfo, OpenRequest, ResumeInfo
+from getm.wire import EndInfo, HeadInfo, OpenRequest, ResumeInfo, header_lines
 
 if TYPE_CHECKING:
     from getm.engine.channel import Channel
@@ -45,7 +45,7 @@ class Transfer:
         self._tally = tally.Tally()
         # Told of what went wrong and was mended, so that the consumer hears it.
         self._note = partial(channel.note, number)
-        self._requests = Requests(channel.http, request, self._tally, self._note)
+        self._requests = Requests(channel.http, request, self._tally, self._note, self._may_switch)
         self._verification = Verification(request, channel.hash_pool)
         self._first: Response | None = None
         # The object's size once it is known, and whether bytes went out.
@@ -56,7 +56,6 @@ class Transfer:
         self._in_parts = False
         # As a helper: the part that was asked for.
         self._served: Part | None = None
-        self._requests.may_switch = self._may_switch
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
@@ -156,7 +155,7 @@ class Transfer:
                 url=head.url,
                 status=head.status,
                 reason=head.reason,
-                headers=head.headers,
+                header_lines=header_lines(head.headers),
                 size=size,
                 ranged=ranged,
                 notes=notes,
@@ -331,7 +330,7 @@ class Transfer:
         self._total = request.total or 0
         if request.if_range is not None:
             source.identity = Identity(self._total, request.etag, request.last_modified, request.if_range)
-        self._channel.head(self._number, HeadInfo(request.url, 206, "", (), len(span), True, ()))
+        self._channel.head(self._number, HeadInfo(request.url, 206, "", "", len(span), True, ()))
         self._served = self._part(span.start, span.stop, source, alone=True)
         await self._served.run()
         return len(span)

@@ -68,8 +68,9 @@ class Verification:
     async def verdict(self, total: int, call_soon: Callable[..., Any]) -> Verdict:
         """What the `total` bytes are. Raises `ChecksumMismatch`, or `Unverified` where strict. `call_soon(callback,
         *args)` calls on this event loop from any thread."""
-        verdict = unverified(self._reason)
-        if self.hasher is not None:
+        if self.hasher is None:
+            verdict = unverified(self._reason)
+        else:
             decided: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
             self.hasher.finish(total, lambda found: call_soon(_settle, decided, found))
             verdict = await decided

@@ -162,18 +162,20 @@ class PartWriter:
             self._send()
         self.stop = self.position
 
-    async def write(self, data: bytes | memoryview) -> None:
-        """Copy `data` into slots, waiting for them as needed: the plain path."""
+    def fill(self, data: bytes | memoryview) -> memoryview:
+        """Copy `data` into the slots that are there; returns what is left of it."""
         rest = memoryview(data)
-        while rest:
-            space = self.space()
-            if space is None:
-                await self._wait()
-                continue
+        while rest and (space := self.space()) is not None:
             count = min(len(space), len(rest))
             space[:count] = rest[:count]
             rest = rest[count:]
             self.advance(count)
+        return rest
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Copy `data` into slots, waiting for them as needed: the plain path."""
+        while data := self.fill(data):
+            await self._wait()
 
     def close(self) -> None:
         """The part is over, complete or not: every slot that was not sent goes back."""
