@@ -91,3 +91,5 @@ class Watch:
     def cancel(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
+        # They know this watch, and it them: neither waits for the collector of garbage to part them.
+        self._timers.clear()
