@@ -476,7 +476,7 @@ def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
         own = {name.lower() for name, _ in entry.headers}
         headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
     if entry.checksums:
-        checksums = tuple(map(str, entry.checksums))
+        checksums = tuple(map(str, entry.verifiable))
     url, *mirrors = entry.urls
     return msgspec.structs.replace(
         common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums, size=entry.size

@@ -87,15 +87,13 @@ class Entry:
 
     @property
     def checksum(self) -> Checksum | None:
-        """What is to be verified: the strongest that can be computed here; the strongest, if none can; None, if there
-        is none."""
-        for checksum in self.checksums:
-            try:
-                require_algorithm(checksum.algorithm)
-            except MissingExtra:
-                continue
-            return checksum
-        return self.checksums[0] if self.checksums else None
+        """The strongest of what is to be verified; None where there is none."""
+        return self.verifiable[0] if self.checksums else None
+
+    @property
+    def verifiable(self) -> tuple[Checksum, ...]:
+        """What is to be verified, strongest first: all that can be computed here. Where none can, all there are."""
+        return tuple(filter(_can_be_computed, self.checksums)) or self.checksums
 
     def target(self, directory: str | None = None) -> str:
         """The path of the file, relative to `directory`, or to the current folder without one; absolute only where the
@@ -116,6 +114,14 @@ class Entry:
             return path + name_from_url(self.urls[0])
         # Not to be taken for standard output, which many downloads cannot share.
         return "./-" if path == "-" else path
+
+
+def _can_be_computed(checksum: Checksum) -> bool:
+    try:
+        require_algorithm(checksum.algorithm)
+    except MissingExtra:
+        return False
+    return True
 
 
 def _clean_path(path: str | os.PathLike[str]) -> str | None:
