@@ -243,6 +243,20 @@ def test_row_13_a_close_delimited_body_is_delivered(
 
 
 @each_mode
+def test_row_13_a_reset_is_no_end_of_a_close_delimited_body(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    gate = fault_server.gate()
+    reset = Reply(body=BODY, framing="close", ranges=False, stall_at=MIB, gate=gate, cut_at=2 * MIB, then="reset")
+    url = fault_server.serve("/x", reset)
+    with session.urlopen(url, concurrency=concurrency) as fh:
+        assert fh.read(1000) == BODY[:1000]
+        gate.open()
+        with pytest.raises(errors.NetworkError):
+            fh.read()
+
+
+@each_mode
 @pytest.mark.parametrize("length", ["-5", "1e3", "9" * 30, ["100000", "100001"]])
 def test_row_14_an_impossible_content_length(
     length: str | list[str], concurrency: int | None, session: getm.Session, fault_server: FaultServer

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import getm
+from getm.client.engines import ProcessEngine
 from getm.engine.server import serve
 from getm.errors import EngineDied, ReaderClosed, SlotsExhausted
 from getm.wire import Kind, encode
@@ -103,6 +104,17 @@ def test_row_47_an_engine_killed_while_it_waits_for_the_server(
     thread.join()
     gate.open()
     assert isinstance(failures[0], EngineDied)
+
+
+def test_row_47_after_the_death_of_a_helper_the_next_call_has_another(nginx: NginxServer, make_object: Make) -> None:
+    served = make_object(20 * MIB)
+    with getm.Session(processes=2) as session:
+        assert session.read(nginx.url(served), concurrency=3) == served.read()
+        helper = session._pool._channels[0]._team[1]
+        assert isinstance(helper, ProcessEngine)
+        helper.process.kill()
+        helper.process.wait()
+        assert session.read(nginx.url(served), concurrency=3) == served.read()
 
 
 @pytest.mark.parametrize("when", ("before the request", "as the request comes"))

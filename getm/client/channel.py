@@ -65,6 +65,7 @@ class Channel:
     def __init__(self, engine: Engine, helpers: Sequence[Engine], geometry: Geometry, *, private: bool) -> None:
         self.engine = engine
         self.geometry = geometry
+        self._team = (engine, *helpers)
         self.helpers = len(helpers)
         self._pid = os.getpid()
         self._conversation = Conversation()
@@ -112,6 +113,11 @@ class Channel:
     def with_engine(self) -> int:
         """How many slots the engine has, or will have once the credits on their way arrive."""
         return self._ledger.count(Owner.PEER)
+
+    @property
+    def alive(self) -> bool:
+        """Whether all engines that serve it still run."""
+        return all(engine.alive for engine in self._team)
 
     @property
     def idle(self) -> bool:

@@ -57,7 +57,7 @@ class EnginePool:
                     and channel.with_engine * 2 >= wanted.slots
                 ):
                     self._free.remove(channel)
-                    if channel.engine.alive:
+                    if channel.alive:
                         return channel
                     channel.close()
                     self._channels.remove(channel)

@@ -243,6 +243,7 @@ async def _receive_plain(
     content = response.content
     if missing != 0:
         writer.expect()
+    ended = _end_of_connection(response) if missing is None else None
     clock = asyncio.get_running_loop().time
     # Of the present window: the time spent waiting for the server, and what it brought.
     waited_s, brought = 0.0, 0
@@ -274,8 +275,24 @@ async def _receive_plain(
         raise errors.Truncated(
             f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
         )
+    if ended is not None and ended.done() and (lost := ended.exception()) is not None:
+        # aiohttp takes any end of the connection for that of such a content, a reset as well.
+        raise errors.NetworkError(f"the connection broke ({lost})")
     if writer.stop is None:
         writer.end_of_content()
+
+
+def _end_of_connection(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+    """Tells how the connection ended, of a content that ends with it (RFC 9112, section 6.3). None for other contents,
+    and where it has ended already."""
+    if hdrs.TRANSFER_ENCODING in response.headers or hdrs.CONTENT_LENGTH in response.headers:
+        return None
+    protocol = None if response.connection is None else response.connection.protocol
+    ended = None if protocol is None else protocol.closed
+    if ended is not None:
+        # Looked at: an exception that nobody asks for would be reported.
+        ended.add_done_callback(lambda future: future.exception())
+    return ended
 
 
 async def _write(data: bytes | bytearray, writer: PartWriter, meter: Meter | None) -> None:
