@@ -185,7 +185,7 @@ def test_several_commands_on_one_target_at_once(tmp_path: Path, fault_server: Fa
     assert (tmp_path / "x").read_bytes() == body
 
 
-def test_row_45_a_full_disk(tmp_path: Path, fault_server: FaultServer) -> None:
+def test_row_44_a_full_disk(tmp_path: Path, fault_server: FaultServer) -> None:
     """Told before any bytes are kept, where the size is known; and what was begun has its space."""
     disk = tmp_path / "disk"
     disk.mkdir()
