@@ -30,6 +30,7 @@ FINAL = {
     errors.RemoteChanged,
     errors.IntegrityError,
     errors.ChecksumMismatch,
+    errors.SizeMismatch,
     errors.Unverified,
     errors.ReaderClosed,
     errors.Cancelled,

@@ -90,10 +90,11 @@ class Batch:
         """End: what is under way is kept for a later run where that is possible. Waits for it. Harmless afterwards."""
         self._stopping = True
         self._awaken()
-        if self._thread.is_alive():
-            # A pipe whose reader has stopped reading blocks a write for ever: such a thread is left behind.
-            blocked = any(job.streams for job in list(self._active))
-            self._thread.join(_STREAM_GRACE_S if blocked else None)
+        while self._thread.is_alive():
+            self._thread.join(_STREAM_GRACE_S)
+            if any(job.streams for job in list(self._active)):
+                # A pipe that has no reader, or whose reader has stopped, blocks for ever: such a thread is left behind.
+                break
         self._wake.close()
         self._wake_end.close()
 

@@ -88,11 +88,7 @@ class EnginePool:
     def _create(self, chunk_bytes: int, width: int, jobs: int, helpers: int, private: bool) -> Channel:
         room = self._room()
         if room < self._max_memory // 4:
-            # Rings that nobody uses make way.
-            for channel in self._free:
-                channel.make_way()
-                self._channels.remove(channel)
-            self._free.clear()
+            self._make_way()
             room = self._room()
         while True:
             geometry = plan_ring(chunk_bytes, width, room, jobs=jobs)
@@ -106,13 +102,24 @@ class EnginePool:
             try:
                 channel = self._connect(geometry, helpers, private)
             except errors.MemoryUnavailable:
-                # Less than the system said: what is left may do for a smaller ring.
-                if geometry.slots <= 2:
+                # Less than the system said.
+                if self._free:
+                    self._make_way()
+                elif geometry.slots <= 2:
                     raise
-                room = geometry.total_bytes // 2
+                else:
+                    # What is left may do for a smaller ring.
+                    room = geometry.total_bytes // 2
                 continue
             self._channels.append(channel)
             return channel
+
+    def _make_way(self) -> None:
+        """Give up the rings that nobody uses."""
+        for channel in self._free:
+            channel.make_way()
+            self._channels.remove(channel)
+        self._free.clear()
 
     def _room(self) -> int:
         used = sum(channel.geometry.total_bytes for channel in self._channels)
