@@ -183,5 +183,7 @@ class PartWriter:
         if self._slot is not None:
             self._claim.put_back(self._slot)
             self._slot = None
-        # It forgets this writer: neither they nor the ring's memory wait for the collector to part them.
+        # It forgets this writer, and this one the ring: where a part, its races and tasks know each other, the ring's
+        # memory does not wait for the collector to part them.
+        self._memory = memoryview(b"")
         self._claim.close()
