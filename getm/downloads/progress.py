@@ -7,6 +7,7 @@ runs getm ten thousand times pays nothing for it.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import json
 import threading
@@ -81,7 +82,7 @@ class _Silence:
         pass
 
 
-class _Lines:
+class _Lines(abc.ABC):
     """Whole lines on a stream, each written at once."""
 
     def __init__(self, stream: TextIO, clock: _Clock) -> None:
@@ -98,14 +99,14 @@ class _Lines:
                     self._stream.write(f"{line}\n")
                     self._stream.flush()
 
+    @abc.abstractmethod
     def _line(self, event: Event) -> str | None:
         """The line of `event`, without its end; None where it gets none."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *exc_info: object) -> None:  # noqa: B027 - the stream stays open
         pass
 
 
