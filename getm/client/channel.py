@@ -103,7 +103,10 @@ class Channel:
                 segment.close_descriptor()
         for slot in range(geometry.slots):
             self._ledger.give_back(slot)
-        self._sock.sendall(encode(GRANT, slot=0, length=geometry.slots))
+        try:
+            self._sock.sendall(encode(GRANT, slot=0, length=geometry.slots))
+        except OSError:
+            raise self._ended() from None
 
     def fileno(self) -> int:
         """Readable when a message has come."""
