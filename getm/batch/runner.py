@@ -170,7 +170,9 @@ class Batch:
                 self._wind_up()
             except BaseException as error:
                 self.error = self.error or error
-            self._flush_events()
+            # Nothing is held back any more, whatever ended it: how a download failed may be among it.
+            if self._events:
+                self._post(self._events)
             self._post([])
 
     def _loop(self) -> None:
