@@ -21,7 +21,7 @@ from getm.client import Channel
 from getm.client.engines import ProcessEngine
 from tests.support.command import names
 from tests.support.engines import engines
-from tests.support.fault_script import Gate, Reply, Request, failure, redirect
+from tests.support.fault_script import Gate, Pace, Reply, Request, failure, redirect
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -88,7 +88,7 @@ def test_small_files_come_first(tmp_path: Path, session: getm.Session, fault_ser
 
 async def test_a_failure_ends_the_rest(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
     gate, held = fault_server.gate(), fault_server.gate()
-    waiting = fault_server.serve("/waiting", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate))
+    waiting = fault_server.serve("/waiting", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate, pace=Pace(MIB, 0.03)))
     missing = fault_server.serve("/missing", Reply(hold=held, status=404))
 
     async def fail() -> None:
@@ -369,6 +369,21 @@ def test_events(tmp_path: Path, session: getm.Session, fault_server: FaultServer
     assert set(names[2:-1]) <= {"Progressed"}
     assert isinstance(heard[-1], getm.Finished) and heard[-1].result is result
     assert "SECRET" not in repr(heard)
+
+
+def test_what_came_before_a_silence_is_told(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """However soon after the last telling it came: the server goes on only when it was told."""
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate, pace=Pace(MIB, 0.03)))
+
+    def hear(event: getm.Event) -> None:
+        if isinstance(event, getm.Progressed) and event.done_bytes == 2 * MIB:
+            gate.open()
+
+    (result,) = session.download_all([url], directory=tmp_path, on_event=hear)
+    assert result.size == 3 * MIB
 
 
 def test_no_clobber(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:

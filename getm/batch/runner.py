@@ -210,6 +210,9 @@ class Batch:
         due = []
         if self._complete and not self._grouping:
             due.append(self._complete_since + _GROUP_S)
+        if self._changed:
+            # What came last before a silence is told as well.
+            due.append(self._told_at + _PROGRESS_S)
         if self._events:
             due.append(self._posted_at + _POST_S)
         return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
