@@ -88,7 +88,7 @@ def test_small_files_come_first(tmp_path: Path, session: getm.Session, fault_ser
 
 async def test_a_failure_ends_the_rest(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
     gate, held = fault_server.gate(), fault_server.gate()
-    waiting = fault_server.serve("/waiting", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate, pace=Pace(MIB, 0.03)))
+    waiting = fault_server.serve("/waiting", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate))
     missing = fault_server.serve("/missing", Reply(hold=held, status=404))
 
     async def fail() -> None:
@@ -371,12 +371,12 @@ def test_events(tmp_path: Path, session: getm.Session, fault_server: FaultServer
     assert "SECRET" not in repr(heard)
 
 
-def test_what_came_before_a_silence_is_told(
-    tmp_path: Path, session: getm.Session, fault_server: FaultServer
-) -> None:
+def test_what_came_before_a_silence_is_told(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
     """However soon after the last telling it came: the server goes on only when it was told."""
     gate = fault_server.gate()
-    url = fault_server.serve("/x", Reply(body=bytes(3 * MIB), stall_at=2 * MIB, gate=gate, pace=Pace(MIB, 0.03)))
+    # Chunked: no low-water mark, behind which bytes would wait that wake everybody later.
+    reply = Reply(body=bytes(3 * MIB), framing="chunked", stall_at=2 * MIB, gate=gate, pace=Pace(MIB, 0.03))
+    url = fault_server.serve("/x", reply)
 
     def hear(event: getm.Event) -> None:
         if isinstance(event, getm.Progressed) and event.done_bytes == 2 * MIB:
