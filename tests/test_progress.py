@@ -219,6 +219,21 @@ def test_plain_progress_that_falls_back_and_one_without_a_start() -> None:
     ]
 
 
+def test_json_tells_the_progress_before_a_silence() -> None:
+    threads = threading.active_count()
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as lines, os.fdopen(writer, "w") as stream, open_display(stream, "json") as shown:
+        for done in (1, 2, 3):
+            shown.on_event(Progressed(0, done, 10))
+        assert [json.loads(lines.readline())["done_bytes"] for _ in range(2)] == [1, 3]
+        shown.on_event(Progressed(0, 4, 10))
+        shown.on_event(Skipped(0, Path("x"), "it exists"))
+        assert json.loads(lines.readline())["event"] == "skipped"
+        shown.on_event(Progressed(1, 1, 10))
+        shown.on_event(Progressed(1, 2, 10))
+    assert threading.active_count() == threads
+
+
 def test_json_is_an_object_a_line_and_progress_twice_a_second() -> None:
     steps: list[Event | float] = [Started(0, "https://host/a", NAME, 100)]
     for number in range(20):

@@ -94,10 +94,13 @@ class _Lines(abc.ABC):
         with self._lock:
             line = self._line(event)
             if line is not None:
-                # OSError: nobody reads it any longer, or its disk is full. ValueError: it was closed.
-                with contextlib.suppress(OSError, ValueError):
-                    self._stream.write(f"{line}\n")
-                    self._stream.flush()
+                self._write(line)
+
+    def _write(self, line: str) -> None:
+        # OSError: nobody reads it any longer, or its disk is full. ValueError: it was closed.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
     @abc.abstractmethod
     def _line(self, event: Event) -> str | None:
@@ -114,17 +117,48 @@ class _JsonLines(_Lines):
     def __init__(self, stream: TextIO, clock: _Clock) -> None:
         super().__init__(stream, clock)
         self._told_at: dict[int, float] = {}
+        # Progress that came too soon after what was told of its file. Something else would have to happen for it to be
+        # told later, and in a silence nothing does: a timer tells it.
+        self._held: dict[int, Progressed] = {}
+        self._timer: threading.Timer | None = None
 
     def _line(self, event: Event) -> str | None:
         if isinstance(event, Progressed):
             now = self._clock()
             if now - self._told_at.get(event.index, -_JSON_INTERVAL_S) < _JSON_INTERVAL_S:
+                self._hold(event)
                 return None
             self._told_at[event.index] = now
+            self._held.pop(event.index, None)
         elif isinstance(event, Finished | Failed | Skipped):
             self._told_at.pop(event.index, None)
+            self._held.pop(event.index, None)
         # json.dumps escapes everything beyond ASCII: the line stays one line, in any encoding.
         return json.dumps(event.to_json())
+
+    def _hold(self, event: Progressed) -> None:
+        self._held[event.index] = event
+        if self._timer is None:
+            self._timer = threading.Timer(_JSON_INTERVAL_S, self._tell_held)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _tell_held(self) -> None:
+        with self._lock:
+            self._timer = None
+            now = self._clock()
+            for event in self._held.values():
+                self._told_at[event.index] = now
+                self._write(json.dumps(event.to_json()))
+            self._held.clear()
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._held.clear()
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            timer.join()
 
 
 @dataclass(slots=True)
