@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from getm import errors
+from getm.engine.exchange import Reply
 from getm.engine.lowwater import LowWater
 from getm.engine.patience import Patience, Watch
 from getm.engine.throttle import Meter, Throttle
@@ -145,7 +146,7 @@ class SlotSink(asyncio.BufferedProtocol):
 
 
 def receive(
-    response: aiohttp.ClientResponse,
+    response: Reply,
     writer: PartWriter,
     length: int | None,
     patience: Patience,
@@ -163,7 +164,7 @@ def receive(
 
 
 async def _receive_metered(
-    response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, patience: Patience, throttle: Throttle
+    response: Reply, writer: PartWriter, length: int | None, patience: Patience, throttle: Throttle
 ) -> None:
     meter = Meter(throttle)
     try:
@@ -173,7 +174,7 @@ async def _receive_metered(
 
 
 async def _receive(
-    response: aiohttp.ClientResponse, writer: PartWriter, length: int | None, patience: Patience, meter: Meter | None
+    response: Reply, writer: PartWriter, length: int | None, patience: Patience, meter: Meter | None
 ) -> None:
     content = response.content
     # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
@@ -230,7 +231,7 @@ async def _receive(
 
 
 async def _receive_plain(
-    response: aiohttp.ClientResponse,
+    response: Reply,
     writer: PartWriter,
     missing: int | None,
     patience: Patience,
@@ -282,7 +283,7 @@ async def _receive_plain(
         writer.end_of_content()
 
 
-def _end_of_connection(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+def _end_of_connection(response: Reply) -> asyncio.Future[None] | None:
     """Tells how the connection ended, of a content that ends with it (RFC 9112, section 6.3). None for other contents,
     and where it has ended already."""
     if hdrs.TRANSFER_ENCODING in response.headers or hdrs.CONTENT_LENGTH in response.headers:

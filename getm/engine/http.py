@@ -1,4 +1,4 @@
-"""Requests: aiohttp sessions, TLS, proxies, redirects, and aiohttp's exceptions turned into getm's."""
+"""Requests: connections, TLS, proxies, redirects, and aiohttp's exceptions turned into getm's."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import asyncio
 import logging
 import ssl
 import urllib.request
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from msgspec import Struct
-from yarl import URL
 
 from getm import errors
-from getm._version import __version__
+from getm.engine.exchange import Exchanges, HeaderFields, Reply, split_url
 from getm.engine.speeds import Speeds
 from getm.engine.timers import Timers
-from getm.head import Head, decode_headers
+from getm.head import Head, HeadError, decode_headers
 from getm.integrity import may_ask_checksums
 from getm.options import clean_url
 from getm.redact import redact
@@ -32,13 +30,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Content of a redirect or an error that is read to keep its connection alive; more is not worth the wait.
 _SMALL_CONTENT_BYTES = 64 * 1024
 _SMALL_CONTENT_S = 5.0
-# Signed redirects (CloudFront, Hugging Face) have Locations of several KiB.
-_MAX_HEADER_BYTES = 64 * 1024
-_MAX_HEADERS = 256
 _KEEPALIVE_S = 30.0
 _BRIEF_CHARS = 200
-_Headers = tuple[tuple[str, str], ...]
-_OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
@@ -52,30 +45,36 @@ class Route(Struct, frozen=True):
 class Response(Struct, frozen=True):
     """The response that answered, the redirects that led to it, in order, and the way to it without them."""
 
-    raw: aiohttp.ClientResponse
+    raw: Reply
     head: Head
     redirects: tuple[Head, ...]
     route: Route
 
     async def discard(self) -> None:
         """Done with it: keep the connection where its content is small, else close it."""
-        length = self.raw.content_length
+        try:
+            length = self.head.content_length()
+        except HeadError:
+            length = None
         if length is not None and length <= _SMALL_CONTENT_BYTES:
             try:
                 async with asyncio.timeout(_SMALL_CONTENT_S):
-                    await self.raw.read()
-                return
+                    await self.raw.content.read()
             except (aiohttp.ClientError, OSError) as error:
                 # Nobody wanted the content (a TimeoutError is an OSError): only the connection is lost with it.
                 _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
-        self.raw.close()
+            finally:
+                # Without effect where all of it was read.
+                self.raw.close()
+        else:
+            self.raw.close()
 
 
 class HttpClient:
-    """aiohttp sessions of one engine, one for each set of trusted certificates, and those without checks."""
+    """The connections of one engine: a pool for each set of trusted certificates, and those without checks."""
 
     def __init__(self) -> None:
-        self._sessions: dict[tuple[str | None, ...], aiohttp.ClientSession] = {}
+        self._sessions: dict[tuple[str | None, ...], Exchanges] = {}
         self.speeds = Speeds()
         self.timers = Timers()
 
@@ -85,7 +84,7 @@ class HttpClient:
             await session.close()
         self._sessions.clear()
 
-    def _session(self, request: OpenRequest) -> aiohttp.ClientSession:
+    def _session(self, request: OpenRequest) -> Exchanges:
         cafile = request.environment.get("SSL_CERT_FILE")
         capath = request.environment.get("SSL_CERT_DIR")
         key: tuple[str | None, ...] = (request.cacert,) if request.cacert else (None, cafile, capath)
@@ -98,15 +97,8 @@ class HttpClient:
             if request.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            session = self._sessions[key] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S),
-                # A user's header of the same name goes out in place of one of these.
-                headers=_OWN_HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
-                max_headers=_MAX_HEADERS,
+            session = self._sessions[key] = Exchanges(
+                aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S)
             )
         return session
 
@@ -118,7 +110,7 @@ class HttpClient:
         User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
         """
         session = self._session(request)
-        wanted: _Headers = () if range_header is None else (("Range", range_header),)
+        wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
         if if_range is not None:
             wanted = (*wanted, ("If-Range", if_range))
         url, user_headers = route.url, route.user_headers
@@ -126,15 +118,15 @@ class HttpClient:
         while True:
             # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
             # A signature that covers the header demands it, whatever is asked for.
-            headers = (*wanted, *user_headers)
+            headers = user_headers
             if (
                 may_ask_checksums(url, user_headers)
                 and (range_header is None or _CHECKSUM_MODE in url.lower())
                 and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
-            raw = await self._send(session, request, url, headers)
-            head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason or "")
+            raw = await self._send(session, request, url, headers, wanted)
+            head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route)
             if raw.status not in _REDIRECTS:
                 return response
@@ -151,23 +143,14 @@ class HttpClient:
             url = target
 
     async def _send(
-        self,
-        session: aiohttp.ClientSession,
-        request: OpenRequest,
-        url: str,
-        headers: _Headers,
-    ) -> aiohttp.ClientResponse:
+        self, session: Exchanges, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields
+    ) -> Reply:
         connect_s, stall_s = request.connect_s, request.stall_s
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
         try:
+            proxy = _proxy(split_url(url)[0], tuple(request.environment.items()))
             with self.timers.limit(limit_s):
-                return await session.get(
-                    URL(url, encoded=True),
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=_timeout(connect_s),
-                    proxy=_proxy(url, request.environment),
-                )
+                return await session.get(url, headers, wanted, proxy, _timeout(connect_s))
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
             raise translate(error, url, request) from error
 
@@ -219,18 +202,17 @@ def _tls_context(cacert: str | None, cafile: str | None, capath: str | None) -> 
         raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {error}") from None
 
 
-def _proxy(url: str, environment: Mapping[str, str]) -> str | None:
+@lru_cache(maxsize=256)
+def _proxy(origin: str, environment: tuple[tuple[str, str], ...]) -> str | None:
     """The proxy by the usual variables (https_proxy, all_proxy, no_proxy, ...), read as the standard library does."""
-    if not environment:
-        return None
     proxies = {
         name.lower().removesuffix("_proxy"): value
-        for name, value in environment.items()
+        for name, value in environment
         if name.lower().endswith("_proxy") and value
     }
     if not proxies:
         return None
-    parts = urlsplit(url)
+    parts = urlsplit(origin)
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     host = parts.netloc.rpartition("@")[2]
     # typeshed leaves this function out.
