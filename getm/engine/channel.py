@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +66,7 @@ class Channel:
         on_change: Callable[[Channel], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self.http = http
         self.hash_pool = hash_pool
         self.throttle = throttle
@@ -193,7 +195,11 @@ class Channel:
         self._unpinned.append((number, slot))
         if not self._unpin_scheduled:
             self._unpin_scheduled = True
-            self.call_soon(self._unpin)
+            if threading.get_ident() == self._thread:
+                # Hashed where it was: nobody has to be woken.
+                self._loop.call_soon(self._unpin)
+            else:
+                self._call_threadsafe(self._unpin)
 
     def _unpin(self) -> None:
         # Cleared first: a slot that comes while the queue is emptied then schedules another look.
@@ -204,8 +210,15 @@ class Channel:
             self._pool.hashed(number)
         self._pool.distribute()
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Call on the event loop, from any thread; nothing happens where the engine has ended meanwhile."""
+    def call(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Call on the event loop, from any thread: at once from the loop's own."""
+        if threading.get_ident() == self._thread:
+            callback(*args)
+        else:
+            self._call_threadsafe(callback, *args)
+
+    def _call_threadsafe(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Nothing happens where the engine has ended meanwhile."""
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:

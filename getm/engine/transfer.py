@@ -92,7 +92,7 @@ class Transfer:
             total = await self._anew()
         if request.size is not None and total != request.size:
             raise errors.SizeMismatch.of(request.size, total, self._requests.at)
-        verdict = await self._verification.verdict(total, self._channel.call_soon)
+        verdict = await self._verification.verdict(total, self._channel.call)
         self._channel.end(
             self._number,
             EndInfo(

@@ -65,14 +65,14 @@ class Verification:
                 f"strict was asked for and nothing can verify the bytes: {self._reason}; give a checksum", self._reason
             )
 
-    async def verdict(self, total: int, call_soon: Callable[..., Any]) -> Verdict:
-        """What the `total` bytes are. Raises `ChecksumMismatch`, or `Unverified` where strict. `call_soon(callback,
-        *args)` calls on this event loop from any thread."""
+    async def verdict(self, total: int, call: Callable[..., Any]) -> Verdict:
+        """What the `total` bytes are. Raises `ChecksumMismatch`, or `Unverified` where strict. `call(callback, *args)`
+        calls on this event loop from any thread."""
         if self.hasher is None:
             verdict = unverified(self._reason)
         else:
             decided: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-            self.hasher.finish(total, lambda found: call_soon(_settle, decided, found))
+            self.hasher.finish(total, lambda found: call(_settle, decided, found))
             verdict = await decided
         if verdict.mismatch is not None:
             raise verdict.mismatch.as_error(redact(self._request.url))
