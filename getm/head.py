@@ -75,13 +75,12 @@ class Head:
     fields: dict[str, list[str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        fields: dict[str, list[str]] = {}
-        for name, value in self.headers:
-            lowered = name.lower()
-            if lowered in fields:
-                fields[lowered].append(value)
-            else:
-                fields[lowered] = [value]
+        fields = {name.lower(): [value] for name, value in self.headers}
+        if len(fields) < len(self.headers):
+            # Some came several times.
+            fields = {name: [] for name in fields}
+            for name, value in self.headers:
+                fields[name.lower()].append(value)
         object.__setattr__(self, "fields", fields)
 
     def get(self, name: str) -> str | None:

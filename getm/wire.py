@@ -133,7 +133,8 @@ class HeadInfo(Record, frozen=True):
     it declares of its bytes that cannot be used, and why. `header_lines`: names and values in turn, each on a line of
     its own: one text costs a fraction of what pairs do, and many callers never look. `resumed`: it is the version that
     the request's `resume` names, and only what was missing follows; otherwise the whole object does. `declared`: the
-    checksums to verify it by, in canonical text, each with who gave it: "caller" or a header."""
+    checksums to verify it by, in canonical text, each with who gave it: "caller" or a header. `etag`, `last_modified`,
+    `if_range`: its validators and the strong one of them, told for those who need nothing else of the header."""
 
     url: str
     status: int
@@ -144,6 +145,9 @@ class HeadInfo(Record, frozen=True):
     notes: tuple[str, ...]
     resumed: bool = False
     declared: tuple[tuple[str, str], ...] = ()
+    etag: str | None = None
+    last_modified: str | None = None
+    if_range: str | None = None
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:

@@ -227,6 +227,16 @@ class Channel:
 
     # Slots ----------------------------------------------------------------------------------------------------------
 
+    def deliver(self, number: int, size: int, read: Callable[[], bytes], hasher: PartsHasher | None) -> bool:
+        """All of a small object, which `read` gives, in one slot; False, and nothing is read, where it has to wait."""
+        slot = self._pool.spare() if size <= self.slot_bytes else None
+        if slot is None:
+            return False
+        start = slot * self.slot_bytes
+        self._memory[start : start + size] = read()
+        self.part(number, 0, slot, size, hasher)
+        return True
+
     def claim(self, number: int, start: int, stop: int | None, *, max_unhashed: int | None = None) -> Claim:
         """A claim on the slots for the bytes from `start` to `stop` of an object; see `SlotPool.claim`."""
         needed = None if stop is None else -(-(stop - start) // self.slot_bytes)

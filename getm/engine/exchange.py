@@ -160,19 +160,19 @@ class Exchanges:
 
     async def get(
         self,
-        url: str,
+        origin: str,
+        target: str,
         headers: HeaderFields,
         wanted: HeaderFields,
         proxy: str | None,
         limits: aiohttp.ClientTimeout,
     ) -> Reply:
-        """The answer to a GET of `url`, whatever it says. `headers` are those that other requests to the same server
-        have as well, `wanted` those of this one.
+        """The answer to a GET of `target` from `origin` (see `split_url`), whatever it says. `headers` are those that
+        other requests to the same server have as well, `wanted` those of this one.
 
         Raises aiohttp's errors, `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection
         that ends without an answer, most often one that was kept alive, is replaced once without a word.
         """
-        origin, target = split_url(url)
         way = self._way(origin, headers, proxy)
         try:
             return await self._ask(way, target, wanted, limits)

@@ -148,9 +148,10 @@ class HttpClient:
         connect_s, stall_s = request.connect_s, request.stall_s
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
         try:
-            proxy = _proxy(split_url(url)[0], tuple(request.environment.items()))
+            origin, target = split_url(url)
+            proxy = _proxy(origin, tuple(request.environment.items()))
             with self.timers.limit(limit_s):
-                return await session.get(url, headers, wanted, proxy, _timeout(connect_s))
+                return await session.get(origin, target, headers, wanted, proxy, _timeout(connect_s))
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
             raise translate(error, url, request) from error
 

@@ -18,6 +18,7 @@ from getm.engine.patience import Patience
 from getm.engine.requests import Requests
 from getm.engine.responses import Identity, content_length, covered, require_size
 from getm.engine.sources import Source
+from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.tail import SlowTail
 from getm.engine.verification import Verification
 from getm.head import Head
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 # How far receiving may run ahead of hashing in one stream. It is faster than any hash, and what it puts into the whole
 # ring has left the processor's cache when its turn comes: with 4 slots sha256 takes a tenth less time than with 16.
 _MAX_UNHASHED_SLOTS = 4
+
+# Larger ones take the way of parts, which measures how fast they come.
+_SMALL_BYTES = MIN_MEASURED_BYTES
 
 
 class Transfer:
@@ -160,7 +164,10 @@ class Transfer:
                 ranged=ranged,
                 notes=notes,
                 resumed=resumed,
-                declared=tuple((str(each.checksum), each.source) for each in self._verification.declared),
+                declared=tuple([(str(each.checksum), each.source) for each in self._verification.declared]),
+                etag=head.get("etag"),
+                last_modified=head.get("last-modified"),
+                if_range=head.strong_validator(),
             ),
         )
         if resumed:
@@ -178,9 +185,27 @@ class Transfer:
     async def _single(self, response: Response, source: Source) -> int:
         """The whole object from one response; after a failure, the rest from the byte where it broke off."""
         size = content_length(response.head)
-        source.identity = Identity.of(response.head, size)
         self._announce(response, size, ranged=False)
+        if size is not None and self._at_hand(response, size):
+            return size
+        source.identity = Identity.of(response.head, size)
         return await self._part(0, size, source, Answer(response, source, 0, size), alone=True).run()
+
+    def _at_hand(self, response: Response, size: int) -> bool:
+        """Whether the object was delivered: the short way of a small one that came with its head. Most do, and all
+        that a part is made for, waiting, limits and retries, would cost more than the bytes."""
+        content = response.raw.content
+        if (
+            not 0 < size < _SMALL_BYTES
+            or not content.is_eof()
+            or content.total_bytes != size
+            or self._channel.throttle is not None
+        ):
+            return False
+        self._delivered = self._channel.deliver(self._number, size, content.read_nowait, self._verification.hasher)
+        if self._delivered:
+            self._tally.received_bytes += size
+        return self._delivered
 
     def _part(self, start: int, stop: int | None, source: Source, answer: Answer | None = None, *, alone: bool) -> Part:
         """The bytes from `start` to `stop` (None: to the end), on their way to the consumer: see `Part`. `alone`: no
