@@ -152,7 +152,7 @@ def test_row_41_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) ->
 def test_row_41_a_link_at_the_temporary_name_is_neither_followed_nor_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: "foreseen")
+    monkeypatch.setattr("getm.downloads.claim.new_identity", lambda: "foreseen")
     (tmp_path / "outside").write_bytes(b"precious")
     (tmp_path / ".getm-foreseen.part").symlink_to("outside")
     with pytest.raises(TargetError, match="File exists"):

@@ -11,7 +11,7 @@ from getm.errors import TargetError
 
 _MAX_UNUSED = 32
 
-_Key = tuple[Path, str | None]
+_Key = tuple[str, str | None]
 
 
 class Folders:
@@ -21,32 +21,41 @@ class Folders:
         # By path and root: what one download may follow is not for another one that may not leave its folder.
         self._open: OrderedDict[_Key, Folder] = OrderedDict()
         self._users: dict[_Key, int] = {}
+        self._keys: dict[Folder, _Key] = {}
 
     def use(self, target: Path, root: str | None) -> Folder:
         """The folder of the file `target`, made where it is not there; `release` it afterwards. Raises `TargetError`:
         it cannot be made or opened; it lies outside of `root` (None: anywhere will do), however many symbolic links
         lead there."""
-        key = target.parent, root
+        # Text: a Path compares and hashes ten times as slowly.
+        key = os.path.dirname(str(target)), root  # noqa: PTH120
         folder = self._open.get(key)
         if folder is None:
             _make(target, root)
             folder = self._open[key] = Folder(target.parent)
+            self._keys[folder] = key
         self._open.move_to_end(key)
         self._users[key] = self._users.get(key, 0) + 1
         return folder
 
-    def release(self, folder: Folder, root: str | None) -> None:
-        """One user less of what `use` gave for `root`."""
-        self._users[folder.path, root] -= 1
+    def release(self, folder: Folder) -> None:
+        """One user less of what `use` gave."""
+        key = self._keys[folder]
+        self._users[key] -= 1
+        if self._users[key] or len(self._users) <= _MAX_UNUSED:
+            return
         for key in [key for key, users in self._users.items() if not users][:-_MAX_UNUSED]:
             del self._users[key]
-            self._open.pop(key).close()
+            unused = self._open.pop(key)
+            del self._keys[unused]
+            unused.close()
 
     def close(self) -> None:
         for folder in self._open.values():
             folder.close()
         self._open.clear()
         self._users.clear()
+        self._keys.clear()
 
 
 def _make(target: Path, root: str | None) -> None:

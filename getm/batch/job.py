@@ -21,6 +21,7 @@ from getm.downloads import (
     PartialFile,
     Saved,
     StreamTarget,
+    is_special,
     journal_name,
     needs_order,
     open_partial,
@@ -130,10 +131,10 @@ class Job:
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116 - a hundred thousand times
         except OSError:
-            return not needs_order(path)
+            mode = stat.S_IFREG
         except ValueError:
             raise unusable(path) from None
-        return stat.S_ISREG(mode) and not needs_order(path)
+        return stat.S_ISREG(mode) and not is_special(path)
 
     def _foretold(self) -> Path | None:
         """The target by the URL alone, where an earlier run left something of that name, most likely the same object:
@@ -180,7 +181,8 @@ class Job:
             return
         self._head = self._end = None
         self._asked_at, self._received = time.monotonic(), 0
-        resume, total_s = None, self.call.request.total_s
+        request = self.call.request
+        resume, total_s = None, request.total_s
         if total_s is not None and self._before is not None:
             total_s -= self._asked_at - self._first_asked_at
             if total_s <= 0:
@@ -188,12 +190,10 @@ class Job:
         if partial is not None and (saved := partial.saved) is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.if_range, missing)
-        self._number = channel.open(
-            msgspec.structs.replace(
-                self.call.request, part_slots=channel.geometry.part_slots, resume=resume, total_s=total_s
-            ),
-            self,
-        )
+        part_slots = channel.geometry.part_slots
+        if resume is not None or total_s != request.total_s or part_slots != request.part_slots:
+            request = msgspec.structs.replace(request, part_slots=part_slots, resume=resume, total_s=total_s)
+        self._number = channel.open(request, self)
 
     def _cancel(self) -> None:
         if self._channel is not None and self._end is None:
@@ -225,9 +225,8 @@ class Job:
             return
         if self._is_guess and not self._check_guess(info):
             return
-        head = Head(info.status, info.url, info.headers)
-        validator, if_range = head.validator(), head.strong_validator()
-        self._validator = validator
+        if_range = info.if_range
+        self._validator = Validator(info.etag, info.last_modified)
         if self._partial is None and self._stream is None:
             if self.call.path is not None and needs_order(self.call.path):
                 self._path = Path(self.call.path)
@@ -252,8 +251,8 @@ class Job:
                 self.done, self._declared = sum(map(len, saved.done)), saved.declared
             self._partial.begin(
                 info.size,
-                etag=validator.etag,
-                last_modified=validator.last_modified,
+                etag=info.etag,
+                last_modified=info.last_modified,
                 if_range=if_range,
                 declared=info.declared[0] if info.declared else None,
                 resumed=info.resumed,
@@ -445,7 +444,7 @@ class Job:
         )
 
     def _tell_start(self, path: Path | None) -> None:
-        if not self._told_start:
+        if not self._told_start and self._batch.wants_events:
             self._told_start = True
             self._batch.post(Started(self.call.index, self.url, path, self._size, self.done))
 
@@ -472,7 +471,7 @@ class Job:
                 partial.suspend() if keep else partial.discard()
         finally:
             if folder is not None:
-                self._batch.folders.release(folder, self.call.root)
+                self._batch.folders.release(folder)
             if self._stream is not None:
                 self._stream.discard()
 

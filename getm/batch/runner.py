@@ -66,7 +66,9 @@ class Batch:
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0
+        # Whose bytes have all come: those to be finished in groups, and those to be finished each.
         self._complete: list[Job] = []
+        self._large: list[Job] = []
         self._unfinished = 0
         self._complete_since = 0.0
         # Filled by the threads that waited for the disk.
@@ -130,6 +132,9 @@ class Batch:
         """All its bytes have come."""
         self._release(job)
         self._unfinished += 1
+        if not job.small:
+            self._large.append(job)
+            return
         if not self._complete:
             self._complete_since = time.monotonic()
         self._complete.append(job)
@@ -307,9 +312,9 @@ class Batch:
 
     def _finish_complete(self) -> None:
         """Have complete files verified, made durable and put in place: small ones in groups, large ones each."""
-        for job in [job for job in self._complete if not job.small]:
-            self._complete.remove(job)
+        for job in self._large:
             self._waits(Finishing.check_and_write_out, Finishing([job]))
+        self._large.clear()
         if not self._complete or self._grouping:
             return
         finishing = Finishing(self._complete)
@@ -372,12 +377,12 @@ class Batch:
         for job in [*self._active, *self._again]:
             job.stop()
         self._active.clear()
-        while self._unfinished > len(self._complete) and self._finishers is not None:
+        while self._unfinished > len(self._complete) + len(self._large) and self._finishers is not None:
             self._turn()
         if self._finishers is not None:
             self._finishers.shutdown()
-        if self._complete:
-            finishing = Finishing(self._complete)
+        if self._complete or self._large:
+            finishing = Finishing([*self._complete, *self._large])
             finishing.run()
             self._settle(finishing)
         for channel in self._channels:

@@ -150,7 +150,7 @@ class Channel:
 
     def flush(self) -> None:
         """Send what waits while corked. Raises `EngineDied`."""
-        data = b"".join(iter(self._next_unsent, None))
+        data = self._take_unsent()
         if data:
             try:
                 self._sock.sendall(data)
@@ -269,8 +269,14 @@ class Channel:
         self._unsent.append(encode(GRANT, slot=slot, length=1))
         # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
         # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
-        if not self.idle and (not self.corked or len(self._unsent) >= _MAX_CORKED):
+        if self.idle:
+            return
+        if not self.corked:
             self._flush_credits()
+        elif len(self._unsent) >= _MAX_CORKED:
+            with contextlib.suppress(OSError):
+                # The engine is gone, which the next `pump` tells.
+                self._sock.sendall(self._take_unsent())
 
     def _next_unsent(self) -> bytes | None:
         if not self._unsent:
@@ -280,6 +286,9 @@ class Channel:
         except IndexError:
             # Another thread was faster.
             return None
+
+    def _take_unsent(self) -> bytes:
+        return b"".join(iter(self._next_unsent, None))
 
     def _flush_credits(self) -> None:
         """Send what waits, one by one, as far as the socket takes it. Any thread may do so."""

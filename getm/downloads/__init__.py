@@ -6,7 +6,7 @@ from getm.downloads.journal import journal_name
 from getm.downloads.naming import resolve_target, safe_name
 from getm.downloads.partial import Commit, PartialFile, Saved, commit_many, open_partial
 from getm.downloads.result import DownloadFailure, DownloadResult
-from getm.downloads.stream import StreamTarget, needs_order
+from getm.downloads.stream import StreamTarget, is_special, needs_order
 
 __all__ = [
     "Commit",
@@ -17,6 +17,7 @@ __all__ = [
     "Saved",
     "StreamTarget",
     "commit_many",
+    "is_special",
     "journal_name",
     "needs_order",
     "open_partial",

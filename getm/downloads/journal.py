@@ -20,7 +20,6 @@ import hashlib
 import itertools
 import os
 import re
-import secrets
 from typing import Annotated
 
 import msgspec
@@ -95,7 +94,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def new_identity() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def journal_name(target: str) -> str:

@@ -81,11 +81,11 @@ def open_partial(path: Path, *, resume: bool, folder: Folder | None = None) -> P
     folder = Folder(path.parent) if folder is None else folder
     partial = PartialFile(path, folder, owned)
     try:
-        there = folder.status(path.name)
+        there = folder.status(partial._target)
         if there is not None and stat.S_ISDIR(there.st_mode):
             # rename() would say so as well, but only after the last byte.
             raise TargetError(f"{path} is a folder; give the name of a file in it.", path=str(path))
-        found = claim.find(folder, path.name)
+        found = claim.find(folder, partial._target)
         if found is claim.Outcome.BUSY:
             partial.exclusive = False
         elif isinstance(found, claim.Claim):
@@ -246,6 +246,9 @@ class PartialFile:
         Never raises: what could not be kept is not claimed to be there.
         """
         kept = self._kept
+        if kept is None and self._name is None and self._fd < 0 and not self._owns_folder:
+            # It was committed, or never begun.
+            return
         if kept is None or self._forks != claim.forks():
             with contextlib.suppress(TargetError):
                 self.discard()
