@@ -235,7 +235,9 @@ class Transfer:
 def verdict_of(end: EndInfo) -> Verdict:
     """What the engine found, as the caller sees it."""
     checksum = None if end.checksum is None else parse_checksum(end.checksum)
-    return Verdict(end.verified, checksum, end.source, end.reason, tuple(map(parse_checksum, end.computed)))
+    # What was computed is mostly just what verified the bytes.
+    computed = [checksum if checksum and text == end.checksum else parse_checksum(text) for text in end.computed]
+    return Verdict(end.verified, checksum, end.source, end.reason, tuple(computed))
 
 
 class Described:

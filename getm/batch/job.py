@@ -6,7 +6,6 @@ import logging
 import os
 import stat
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +50,7 @@ _MAX_RESTARTS = 2
 _MAX_ENGINE_DEATHS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One download as it was asked for. `path` as `resolve_target` reads it; `request` lacks only what depends on the
     channel it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even by
     symbolic links; None: it may be anywhere. `waived`: see `Finished`."""

@@ -269,10 +269,9 @@ class Channel:
         self._unsent.append(encode(GRANT, slot=slot, length=1))
         # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
         # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
-        if self.idle:
-            return
         if not self.corked:
-            self._flush_credits()
+            if not self.idle:
+                self._flush_credits()
         elif len(self._unsent) >= _MAX_CORKED:
             with contextlib.suppress(OSError):
                 # The engine is gone, which the next `pump` tells.

@@ -109,7 +109,8 @@ def data_name(target: str, identity: str) -> str:
 
 def _beside(target: str, suffix: str) -> str:
     name = f".{target}.{suffix}"
-    if len(os.fsencode(name)) <= _NAME_LIMIT_BYTES:
+    # The first look spares most names the second: a character has four bytes at most.
+    if 4 * len(name) <= _NAME_LIMIT_BYTES or len(os.fsencode(name)) <= _NAME_LIMIT_BYTES:
         return name
     return f".{hashlib.sha256(os.fsencode(target)).hexdigest()}.{suffix}"
 

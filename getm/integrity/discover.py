@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from getm.errors import MissingExtra
 from getm.head import Head
@@ -15,9 +15,6 @@ from getm.integrity.stores import azure_blob_md5, goog_hash, linked_etag, reposi
 from getm.integrity.value import Checksum
 
 _STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "content-md5"})
-
-# One search through all names, each on a line of its own.
-_STORES_OWN = re.compile(r"^x-", re.MULTILINE)
 
 _NOTHING = Discovery((), ())
 
@@ -77,9 +74,15 @@ def _may_declare(head: Head) -> bool:
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    if not _STANDARD_FIELDS.isdisjoint(head.fields) or _STORES_OWN.search("\n".join(head.fields)):
+    if _names_may_declare(tuple(head.fields)):
         return True
     return any([S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")])
+
+
+@lru_cache(maxsize=64)
+def _names_may_declare(names: tuple[str, ...]) -> bool:
+    """Asked again and again with the same names: those that a server's responses have."""
+    return not _STANDARD_FIELDS.isdisjoint(names) or any(name.startswith("x-") for name in names)
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:

@@ -44,6 +44,9 @@ _IGNORED_IN_NAMES = re.compile(r"[-_/ ]")
 _CANONICAL: dict[str, str] = {_IGNORED_IN_NAMES.sub("", name): name for name in DIGEST_BYTES} | _ALIASES
 
 
+_AS_WRITTEN = re.compile(r"([a-z0-9-]+):([0-9a-f]+)")
+
+
 def canonical_algorithm(name: str) -> str:
     """The canonical name for `name`: case, "-" and "_" do not matter ("SHA-256", "gs_crc32c", "xxhash3").
 
@@ -148,6 +151,10 @@ def parse_checksum(text: str) -> Checksum:
     Raises `InvalidInput` for an unknown algorithm or a value that cannot be one of it. Whether the algorithm's package
     is installed is not looked at here: see `require_algorithm`.
     """
+    written = _AS_WRITTEN.fullmatch(text)
+    if written is not None and len(written[2]) == 2 * DIGEST_BYTES.get(written[1], 0):
+        # By `str()`: such texts go to and fro between engine and caller for each object.
+        return Checksum(written[1], bytes.fromhex(written[2]))
     match = re.search(r"[:=]", text)
     if match is None or match.start() == 0:
         raise InvalidInput(

@@ -108,8 +108,9 @@ class Entry:
         path = self.path
         if directory is not None or not self.trusted_path:
             _refuse_escape(path, "the folder that was given" if directory is not None else "the current folder")
-            # Without "..", this changes nothing but the spelling ("./a", "a//b").
-            path = os.path.normpath(path) + ("/" if path.endswith("/") else "")
+            if "/" in path or path == ".":
+                # Without "..", this changes nothing but the spelling ("./a", "a//b").
+                path = os.path.normpath(path) + ("/" if path.endswith("/") else "")
         if path.endswith("/"):
             return path + name_from_url(self.urls[0])
         # Not to be taken for standard output, which many downloads cannot share.
