@@ -229,7 +229,7 @@ class Channel:
 
     def deliver(self, number: int, size: int, read: Callable[[], bytes], hasher: PartsHasher | None) -> bool:
         """All of a small object, which `read` gives, in one slot; False, and nothing is read, where it has to wait."""
-        slot = self._pool.spare() if size <= self.slot_bytes else None
+        slot = self._pool.take() if size <= self.slot_bytes else None
         if slot is None:
             return False
         start = slot * self.slot_bytes

@@ -109,7 +109,6 @@ class HttpClient:
 
         User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
         """
-        session = self._session(request)
         wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
         if if_range is not None:
             wanted = (*wanted, ("If-Range", if_range))
@@ -125,7 +124,7 @@ class HttpClient:
                 and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
-            raw = await self._send(session, request, url, headers, wanted)
+            raw = await self._send(request, url, headers, wanted)
             head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route)
             if raw.status not in _REDIRECTS:
@@ -142,11 +141,10 @@ class HttpClient:
                 user_headers = ()
             url = target
 
-    async def _send(
-        self, session: Exchanges, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields
-    ) -> Reply:
+    async def _send(self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields) -> Reply:
         connect_s, stall_s = request.connect_s, request.stall_s
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
+        session = self._session(request)
         try:
             origin, target = split_url(url)
             proxy = _proxy(origin, tuple(request.environment.items()))

@@ -11,7 +11,9 @@ Between objects, slots go round:
   in the order in which they began to wait, one slot at a time.
 - What is then left is reserved by the other parts, one slot for each object in turn, as long as a slot for every other
   object at work stays free: an object that stands still keeps what it has, and the others still find one.
-- While nobody waits, an object that fits one slot and is there already takes one without a claim.
+
+An object that fits one slot and is there already takes a free one without a claim, as its first part would: while such
+parts wait, none is free.
 
 It holds for objects whose parts are all consumed as they come: a consumer that opens several objects on a channel must
 take the parts of all of them, and never let one wait while it asks for another.
@@ -258,12 +260,8 @@ class SlotPool:
     # Giving out -----------------------------------------------------------------------------------------------------
 
     def take(self) -> int | None:
-        """A free slot for the first part of an object; None where there is none."""
+        """A free slot for the first part of an object, or for all of it; None where there is none."""
         return self._ledger.take()
-
-    def spare(self) -> int | None:
-        """A slot for an object that needs no other, and is there already; None where there is none, or claims wait."""
-        return None if self._queue or self._reserving else self._ledger.take()
 
     def queue(self, line: _Line) -> None:
         """The first part of `line` waits with nothing in hand."""
