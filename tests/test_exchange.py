@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -117,5 +118,58 @@ def _server(*pieces: bytes) -> Iterator[str]:
         thread.start()
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            thread.join()
+
+
+def test_a_tunnel_through_a_proxy_is_kept_for_the_next_request(
+    tls_fault_server: FaultServer, ca_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9110, section 9.3.6. The proxy's password goes to the proxy only, in the head of CONNECT."""
+    url = tls_fault_server.serve("/x", Reply(body=BODY))
+    with _tunnel() as (proxy, heads), getm.Session(cacert=ca_path, retries=0) as session:
+        monkeypatch.setenv("https_proxy", proxy.replace("://", "://me:secret@"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        for _ in range(3):
+            assert session.read(url) == BODY
+    host = url.split("/")[2]
+    assert len(heads) == 1, "one tunnel for all three"
+    assert heads[0].startswith(f"CONNECT {host} HTTP/1.1\r\n")
+    assert f"Proxy-Authorization: {basic('me:secret')}\r\n" in heads[0]
+    for request in tls_fault_server.requests:
+        assert (request.target, request.connection) == (b"/x", 0)
+        assert sent(request, "Proxy-Authorization") == []
+
+
+@contextlib.contextmanager
+def _tunnel() -> Iterator[tuple[str, list[str]]]:
+    """A proxy that tunnels one connection, and the heads of what it was asked."""
+    heads: list[str] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            accepted, _ = listening.accept()
+            with accepted, accepted.makefile("rb") as lines:
+                head = b"".join(iter(lines.readline, b"\r\n")).decode()
+                heads.append(head)
+                host, _, port = head.split()[1].rpartition(":")
+                with socket.create_connection((host, int(port))) as onward:
+                    accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=pump, args=(onward, accepted))
+                    back.start()
+                    pump(accepted, onward)
+                    back.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", heads
         finally:
             thread.join()

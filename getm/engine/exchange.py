@@ -203,7 +203,7 @@ class Exchanges:
             while True:
                 message, content = await protocol.read()
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.
-                if message.code >= 200 or message.code == 101:
+                if not 100 <= message.code < 200 or message.code == 101:
                     return Reply(connection, message, content)
         except BaseException:
             connection.close()
