@@ -6,6 +6,7 @@ import email.utils
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import lru_cache
 from itertools import chain
 
 from getm.spans import MAX_POSITION, ContentRange, parse_content_range
@@ -147,7 +148,9 @@ class Head:
         return _timestamp(self.get("last-modified"))
 
 
+@lru_cache(maxsize=64)
 def _timestamp(value: str | None) -> float | None:
+    # Remembered: one response is asked several times, and the Date of many is the same.
     if value is None:
         return None
     try:
