@@ -7,48 +7,51 @@
     getm.checksum(path, "sha256")                       # of a file or of bytes in memory
 
 Errors stand in `getm.errors`, all under `getm.GetmError`.
+
+A name is imported when it is first asked for (PEP 562): `import getm` costs next to nothing.
 """
 
-import logging
+from importlib import import_module
 
-from getm import errors
 from getm._version import __version__
-from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
-from getm.downloads import DownloadFailure, DownloadResult
-from getm.errors import (
-    ChecksumMismatch,
-    EngineDied,
-    GetmError,
-    HTTPStatusError,
-    InvalidInput,
-    NetworkError,
-    RemoteChanged,
-    SlotsExhausted,
-)
-from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
-from getm.functions import (
-    adownload,
-    adownload_all,
-    aiter_content,
-    aiter_content_unordered,
-    checksum,
-    download,
-    download_all,
-    iter_content,
-    iter_content_unordered,
-    read,
-    urlopen,
-)
-from getm.integrity import Checksum, Verdict
-from getm.lists import Entry
-from getm.options import Timeout
-from getm.reader import ContentIterator, Reader, UnorderedIterator
-from getm.retry import Retries
-from getm.session import Session, close
-from getm.stats import Stats
 
-# Quiet unless the program says otherwise, as libraries are (Python's logging HOWTO).
-logging.getLogger("getm").addHandler(logging.NullHandler())
+# Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from getm import errors
+    from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
+    from getm.downloads import DownloadFailure, DownloadResult
+    from getm.errors import (
+        ChecksumMismatch,
+        EngineDied,
+        GetmError,
+        HTTPStatusError,
+        InvalidInput,
+        NetworkError,
+        RemoteChanged,
+        SlotsExhausted,
+    )
+    from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
+    from getm.functions import (
+        adownload,
+        adownload_all,
+        aiter_content,
+        aiter_content_unordered,
+        checksum,
+        download,
+        download_all,
+        iter_content,
+        iter_content_unordered,
+        read,
+        urlopen,
+    )
+    from getm.integrity import Checksum, Verdict
+    from getm.lists import Entry
+    from getm.options import Timeout
+    from getm.reader import ContentIterator, Reader, UnorderedIterator
+    from getm.retry import Retries
+    from getm.session import Session, close
+    from getm.stats import Stats
 
 __all__ = [
     "AsyncContentIterator",
@@ -96,3 +99,67 @@ __all__ = [
     "read",
     "urlopen",
 ]
+
+# Where each name is imported from; the imports above say the same to those who read and do not run this.
+_HOMES = {
+    "AsyncContentIterator": "aio",
+    "AsyncUnorderedIterator": "aio",
+    "Checksum": "integrity",
+    "ChecksumMismatch": "errors",
+    "ContentIterator": "reader",
+    "DownloadFailure": "downloads",
+    "DownloadResult": "downloads",
+    "EngineDied": "errors",
+    "Entry": "lists",
+    "Event": "events",
+    "Failed": "events",
+    "Finished": "events",
+    "GetmError": "errors",
+    "HTTPStatusError": "errors",
+    "InvalidInput": "errors",
+    "NetworkError": "errors",
+    "Planned": "events",
+    "Progressed": "events",
+    "Reader": "reader",
+    "RemoteChanged": "errors",
+    "Retried": "events",
+    "Retries": "retry",
+    "Session": "session",
+    "Skipped": "events",
+    "SlotsExhausted": "errors",
+    "Started": "events",
+    "Stats": "stats",
+    "Timeout": "options",
+    "UnorderedIterator": "reader",
+    "Verdict": "integrity",
+    "adownload": "functions",
+    "adownload_all": "functions",
+    "aiter_content": "functions",
+    "aiter_content_unordered": "functions",
+    "checksum": "functions",
+    "close": "session",
+    "download": "functions",
+    "download_all": "functions",
+    "iter_content": "functions",
+    "iter_content_unordered": "functions",
+    "read": "functions",
+    "urlopen": "functions",
+}
+
+
+# A checker would take it for a promise that there is every name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "errors":
+            return import_module("getm.errors")
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Kept: it is asked for once.
+        value = globals()[name] = getattr(import_module(f"getm.{home}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

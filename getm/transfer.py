@@ -6,7 +6,6 @@ A face asks for bytes; where the answer is None it waits until the channel is re
 from __future__ import annotations
 
 import gc
-import logging
 import threading
 import time
 from collections import deque
@@ -17,11 +16,12 @@ from getm import errors
 from getm.client import Channel
 from getm.head import Head, HeaderMap
 from getm.integrity import Verdict, parse_checksum, unverified
+from getm.log import get_logger
 from getm.redact import redact
 from getm.stats import Stats
 from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
 
-_log = logging.getLogger("getm")
+_log = get_logger()
 
 # How long a caller whose views fill the ring may take to let one go in another thread or task, before it is an error.
 SLOTS_GRACE_S = 5.0

@@ -27,7 +27,7 @@ class Room:
 
 
 ROOMS = (
-    Room("errors", ("errors", "stats", "_version")),
+    Room("errors", ("errors", "stats", "log", "_version")),
     Room("values", ("spans", "options", "head", "retry", "redact"), ("asyncio", "socket", "mmap")),
     Room("integrity", ("integrity",), ("asyncio",)),
     Room("wire", ("wire",), ("asyncio", "mmap")),

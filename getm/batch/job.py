@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import time
@@ -30,6 +29,7 @@ from getm.downloads.naming import unusable
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.head import Head, Validator
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
+from getm.log import get_logger
 from getm.options import MIB
 from getm.redact import host_of, redact
 from getm.retry import cause
@@ -40,7 +40,7 @@ from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
 if TYPE_CHECKING:
     from getm.batch.runner import Batch
 
-_log = logging.getLogger("getm")
+_log = get_logger()
 
 # Files that are put in place in groups: more than that is worth a wait for the disk of its own.
 _SMALL_BYTES = 8 * MIB

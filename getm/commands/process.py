@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-_log = logging.getLogger("getm.cli")
+from getm.log import get_logger
+
+_log = get_logger("cli")
 
 
 class Stopped(KeyboardInterrupt):

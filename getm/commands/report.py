@@ -7,7 +7,6 @@ where a URL is concerned, and `"status_code"` for HTTP errors.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from getm.errors import (
     NetworkError,
     TargetError,
 )
+from getm.log import get_logger
 from getm.redact import redact
 
 EXIT_OK = 0
@@ -43,7 +43,7 @@ _EXIT_CODES: tuple[tuple[type[GetmError], int], ...] = (
     (IntegrityError, EXIT_INTEGRITY),
 )
 
-_log = logging.getLogger("getm.cli")
+_log = get_logger("cli")
 
 
 def exit_code(error: BaseException) -> int:

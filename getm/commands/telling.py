@@ -17,8 +17,9 @@ from getm.downloads.receipt import Receipt
 from getm.downloads.wording import bytes_text, finished_text, name_of, printable
 from getm.errors import GetmError
 from getm.events import Event, Failed, Finished, Planned, Skipped, Started
+from getm.log import get_logger
 
-_log = logging.getLogger("getm.cli")
+_log = get_logger("cli")
 
 
 class Teller:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import threading
 from collections import deque
@@ -21,6 +20,7 @@ from getm.engine.throttle import Throttle
 from getm.engine.transfer import Transfer
 from getm.engine.writer import Emit, PartWriter
 from getm.integrity import HashPool, PartsHasher
+from getm.log import get_logger
 from getm.stats import Stats
 from getm.wire import (
     CANCEL,
@@ -51,7 +51,7 @@ from getm.wire import (
 class Channel:
     """Serves the objects that one consumer opens on its pipe. Closed by the consumer's end, or by `close`."""
 
-    log = logging.getLogger("getm.engine")
+    log = get_logger("engine")
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 import urllib.request
 from functools import lru_cache
@@ -19,11 +18,12 @@ from getm.engine.speeds import Speeds
 from getm.engine.timers import Timers
 from getm.head import Head, HeadError, decode_headers
 from getm.integrity import may_ask_checksums
+from getm.log import get_logger
 from getm.options import clean_url
 from getm.redact import redact
 from getm.wire import OpenRequest
 
-_log = logging.getLogger("getm.engine")
+_log = get_logger("engine")
 
 _MAX_REDIRECTS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

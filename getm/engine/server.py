@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 import socket
@@ -154,8 +153,6 @@ def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S
 def main(control_descriptor: int, parent_pid: int) -> None:
     """The engine process. Ctrl-C goes to the whole group of processes: the engine leaves it to its parent to act."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Its standard error is for what it dies of. (The package's own __init__ does not run here.)
-    logging.getLogger("getm").addHandler(logging.NullHandler())
     # What was imported lives as long as the process: the collector need not look at it again and again.
     gc.freeze()
     serve(socket.socket(fileno=control_descriptor), parent_pid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,8 +13,9 @@ from getm.integrity.s3etag import PartedMd5, candidate_part_bytes
 from getm.integrity.strands import Coverage, CrcStrand, OrderedStrand, Strand, Ticket
 from getm.integrity.value import Checksum
 from getm.integrity.verdict import Mismatch, Verdict, unverified
+from getm.log import get_logger
 
-_log = logging.getLogger("getm.integrity")
+_log = get_logger("integrity")
 
 INLINE_BYTES = 32 * 1024
 """Parts up to this size are hashed by the feeding thread, at 40 µs or less for each digest: about what waking another

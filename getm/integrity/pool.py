@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -10,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-_log = logging.getLogger("getm.integrity")
+from getm.log import get_logger
+
+_log = get_logger("integrity")
 
 Job = Callable[[], None]
 
