@@ -71,7 +71,8 @@ class Response(Struct, frozen=True):
 
 
 class HttpClient:
-    """The connections of one engine: a pool for each set of trusted certificates, and those without checks."""
+    """The connections of one engine: a pool without TLS, one for each set of trusted certificates, and those without
+    checks."""
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[str | None, ...], Exchanges] = {}
@@ -84,19 +85,24 @@ class HttpClient:
             await session.close()
         self._sessions.clear()
 
-    def _session(self, request: OpenRequest) -> Exchanges:
+    def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
+        """The connections for one hop. A context reads the system's certificates, which takes longer than a small
+        object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
+        would fall back to, trusts nobody, or whom the system trusts.)"""
         cafile = request.environment.get("SSL_CERT_FILE")
         capath = request.environment.get("SSL_CERT_DIR")
+        tls = _wants_tls(url) or (proxy is not None and _wants_tls(proxy))
         key: tuple[str | None, ...] = (request.cacert,) if request.cacert else (None, cafile, capath)
-        if request.insecure:
+        if not tls:
+            key = ("plain",)
+        elif request.insecure:
             # Connections that were made without checks are never used by a transfer that asks for them.
             key = ("insecure", *key)
         session = self._sessions.get(key)
         if session is None:
-            context = _tls_context(request.cacert, cafile, capath)
-            if request.insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
+            context: ssl.SSLContext | bool = True
+            if tls:
+                context = _tls_context(request.cacert, cafile, capath, request.insecure)
             session = self._sessions[key] = Exchanges(
                 aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S)
             )
@@ -144,12 +150,15 @@ class HttpClient:
     async def _send(self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields) -> Reply:
         connect_s, stall_s = request.connect_s, request.stall_s
         limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
-        session = self._session(request)
         try:
             origin, target = split_url(url)
             proxy = _proxy(origin, tuple(request.environment.items()))
+            session = self._session(request, origin, proxy)
             with self.timers.limit(limit_s):
                 return await session.get(origin, target, headers, wanted, proxy, _timeout(connect_s))
+        except errors.InvalidInput:
+            # Certificates that cannot be loaded. (It is a ValueError, too.)
+            raise
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
             raise translate(error, url, request) from error
 
@@ -169,7 +178,7 @@ def _redirect_target(head: Head) -> str:
     except (errors.InvalidInput, ValueError) as error:
         reason = error.message if isinstance(error, errors.InvalidInput) else str(error)
         raise errors.RedirectError(f"a redirect that cannot be followed: {reason}", url=redact(head.url)) from None
-    if head.url.startswith("https:") and not target.startswith("https:"):
+    if _wants_tls(head.url) and not _wants_tls(target):
         raise errors.RedirectError(
             f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way",
             url=redact(head.url),
@@ -177,13 +186,18 @@ def _redirect_target(head: Head) -> str:
     return target
 
 
+def _wants_tls(url: str) -> bool:
+    # URLs go out as they were given, and a scheme may be written in capitals (RFC 3986, section 3.1).
+    return url[:6].lower() == "https:"
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _tls_context(cacert: str | None, cafile: str | None, capath: str | None) -> ssl.SSLContext:
-    """The platform's trust, or exactly what the caller named (as curl's --cacert does)."""
+def _tls_context(cacert: str | None, cafile: str | None, capath: str | None, insecure: bool) -> ssl.SSLContext:
+    """The platform's trust, or exactly what the caller named (as curl's --cacert does), or none."""
     try:
         if cacert is not None:
             path = Path(cacert)
@@ -195,6 +209,9 @@ def _tls_context(cacert: str | None, cafile: str | None, capath: str | None) -> 
         # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
         # could then be cut short unseen.
         context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         return context
     except (OSError, ssl.SSLError) as error:
         named = cacert or cafile or capath
