@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
-from getm import aio, integrity, reader
+from getm import integrity, reader
 from getm.batch import DEFAULT_JOBS
 from getm.downloads import DownloadFailure, DownloadResult
 from getm.integrity import Checksum
@@ -24,6 +24,8 @@ from getm.session import (
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from getm import aio
 
 
 def urlopen(

@@ -9,11 +9,11 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import msgspec
 
-from getm import aio, batch, errors, options, reader
+from getm import batch, errors, options, reader
 from getm.client import EnginePool
 from getm.downloads import DownloadFailure, DownloadResult
 from getm.downloads.naming import name_from_headers, name_from_url
@@ -24,6 +24,10 @@ from getm.options import HeadersInput, Timeout
 from getm.retry import Retries
 from getm.transfer import Transfer
 from getm.wire import OpenRequest
+
+if TYPE_CHECKING:
+    # Loads asyncio, which a synchronous program may do without: imported where it is used.
+    from getm import aio
 
 ProgressCallback = Callable[[int, int | None], None]
 EventCallback = Callable[[Event], None]
@@ -257,6 +261,8 @@ class Session:
 
         The request is made when the first view is asked for, or on entering it with `async with`.
         """
+        from getm import aio
+
         start = self._request(url, chunk_size, concurrency, call)
         return aio.AsyncContentIterator(lambda: _aopen(start), chunk_size)
 
@@ -269,6 +275,8 @@ class Session:
         **call: Unpack[CallOptions],
     ) -> aio.AsyncUnorderedIterator:
         """`iter_content_unordered` for `async for`."""
+        from getm import aio
+
         start = self._request(url, chunk_size, concurrency, call)
         return aio.AsyncUnorderedIterator(lambda: _aopen(start))
 
@@ -444,6 +452,8 @@ class Session:
 
 async def _aopen(start: Callable[[], Transfer]) -> Transfer:
     """`Session._open` for the asynchronous face."""
+    from getm import aio
+
     for last in (False, True):
         try:
             transfer = start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import queue
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -30,6 +29,9 @@ def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
 
 async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]:
     """`events` for `async for`."""
+    # Whoever calls this has it loaded; a synchronous program need not.
+    import asyncio
+
     loop = asyncio.get_running_loop()
     outbox: asyncio.Queue[list[Event]] = asyncio.Queue()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +118,7 @@ def _open_posix() -> int:
     # What multiprocessing.shared_memory stands on, without the resource tracker process that it starts.
     import _posixshmem  # type: ignore[import-not-found]
 
-    name = f"/getm-{secrets.token_hex(8)}"
+    name = f"/getm-{os.urandom(8).hex()}"
     descriptor: int = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
     # Unlinked before anyone uses it: the descriptor is passed on, so no name is needed, and none can be left behind.
     _posixshmem.shm_unlink(name)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import getm
 from getm.commands.download_options import parse
 from getm.commands.process import logging_to_stdout
 from getm.commands.report import EXIT_OK, exit_code, reader_has_gone, sum_up
@@ -21,8 +20,9 @@ from getm.events import Failed, Finished, Progressed, Started
 from getm.head import Head
 from getm.integrity import parse_checksum, parse_pair
 from getm.lists import Entry, open_list, parse_columns
-from getm.options import parse_header
+from getm.options import Timeout, parse_header
 from getm.redact import host_of, redact
+from getm.session import Session
 
 # Log records keep away from the data, by whichever name it goes there.
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -87,11 +87,11 @@ def _checksum(options: argparse.Namespace) -> str | None:
     return None if value == "none" else str(parse_checksum(value))
 
 
-def _session(options: argparse.Namespace) -> getm.Session:
+def _session(options: argparse.Namespace) -> Session:
     floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
     given = {name: value for name, value in floor.items() if value is not None}
-    limits = replace(getm.Timeout.of(options.timeout, getm.Timeout()), **given)
-    return getm.Session(
+    limits = replace(Timeout.of(options.timeout, Timeout()), **given)
+    return Session(
         processes=options.processes,
         headers=[parse_header(line) for line in options.header],
         timeout=limits,

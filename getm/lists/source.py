@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
@@ -114,6 +112,10 @@ def _seekable(path: Path | None) -> IO[bytes]:
 
 
 def _copied(stream: IO[bytes]) -> IO[bytes]:
+    # Few lists come this way, and these import as much as a tenth of what all the command does.
+    import shutil
+    import tempfile
+
     copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the Source closes it
     try:
         shutil.copyfileobj(stream, copy)
