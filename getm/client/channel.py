@@ -14,7 +14,8 @@ from getm import errors
 from getm.buffers import LeaseRing, Segment, SlotLedger
 from getm.buffers.ledger import Owner
 from getm.client.engines import Engine
-from getm.client.sockets import NO_WAIT, SEND_NOW, in_passage
+from getm.client.sockets import NO_WAIT, SEND_NOW
+from getm.launch import in_passage
 from getm.options import Geometry
 from getm.wire import (
     CANCEL,

@@ -12,7 +12,6 @@ from getm import errors
 from getm.buffers import available_bytes
 from getm.client.channel import Channel
 from getm.client.engines import Engine, ProcessEngine, ThreadEngine
-from getm.client.sockets import in_passage
 from getm.options import Geometry, plan_ring
 
 
@@ -173,6 +172,8 @@ class EnginePool:
             self._channels, self._free, self._engines, self._thread_engine = [], [], [], None
             self._returned.clear()
         for engine in engines:
+            engine.tell_to_stop()
+        for engine in engines:
             engine.stop()
 
     def abandon(self) -> None:
@@ -199,9 +200,6 @@ def _refuse_at_the_end() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for end in list(in_passage):
-        end.close()
-    in_passage.clear()
     for pool in list(_pools):
         pool.abandon()
 

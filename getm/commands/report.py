@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ EXIT_HTTP = 8
 EXIT_INTEGRITY = 9
 # 128 plus the number of a signal, as shells report it.
 EXIT_SIGNAL = 128
+EXIT_BROKEN_PIPE = EXIT_SIGNAL + signal.SIGPIPE
 
 _EXIT_CODES: tuple[tuple[type[GetmError], int], ...] = (
     (InvalidInput, EXIT_USAGE),
