@@ -13,6 +13,7 @@ A name is imported when it is first asked for (PEP 562): `import getm` costs nex
 
 from importlib import import_module
 
+from getm import ending
 from getm._version import __version__
 
 # Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
@@ -156,8 +157,16 @@ if not TYPE_CHECKING:
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            module = import_module(f"getm.{home}")
+        except ImportError:
+            # A finaliser that uses getm for the first time: nothing can be imported any more, not even what is loaded.
+            loaded = globals().get("errors")
+            if loaded is None or not ending.begun():
+                raise
+            raise loaded.ReaderClosed(ending.REFUSAL) from None
         # Kept: it is asked for once.
-        value = globals()[name] = getattr(import_module(f"getm.{home}"), name)
+        value = globals()[name] = getattr(module, name)
         return value
 
 

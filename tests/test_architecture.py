@@ -28,7 +28,7 @@ class Room:
 
 ROOMS = (
     Room("errors", ("errors", "stats", "log", "_version")),
-    Room("launch", ("launch",), ("asyncio", "mmap")),
+    Room("launch", ("launch", "ending"), ("asyncio", "mmap")),
     Room("values", ("spans", "options", "head", "retry", "redact"), ("asyncio", "socket", "mmap")),
     Room("integrity", ("integrity",), ("asyncio",)),
     Room("wire", ("wire",), ("asyncio", "mmap")),

@@ -192,7 +192,11 @@ def test_row_54_use_while_the_interpreter_ends(
     words = done.stdout.split()
     assert len(words) == 1 + used
     assert words[:-1] == [str(served.size_bytes)] * used
-    assert words[-1] in (str(served.size_bytes), "EngineDied", "ReaderClosed")
+    if when == "atexit, registered after getm":
+        # Then it may still be used, whatever of getm was used before.
+        assert words[-1] == str(served.size_bytes)
+    else:
+        assert words[-1] == "ReaderClosed"
 
 
 # Row 55: a loop within a loop ----------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_names_are_imported_from_where_checkers_read_that_they_are() -> None:
     """The package lists its names three times: for `*`, for those who read it, and for those who run it."""
     read = {}
     for node in ast.walk(ast.parse(Path(getm.__file__).read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module not in (None, "getm", "getm._version", "importlib"):
+        if isinstance(node, ast.ImportFrom) and node.module not in ("getm", "getm._version", "importlib"):
             read.update({alias.name: f"{node.module}" for alias in node.names})
     assert {name: f"getm.{home}" for name, home in getm._HOMES.items()} == read
     assert sorted([*read, "errors", "__version__"]) == PUBLIC

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import weakref
 from collections import deque
 
-from getm import errors
+from getm import ending, errors
 from getm.buffers import available_bytes
 from getm.client.channel import Channel
 from getm.client.engines import Engine, ProcessEngine, ThreadEngine
@@ -191,12 +190,11 @@ class EnginePool:
 _pools: weakref.WeakSet[EnginePool] = weakref.WeakSet()
 
 
-_ending = False
-
-
 def _refuse_at_the_end() -> None:
-    if _ending:
-        raise errors.ReaderClosed("the interpreter is ending: nothing can be opened any more; do it earlier")
+    if ending.begun():
+        # What still runs is functions that were registered with atexit before getm was imported, and finalisers, in
+        # which nothing can be imported or started anyway.
+        raise errors.ReaderClosed(ending.REFUSAL)
 
 
 def _after_fork_in_child() -> None:
@@ -204,14 +202,10 @@ def _after_fork_in_child() -> None:
         pool.abandon()
 
 
-@atexit.register
 def _close_pools() -> None:
-    # From here on nobody would end an engine that is started. What else runs later is functions that were registered
-    # with atexit before this module was imported, and finalisers, in which nothing can be imported or started anyway.
-    global _ending
-    _ending = True
     for pool in list(_pools):
         pool.close()
 
 
+ending.at_end(_close_pools)
 os.register_at_fork(after_in_child=_after_fork_in_child)
