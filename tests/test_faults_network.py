@@ -447,9 +447,35 @@ def test_row_25_a_redirect_from_https_to_http_is_refused(
 ) -> None:
     plain = fault_server.serve("/x", Reply(body=SMALL))
     url = tls_fault_server.serve("/x", redirect(plain))
-    with getm.Session(cacert=ca_path) as session, pytest.raises(errors.RedirectError, match="https"):
-        session.read(url)
+    for given in (url, url.replace("https:", "HTTPS:")):
+        with getm.Session(cacert=ca_path) as session, pytest.raises(errors.RedirectError, match="https"):
+            session.read(given)
     assert fault_server.requests == []
+
+
+@each_mode
+def test_row_25_a_redirect_from_http_to_https_is_followed_with_the_trust_that_was_asked_for(
+    concurrency: int | None, fault_server: FaultServer, tls_fault_server: FaultServer, ca_path: Path
+) -> None:
+    url = fault_server.serve("/x", redirect(tls_fault_server.serve("/x", Reply(body=BODY))))
+    with getm.Session(cacert=ca_path) as session:
+        assert session.read(url, concurrency=concurrency) == BODY
+    with getm.Session() as session, pytest.raises(errors.TLSFailed):
+        session.read(url, concurrency=concurrency)
+    with getm.Session(insecure=True) as session:
+        assert session.read(url, concurrency=concurrency) == BODY
+
+
+@each_mode
+def test_certificates_are_read_for_tls_only(
+    concurrency: int | None, fault_server: FaultServer, tls_fault_server: FaultServer, tmp_path: Path
+) -> None:
+    unreadable = tmp_path / "cacert.pem"
+    unreadable.write_text("none")
+    with getm.Session(cacert=unreadable) as session:
+        assert session.read(fault_server.serve("/x", Reply(body=BODY)), concurrency=concurrency) == BODY
+        with pytest.raises(errors.InvalidInput, match="cannot be loaded"):
+            session.read(tls_fault_server.serve("/x", Reply(body=BODY)), concurrency=concurrency)
 
 
 @each_mode
@@ -634,6 +660,7 @@ def test_row_33_a_custom_authority(
         return
     with getm.Session(cacert=ca_path) as session:
         assert session.read(url) == SMALL
+        assert session.read(url.replace("https:", "HTTPS:")) == SMALL
 
 
 def test_row_33_an_authority_of_the_environment_is_trusted_as_long_as_it_stands_there(
@@ -681,6 +708,19 @@ def test_the_proxy_of_the_environment_is_used(
         assert session.read(direct, concurrency=concurrency) == SMALL
     assert fault_server.requests[0].target == b"http://data.example/x"
     assert fault_server.requests[-1].target == b"/direct"
+
+
+@each_mode
+def test_a_proxy_over_tls_must_be_trusted(
+    concurrency: int | None, tls_fault_server: FaultServer, ca_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what is asked for goes by http."""
+    monkeypatch.setenv("http_proxy", tls_fault_server.url("/"))
+    tls_fault_server.serve("http://data.example/x", Reply(body=SMALL))
+    with getm.Session(cacert=ca_path) as session:
+        assert session.read("http://data.example/x", concurrency=concurrency) == SMALL
+    with getm.Session() as session, pytest.raises(errors.TLSFailed):
+        session.read("http://data.example/x", concurrency=concurrency)
 
 
 # What a failure must not leave behind ----------------------------------------------------------------------------
