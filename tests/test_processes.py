@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import getm
+from getm import launch
 from getm.client.engines import ProcessEngine
 from getm.engine.server import serve
 from getm.errors import EngineDied, ReaderClosed, SlotsExhausted
@@ -153,6 +154,22 @@ def wait_until_written(session: getm.Session) -> None:
     (channel,) = session._pool._channels
     while channel.idle:
         os.sched_yield()
+
+
+@pytest.mark.parametrize("pidfd", (True, False), ids=("pidfd", "no pidfd"))
+@pytest.mark.parametrize("hangs", (False, True), ids=("prompt", "hangs"))
+def test_an_engine_is_waited_for_and_killed_where_it_does_not_end(
+    hangs: bool, pidfd: bool, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not pidfd:
+        monkeypatch.delattr(os, "pidfd_open")
+    with getm.Session() as session:
+        assert session.read(fault_server.serve("/x", Reply(body=b"data"))).tobytes() == b"data"
+        process = session._pool._engines[0].process
+        if hangs:
+            monkeypatch.setattr(launch, "_STOP_S", 0.01)
+            process.send_signal(signal.SIGSTOP)
+    assert process.returncode == (-signal.SIGKILL if hangs else 0)
 
 
 def test_an_idle_engine_ends_by_itself() -> None:
