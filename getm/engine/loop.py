@@ -18,6 +18,26 @@ class EngineLoop(uvloop.Loop):
     """The loop of an engine: TLS over a given socket, which is how aiohttp opens it, is ours; all else is uvloop's. It
     counts the connections that it opens for a transfer."""
 
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: int | str | bytes | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """uvloop's `sock_connect` asks by this, without a type, for the address that it was given. Where no type is
+        given, uvloop asks the resolver in one of libuv's threads: a detour for each connection, and where the first of
+        these threads cannot be made, libuv aborts the process."""
+        return cast(
+            "list[Any]",
+            await super().getaddrinfo(
+                host, port, family=family, type=type or socket.SOCK_STREAM, proto=proto, flags=flags
+            ),
+        )
+
     async def create_connection(  # type: ignore[override]  # one signature for what uvloop declares as overloads
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
