@@ -11,6 +11,7 @@ Nearly all that this process imports, it imports while the engine that it will n
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 from getm.commands.entrance import Stopped, occupy_standard_descriptors, signals_raise
@@ -49,6 +50,7 @@ def _leads_to_a_download(arguments: list[str]) -> bool:
 
 
 def _run(arguments: list[str]) -> int:
+    """Import what is asked for, run it, and tell what it raised."""
     from getm.commands.process import quiet_process
     from getm.commands.report import EXIT_BROKEN_PIPE, EXIT_OK, reader_has_gone, report
 
@@ -69,8 +71,6 @@ def _run(arguments: list[str]) -> int:
 
 
 def _tell_stop(stop: KeyboardInterrupt) -> int:
-    import signal
-
     from getm.commands.report import EXIT_SIGNAL, print_error
 
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
