@@ -263,7 +263,8 @@ def test_only_root_resizes_dev_shm() -> None:
 # limits are read in test_segment.py, from files as the kernel writes them.
 LIMITED = """
 import resource, sys, getm
-import getm.engine.server  # what fails for lack of memory while it is imported, fails in CPython's words
+# What fails for lack of memory while it is imported, fails in CPython's words.
+import getm.engine.server, getm.session
 url, n, room = sys.argv[1], eval(sys.argv[2]), int(sys.argv[3])
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + room
