@@ -230,11 +230,11 @@ class SlotsExhausted(GetmError):
 
 
 class MemoryUnavailable(GetmError, MemoryError):
-    """Shared memory could not be had: `wanted` and `available` in bytes."""
+    """Memory could not be had: `wanted` and `available` in bytes; None where it is not known."""
 
     code = "memory"
     FIELDS: ClassVar[tuple[str, ...]] = ("wanted", "available")
-    wanted: int
+    wanted: int | None
     available: int | None
 
 

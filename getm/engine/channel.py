@@ -141,6 +141,8 @@ class Channel:
             error = errors.Cancelled("the transfer was cancelled")
         except errors.GetmError as caught:
             error = caught
+        except MemoryError:
+            error = errors.MemoryUnavailable("the engine ran out of memory; give it more, or ask for less at once")
         except Exception as caught:
             # A bug in getm must reach the caller as an error, not as a transfer that never ends.
             self.log.exception("object %d failed unexpectedly", number)
