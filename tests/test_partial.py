@@ -473,6 +473,22 @@ def test_what_is_suspended_is_for_the_next(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.usefixtures("journaled")
+def test_what_is_suspended_is_for_the_next_while_a_program_is_being_started(tmp_path: Path) -> None:
+    """Between fork and exec it holds what this process had open: the same open file, and so the same lock."""
+    write(file := started(tmp_path / "out"), 2)
+    assert file._kept is not None
+    inherited = os.dup(file._kept.journal.fd)
+    try:
+        file.suspend()
+        second = started(tmp_path / "out")
+        assert second.exclusive and second.missing() == (Span(0, 2 * BLOCK), Span(3 * BLOCK, SIZE))
+        second.discard()
+    finally:
+        os.close(inherited)
+    assert names(tmp_path) == []
+
+
 OTHER_PROCESS = """
 import sys
 from pathlib import Path

@@ -297,7 +297,7 @@ def _after_fork_in_child() -> None:
     # The lock belongs to the open file, which parent and child share: a child that lives on would hold it for ever.
     for journal in list(_claimed):
         with contextlib.suppress(OSError):
-            journal.close()
+            journal.abandon()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -16,6 +16,8 @@ file that it was made for, two processes cannot give two files the same name, an
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import os
@@ -193,6 +195,15 @@ class Journal:
 
     def close(self) -> None:
         """Gives the lock back as well. Harmless when repeated."""
+        if self.fd >= 0:
+            # By name: the last descriptor's end gives it back as well, but a program that another thread is just
+            # starting has inherited one, until it replaces this process's image (fork(2), flock(2)).
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """In a forked child: close, and leave the lock to the parent, which shares it."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
