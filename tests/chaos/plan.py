@@ -104,7 +104,9 @@ class Plan:
             # What it gives is right, as far as it goes: with patience the whole comes together.
             return False
         first = self.faults[0] if self.faults else None
-        return self.wire not in ("http", "https") or (first is not None and first.kind == "refused" and first.lasting)
+        refused = first is not None and first.kind == "refused" and first.lasting
+        # A further call may meet another fault in its place.
+        return self.wire not in ("http", "https") or (refused and (self.calls == 1 or not any(self.faults[1:])))
 
     @property
     def must_succeed(self) -> bool:

@@ -72,8 +72,9 @@ class ServedPlan:
             return failure(403)
         self.requests += 1
         fault = self._fault(next(self._numbers))
-        # A request on a connection that closes without a word is repeated as it was, redirect target and all.
-        self._token_uses[request.path] += fault is None or "without reply" not in fault.kind
+        # A request whose connection closes before the end of a head is repeated as it was, redirect target and all.
+        headless = fault is not None and (fault.kind == "half a head" or "without reply" in fault.kind)
+        self._token_uses[request.path] += not headless
         reply = self._good(self.versions[1 if self._replaced else 0])
         if fault is None:
             return reply
