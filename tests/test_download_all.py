@@ -357,6 +357,36 @@ def test_row_47_downloads_carry_on_with_another_engine(
     assert [(tmp_path / str(number)).read_bytes() for number in range(3)] == bodies
 
 
+def test_row_47_a_failure_to_go_on_ends_the_others_that_were_to(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two wait for another engine, and the first of them finds that there is no room for it."""
+    gates = [fault_server.gate(), fault_server.gate()]
+    body = bytes(4 * MIB)
+    urls = [
+        fault_server.serve(f"/{number}", Reply(body=body, stall_at=2 * MIB, gate=gate))
+        for number, gate in enumerate(gates)
+    ]
+
+    def no_room(*_: object, **__: object) -> Channel:
+        raise errors.MemoryUnavailable("no room", wanted=1, available=0)
+
+    def kill() -> None:
+        for gate in gates:
+            gate.wait_reached()
+        monkeypatch.setattr(session._pool, "acquire", no_room)
+        for engine in engines():
+            engine.kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(errors.MemoryUnavailable):
+        list(session.download_all(urls, jobs=2, directory=tmp_path, continue_after_error=False))
+    killing.join()
+    for gate in gates:
+        gate.open()
+
+
 # What is asked for beside the bytes -----------------------------------------------------------------------------------
 
 

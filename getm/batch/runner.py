@@ -185,7 +185,8 @@ class Batch:
             self._start_jobs()
             self._finish_complete()
             self._flush_events()
-            if not (self._active or self._unfinished or self._again):
+            # A job that could not be started may have been the end of all: then nothing that is left would wake this.
+            if self._ending or not (self._active or self._unfinished or self._again):
                 return
             if self._flush_channels():
                 self._turn()
