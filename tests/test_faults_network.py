@@ -547,6 +547,18 @@ def test_row_28_one_byte_a_second_is_below_the_floor(
                 session.read(url, concurrency=concurrency)
 
 
+def test_row_28_a_first_part_below_the_floor_in_a_small_ring(tmp_path: Path, fault_server: FaultServer) -> None:
+    """All other slots wait to be hashed after it: what it sends before its slot is full must not make it wait for the
+    next one each time, since a part that waits for a slot is not slow."""
+    body = BODY[: 6 * MIB]
+    trickle = Reply(body=body, pace=Pace(step_bytes=1, interval_s=0.02))
+    url = fault_server.serve("/x", trickle, Reply(body=body))
+    patience = getm.Timeout(floor_bytes_s=2000, floor_window_s=0.5, tail_s=None)
+    with getm.Session(max_memory=4 * MIB, timeout=patience) as session:
+        session.download(url, tmp_path / "x", concurrency=3, checksum=checksum(body, "md5"))
+    assert (tmp_path / "x").read_bytes() == body
+
+
 def test_a_slow_trickle_below_the_low_water_mark_is_no_silence(fault_server: FaultServer) -> None:
     """Bytes that wait in the kernel are progress, though the loop has not seen them yet."""
     body = BODY[:MIB]
@@ -785,6 +797,23 @@ async def test_what_has_come_is_delivered_asynchronously_before_a_slot_is_full(
     rest = b"".join([bytes(part) async for part in parts])
     assert rest == BODY[3 * chunk :]
     assert len(fault_server.requests) == (4 if concurrency == 3 else 1)
+
+
+def test_a_slow_first_part_keeps_a_slot_for_what_is_left_of_it(fault_server: FaultServer) -> None:
+    """In a ring of four slots: the caller holds two views, and the other two wait to be hashed after the first part.
+    Had that sent its slot before it was full, there would be none for the rest."""
+    body = BODY[: 6 * MIB]
+    slow = Reply(body=body, pace=Pace(step_bytes=300_000, interval_s=0.15))
+    url = fault_server.serve("/x", slow, Reply(body=body))
+    held: list[memoryview] = []
+    with getm.Session(max_memory=4 * MIB, timeout=getm.Timeout(tail_s=None)) as session:
+        parts = session.iter_content_unordered(url, MIB, concurrency=3, checksum=checksum(body, "md5"))
+        came = {}
+        for offset, view in parts:
+            came[offset] = bytes(view)
+            if not held:
+                held.append(view)
+    assert b"".join(came[offset] for offset in sorted(came)) == body
 
 
 def test_chunks_stay_whole_on_a_slow_connection(session: getm.Session, fault_server: FaultServer) -> None:

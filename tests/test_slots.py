@@ -30,9 +30,12 @@ class Part:
         self._may_ask = True
         # An eager part takes its slot from within the call that tells of it, as a paused transport does.
         self._eager = eager
+        # Called in its place where a slot that could not be sent before it was full can be now.
+        self.send_early: Callable[[], None] = lambda: None
         self.claim: Claim
         needed = stop - start if known else None
         self.claim = pool.claim((number, start), needed, self._woken, max_unhashed=max_unhashed)
+        self.claim.on_spare = lambda: self.send_early()
 
     def _woken(self) -> None:
         assert not self._may_ask, "told without having been refused"
@@ -143,12 +146,7 @@ class Ring(RuleBasedStateMachine):
         """Let one part ask, fill or end. Whether that changed anything."""
         if part.in_hand is None:
             return part.ask()
-        slot, part.in_hand = part.in_hand, None
-        if hashed:
-            self.ledger.pin(slot)
-            self.pinned.append((of.number, slot))
-        self.ledger.send(slot)
-        self.pool.sent(of.number, part.position, slot, hashed=hashed)
+        slot = self._send(of, part, hashed=hashed)
         of.arrived[part.position] = slot
         part.position += 1
         if part.position == part.stop:
@@ -156,6 +154,34 @@ class Ring(RuleBasedStateMachine):
             part.claim.close()
             self._next_part(of)
         return True
+
+    def _send(self, of: Object, part: Part, *, hashed: bool) -> int:
+        slot, part.in_hand = part.in_hand, None
+        part.claim.wishes = False
+        assert slot is not None
+        if hashed:
+            self.ledger.pin(slot)
+            self.pinned.append((of.number, slot))
+        self.ledger.send(slot)
+        self.pool.sent(of.number, part.position, slot, hashed=hashed)
+        return slot
+
+    def _waited_for(self) -> list[tuple[Object, Part]]:
+        return [
+            (of, part)
+            for of, part in self._parts()
+            if part.in_hand is not None and part.claim.is_first() and of.consumed == part.position
+        ]
+
+    @precondition(lambda self: self._waited_for())
+    @rule(data=st.data(), hashed=st.booleans())
+    def part_sends_before_its_slot_is_full(self, data: st.DataObject, hashed: bool) -> None:
+        """If not now, then when there is a slot for the rest. The consumer has it at once."""
+        of, part = data.draw(st.sampled_from(self._waited_for()))
+        part.send_early = lambda: self.held.append(self._send(of, part, hashed=hashed))
+        if part.claim.spare():
+            part.send_early()
+        self._keep_to_the_limit(lambda count: data.draw(st.integers(0, count - 1)))
 
     @precondition(lambda self: self._parts())
     @rule(data=st.data(), hashed=st.booleans())
@@ -194,9 +220,12 @@ class Ring(RuleBasedStateMachine):
             return False
         of.consumed += 1
         self.held.append(slot)
+        self._keep_to_the_limit(choose)
+        return True
+
+    def _keep_to_the_limit(self, choose: Callable[[int], int]) -> None:
         while len(self.held) > self.may_hold:
             self._let_go(self.held.pop(choose(len(self.held))))
-        return True
 
     @precondition(lambda self: self.objects)
     @rule(data=st.data())
@@ -242,6 +271,7 @@ class Ring(RuleBasedStateMachine):
             moved = len(self.pinned) > 0
             while self.pinned:
                 self._unpin(0)
+            self._keep_to_the_limit(lambda count: count - 1)
             for of, part in self._parts():
                 moved |= of in chosen and self._step(of, part)
             for of in self.objects:

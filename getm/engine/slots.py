@@ -45,11 +45,16 @@ class _Line:
         self.queued = False
 
     def lacking(self) -> Claim | None:
-        """The first claim that reserves and has not all it needs."""
+        """The first claim that reserves and has not all it needs, or wishes for a spare one."""
         for claim in self.claims:
-            if not claim.satisfied:
+            if claim.wishes or not claim.satisfied:
                 return claim
         return None
+
+    def tell_first(self) -> None:
+        """Tell the first claim what the consumer still has, which may be waiting for it."""
+        if self.claims and self.claims[0].on_returned is not None:
+            self.claims[0].on_returned(min(self.away, default=None))
 
     def take_back(self) -> int | None:
         """A slot that is reserved for a later part that has not started."""
@@ -80,9 +85,12 @@ class Claim:
         self._max_unhashed = max_unhashed
         # Alone in its object: it reserves nothing.
         self.alone = needed is None or max_unhashed is not None
-        # Called where this part is the first of its object and the consumer gave a slot of the object back: with the
-        # offset of the earliest one that it still has, None where it has none.
+        # Called where this part has become the first of its object, and where it is and the consumer gave a slot of the
+        # object back: with the offset of the earliest one that it still has, None where it has none.
         self.on_returned: Callable[[int | None], None] | None = None
+        # Called when `spare` found none and there is one now.
+        self.on_spare: Callable[[], None] = _nobody
+        self.wishes = False
         # A heap, as the ledger's: the lowest is filled first.
         self.reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
@@ -105,19 +113,29 @@ class Claim:
         """Whether it waits for a slot, and for nothing else."""
         return self._waiting and self.may_take
 
-    def _is_first(self) -> bool:
+    def is_first(self) -> bool:
+        """Whether it is the first of its object: the one that a consumer waits for."""
         return bool(self.line.claims) and self.line.claims[0] is self
 
     def give(self, slot: int) -> None:
         """A slot for this part."""
         heapq.heappush(self.reserved, slot)
         self.given += 1
+        if self.wishes:
+            self._spared()
+            self.on_spare()
+
+    def _spared(self) -> None:
+        """What is left of the slot that is sent now needs the one that was given beyond the others."""
+        self.wishes = False
+        if self.needed is not None:
+            self.needed += 1
 
     def start(self) -> bool:
         """Whether the part may begin now; otherwise `on_slot()` comes when that may have changed."""
         if not self.started:
             enough = self.needed == 0 if self.alone else self.satisfied
-            self.started = enough or (self._has_one() and self._is_first())
+            self.started = enough or (self._has_one() and self.is_first())
             if not self.started:
                 self._wait()
         return self.started
@@ -131,13 +149,13 @@ class Claim:
 
     def _has_one(self) -> bool:
         """Whether there is a slot for it: reserved, or free and not first to be reserved by others."""
-        if self.may_take and self._is_first() and (slot := self._pool.take()) is not None:
+        if self.may_take and self.is_first() and (slot := self._pool.take()) is not None:
             self.give(slot)
         return bool(self.reserved)
 
     def _wait(self) -> None:
         self._waiting = True
-        if self.hungry and self._is_first():
+        if self.hungry and self.is_first():
             self._pool.queue(self.line)
 
     def _ahead(self) -> bool:
@@ -154,21 +172,32 @@ class Claim:
             self._waiting
             and self.reserved
             and not self._ahead()
-            and (self.started or self.satisfied or self._is_first())
+            and (self.started or self.satisfied or self.is_first())
         ):
             self._waiting = False
             self.started = True
             self.on_slot()
 
-    def one_more(self) -> None:
-        """A slot was sent before it was full: the part needs another one."""
-        if not self.alone and self.needed is not None:
-            self.needed += 1
-            self._pool.distribute()
+    def spare(self) -> bool:
+        """Whether the part, the first of its object, may send a slot before it is full: where there is another one for
+        the rest, which is its own from now on. It would lack one otherwise, and all others might be with a consumer
+        that waits for that rest, or wait to be hashed after it. `on_spare()` comes when there is one, unless `wishes` is
+        taken back before."""
+        if self.alone:
+            return True
+        if self.wishes:
+            return False
+        slot = self._pool.take_spare()
+        if slot is None:
+            self.wishes = True
+            return False
+        self.give(slot)
+        self._spared()
+        return True
 
     def close(self) -> None:
         """The part is over: what was reserved and not used goes to the others. Nobody is called any more."""
-        self.on_slot, self.on_returned = _nobody, None
+        self.on_slot, self.on_spare, self.on_returned = _nobody, _nobody, None
         self._pool.close(self)
 
 
@@ -215,11 +244,14 @@ class SlotPool:
         line = claim.line
         if claim not in line.claims:
             return
+        was_first = line.claims[0] is claim
         line.claims.remove(claim)
         while claim.reserved:
             self._ledger.drop(claim.reserved.pop())
         if line.claims:
             self._look_at(line)
+            if was_first:
+                line.tell_first()
         else:
             self._busy -= 1
             if line in self._reserving:
@@ -247,8 +279,7 @@ class SlotPool:
         if held is not None:
             line, offset = held
             line.away.discard(offset)
-            if line.claims and line.claims[0].on_returned is not None:
-                line.claims[0].on_returned(min(line.away, default=None))
+            line.tell_first()
 
     def hashed(self, number: int) -> None:
         """One slot of the object less is being hashed. `distribute` follows."""
@@ -262,6 +293,10 @@ class SlotPool:
     def take(self) -> int | None:
         """A free slot for the first part of an object, or for all of it; None where there is none."""
         return self._ledger.take()
+
+    def take_spare(self) -> int | None:
+        """A free slot for a part that has one already; None where the last ones are kept for other objects."""
+        return self._ledger.take() if self._ledger.available >= self._busy else None
 
     def queue(self, line: _Line) -> None:
         """The first part of `line` waits with nothing in hand."""

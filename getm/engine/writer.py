@@ -43,7 +43,7 @@ class PartWriter:
         self._filled = 0
         # Bytes that may go into the current slot.
         self._room = 0
-        # Whether what little there is should go out at once, and the timer that decides it.
+        # Whether what little there is should go out as soon as it may, and the timer that decides it.
         self._hungry = False
         self._hunger: Timer | None = None
         self._on_hungry: Callable[[], None] | None = None
@@ -53,7 +53,7 @@ class PartWriter:
         self.waited = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_space: Callable[[], None] | None = None
-        claim.on_slot = self._slot_ready
+        claim.on_slot, claim.on_spare = self._slot_ready, self._send_early
         if prompt:
             claim.on_returned = self._returned
 
@@ -105,20 +105,27 @@ class PartWriter:
     def _starved(self) -> None:
         """The consumer has nothing left to read. If no slot is full soon, it gets what there is: on a slow connection
         a slot takes seconds to fill."""
-        if self._hunger is None and not self._hungry:
+        if self._hunger is None:
             self._hunger = self._timers.call_later(_PATIENCE_S, self._grow_hungry)
 
     def _grow_hungry(self) -> None:
         self._hunger = None
-        if self._filled:
+        if not self._claim.is_first():
+            return
+        self._hungry = True
+        if self._filled and self._claim.spare():
             self._send()
-        else:
-            self._hungry = True
+        if self._on_hungry is not None:
+            self._on_hungry()
+
+    def _send_early(self) -> None:
+        """There is a slot for the rest of what could not go out for want of one."""
+        self._send()
         if self._on_hungry is not None:
             self._on_hungry()
 
     def _sated(self) -> None:
-        self._awaited = self._hungry = False
+        self._awaited = self._hungry = self._claim.wishes = False
         if self._hunger is not None:
             self._hunger.cancel()
             self._hunger = None
@@ -142,7 +149,7 @@ class PartWriter:
         """`count` bytes were written to `space()`. True where the slot went out: `space()` then means another one."""
         self._filled += count
         self.position += count
-        if self._filled == self._room or self._hungry:
+        if self._filled == self._room or (self._hungry and self._claim.spare()):
             self._send()
             return True
         return False
@@ -152,8 +159,6 @@ class PartWriter:
             slot, length = self._slot, self._filled
             self._slot, self._filled = None, 0
             self._sated()
-            if length < self._room:
-                self._claim.one_more()
             self._emit(self.position - length, slot, length)
 
     def end_of_content(self) -> None:
