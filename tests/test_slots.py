@@ -61,7 +61,7 @@ class Part:
         self.claim.close()
 
 
-@dataclass
+@dataclass(eq=False)
 class Object:
     """One object of `size` slots, fetched in parts by several workers, and how far the consumer has come."""
 
@@ -99,8 +99,8 @@ class Ring(RuleBasedStateMachine):
         self.objects: list[Object] = []
         self.opened = 0
         self.held: list[int] = []
-        # With the number of the object.
-        self.pinned: list[tuple[int, int]] = []
+        # Each with its object, and the position of its first byte there.
+        self.pinned: list[tuple[Object, int, int]] = []
 
     # The engine ------------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Ring(RuleBasedStateMachine):
         assert slot is not None
         if hashed:
             self.ledger.pin(slot)
-            self.pinned.append((of.number, slot))
+            self.pinned.append((of, part.position, slot))
         self.ledger.send(slot)
         self.pool.sent(of.number, part.position, slot, hashed=hashed)
         return slot
@@ -188,15 +188,23 @@ class Ring(RuleBasedStateMachine):
     def part_goes_on(self, data: st.DataObject, hashed: bool) -> None:
         self._step(*data.draw(st.sampled_from(self._parts())), hashed=hashed)
 
-    @precondition(lambda self: self.pinned)
+    def _hashable(self) -> list[tuple[Object, int, int]]:
+        """In the order of the bytes, as MD5 needs them; those of an object that was cancelled at any time."""
+        return [
+            (of, position, slot)
+            for of, position, slot in self.pinned
+            if of not in self.objects or position <= min([of.claimed, *(part.position for part in of.parts)])
+        ]
+
+    @precondition(lambda self: self._hashable())
     @rule(data=st.data())
     def reader_is_done(self, data: st.DataObject) -> None:
-        self._unpin(data.draw(st.integers(0, len(self.pinned) - 1)))
+        self._unpin(*data.draw(st.sampled_from(self._hashable())))
 
-    def _unpin(self, index: int) -> None:
-        number, slot = self.pinned.pop(index)
+    def _unpin(self, of: Object, position: int, slot: int) -> None:
+        self.pinned.remove((of, position, slot))
         self.ledger.unpin(slot)
-        self.pool.hashed(number)
+        self.pool.hashed(of.number)
         self.pool.distribute()
 
     @precondition(lambda self: self.objects)
@@ -268,9 +276,10 @@ class Ring(RuleBasedStateMachine):
     def _run(self, chosen: list[Object]) -> None:
         """The chosen objects come to their end, whatever the others do not do."""
         while any(of.consumed < of.size for of in chosen):
-            moved = len(self.pinned) > 0
-            while self.pinned:
-                self._unpin(0)
+            moved = False
+            while hashable := self._hashable():
+                moved = True
+                self._unpin(*hashable[0])
             self._keep_to_the_limit(lambda count: count - 1)
             for of, part in self._parts():
                 moved |= of in chosen and self._step(of, part)
@@ -284,8 +293,8 @@ class Ring(RuleBasedStateMachine):
             return
         self._run(self.objects)
         assert self._parts() == []
-        while self.pinned:
-            self._unpin(0)
+        while hashable := self._hashable():
+            self._unpin(*hashable[0])
         for slot in self.held:
             self._let_go(slot)
         assert self.ledger.available == self.slots
@@ -456,6 +465,41 @@ def test_the_first_part_is_told_what_the_consumer_still_has_of_its_object() -> N
     for slot in (0, 3, 2, 1):
         grant(ledger, pool, slot)
     assert told == [(1, 1), (2, 0), (2, None), (1, None)]
+
+
+def test_a_slot_goes_out_before_it_is_full_only_with_another_one_for_the_rest() -> None:
+    ledger, pool = ring(4)
+    first, second, third = (Waiting(pool, (1, offset), 1) for offset in (0, 1, 2))
+    other = Waiting(pool, (2, 0), None)
+    assert (first.take_all(), ledger.available) == ([0], 1)
+    spared: list[int | None] = []
+    first.claim.on_spare = lambda: spared.append(first.claim.next())
+    assert not first.claim.spare(), "the last one is kept for the other object"
+    assert (other.claim.next(), first.told, spared) == (3, 0, [])
+    ledger.send(3)
+    pool.sent(2, 0, 3, hashed=False)
+    other.claim.close()
+    behind = Waiting(pool, (1, 3), 1)
+    assert not behind.claim.start()
+    grant(ledger, pool, 3)
+    assert (spared, behind.told) == ([3], 0), "it comes before those behind"
+    assert (second.take_all(), third.take_all()) == ([1], [2])
+    first.claim.close()
+    assert ledger.available == 0
+
+
+def test_a_part_that_becomes_the_first_is_told_what_the_consumer_still_has() -> None:
+    ledger, pool = ring(2)
+    first, second = Waiting(pool, (1, 0), 1), Waiting(pool, (1, 1), 1)
+    told: list[int | None] = []
+    second.claim.on_returned = told.append
+    (slot,) = first.take_all()
+    ledger.send(slot)
+    pool.sent(1, 0, slot, hashed=False)
+    first.claim.close()
+    assert told == [0]
+    grant(ledger, pool, slot)
+    assert told == [0, None]
 
 
 def test_a_stream_waits_for_its_own_hashing_and_not_for_others() -> None:

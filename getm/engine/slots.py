@@ -181,8 +181,8 @@ class Claim:
     def spare(self) -> bool:
         """Whether the part, the first of its object, may send a slot before it is full: where there is another one for
         the rest, which is its own from now on. It would lack one otherwise, and all others might be with a consumer
-        that waits for that rest, or wait to be hashed after it. `on_spare()` comes when there is one, unless `wishes` is
-        taken back before."""
+        that waits for that rest, or wait to be hashed after it. `on_spare()` comes when there is one, unless `wishes`
+        is taken back before."""
         if self.alone:
             return True
         if self.wishes:
