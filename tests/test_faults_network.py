@@ -559,6 +559,19 @@ def test_row_28_a_first_part_below_the_floor_in_a_small_ring(tmp_path: Path, fau
     assert (tmp_path / "x").read_bytes() == body
 
 
+def test_row_28_more_streams_below_the_floor_than_there_are_slots(tmp_path: Path, fault_server: FaultServer) -> None:
+    """What each sends to a caller that waits makes it wait for a slot of the others, again and again."""
+    trickle = Reply(body=BODY[:MIB], pace=Pace(step_bytes=1, interval_s=0.02))
+    urls = [fault_server.serve(f"/{number}", trickle, Reply(body=BODY[:MIB])) for number in range(6)]
+    patience = getm.Timeout(floor_bytes_s=2000, floor_window_s=0.3)
+    with getm.Session(max_memory=2 * MIB, timeout=patience) as session:
+        results = list(session.download_all(urls, jobs=6, directory=tmp_path))
+    assert len(results) == 6
+    for number in range(6):
+        assert (tmp_path / str(number)).read_bytes() == BODY[:MIB]
+    assert len(fault_server.requests) == 12
+
+
 def test_a_slow_trickle_below_the_low_water_mark_is_no_silence(fault_server: FaultServer) -> None:
     """Bytes that wait in the kernel are progress, though the loop has not seen them yet."""
     body = BODY[:MIB]

@@ -42,11 +42,11 @@ class SlotSink(asyncio.BufferedProtocol):
         # Without a mark under a limit: what the kernel kept until it is reached would come as a burst.
         self._low_water = LowWater(transport, length if meter is None else 0)
         self.received = 0
-        # Waiting for a slot, or for what the limit on the rate allows.
+        self._loop = asyncio.get_running_loop()
+        # Waiting for a slot, or for what the limit on the rate allows; since when, and how long before that.
         self.paused = False
-        # Whether it was paused at any time since someone last cleared this.
-        self.was_paused = False
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._paused_at = self._paused_s = 0.0
+        self.done: asyncio.Future[None] = self._loop.create_future()
 
     def start(self) -> None:
         """Take the transport over."""
@@ -59,7 +59,7 @@ class SlotSink(asyncio.BufferedProtocol):
     def _next_space(self) -> None:
         space = self._writer.space()
         if space is None or (self._meter is not None and not self._meter.ready(self._go_on)):
-            self.paused = self.was_paused = True
+            self.paused, self._paused_at = True, self._loop.time()
             self._transport.pause_reading()
             self._view = None
             return
@@ -69,7 +69,7 @@ class SlotSink(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         if self.paused and not self.done.done():
-            self.paused = False
+            self._paused_s, self.paused = self.paused_s(), False
             self._next_space()
             if not self.paused:
                 self._transport.resume_reading()
@@ -112,6 +112,10 @@ class SlotSink(asyncio.BufferedProtocol):
         self._transport.set_protocol(self._original)
         if not self.done.done():
             self.done.set_result(None)
+
+    def paused_s(self) -> float:
+        """For how long it was paused, all in all."""
+        return self._paused_s + (self._loop.time() - self._paused_at if self.paused else 0.0)
 
     def in_kernel(self) -> int:
         """Bytes that wait below the low-water mark: they are progress, too."""

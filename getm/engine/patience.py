@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
 from getm import errors
 from getm.engine.timers import Limit, Timer, Timers
+
+# A timer may come a little early.
+_NEARLY = 0.95
 
 
 @dataclass(slots=True)
@@ -40,12 +44,12 @@ class Patience:
 
 
 class Watched(Protocol):
-    """What brings bytes. `was_paused`: at any time since it was last cleared."""
+    """What brings bytes, and may be paused meanwhile."""
 
     received: int
     paused: bool
-    was_paused: bool
 
+    def paused_s(self) -> float: ...
     def in_kernel(self) -> int: ...
     def abort(self, error: errors.GetmError) -> None: ...
 
@@ -56,9 +60,10 @@ class Watch:
     def __init__(self, sink: Watched, patience: Patience) -> None:
         self._sink = sink
         self._patience = patience
+        self._clock = asyncio.get_running_loop().time
         self._timers: dict[str, Timer] = {}
         self._look_for_silence(-1)
-        self._look_at_pace(None)
+        self._look_at_pace(0, self._unpaused_s())
 
     def _total(self) -> int:
         return self._sink.received + self._sink.in_kernel()
@@ -76,17 +81,25 @@ class Watch:
             self._patience.stall_s, lambda: self._look_for_silence(seen)
         )
 
-    def _look_at_pace(self, before: int | None) -> None:
+    def _look_at_pace(self, before: int, unpaused_before_s: float) -> None:
+        """Judge what has come since then as soon as it was not paused for a window: where others have the slots, a slow
+        one may be paused for a moment again and again."""
         if self._patience.floor_bytes_s is None:
             return
-        now, window_s = self._total(), self._patience.floor_window_s
-        if before is not None and not self._sink.was_paused:
-            failure = self._patience.too_slow(now - before, window_s)
+        window_s = self._patience.floor_window_s
+        now, unpaused_s = self._total(), self._unpaused_s()
+        if unpaused_s - unpaused_before_s >= window_s * _NEARLY:
+            failure = self._patience.too_slow(now - before, unpaused_s - unpaused_before_s)
             if failure is not None:
                 self._sink.abort(failure)
                 return
-        self._sink.was_paused = self._sink.paused
-        self._timers["pace"] = self._patience.timers.call_later(window_s, lambda: self._look_at_pace(now))
+            before, unpaused_before_s = now, unpaused_s
+        self._timers["pace"] = self._patience.timers.call_later(
+            window_s, lambda: self._look_at_pace(before, unpaused_before_s)
+        )
+
+    def _unpaused_s(self) -> float:
+        return self._clock() - self._sink.paused_s()
 
     def cancel(self) -> None:
         for timer in self._timers.values():
