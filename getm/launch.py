@@ -52,15 +52,15 @@ in_passage: set[socket.socket] = set()
 
 @contextlib.contextmanager
 def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The two ends of an engine's control socket, ours first, for the time of its start: the other one is in passage,
-    and both are closed where the start fails."""
+    """The two ends of an engine's control socket, ours first, for the time of its start: the other one is in passage.
+    Where the start fails, ours is closed. The other one is the caller's to close, who knows whether an engine has it by
+    then: one in a thread would never learn of its end."""
     ours, theirs = socket.socketpair()
     in_passage.add(theirs)
     try:
         yield ours, theirs
     except BaseException:
         ours.close()
-        theirs.close()
         raise
     finally:
         in_passage.discard(theirs)
@@ -81,7 +81,7 @@ class Launched:
         # What it prints when it crashes is for the error, not for the caller's terminal.
         self._stderr = _nameless_file()
         try:
-            with control_pair() as (self.control, theirs):
+            with control_pair() as (self.control, theirs), theirs:
                 code = _BOOTSTRAP.format(
                     variable=_PATH_VARIABLE,
                     package=os.path.dirname(os.path.abspath(__file__)),  # noqa: PTH100, PTH120
@@ -97,7 +97,6 @@ class Launched:
                     pass_fds=(theirs.fileno(),),
                     env={**os.environ, **_NO_CERTIFICATES, _PATH_VARIABLE: json.dumps(paths)},
                 )
-                theirs.close()
         except BaseException:
             self._stderr.close()
             raise

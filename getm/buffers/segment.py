@@ -25,11 +25,14 @@ class Segment:
     `descriptor` (-1 for private memory) travels to the engine over a Unix socket; `close_descriptor` once it has.
     """
 
+    # Until there is one to close: a Ctrl-C may come before.
+    descriptor = -1
+
     def __init__(self, memory: mmap.mmap, descriptor: int, token: int | None = None) -> None:
         self.memory = memory
-        self.descriptor = descriptor
         self.token = token
         self.size = len(memory)
+        self.descriptor = descriptor
 
     def __del__(self) -> None:
         # Where Ctrl-C came before `close_descriptor`.

@@ -116,7 +116,8 @@ class ThreadEngine(Engine):
             try:
                 self._thread.start()
             except RuntimeError as error:
-                # A limit on threads or on memory.
+                # A limit on threads or on memory. After any other exception the thread may run, and have the socket.
+                theirs.close()
                 raise errors.EngineDied(f"no engine thread could be started ({error})") from None
         super().__init__(control, limit_rate)
 
