@@ -6,6 +6,7 @@ Rows 53 to 56 of the faults. Threads, forks, daemonic workers and `python -` (ro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -277,8 +278,11 @@ def places_of(secret: str, folder: Path, pids: list[int]) -> list[str]:
         for name in ("cmdline", "environ", "comm", "status"):
             if secret.encode() in Path(f"/proc/{pid}/{name}").read_bytes():
                 found.append(f"{name} of {pid}")
-        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-        found += [f"descriptor of {pid}: {link}" for link in links if secret in link]
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            # It may have been closed since it was listed.
+            with contextlib.suppress(FileNotFoundError):
+                if secret in str(descriptor.readlink()):
+                    found.append(f"descriptor {descriptor.name} of {pid}")
     for root in (folder, Path("/dev/shm")):
         for path in root.rglob("*"):
             if secret in str(path):

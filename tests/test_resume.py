@@ -64,6 +64,8 @@ def test_only_what_is_missing_is_fetched(
     url = fault_server.serve("/x", Reply(body=BODY))
     received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(missing), strict=True)
     check_resumed(received, missing)
+    for request in fault_server.requests:
+        request.wait_ended()
     assert sum(request.sent_bytes for request in fault_server.requests) == sum(b - a for a, b in missing)
     assert {request.header("If-Range") for request in fault_server.requests} == {'"v1"'}
     if concurrency == 1:
