@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-_STOP_S = 5.0
+# How long an engine that was told to end may take.
+STOP_S = 5.0
 # The engine's module path comes by the environment: `sys.path` as the caller sees it, without running the caller's
 # __main__ again, and with no file of the current folder in the way of the standard library (-P).
 _PATH_VARIABLE = "GETM_ENGINE_PATH"
@@ -103,7 +104,7 @@ class Launched:
 
     def wait(self) -> int:
         """Its exit status, as `subprocess` has them. One that does not end in time is killed."""
-        if self.process.returncode is None and not self._ends_within(_STOP_S):
+        if self.process.returncode is None and not self._ends_within(STOP_S):
             # It cannot be trusted with anything any more.
             self.process.kill()
         return self.process.wait()

@@ -167,7 +167,7 @@ def test_an_engine_is_waited_for_and_killed_where_it_does_not_end(
         assert session.read(fault_server.serve("/x", Reply(body=b"data"))).tobytes() == b"data"
         process = session._pool._engines[0].process
         if hangs:
-            monkeypatch.setattr(launch, "_STOP_S", 0.01)
+            monkeypatch.setattr(launch, "STOP_S", 0.01)
             process.send_signal(signal.SIGSTOP)
     assert process.returncode == (-signal.SIGKILL if hangs else 0)
 

@@ -15,8 +15,6 @@ from getm.client.sockets import SEND_NOW
 from getm.options import Geometry
 from getm.wire import Kind, ServeRequest, encode, encode_body
 
-_STOP_S = 5.0
-
 
 class Engine:
     """An engine seen from the caller: a control socket, and whether it lives.
@@ -123,4 +121,4 @@ class ThreadEngine(Engine):
 
     def stop(self) -> None:
         super().stop()
-        self._thread.join(timeout=_STOP_S)
+        self._thread.join(timeout=launch.STOP_S)

@@ -56,17 +56,15 @@ class Response(Struct, frozen=True):
             length = self.head.content_length()
         except HeadError:
             length = None
-        if length is not None and length <= _SMALL_CONTENT_BYTES:
-            try:
+        try:
+            if length is not None and length <= _SMALL_CONTENT_BYTES:
                 async with asyncio.timeout(_SMALL_CONTENT_S):
                     await self.raw.content.read()
-            except (aiohttp.ClientError, OSError) as error:
-                # Nobody wanted the content (a TimeoutError is an OSError): only the connection is lost with it.
-                _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
-            finally:
-                # Without effect where all of it was read.
-                self.raw.close()
-        else:
+        except (aiohttp.ClientError, OSError) as error:
+            # Nobody wanted the content (a TimeoutError is an OSError): only the connection is lost with it.
+            _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
+        finally:
+            # Without effect where all of it was read.
             self.raw.close()
 
 
