@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import itertools
+import random
 import sys
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from getm.errors import InvalidInput, MissingExtra
 from getm.integrity import available_algorithms, checksum, require_algorithm
-from getm.integrity.algorithms import crc_function, is_crc
+from getm.integrity.algorithms import crc_function, is_crc, new_digest
 from getm.integrity.combine import CRC_MODELS, combine
 from getm.integrity.value import DIGEST_BYTES
 
@@ -139,3 +142,23 @@ def test_an_unknown_algorithm_is_invalid_input() -> None:
 
 def test_which_algorithms_are_combined() -> None:
     assert {name for name in DIGEST_BYTES if is_crc(name)} == set(CRC_MODELS)
+
+
+PAGES = random.Random(7).randbytes(300_001)
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha224", "sha256", "sha512"])
+@given(cuts=st.lists(st.integers(0, len(PAGES)), max_size=6), flip=st.integers(0, len(PAGES) - 1))
+def test_a_digest_read_page_by_page_is_that_of_every_byte(algorithm: str, cuts: list[int], flip: int) -> None:
+    edges = sorted([0, *cuts, len(PAGES)])
+
+    def digest_of(data: bytes) -> bytes:
+        digest = new_digest(algorithm, paged=True)
+        for start, stop in itertools.pairwise(edges):
+            digest.update(memoryview(data)[start:stop])
+        return digest.digest()
+
+    assert digest_of(PAGES) == hashlib.new(algorithm, PAGES).digest()
+    wrong = bytearray(PAGES)
+    wrong[flip] ^= 1
+    assert digest_of(bytes(wrong)) != hashlib.new(algorithm, PAGES).digest()

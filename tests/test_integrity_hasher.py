@@ -309,7 +309,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     made = Gate()
-    monkeypatch.setattr("getm.integrity.hasher.new_digest", lambda algorithm: made)
+    monkeypatch.setattr("getm.integrity.hasher.new_digest", lambda algorithm, paged: made)
     yield made
     made.release.set()
 

@@ -25,9 +25,12 @@ _READ_BYTES = 64 * 1024
 
 
 class Engine:
-    """Serves the pipes that come by the control socket, until it is told to stop, the parent is gone, or it is idle."""
+    """Serves the pipes that come by the control socket, until it is told to stop, the parent is gone, or it is idle.
 
-    def __init__(self, control: socket.socket, idle_s: float) -> None:
+    `parent_pid`: whose end it watches, where the engine is a process of its own; None in a thread of its user's.
+    """
+
+    def __init__(self, control: socket.socket, idle_s: float, parent_pid: int | None) -> None:
         control.setblocking(False)
         self._control = control
         self._idle_s = idle_s
@@ -35,18 +38,20 @@ class Engine:
         self._descriptors: deque[int] = deque()
         self._channels: set[Channel] = set()
         self._http = HttpClient()
-        self._hash_pool = HashPool()
+        self._parent_pid = parent_pid
+        # Beside a user's threads it would wait for the interpreter too often.
+        self._hash_pool = HashPool(paged=parent_pid is not None)
         # The limit on the rate of everything that this engine receives.
         self._throttle: Throttle | None = None
 
-    async def run(self, parent_pid: int | None) -> None:
-        """Until the end. `parent_pid` is watched where the engine is a process of its own."""
+    async def run(self) -> None:
+        """Until the end."""
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._active_at = self._loop.time()
         self._idle_timer = self._loop.call_later(self._idle_s, self._look_idle)
         self._loop.add_reader(self._control.fileno(), self._readable)
-        parent = -1 if parent_pid is None else self._watch(parent_pid)
+        parent = -1 if self._parent_pid is None else self._watch(self._parent_pid)
         try:
             await self._stopped.wait()
         finally:
@@ -147,7 +152,7 @@ class Engine:
 def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
     """Run an engine on this thread until it ends."""
     with asyncio.Runner(loop_factory=EngineLoop) as runner:
-        runner.run(Engine(control, idle_s).run(parent_pid))
+        runner.run(Engine(control, idle_s, parent_pid).run())
 
 
 def main(control_descriptor: int, parent_pid: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import mmap
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -31,6 +32,35 @@ _PACKAGES: dict[str, tuple[str, str]] = {
     "xxh3-64": ("xxhash", "getm[xxhash]"),
     "xxh3-128": ("xxhash", "getm[xxhash]"),
 }
+
+
+# Processors have instructions for these, which make them faster than memory that comes page by page. No other digest
+# gains by `_Paged`: MD5 and SHA-512 are slower than any memory, BLAKE3 and xxHash look ahead themselves.
+_PAGED = frozenset({"sha1", "sha224", "sha256"})
+
+_PAGED_BYTES = 16 * mmap.PAGESIZE
+"""What `_Paged` touches at once. Processors fetch ahead in so many pages; with 64 of them nothing is gained."""
+
+
+class _Paged:
+    """A digest that touches each page before it reads it.
+
+    No processor fetches ahead across the border of a page, and the SHA instructions leave it little time to look ahead:
+    each page would begin with a wait. One byte of each, read some pages at a time, makes it fetch them all; that takes
+    a quarter off the time for what is not in the cache.
+    """
+
+    def __init__(self, digest: Digest) -> None:
+        self._digest = digest
+
+    def update(self, data: memoryview, /) -> None:
+        for start in range(0, data.nbytes, _PAGED_BYTES):
+            pages = data[start : start + _PAGED_BYTES]
+            pages[:: mmap.PAGESIZE].tobytes()
+            self._digest.update(pages)
+
+    def digest(self) -> bytes:
+        return self._digest.digest()
 
 
 def _package(algorithm: str) -> Any:
@@ -64,8 +94,11 @@ def crc_function(algorithm: str) -> CrcFunction:
     return crc64nvme
 
 
-def new_digest(algorithm: str) -> Digest:
+def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
     """A fresh digest object for a canonical algorithm that needs byte order; raises `MissingExtra`.
+
+    `paged`: for large contiguous views of bytes that are not in the processor's cache, in an interpreter that nobody
+    else keeps busy: it takes the GIL after each 64 KiB, which a busy one gives only after 5 ms.
 
     "s3-etag" gives the single-part kind, which is MD5. MD5 and SHA-1 are used to detect damage, not to keep anyone
     out, so they are asked for as such and work on FIPS systems too.
@@ -74,7 +107,7 @@ def new_digest(algorithm: str) -> Digest:
         algorithm = "md5"
     if algorithm in hashlib.algorithms_guaranteed and algorithm not in _PACKAGES:
         digest: Digest = hashlib.new(algorithm, usedforsecurity=False)
-        return digest
+        return _Paged(digest) if paged and algorithm in _PAGED else digest
     package = _package(algorithm)
     made: Digest
     if algorithm == "blake3":

@@ -72,7 +72,7 @@ class PartsHasher:
         if is_crc(algorithm):
             self._strands[algorithm] = CrcStrand(algorithm, crc_function(algorithm), self._pool.threads)
         else:
-            self._strands[algorithm] = OrderedStrand(new_digest(algorithm))
+            self._strands[algorithm] = OrderedStrand(new_digest(algorithm, paged=self._pool.paged))
 
     def _add_layouts(self, etag: Checksum, size_bytes: int | None) -> None:
         if etag in self._layouts or etag.parts is None:

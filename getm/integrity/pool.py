@@ -29,11 +29,13 @@ def usable_cpus() -> int:
 class HashPool:
     """Daemon threads that run hashing jobs in the order given; started at the first job.
 
-    `threads` defaults to the usable CPUs, at most 8. A child made by `fork` starts threads of its own when it needs
-    them. After `close()` a job runs in the thread that submits it, so that no callback is ever lost.
+    `threads` defaults to the usable CPUs, at most 8. `paged`: for memory that is not in the cache, and no other thread
+    of this process keeps the interpreter busy (see `new_digest`). A child made by `fork` starts threads of its own when
+    it needs them. After `close()` a job runs in the thread that submits it, so that no callback is ever lost.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, paged: bool = False) -> None:
+        self.paged = paged
         self._count = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
         self._closed = False
         self._forget()
