@@ -602,7 +602,10 @@ def _expected(checksum: ChecksumInput) -> tuple[str, ...] | None:
     """The checksum argument as it goes to the engine; see `OpenRequest.checksums`."""
     if checksum is None or checksum == "auto":
         return None if checksum is None else ()
-    given = [checksum] if isinstance(checksum, str | Checksum) else list(checksum)
+    if isinstance(checksum, str | Checksum):
+        given = [checksum]
+    else:
+        given = list(checksum) if isinstance(checksum, Iterable) else []
     if not given or not all(isinstance(each, str | Checksum) for each in given):
         raise errors.InvalidInput(
             f'checksum must be "auto", "ALG:VALUE", a Checksum, several of these, or None, not {checksum!r}'

@@ -534,5 +534,6 @@ def test_several_checksums_must_all_match(
     (result,) = session.download_all([getm.Entry(nginx.url(served), "x", checksum=both)], directory=tmp_path)
     assert isinstance(result, getm.DownloadResult)
     assert len(result.checksum.computed) == 2
-    with pytest.raises(getm.InvalidInput):
-        session.urlopen(nginx.url(served), checksum=[])
+    for wrong in ([], 0, 7, [3], b"md5:"):
+        with pytest.raises(getm.InvalidInput, match="checksum must be"):
+            session.urlopen(nginx.url(served), checksum=wrong)  # type: ignore[arg-type]

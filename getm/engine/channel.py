@@ -70,6 +70,7 @@ class Channel:
         self.http = http
         self.hash_pool = hash_pool
         self.throttle = throttle
+        self.slots = slots
         self.slot_bytes = slot_bytes
         self._memory = memoryview(segment.memory)
         self._ledger = SlotLedger(slots, Owner.PEER)

@@ -81,6 +81,12 @@ class PartsHasher:
         guesses = [PartedMd5(part_bytes) for part_bytes in candidates]
         self._layouts[etag] = [(guess, OrderedStrand(guess)) for guess in guesses]
 
+    @property
+    def ordered(self) -> bool:
+        """Whether there is a digest that one thread computes in the order of the bytes: that lags behind a fast
+        transfer, as CRCs, which every thread takes part in, do not."""
+        return any(isinstance(strand, OrderedStrand) for strand in self._all_strands)
+
     def feed(self, offset: int, view: memoryview, done: Callable[[], None]) -> None:
         """Hand over the bytes at `offset`: a contiguous view of bytes, which is read until `done()` is called.
 
