@@ -561,14 +561,27 @@ async def _aresults(
 def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
     """Entries with their positions; where they can be read twice, those known to be large come last: a batch that is
     interrupted has then brought most of its files."""
-    late = (False,) if isinstance(entries, Iterator) else (False, True)
-    for large in late:
-        for index, given in enumerate(entries):
-            entry = Entry(given) if isinstance(given, str) else given
-            if not isinstance(entry, Entry):
-                raise errors.InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
-            if len(late) == 1 or ((entry.size or 0) > _SMALL_FILE_BYTES) is large:
-                yield index, entry
+    once = isinstance(entries, Iterator)
+    any_large = False
+    for index, given in enumerate(entries):
+        entry = _entry_of(given)
+        if once or not _is_large(entry):
+            yield index, entry
+        else:
+            any_large = True
+    if any_large:
+        yield from ((index, entry) for index, entry in enumerate(map(_entry_of, entries)) if _is_large(entry))
+
+
+def _entry_of(given: Entry | str) -> Entry:
+    entry = Entry(given) if isinstance(given, str) else given
+    if not isinstance(entry, Entry):
+        raise errors.InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
+    return entry
+
+
+def _is_large(entry: Entry) -> bool:
+    return (entry.size or 0) > _SMALL_FILE_BYTES
 
 
 def _name(transfer: Transfer) -> str:

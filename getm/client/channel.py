@@ -40,6 +40,9 @@ from getm.wire import (
 )
 
 _READ_BYTES = 64 * 1024
+# While corked: the messages of some four small objects. Their caller opens as many new ones before it reads on; with
+# all that has come at once, the engine would wait for it, and then it for the engine, in turns.
+_CORKED_READ_BYTES = 4 * 1024
 _MAKE_WAY_S = 1.0
 # One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
 _MAX_OPEN_BYTES = 32 * 1024
@@ -199,7 +202,7 @@ class Channel:
         if self._unsent:
             self._flush_credits()
         try:
-            data = self._sock.recv(_READ_BYTES, 0 if wait else NO_WAIT)
+            data = self._sock.recv(_CORKED_READ_BYTES if self.corked else _READ_BYTES, 0 if wait else NO_WAIT)
         except BlockingIOError:
             return
         except OSError:
