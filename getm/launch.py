@@ -13,6 +13,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 
 # As in the package's __init__: `typing` would be a third of what is imported here.
 TYPE_CHECKING = False
@@ -81,6 +82,8 @@ class Launched:
         paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]  # noqa: PTH100
         # What it prints when it crashes is for the error, not for the caller's terminal.
         self._stderr = _nameless_file()
+        # One thread may ask why the engine died while another one is done with it.
+        self._reading = threading.Lock()
         try:
             with control_pair() as (self.control, theirs), theirs:
                 code = _BOOTSTRAP.format(
@@ -128,19 +131,20 @@ class Launched:
 
     def said(self) -> str:
         """The last line on its standard error."""
-        try:
+        with self._reading:
+            if self._stderr.closed:
+                # By `end`.
+                return ""
             self._stderr.seek(0)
             lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        except ValueError:
-            # Closed by `end`.
-            return ""
         return lines[-1][:500] if lines else ""
 
     def end(self) -> None:
         """Wait until it has ended, which it has been told to."""
         self.control.close()
         self.wait()
-        self._stderr.close()
+        with self._reading:
+            self._stderr.close()
 
     def kill(self) -> None:
         """End it at once: nobody has asked it for anything."""

@@ -172,6 +172,38 @@ def test_an_engine_is_waited_for_and_killed_where_it_does_not_end(
     assert process.returncode == (-signal.SIGKILL if hangs else 0)
 
 
+def test_what_a_dead_engine_said_is_read_before_another_thread_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that is closed while it is read may by then be another file's."""
+    launched = launch.Launched()
+    real = launched._stderr
+    ending = threading.Thread(target=launched.kill)
+
+    class Slow:
+        """Is read while another thread is about to close it."""
+
+        closed = False
+
+        def seek(self, position: int) -> None:
+            ending.start()
+            # It has waited for the process by then, and closing is all that is left to do.
+            launched.process.wait()
+
+        def read(self) -> bytes:
+            assert not real.closed and launched._reading.locked()
+            return b"said"
+
+        def close(self) -> None:
+            assert launched._reading.locked()
+            real.close()
+
+    monkeypatch.setattr(launched, "_stderr", Slow())
+    assert launched.said() == "said"
+    ending.join()
+    assert real.closed
+    monkeypatch.undo()
+    assert launched.said() == ""
+
+
 def test_an_idle_engine_ends_by_itself() -> None:
     ours, theirs = socket.socketpair()
     with ours:
