@@ -18,14 +18,17 @@ import pytest
 
 from tests.support import leaks, mounts
 
-SLEEPER = "import sys; sys.stdin.read()"
+SLEEPER = "import sys; print(flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     before = leaks.snapshot()
-    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
+    command = [sys.executable, "-c", SLEEPER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        # While a program is being loaded, its process has no command line yet.
+        process.stdout.readline()
         found = leaks.left_behind(before)
         assert any(line.startswith(f"process {process.pid} ") and SLEEPER in line for line in found)
         yield process
@@ -55,7 +58,8 @@ def test_grandchild_whose_parent_is_gone() -> None:
     before = leaks.snapshot()
     read_end, write_end = os.pipe()
     os.set_inheritable(read_end, True)
-    orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], stdin=0)"
+    start = f"subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], stdin=0, stdout=subprocess.PIPE)"
+    orphan = f"import subprocess, sys; {start}.stdout.readline()"
     subprocess.run([sys.executable, "-W", "ignore", "-c", orphan], stdin=read_end, check=True)
     os.close(read_end)
     found = leaks.left_behind(before, orphan_grace_s=0.1)
