@@ -105,6 +105,19 @@ def test_every_face_tells_what_it_took(
     assert stats.throughput == stats.received_bytes / stats.seconds
 
 
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_the_time_of_a_small_object_is_never_zero(
+    session: getm.Session, fault_server: FaultServer, concurrency: int | None
+) -> None:
+    """It takes less than a millisecond, which is what the event loop's clock counts in."""
+    url = fault_server.serve("/small", Reply(body=b"data"))
+    for _ in range(50):
+        with session.urlopen(url, concurrency=concurrency) as fh:
+            fh.read()
+        assert fh.stats.first_byte_s is not None
+        assert 0 < fh.stats.first_byte_s < fh.stats.seconds and fh.stats.throughput > 0
+
+
 @each_mode
 def test_connections_that_were_kept_are_not_counted_again(
     concurrency: int | None, session: getm.Session, fault_server: FaultServer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from contextvars import ContextVar
 
 from getm.stats import Stats
@@ -16,8 +16,8 @@ class Tally:
     """Counts what `Stats` shows, from the moment it is made."""
 
     def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
+        # Not the loop's clock: uvloop's counts milliseconds, and a small object takes less than one.
+        self._began = time.monotonic()
         self._first_byte_s: float | None = None
         self._retries: dict[str, int] = {}
         self.received_bytes = 0
@@ -28,7 +28,7 @@ class Tally:
     def answered(self) -> None:
         """The head of the response is there."""
         if self._first_byte_s is None:
-            self._first_byte_s = self._clock() - self._began
+            self._first_byte_s = time.monotonic() - self._began
 
     def retried(self, cause: str) -> None:
         self._retries[cause] = self._retries.get(cause, 0) + 1
@@ -50,5 +50,5 @@ class Tally:
             retries=dict(self._retries),
             stalls=self.stalls,
             first_byte_s=self._first_byte_s,
-            seconds=self._clock() - self._began,
+            seconds=time.monotonic() - self._began,
         )
