@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from getm._version import __version__
-from getm.commands.tree import Command, Option, commands
+from getm.cli.schema import Command, Option, commands
 
 PAGE = Path(__file__).parent.parent / "docs" / "getm.1"
 

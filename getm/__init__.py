@@ -13,15 +13,15 @@ A name is imported when it is first asked for (PEP 562): `import getm` costs nex
 
 from importlib import import_module
 
-from getm import ending
 from getm._version import __version__
+from getm.core import shutdown
 
 # Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from getm import errors
     from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
-    from getm.downloads import DownloadFailure, DownloadResult
+    from getm.core.retry import Retries
     from getm.errors import (
         ChecksumMismatch,
         EngineDied,
@@ -47,12 +47,11 @@ if TYPE_CHECKING:
         urlopen,
     )
     from getm.integrity import Checksum, Verdict
-    from getm.lists import Entry
+    from getm.manifests import Entry
     from getm.options import Timeout
     from getm.reader import ContentIterator, Reader, UnorderedIterator
-    from getm.retry import Retries
+    from getm.results import DownloadFailure, DownloadResult, Stats
     from getm.session import Session, close
-    from getm.stats import Stats
 
 __all__ = [
     "AsyncContentIterator",
@@ -108,10 +107,10 @@ _HOMES = {
     "Checksum": "integrity",
     "ChecksumMismatch": "errors",
     "ContentIterator": "reader",
-    "DownloadFailure": "downloads",
-    "DownloadResult": "downloads",
+    "DownloadFailure": "results",
+    "DownloadResult": "results",
     "EngineDied": "errors",
-    "Entry": "lists",
+    "Entry": "manifests",
     "Event": "events",
     "Failed": "events",
     "Finished": "events",
@@ -124,12 +123,12 @@ _HOMES = {
     "Reader": "reader",
     "RemoteChanged": "errors",
     "Retried": "events",
-    "Retries": "retry",
+    "Retries": "core.retry",
     "Session": "session",
     "Skipped": "events",
     "SlotsExhausted": "errors",
     "Started": "events",
-    "Stats": "stats",
+    "Stats": "results",
     "Timeout": "options",
     "UnorderedIterator": "reader",
     "Verdict": "integrity",
@@ -162,9 +161,9 @@ if not TYPE_CHECKING:
         except ImportError:
             # A finaliser that uses getm for the first time: nothing can be imported any more, not even what is loaded.
             loaded = globals().get("errors")
-            if loaded is None or not ending.begun():
+            if loaded is None or not shutdown.begun():
                 raise
-            raise loaded.ReaderClosed(ending.REFUSAL) from None
+            raise loaded.ReaderClosed(shutdown.REFUSAL) from None
         # Kept: it is asked for once.
         value = globals()[name] = getattr(module, name)
         return value

@@ -2,6 +2,6 @@
 
 import sys
 
-from getm.cli import main
+from getm.cli.main import main
 
 sys.exit(main())

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from getm.transfer import HELD_GRACE_S, SLOTS_GRACE_S, Assembler, Described, Transfer
+from getm.client.receiver import HELD_GRACE_S, SLOTS_GRACE_S, ChunkReader, Receiver, ResponseInfo
 
 
-async def readable(transfer: Transfer, timeout_s: float | None = None) -> bool:
+async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
     """Wait until the engine has sent something; False where that took longer than `timeout_s`.
 
     The descriptor is with the loop only while this waits: an iterator that is dropped leaves nothing behind.
@@ -37,7 +37,7 @@ def _settle(came: asyncio.Future[None]) -> None:
         came.set_result(None)
 
 
-async def wait(transfer: Transfer, assembler: Assembler | None = None) -> None:
+async def wait(transfer: Receiver, assembler: ChunkReader | None = None) -> None:
     """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot. `assembler`: who waits for it,
     and may have slots in hand."""
     if transfer.starved():
@@ -54,15 +54,15 @@ async def wait(transfer: Transfer, assembler: Assembler | None = None) -> None:
 T = TypeVar("T")
 
 
-class _Parts(Described, AsyncIterator[T]):
+class _Parts(ResponseInfo, AsyncIterator[T]):
     """An asynchronous iterator that opens its URL when it is first asked, or entered as a context."""
 
-    def __init__(self, opener: Callable[[], Awaitable[Transfer]]) -> None:
+    def __init__(self, opener: Callable[[], Awaitable[Receiver]]) -> None:
         super().__init__(None)
         self._opener = opener
         self._over = False
 
-    async def _open(self) -> Transfer:
+    async def _open(self) -> Receiver:
         if self._transfer_ is None:
             self._transfer_ = await self._opener()
         return self._transfer_
@@ -93,16 +93,16 @@ class _Parts(Described, AsyncIterator[T]):
 class AsyncContentIterator(_Parts[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, opener: Callable[[], Awaitable[Transfer]], chunk_size: int) -> None:
+    def __init__(self, opener: Callable[[], Awaitable[Receiver]], chunk_size: int) -> None:
         super().__init__(opener)
         self._chunk_size = chunk_size
-        self._assembler: Assembler | None = None
+        self._assembler: ChunkReader | None = None
 
     async def __anext__(self) -> memoryview:
         if self._over:
             raise StopAsyncIteration
         if self._assembler is None:
-            self._assembler = Assembler(await self._open())
+            self._assembler = ChunkReader(await self._open())
         while (view := self._assembler.try_read(self._chunk_size)) is None:
             await wait(self._transfer, self._assembler)
         if not view:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from getm.stats import Stats
+from getm.results import Stats
 
 Field = str | int | float | bool | None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from getm.errors import GetmError
 
 if TYPE_CHECKING:
-    from getm.downloads.result import DownloadResult
+    from getm.results import DownloadResult
 
 Json = str | int | float | bool | None | dict[str, "Json"] | list["Json"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Unpack
 
 from getm import integrity, reader
 from getm.batch import DEFAULT_JOBS
-from getm.downloads import DownloadFailure, DownloadResult
 from getm.integrity import Checksum
-from getm.lists import Entry
+from getm.manifests import Entry
 from getm.options import DEFAULT_CHUNK_BYTES
+from getm.results import DownloadFailure, DownloadResult
 from getm.session import (
     BatchDownloadOptions,
     CallOptions,

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from getm import errors
-from getm.transfer import HELD_GRACE_S, Assembler, Described, Transfer
+from getm.client.receiver import HELD_GRACE_S, ChunkReader, Receiver, ResponseInfo
 
 
-def wait(transfer: Transfer, assembler: Assembler | None = None) -> None:
+def wait(transfer: Receiver, assembler: ChunkReader | None = None) -> None:
     """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot. `assembler`: who waits for
     it, and may have slots in hand."""
     # Asked again at the end: a view may have been let go after the first look, just before its thread ended.
@@ -22,15 +22,15 @@ def wait(transfer: Transfer, assembler: Assembler | None = None) -> None:
     transfer.pump(wait=True)
 
 
-class Reader(Described, io.RawIOBase):
+class Reader(ResponseInfo, io.RawIOBase):
     """An open URL, read in order. An `io.RawIOBase`: wrap it in `io.BufferedReader` where lines or `bytes` are wanted.
 
     Not to be used by two threads at once. Closing it stops the transfer; views that were read stay valid.
     """
 
-    def __init__(self, transfer: Transfer, name: Callable[[Transfer], str]) -> None:
-        Described.__init__(self, transfer)
-        self._assembler = Assembler(transfer)
+    def __init__(self, transfer: Receiver, name: Callable[[Receiver], str]) -> None:
+        ResponseInfo.__init__(self, transfer)
+        self._assembler = ChunkReader(transfer)
         self._name = name
 
     @property
@@ -96,7 +96,7 @@ class Reader(Described, io.RawIOBase):
         super().close()
 
 
-class _Parts(Described):
+class _Parts(ResponseInfo):
     """An iterator that is a context manager, too."""
 
     def __enter__(self) -> Self:
@@ -120,9 +120,9 @@ class _Parts(Described):
 class ContentIterator(_Parts, Iterator[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, transfer: Transfer, chunk_size: int) -> None:
+    def __init__(self, transfer: Receiver, chunk_size: int) -> None:
         super().__init__(transfer)
-        self._assembler = Assembler(transfer)
+        self._assembler = ChunkReader(transfer)
         self._chunk_size = chunk_size
         self._over = False
 

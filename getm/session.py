@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 import msgspec
 
 from getm import batch, errors, options, reader
-from getm.client import EnginePool
-from getm.downloads import DownloadFailure, DownloadResult
-from getm.downloads.naming import name_from_headers, name_from_url
+from getm.client.pool import EnginePool
+from getm.client.receiver import Receiver
+from getm.core.retry import Retries
+from getm.core.units import KIB, MIB
+from getm.core.url import validate_mirrors, validate_url
 from getm.events import Event, Failed, Finished, Progressed
+from getm.files.names import name_from_headers, name_from_url
 from getm.integrity import Checksum, parse_checksum
-from getm.lists import Entry
+from getm.manifests import Entry
 from getm.options import HeadersInput, Timeout
-from getm.retry import Retries
-from getm.transfer import Transfer
-from getm.wire import OpenRequest
+from getm.protocol.messages import OpenRequest
+from getm.results import DownloadFailure, DownloadResult
 
 if TYPE_CHECKING:
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
@@ -34,7 +36,7 @@ EventCallback = Callable[[Event], None]
 ChecksumInput = str | Checksum | Iterable[str | Checksum] | None
 
 # Of many downloads, larger ones wait until the smaller ones have begun.
-_SMALL_FILE_BYTES = 64 * options.MIB
+_SMALL_FILE_BYTES = 64 * MIB
 
 # What an engine must know of the caller's environment, as it is at the time of the call.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -120,10 +122,10 @@ class Session:
         limit_rate: float | None = None,
         insecure: bool = False,
     ) -> None:
-        for name, value, low in (("processes", processes, 1), ("max_memory", max_memory, 64 * options.KIB)):
+        for name, value, low in (("processes", processes, 1), ("max_memory", max_memory, 64 * KIB)):
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise errors.InvalidInput(f"{name} must be a number from {low} on, not {value!r}")
-        self._headers = options.clean_headers(headers)
+        self._headers = options.validate_headers(headers)
         self._timeout = Timeout.of(timeout, Timeout())
         self._cacert = None if cacert is None else os.path.abspath(os.fspath(cacert))  # noqa: PTH100
         if self._cacert is not None and not os.path.exists(self._cacert):  # noqa: PTH110
@@ -143,7 +145,7 @@ class Session:
             cacert=self._cacert,
             environment={},
         )
-        self._pool = EnginePool(processes, max_memory, options.clean_rate(limit_rate))
+        self._pool = EnginePool(processes, max_memory, options.validate_rate(limit_rate))
         # A session that is dropped without close() must not leave processes behind.
         self._finalizer = weakref.finalize(self, self._pool.close)
 
@@ -166,11 +168,11 @@ class Session:
     # Opening --------------------------------------------------------------------------------------------------------
 
     def _open_request(self, url: str, concurrency: int | None, call: CallOptions) -> OpenRequest:
-        """Check everything now: what goes to the engine, apart from what depends on the channel it goes over."""
+        """Check everything now: what goes to the engine, apart from what depends on the connection it goes over."""
         return msgspec.structs.replace(
             self._usual,
-            url=options.clean_url(url),
-            concurrency=options.clean_concurrency(concurrency) or 1,
+            url=validate_url(url),
+            concurrency=options.validate_concurrency(concurrency) or 1,
             environment=_environment(),
             **(self._asked_for(call) if call else {}),
         )
@@ -178,26 +180,26 @@ class Session:
     def _asked_for(self, call: CallOptions) -> dict[str, Any]:
         """The fields of an `OpenRequest` that are not the session's usual ones."""
         fields = _limits(Timeout.of(call.get("timeout"), self._timeout))
-        own = options.clean_headers(call.get("headers"))
+        own = options.validate_headers(call.get("headers"))
         if own:
             replaced = {name.lower() for name, _ in own}
             fields["headers"] = (*(pair for pair in self._headers if pair[0].lower() not in replaced), *own)
         fields["checksums"] = _expected(call.get("checksum", "auto"))
         fields["strict"] = call.get("strict", False)
         fields["retries"] = Retries.of(call.get("retries"), self._retries)
-        fields["mirrors"] = options.clean_mirrors(call.get("mirrors", ()))
+        fields["mirrors"] = validate_mirrors(call.get("mirrors", ()))
         return fields
 
-    def _request(self, url: str, chunk_size: int, concurrency: int | None, call: CallOptions) -> Callable[[], Transfer]:
+    def _request(self, url: str, chunk_size: int, concurrency: int | None, call: CallOptions) -> Callable[[], Receiver]:
         """Check everything now; the function that comes back sends the request."""
         request = self._open_request(url, concurrency, call)
-        chunk_size = options.clean_chunk_size(chunk_size)
+        chunk_size = options.validate_chunk_size(chunk_size)
 
-        def start() -> Transfer:
-            channel = self._pool.acquire(chunk_size, concurrency)
-            part_slots = channel.geometry.part_slots
+        def start() -> Receiver:
+            connection = self._pool.acquire(chunk_size, concurrency)
+            part_slots = connection.layout.part_slots
             sent = request if part_slots == 1 else msgspec.structs.replace(request, part_slots=part_slots)
-            return Transfer(channel, sent, self._pool.release)
+            return Receiver(connection, sent, self._pool.release)
 
         return start
 
@@ -429,7 +431,7 @@ class Session:
 
         return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=wants_events)
 
-    def _open(self, start: Callable[[], Transfer]) -> Transfer:
+    def _open(self, start: Callable[[], Receiver]) -> Receiver:
         """Start a transfer and wait for its head."""
         for last in (False, True):
             try:
@@ -450,7 +452,7 @@ class Session:
         raise errors.EngineDied("the engine ended twice before it answered")
 
 
-async def _aopen(start: Callable[[], Transfer]) -> Transfer:
+async def _aopen(start: Callable[[], Receiver]) -> Receiver:
     """`Session._open` for the asynchronous face."""
     from getm import aio
 
@@ -584,7 +586,7 @@ def _is_large(entry: Entry) -> bool:
     return (entry.size or 0) > _SMALL_FILE_BYTES
 
 
-def _name(transfer: Transfer) -> str:
+def _name(transfer: Receiver) -> str:
     headers = () if transfer.head is None else transfer.head.headers
     return name_from_headers(headers) or name_from_url(transfer.url)
 

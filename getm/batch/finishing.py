@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from getm import errors
 from getm.batch.job import Job
-from getm.downloads import Commit, target_error
+from getm.files import Commit, target_error
 
 
 class Finishing:

@@ -6,8 +6,8 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
-from getm.downloads import Folder, target_error
 from getm.errors import TargetError
+from getm.files import Folder, target_error
 
 _MAX_UNUSED = 32
 

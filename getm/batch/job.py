@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from getm import errors
-from getm.client import Channel
-from getm.downloads import (
-    DownloadResult,
+from getm.client.connection import ClientConnection
+from getm.client.receiver import verdict_of
+from getm.core.head import Head
+from getm.core.log import get_logger
+from getm.core.redact import host_of, redact
+from getm.core.retry import cause
+from getm.core.units import MIB
+from getm.core.version import Validator
+from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
+from getm.files import (
     Folder,
     PartialFile,
     Saved,
@@ -25,20 +32,13 @@ from getm.downloads import (
     open_partial,
     resolve_target,
 )
-from getm.downloads.naming import unusable
-from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
-from getm.head import Head, Validator
+from getm.files.names import unusable
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
-from getm.log import get_logger
-from getm.options import MIB
-from getm.redact import host_of, redact
-from getm.retry import cause
-from getm.stats import Stats
-from getm.transfer import verdict_of
-from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
+from getm.results import DownloadResult, Stats
 
 if TYPE_CHECKING:
-    from getm.batch.runner import Batch
+    from getm.batch.scheduler import Batch
 
 _log = get_logger()
 
@@ -52,8 +52,8 @@ _MAX_ENGINE_DEATHS = 3
 
 class Call(msgspec.Struct, frozen=True):
     """One download as it was asked for. `path` as `resolve_target` reads it; `request` lacks only what depends on the
-    channel it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even by
-    symbolic links; None: it may be anywhere. `waived`: see `Finished`."""
+    connection it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even
+    by symbolic links; None: it may be anywhere. `waived`: see `Finished`."""
 
     index: int
     path: str | None
@@ -63,7 +63,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Job:
-    """Hears what a channel tells of its object, and writes it. Everything happens in the batch's thread, apart from
+    """Hears what a connection tells of its object, and writes it. Everything happens in the batch's thread, apart from
     `finish`, which may run in the one that finishes files."""
 
     def __init__(self, batch: Batch, call: Call) -> None:
@@ -74,7 +74,7 @@ class Job:
         self.done = 0
         self._batch = batch
         self._began = time.monotonic()
-        self._channel: Channel | None = None
+        self._connection: ClientConnection | None = None
         self._number = 0
         self._path: Path | None = None
         self._folder: Folder | None = None
@@ -105,9 +105,9 @@ class Job:
 
     # Requests -------------------------------------------------------------------------------------------------------
 
-    def start(self, channel: Channel) -> None:
+    def start(self, connection: ClientConnection) -> None:
         """Send the request. What goes wrong becomes this job's failure, apart from the engine's death."""
-        self._channel = channel
+        self._connection = connection
         if self._before is None:
             self._first_asked_at = time.monotonic()
         try:
@@ -174,8 +174,8 @@ class Job:
 
     def _send(self) -> None:
         """Ask for what is missing: all of it, where nothing is known to be there."""
-        channel, partial = self._channel, self._partial
-        if channel is None:
+        connection, partial = self._connection, self._partial
+        if connection is None:
             return
         self._head = self._end = None
         self._asked_at, self._received = time.monotonic(), 0
@@ -188,23 +188,23 @@ class Job:
         if partial is not None and (saved := partial.saved) is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.if_range, missing)
-        part_slots = channel.geometry.part_slots
+        part_slots = connection.layout.part_slots
         if resume is not None or total_s != request.total_s or part_slots != request.part_slots:
             request = msgspec.structs.replace(request, part_slots=part_slots, resume=resume, total_s=total_s)
-        self._number = channel.open(request, self)
+        self._number = connection.open(request, self)
 
     def _cancel(self) -> None:
-        if self._channel is not None and self._end is None:
-            self._channel.cancel(self._number)
+        if self._connection is not None and self._end is None:
+            self._connection.cancel(self._number)
             for slot, _ in self._early.values():
-                self._channel.give_back(slot)
+                self._connection.give_back(slot)
             self._early.clear()
-            if self._channel.helpers:
+            if self._connection.helpers:
                 # Its helpers may sit on slots that were meant for this object.
-                self._batch.drop(self._channel)
-        self._channel = None
+                self._batch.drop(self._connection)
+        self._connection = None
 
-    # What the channel tells -----------------------------------------------------------------------------------------
+    # What the connection tells ---------------------------------------------------------------------------------------
 
     def on_head(self, info: HeadInfo) -> None:
         try:
@@ -234,13 +234,13 @@ class Job:
                 return
             elif self._partial is not None and _fits(self._partial.saved, info.size, if_range):
                 # Its name was not known before the head was: ask again, for what is missing only.
-                channel = self._channel
+                connection = self._connection
                 self._cancel()
-                if channel is None or channel.closed:
+                if connection is None or connection.closed:
                     self._close(keep=True)
                     self._batch.again(self)
                     return
-                self._channel = channel
+                self._connection = connection
                 self._send()
                 return
         if self._partial is not None:
@@ -269,22 +269,22 @@ class Job:
         self._over()
 
     def on_part(self, offset: int, slot: int, length: int) -> None:
-        channel = self._channel
-        if channel is None:
+        connection = self._connection
+        if connection is None:
             return
         if self._stream is not None and offset != self.done:
-            # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/slots.py).
+            # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/sinks/slots.py).
             self._early[offset] = slot, length
             return
-        self._write(channel, offset, slot, length)
+        self._write(connection, offset, slot, length)
         while self.done in self._early:
-            self._write(channel, self.done, *self._early.pop(self.done))
+            self._write(connection, self.done, *self._early.pop(self.done))
         self._batch.progressed(self)
 
-    def _write(self, channel: Channel, offset: int, slot: int, length: int) -> None:
+    def _write(self, connection: ClientConnection, offset: int, slot: int, length: int) -> None:
         expected = self.call.request.size
         try:
-            view = channel.view(slot, length)
+            view = connection.view(slot, length)
             if self._partial is not None:
                 self._partial.write(offset, view)
             elif self._stream is not None:
@@ -297,7 +297,7 @@ class Job:
         except errors.GetmError as error:
             self._fail(error)
         finally:
-            channel.give_back(slot)
+            connection.give_back(slot)
 
     def progressed(self) -> Progressed:
         """How far it has come."""
@@ -326,16 +326,16 @@ class Job:
             # One clean restart: what came so far is of a version that is gone.
             self._restart(error)
         elif isinstance(error, errors.EngineDied):
-            # A helper's engine. The one behind the channel lives, and will never get back the slots that it had sent.
-            if self._channel is not None:
-                self._batch.drop(self._channel)
+            # A helper's engine. The one behind the connection lives, and never gets back the slots that it had sent.
+            if self._connection is not None:
+                self._batch.drop(self._connection)
             self.engine_died(error)
         else:
             self._fail(error)
 
     def engine_died(self, error: errors.GetmError) -> None:
         """Go on with another engine: what is written stays."""
-        self._channel = None
+        self._connection = None
         self._deaths += 1
         if self._deaths > _MAX_ENGINE_DEATHS or self._stream is not None or not isinstance(error, errors.EngineDied):
             self._fail(error)

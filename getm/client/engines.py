@@ -9,11 +9,13 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from getm import errors, launch
+from getm import errors
 from getm.buffers import Segment
+from getm.buffers.layout import RingLayout
+from getm.client import process
 from getm.client.sockets import SEND_NOW
-from getm.options import Geometry
-from getm.wire import Kind, ServeRequest, encode, encode_body
+from getm.protocol.codec import encode, encode_body
+from getm.protocol.messages import Kind, ServeRequest
 
 
 class Engine:
@@ -29,11 +31,11 @@ class Engine:
         self._ended.register(control, select.POLLIN)
 
     def serve(
-        self, pipe: socket.socket, segment: Segment, geometry: Geometry, helpers: Sequence[socket.socket]
+        self, pipe: socket.socket, segment: Segment, layout: RingLayout, helpers: Sequence[socket.socket]
     ) -> None:
         """Have the engine serve the other end of `pipe`'s pair. The descriptors are duplicated on the way."""
         request = ServeRequest(
-            geometry.slots, geometry.slot_bytes, segment.size, segment.token, len(helpers), self._limit_rate
+            layout.slots, layout.slot_bytes, segment.size, segment.token, len(helpers), self._limit_rate
         )
         descriptors = [pipe.fileno(), *([segment.descriptor] if segment.token is None else [])]
         descriptors.extend(helper.fileno() for helper in helpers)
@@ -74,7 +76,7 @@ class ProcessEngine(Engine):
 
     def __init__(self, limit_rate: float | None = None) -> None:
         try:
-            self._launched = launch.take()
+            self._launched = process.take()
         except OSError as error:
             raise errors.EngineDied(f"no engine process could be started ({error}); use concurrency=None") from None
         self.process = self._launched.process
@@ -107,9 +109,9 @@ class ThreadEngine(Engine):
     `EngineDied`."""
 
     def __init__(self, limit_rate: float | None = None) -> None:
-        from getm.engine.server import serve
+        from getm.engine.main import serve
 
-        with launch.control_pair() as (control, theirs):
+        with process.control_pair() as (control, theirs):
             self._thread = threading.Thread(target=serve, args=(theirs, None), name="getm-engine", daemon=True)
             try:
                 self._thread.start()
@@ -121,4 +123,4 @@ class ThreadEngine(Engine):
 
     def stop(self) -> None:
         super().stop()
-        self._thread.join(timeout=launch.STOP_S)
+        self._thread.join(timeout=process.STOP_S)

@@ -8,10 +8,10 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from getm import errors
-from getm.engine.http import Route
-from getm.engine.responses import Identity
+from getm.engine.http.requests import Route
+from getm.engine.http.responses import Identity
 from getm.engine.speeds import MIN_MEASURED_BYTES, Speeds
-from getm.wire import OpenRequest
+from getm.protocol.messages import OpenRequest
 
 
 class Source:

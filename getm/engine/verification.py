@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from getm import errors
-from getm.engine.http import Response
+from getm.core.redact import redact
+from getm.engine.http.requests import Response
 from getm.integrity import Declared, HashPool, PartsHasher, Verdict, discover, parse_checksum, unverified
-from getm.redact import redact
-from getm.wire import OpenRequest
+from getm.protocol.messages import OpenRequest
 
 
 class Verification:

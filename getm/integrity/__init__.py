@@ -4,14 +4,14 @@ Knows nothing of sockets, event loops or shared memory: it sees header fields an
 """
 
 from getm.integrity.algorithms import available_algorithms, require_algorithm
-from getm.integrity.declared import Declared, Discovery
-from getm.integrity.discover import STRENGTH, discover
+from getm.integrity.declared.discover import STRENGTH, discover
+from getm.integrity.declared.s3 import may_ask_checksums
+from getm.integrity.declared.types import Declared, Discovery
+from getm.integrity.file_batch import FileReport, hash_files, verify_files
 from getm.integrity.files import checksum, checksums, verify_file
-from getm.integrity.hasher import PartsHasher
-from getm.integrity.many import FileReport, hash_files, verify_files
-from getm.integrity.pool import HashPool
-from getm.integrity.s3 import may_ask_checksums
-from getm.integrity.sums import (
+from getm.integrity.hashing.hasher import PartsHasher
+from getm.integrity.hashing.threads import HashPool
+from getm.integrity.sums_files import (
     SumsEntry,
     SumsFile,
     format_sums_line,
@@ -20,7 +20,7 @@ from getm.integrity.sums import (
     read_sums_file,
     scan_sums,
 )
-from getm.integrity.value import Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
+from getm.integrity.values import Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
 from getm.integrity.verdict import Mismatch, Verdict, unverified
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from getm.errors import InvalidInput, MissingExtra
-from getm.integrity.value import DIGEST_BYTES, canonical_algorithm
+from getm.integrity.values import DIGEST_BYTES, canonical_algorithm
 
 
 class Digest(Protocol):

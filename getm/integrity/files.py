@@ -10,10 +10,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from getm.integrity.algorithms import require_algorithm
-from getm.integrity.declared import Declared
-from getm.integrity.hasher import PartsHasher
-from getm.integrity.pool import HashPool, borrowed
-from getm.integrity.value import Checksum
+from getm.integrity.declared.types import Declared
+from getm.integrity.hashing.hasher import PartsHasher
+from getm.integrity.hashing.threads import HashPool, borrowed
+from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict
 
 if TYPE_CHECKING:

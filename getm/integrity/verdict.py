@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from getm.errors import ChecksumMismatch
-from getm.integrity.declared import Declared
-from getm.integrity.value import Checksum
+from getm.integrity.declared.types import Declared
+from getm.integrity.values import Checksum
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,14 @@ def main() -> int:
     run, began = Run(seed, lambda line: print(line, flush=True)), time.monotonic()
     if given.only is not None:
         print(make_plan(given.only))
-        tally = run.only(given.only)
+        counters = run.only(given.only)
     else:
         print(f"seed          {seed}: python -m tests.chaos --seed {seed}", flush=True)
-        tally = run.for_seconds(60 * given.minutes)
-    for line in tally.lines():
+        counters = run.for_seconds(60 * given.minutes)
+    for line in counters.lines():
         print(line)
     print(f"seconds       {time.monotonic() - began:.0f}")
-    return 0 if tally.clean else 1
+    return 0 if counters.clean else 1
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import getm
+from getm.client.receiver import ResponseInfo
+from getm.results import Stats
 from getm.session import CallOptions
-from getm.stats import Stats
-from getm.transfer import Described
 from tests.chaos.plan import ATTEMPTS, TO_DISK
 from tests.chaos.received import Received
 from tests.chaos.serving import ServedPlan
@@ -96,7 +96,7 @@ class Consumer:
         if self._plan.leave_at is not None and self._calls <= 1 and done >= self._plan.leave_at * self._plan.size:
             raise Left
 
-    def _told(self, face: Described) -> None:
+    def _told(self, face: ResponseInfo) -> None:
         self.verified, self.stats = face.checksum.verified, face.stats
 
     # Faces ----------------------------------------------------------------------------------------------------------

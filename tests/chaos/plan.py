@@ -101,7 +101,7 @@ class Plan:
         if self.strict and self.declared == "none":
             return True
         if self.bad_mirror == "cuts":
-            # What it gives is right, as far as it goes: with patience the whole comes together.
+            # What it gives is right, as far as it goes: with read_limits the whole comes together.
             return False
         first = self.faults[0] if self.faults else None
         refused = first is not None and first.kind == "refused" and first.lasting

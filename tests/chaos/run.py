@@ -41,7 +41,7 @@ _ENGINE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass
-class Tally:
+class Counters:
     """What a run did. `wrong`, `hangs` and `leaks` are what must not be: a sentence for each."""
 
     transfers: int = 0
@@ -88,26 +88,26 @@ class Run:
     """A run by one seed. `say` gets a line for whatever goes wrong, as it does."""
 
     def __init__(self, seed: int, say: Callable[[str], None]) -> None:
-        self.tally = Tally()
+        self.counters = Counters()
         self._seed = seed
         self._say = say
         self._lock = threading.Lock()
 
-    def for_seconds(self, seconds: float) -> Tally:
+    def for_seconds(self, seconds: float) -> Counters:
         """Transfers until the time is over: those that have begun are brought to their end."""
         until = time.monotonic() + seconds
         return self._rounds(lambda number: time.monotonic() < until)
 
-    def count(self, transfers: int) -> Tally:
+    def count(self, transfers: int) -> Counters:
         return self._rounds(lambda number: number < transfers)
 
-    def only(self, seed: int) -> Tally:
+    def only(self, seed: int) -> Counters:
         """One transfer, alone."""
         with _own_folder() as folder:
             self._round(Authority(folder / "authority"), folder, iter([seed]))
-        return self.tally
+        return self.counters
 
-    def _rounds(self, go_on: Callable[[int], bool]) -> Tally:
+    def _rounds(self, go_on: Callable[[int], bool]) -> Counters:
         with _own_folder() as folder:
             authority = Authority(folder / "authority")
             number, settled_bytes = 0, None
@@ -122,13 +122,13 @@ class Run:
 
                 self._round(authority, folder, seeds())
                 now_bytes = _settled_bytes()
-                self.tally.parent_bytes = max(self.tally.parent_bytes, now_bytes)
+                self.counters.parent_bytes = max(self.counters.parent_bytes, now_bytes)
                 if settled_bytes is None:
                     settled_bytes = now_bytes
                 elif now_bytes > settled_bytes + _GROWTH_BYTES:
-                    self.tally.leaks.append(f"memory grew from {settled_bytes} to {now_bytes} bytes")
+                    self.counters.leaks.append(f"memory grew from {settled_bytes} to {now_bytes} bytes")
                     break
-        return self.tally
+        return self.counters
 
     def _round(self, authority: Authority, folder: Path, seeds: Iterator[int]) -> None:
         before = leaks.snapshot()
@@ -143,12 +143,12 @@ class Run:
                 worker.join()
             for engine in stage.engines():
                 used = engine.memory_full_info().uss
-                self.tally.engine_bytes = max(self.tally.engine_bytes, used)
+                self.counters.engine_bytes = max(self.counters.engine_bytes, used)
                 if used > _ENGINE_BYTES:
-                    self.tally.leaks.append(f"an engine holds {used} bytes after its round")
-            self.tally.kills += stage.kills
+                    self.counters.leaks.append(f"an engine holds {used} bytes after its round")
+            self.counters.kills += stage.kills
         gc.collect()
-        self.tally.leaks += leaks.left_behind(before)
+        self.counters.leaks += leaks.left_behind(before)
 
     def _work(self, stage: Stage, seeds: Iterator[int]) -> None:
         kept: deque[tuple[int, Held]] = deque()
@@ -203,40 +203,40 @@ class Run:
         stage.forget(served)
         stats = consumer.stats if error is None else getattr(error, "stats", None)
         with self._lock:
-            tally = self.tally
-            tally.transfers += 1
-            tally.bytes += consumer.received.bytes
-            tally.requests += served.requests
-            tally.faults += served.injected
-            tally.resumed += consumer.resumed
+            counters = self.counters
+            counters.transfers += 1
+            counters.bytes += consumer.received.bytes
+            counters.requests += served.requests
+            counters.faults += served.injected
+            counters.resumed += consumer.resumed
             if stats is not None:
-                tally.retries.update(stats.retries)
+                counters.retries.update(stats.retries)
             if error is None:
-                tally.complete += 1
+                counters.complete += 1
             elif isinstance(error, Left):
-                tally.left += 1
+                counters.left += 1
             else:
-                tally.errors[kind] += 1
+                counters.errors[kind] += 1
         for text in complaints:
             self._report(plan.seed, text)
         return consumer.held
 
     def _report(self, seed: int, text: str) -> None:
         with self._lock:
-            self.tally.wrong.append(text)
+            self.counters.wrong.append(text)
         self._say(f"transfer {seed}: {text}\n    again: python -m tests.chaos --only {seed}\n    {make_plan(seed)}")
 
     def _hang(self, stage: Stage, plan: Plan) -> None:
         """In the watchdog's thread: tell where everything stands, and end what can be ended."""
         with self._lock:
-            self.tally.hangs.append(f"transfer {plan.seed}")
+            self.counters.hangs.append(f"transfer {plan.seed}")
         self._say(f"transfer {plan.seed} has taken {_HANG_S:g} s: {plan}")
         faulthandler.dump_traceback(all_threads=True)
         for engine in stage.engines():
             engine.kill()
 
     def _give_up(self) -> None:
-        for line in self.tally.lines():
+        for line in self.counters.lines():
             self._say(line)
         sys.stderr.flush()
         sys.stdout.flush()

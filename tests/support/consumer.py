@@ -1,4 +1,4 @@
-"""A consumer that opens several objects on one channel of an engine, and takes the parts of all as they come."""
+"""A consumer that opens several objects on one connection of an engine, and takes the parts of all as they come."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from getm import errors
-from getm.client import Channel, EnginePool
-from getm.retry import Retries
-from getm.wire import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.client.connection import ClientConnection
+from getm.client.pool import EnginePool
+from getm.core.retry import Retries
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 
 def open_request(url: str, **fields: Any) -> OpenRequest:
@@ -37,8 +38,8 @@ def open_request(url: str, **fields: Any) -> OpenRequest:
 class Received:
     """What came of one object: the bytes by their offsets, copied at once."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self.head: HeadInfo | None = None
         self.parts: dict[int, bytes] = {}
         self.notes: list[NoteInfo] = []
@@ -49,7 +50,7 @@ class Received:
         self.head = info
 
     def on_part(self, offset: int, slot: int, length: int) -> None:
-        self.parts[offset] = bytes(self._channel.lease(slot, length))
+        self.parts[offset] = bytes(self._connection.lease(slot, length))
 
     def on_note(self, info: NoteInfo) -> None:
         self.notes.append(info)
@@ -76,23 +77,23 @@ class Received:
 
 
 class Consumer:
-    """Opens objects on one channel."""
+    """Opens objects on one connection."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
         self.last_number = 0
 
     def open(self, url: str, *, concurrency: int = 1, **fields: Any) -> Received:
-        part_slots = self.channel.geometry.part_slots
-        received = Received(self.channel)
+        part_slots = self.connection.layout.part_slots
+        received = Received(self.connection)
         request = open_request(url, **{"concurrency": concurrency, "part_slots": part_slots, **fields})
-        self.last_number = self.channel.open(request, received)
+        self.last_number = self.connection.open(request, received)
         return received
 
     def receive(self, *objects: Received) -> None:
         """Until all of these are over; the parts of others are taken, too."""
         while not all(received.over for received in objects):
-            self.channel.pump(wait=True)
+            self.connection.pump(wait=True)
 
     def fetch(self, url: str, **fields: Any) -> Received:
         """Open, receive, and return it. Raises what it failed with."""
@@ -105,7 +106,7 @@ class Consumer:
 
 @contextmanager
 def consumer(concurrency: int | None = 1, *, processes: int = 1, max_memory: int = 256 * 1024**2) -> Iterator[Consumer]:
-    """On a channel for that concurrency; the engines end with the context."""
+    """On a connection for that concurrency; the engines end with the context."""
     pool = EnginePool(processes, max_memory)
     try:
         yield Consumer(pool.acquire(1024 * 1024, concurrency))

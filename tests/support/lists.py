@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from getm.lists import Columns, Entry, open_list
+from getm.manifests import Columns, Entry, open_list
 
 
 def read_list(

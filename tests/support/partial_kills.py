@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from getm.downloads import PartialFile, claim, libc, open_partial, partial
+from getm.files import PartialFile, libc, lock, open_partial, partial
 
 BLOCK = 1000
 BLOCKS = 7
@@ -74,8 +74,8 @@ def half(target: Path) -> None:
 
 def half_elsewhere(target: Path) -> None:
     """As if a machine that is off now had begun on a shared file system."""
-    mine = claim.this_process
-    claim.this_process = lambda *, locked: msgspec.structs.replace(mine(locked=locked), host="other", boot="other")
+    mine = lock.this_process
+    lock.this_process = lambda *, locked: msgspec.structs.replace(mine(locked=locked), host="other", boot="other")
     file = open_partial(target, resume=True)
     begin(file, '"one"')
     fetch(file, '"one"', random.Random(3))

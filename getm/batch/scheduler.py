@@ -1,0 +1,411 @@
+"""The thread that runs a batch: starts jobs, hears their connections, hands complete files to be finished."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from getm import errors
+from getm.batch.finishing import Finishing
+from getm.batch.folders import Folders
+from getm.batch.job import Call, Job
+from getm.batch.settings import BatchOptions
+from getm.client.connection import ClientConnection
+from getm.client.pool import EnginePool
+from getm.events import Event
+from getm.options import DEFAULT_CHUNK_BYTES
+
+# Downloads whose bytes are all there and whose files are not finished yet: more would only fill memory.
+_MAX_UNFINISHED = 1024
+# How many calls are looked at beyond those whose host has all the connections it may have.
+_LOOK_AHEAD = 256
+_FINISHERS = 4
+_STREAM_GRACE_S = 1.0
+# Small files are put in place so many at a time, or after so long: each time costs a wait for the disk.
+_GROUP_FILES = 256
+_GROUP_S = 0.05
+# Events are handed over so often at most: each time the caller's thread wakes up, and takes the interpreter.
+_POST_S = 0.02
+# Progress is told ten times a second: more is not seen by anybody.
+_PROGRESS_S = 0.1
+
+Post = Callable[[list[Event]], None]
+
+
+class Batch:
+    """Runs the downloads of `calls` in a thread of its own, `options.jobs` at once.
+
+    A thread of its own, so that an exception in the caller's (a signal's above all) can never fall between two steps
+    that belong together, and so that one engine serves synchronous and asynchronous callers.
+
+    `post(events)` is called in that thread with what happened, at most once a turn; an empty list is the end.
+    `wants_events`: whether anybody reads more than how the downloads ended.
+    """
+
+    def __init__(
+        self, calls: Iterable[Call], pool: EnginePool, options: BatchOptions, post: Post, *, wants_events: bool
+    ) -> None:
+        self.options = options
+        self.wants_events = wants_events
+        self._calls: Iterator[Call] = iter(calls)
+        self._pool = pool
+        self._post = post
+        self._waiting: deque[Job] = deque()
+        self._again: deque[Job] = deque()
+        self._active: dict[Job, ClientConnection] = {}
+        self._hosts: Counter[str | None] = Counter()
+        self._connections: list[ClientConnection] = []
+        self._targets: dict[str, int] = {}
+        self.folders = Folders()
+        self._events: list[Event] = []
+        self._changed: set[Job] = set()
+        self._told_at = self._posted_at = 0.0
+        # Whose bytes have all come: those to be finished in groups, and those to be finished each.
+        self._complete: list[Job] = []
+        self._large: list[Job] = []
+        self._unfinished = 0
+        self._complete_since = 0.0
+        # Filled by the threads that waited for the disk.
+        self._stepped: deque[Finishing] = deque()
+        self._grouping = False
+        self._finishers: concurrent.futures.ThreadPoolExecutor | None = None
+        self._stopping = False
+        self._failed = False
+        self._wake_end, self._wake = socket.socketpair()
+        self._wake_end.setblocking(False)
+        self._wake.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="getm-batch", daemon=True)
+        self.error: BaseException | None = None
+
+    # The caller's side ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End: what is under way is kept for a later run where that is possible. Waits for it. Harmless afterwards."""
+        self._stopping = True
+        self._awaken()
+        while self._thread.is_alive():
+            self._thread.join(_STREAM_GRACE_S)
+            if any(job.streams for job in list(self._active)):
+                # A pipe that has no reader, or whose reader has stopped, blocks for ever: such a thread is left behind.
+                break
+        self._wake.close()
+        self._wake_end.close()
+
+    def _awaken(self) -> None:
+        with contextlib.suppress(OSError):
+            # A full buffer wakes as well as one more byte; closed: nobody is to be woken.
+            self._wake.send(b"\0")
+
+    # What jobs say --------------------------------------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        self._events.append(event)
+
+    def progressed(self, job: Job) -> None:
+        """More of its bytes have come."""
+        if self.wants_events:
+            self._changed.add(job)
+
+    def take_target(self, path: Path, index: int) -> None:
+        """Raises `TargetError` where `path` is that of another download of this batch."""
+        other = self._targets.setdefault(str(path), index)
+        if other != index:
+            raise errors.TargetError(
+                f"{path} is the target of another download of this batch (number {other}); give each its own path",
+                path=str(path),
+            )
+
+    def leave_target(self, path: Path) -> None:
+        """The one who took it writes to another one."""
+        del self._targets[str(path)]
+
+    def to_finish(self, job: Job) -> None:
+        """All its bytes have come."""
+        self._release(job)
+        self._unfinished += 1
+        if not job.small:
+            self._large.append(job)
+            return
+        if not self._complete:
+            self._complete_since = time.monotonic()
+        self._complete.append(job)
+
+    def again(self, job: Job) -> None:
+        """It begins anew, or goes on over another connection."""
+        self._release(job)
+        if self._stopping:
+            job.stop()
+        else:
+            self._again.append(job)
+
+    def over(self, job: Job, *, failed: bool) -> None:
+        """Nothing more comes of it."""
+        self._release(job)
+        self._failed = self._failed or failed
+
+    def drop(self, connection: ClientConnection) -> None:
+        """A connection that cannot be used again."""
+        connection.close()
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    def _release(self, job: Job) -> None:
+        self._changed.discard(job)
+        if self._active.pop(job, None) is not None:
+            self._hosts[job.host] -= job.connections
+
+    # The thread -----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            self.error = error
+        finally:
+            try:
+                self._wind_up()
+            except BaseException as error:
+                self.error = self.error or error
+            # Nothing is held back any more, whatever ended it: how a download failed may be among it.
+            if self._events:
+                self._post(self._events)
+            self._post([])
+
+    def _loop(self) -> None:
+        while not self._ending:
+            self._start_jobs()
+            self._finish_complete()
+            self._flush_events()
+            # A job that could not be started may have been the end of all: then nothing that is left would wake this.
+            if self._ending or not (self._active or self._unfinished or self._again):
+                return
+            if self._flush_channels():
+                self._turn()
+
+    @property
+    def _ending(self) -> bool:
+        return self._stopping or (self._failed and not self.options.keep_going)
+
+    def _turn(self) -> None:
+        """Wait until something has happened, and act on it."""
+        poll = select.poll()
+        poll.register(self._wake_end, select.POLLIN)
+        connections = {}
+        for connection in self._connections:
+            connections[connection.fileno()] = connection
+            poll.register(connection.fileno(), select.POLLIN)
+        for descriptor, _events in poll.poll(self._patience_ms()):
+            if descriptor in connections:
+                self._pump(connections[descriptor])
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_end.recv(4096)
+        self._after_steps()
+
+    def _patience_ms(self) -> float | None:
+        """How long nothing may happen before something is due; None: for ever."""
+        due = []
+        if self._complete and not self._grouping:
+            due.append(self._complete_since + _GROUP_S)
+        if self._changed:
+            # What came last before a silence is told as well.
+            due.append(self._told_at + _PROGRESS_S)
+        if self._events:
+            due.append(self._posted_at + _POST_S)
+        return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
+
+    def _flush_channels(self) -> bool:
+        """False where one of them is gone: then there may be nothing to wait for before its jobs begin again."""
+        whole = True
+        for connection in list(self._connections):
+            try:
+                connection.flush()
+            except errors.GetmError as error:
+                self._lost(connection, error)
+                whole = False
+        return whole
+
+    def _pump(self, connection: ClientConnection) -> None:
+        try:
+            connection.pump(wait=False)
+        except errors.GetmError as error:
+            # The engine has died, or the session was closed.
+            self._lost(connection, error)
+
+    def _lost(self, connection: ClientConnection, error: errors.GetmError) -> None:
+        """The engine behind it is gone: its jobs go on with another."""
+        self._connections.remove(connection)
+        self._pool.release(connection)
+        for job in [job for job, its in self._active.items() if its is connection]:
+            job.engine_died(error)
+
+    # Starting -------------------------------------------------------------------------------------------------------
+
+    def _start_jobs(self) -> None:
+        while self._has_room and not self._ending:
+            job = self._next_job()
+            if job is None:
+                return
+            self._start(job)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._active) < self.options.jobs and self._unfinished < _MAX_UNFINISHED
+
+    def _next_job(self) -> Job | None:
+        if self._again:
+            return self._again.popleft()
+        for _ in range(len(self._waiting)):
+            job = self._waiting.popleft()
+            if self._may_start(job):
+                return job
+            self._waiting.append(job)
+        while len(self._waiting) < _LOOK_AHEAD:
+            call = next(self._calls, None)
+            if call is None:
+                return None
+            job = Job(self, call)
+            if self._may_start(job):
+                return job
+            self._waiting.append(job)
+        return None
+
+    def _may_start(self, job: Job) -> bool:
+        used = self._hosts[job.host]
+        return not used or used + job.connections <= self.options.per_host
+
+    def _start(self, job: Job) -> None:
+        try:
+            connection = self._connection()
+        except errors.GetmError as error:
+            job.finish_failed(error)
+            return
+        self._active[job] = connection
+        self._hosts[job.host] += job.connections
+        try:
+            job.start(connection)
+        except errors.EngineDied as error:
+            self._lost(connection, error)
+
+    def _connection(self) -> ClientConnection:
+        """The connection with the fewest jobs; a new one while there are engines without any."""
+        wanted = 1 if self.options.concurrency is None else min(self._pool.processes, self.options.jobs)
+        if len(self._connections) < wanted:
+            connection = self._pool.acquire(DEFAULT_CHUNK_BYTES, self.options.concurrency, jobs=self.options.jobs)
+            connection.corked = True
+            self._connections.append(connection)
+            return connection
+        if len(self._connections) == 1:
+            return self._connections[0]
+        load = Counter(self._active.values())
+        return min(self._connections, key=lambda connection: load[connection])
+
+    # Finishing ------------------------------------------------------------------------------------------------------
+
+    def _finish_complete(self) -> None:
+        """Have complete files verified, made durable and put in place: small ones in groups, large ones each."""
+        for job in self._large:
+            self._waits(Finishing.check_and_write_out, Finishing([job]))
+        self._large.clear()
+        if not self._complete or self._grouping:
+            return
+        finishing = Finishing(self._complete)
+        if not (self._active or self._waiting or self._again):
+            # Nobody waits for this thread.
+            finishing.run()
+            self._settle(finishing)
+        elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
+            self._grouping = True
+            self._waits(Finishing.check_and_write_out, finishing)
+        else:
+            return
+        self._complete = []
+
+    def _waits(self, step: Callable[[Finishing], None], finishing: Finishing) -> None:
+        """Do a step that waits for the disk in another thread. The steps between are done in this one: a thread that
+        makes many small system calls beside a busy one waits for the interpreter's lock after each."""
+        if self._finishers is None:
+            self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
+        self._finishers.submit(self._step, step, finishing)
+
+    def _step(self, step: Callable[[Finishing], None], finishing: Finishing) -> None:
+        try:
+            step(finishing)
+        except BaseException as error:
+            finishing.broken = error
+        self._stepped.append(finishing)
+        self._awaken()
+
+    def _after_steps(self) -> None:
+        """Go on where other threads have waited for the disk."""
+        while self._stepped:
+            finishing = self._stepped.popleft()
+            if finishing.broken is not None:
+                # A bug in getm must end the batch, not leave it waiting.
+                self.error = self.error or finishing.broken
+                self._stopping = True
+                self._unfinished -= len(finishing.jobs)
+                for job in finishing.jobs:
+                    job.stop()
+            elif finishing.placed:
+                self._settle(finishing)
+            else:
+                finishing.put_in_place()
+                if finishing.jobs[0].small:
+                    self._grouping = False
+                self._waits(Finishing.settle, finishing)
+
+    def _settle(self, finishing: Finishing) -> None:
+        for job, error in finishing.finish().items():
+            self._unfinished -= 1
+            if error is None:
+                job.succeed()
+            else:
+                job.finish_failed(error)
+
+    def _wind_up(self) -> None:
+        """Whatever ended the loop: nothing is left open, and files that were being finished are."""
+        self._stopping = True
+        for job in [*self._active, *self._again]:
+            job.stop()
+        self._active.clear()
+        while self._unfinished > len(self._complete) + len(self._large) and self._finishers is not None:
+            self._turn()
+        if self._finishers is not None:
+            self._finishers.shutdown()
+        if self._complete or self._large:
+            finishing = Finishing([*self._complete, *self._large])
+            finishing.run()
+            self._settle(finishing)
+        for connection in self._connections:
+            connection.corked = False
+            with contextlib.suppress(errors.EngineDied):
+                # Cancellations on their way; a dead engine needs none.
+                connection.flush()
+            self._pool.release(connection)
+        self._connections.clear()
+        self.folders.close()
+
+    # Telling --------------------------------------------------------------------------------------------------------
+
+    def _flush_events(self) -> None:
+        now = time.monotonic()
+        if self._changed and now - self._told_at >= _PROGRESS_S:
+            self._told_at = now
+            self._events.extend(job.progressed() for job in self._changed)
+            self._changed.clear()
+        busy = self._active or self._unfinished or self._again
+        if self._events and (not busy or now - self._posted_at >= _POST_S):
+            self._posted_at = now
+            self._post(self._events)
+            self._events = []

@@ -1,0 +1,40 @@
+"""What holds for all downloads of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from getm.errors import InvalidInput
+from getm.options import MAX_CONCURRENCY, validate_concurrency
+
+MAX_JOBS = 256
+DEFAULT_JOBS = 8
+# Connections to one host at most, over all its downloads. Public archives begin to refuse at a few dozen.
+DEFAULT_PER_HOST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How the downloads of a batch are done.
+
+    `jobs`: files at once. `concurrency`: range requests at once for each file; None: the engine runs in a thread of
+    this process. `per_host`: connections to one host at most. `resume`: go on with what an earlier run left.
+    `no_clobber`: leave targets that exist as they are. `remote_time`: give files the server's modification time.
+    `keep_going`: go on after a failure. `dry_run`: ask each server for the head only, and write nothing.
+    """
+
+    jobs: int = DEFAULT_JOBS
+    concurrency: int | None = 1
+    per_host: int = DEFAULT_PER_HOST
+    resume: bool = True
+    no_clobber: bool = False
+    remote_time: bool = False
+    keep_going: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        validate_concurrency(self.concurrency)
+        for name, high in (("jobs", MAX_JOBS), ("per_host", MAX_JOBS * MAX_CONCURRENCY)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
+                raise InvalidInput(f"{name} must be a number from 1 to {high}, not {value!r}")

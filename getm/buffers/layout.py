@@ -1,0 +1,52 @@
+"""The layout of a ring of slots, decided from chunk size, concurrency and memory budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from getm.core.units import KIB, MIB
+
+# Measured: slots of 1 MiB cost the least CPU; 16 of them keep the engine busy while the consumer works on one.
+_SLOT_BYTES = MIB
+_SINGLE_STREAM_SLOTS = 16
+# AWS advises parts of 8 to 16 MiB; the smaller keeps the ring of 16 connections within the memory budget.
+_PART_BYTES = 8 * MIB
+_MIN_SLOT_BYTES = 4 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class RingLayout:
+    """The shape of a ring: `slots` slots of `slot_bytes` bytes; a ranged part covers `part_slots` of them."""
+
+    slot_bytes: int
+    slots: int
+    part_slots: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.slot_bytes * self.slots
+
+
+@lru_cache(maxsize=64)
+def plan_layout(chunk_bytes: int, concurrency: int, budget_bytes: int, *, jobs: int = 1) -> RingLayout:
+    """The ring for a transfer, or for `jobs` of them at once, within `budget_bytes` of shared memory.
+
+    A slot holds a whole number of chunks where that fits the budget, so that every chunk is one view without a copy.
+    Each of `concurrency` parts in flight has its slots, and one part more is being consumed. Of several transfers with
+    one request each, every one has a slot that is being filled and one that is being consumed.
+    """
+    slot_bytes = max(1, _SLOT_BYTES // chunk_bytes) * chunk_bytes
+    if slot_bytes * 4 > budget_bytes:
+        slot_bytes = min(_SLOT_BYTES, max(_MIN_SLOT_BYTES, budget_bytes // 4))
+        # Still whole chunks, where four slots of them fit.
+        slot_bytes = slot_bytes // chunk_bytes * chunk_bytes or (
+            chunk_bytes if 4 * chunk_bytes <= budget_bytes else slot_bytes
+        )
+    affordable = max(2, budget_bytes // slot_bytes)
+    if concurrency == 1:
+        wanted = max(4, _SINGLE_STREAM_SLOTS * _SLOT_BYTES // slot_bytes, 2 * jobs)
+        return RingLayout(slot_bytes, min(wanted, affordable), 1)
+    parts = concurrency * jobs + 1
+    part_slots = max(1, min(_PART_BYTES // slot_bytes, affordable // parts))
+    return RingLayout(slot_bytes, min(part_slots * parts, affordable), part_slots)

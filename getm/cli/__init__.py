@@ -1,0 +1,1 @@
+"""The command `getm`: a module for each of its forms, and what they share. It starts in `getm.cli.main`."""

@@ -1,0 +1,209 @@
+"""`getm URL [FILE]`, `getm URL URL...` and `getm -m MANIFEST`: downloads, one or a hundred thousand."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from getm.cli.exit_status import EXIT_OK, exit_code, reader_has_gone, sum_up
+from getm.cli.options import parse
+from getm.cli.output.logs import logging_to_stdout
+from getm.cli.output.reporter import Reporter
+from getm.core.head import Head
+from getm.core.redact import host_of, redact
+from getm.errors import GetmError, InvalidInput, TargetError
+from getm.events import Failed, Finished, Progressed, Started
+from getm.files import StreamTarget
+from getm.integrity import parse_checksum, parse_pair
+from getm.manifests import Entry, open_list, parse_columns
+from getm.options import Timeout, parse_header
+from getm.results import DownloadResult
+from getm.session import Session
+
+# Log records keep away from the data, by whichever name it goes there.
+_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_LISTED = ("format", "base_url", "columns")
+
+_RESUMABLE = "What has come of unfinished files is kept beside them: the same command goes on from there."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command with `arguments` and return its exit status; raises what getm raises."""
+    options = parse(arguments)
+    if options.manifest is not None:
+        return _download_list(options)
+    urls, path = _operands(options)
+    if path in _STANDARD_OUTPUT:
+        return _download_to_stdout(options, urls[0], path)
+    return _download_urls(options, urls, path)
+
+
+# What was asked for --------------------------------------------------------------------------------------------------
+
+
+def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
+    """The URLs, and the target where there is one of them."""
+    operands, path = list(options.operands), options.filepath
+    if not operands:
+        raise InvalidInput("one of URL and --manifest must be given; see getm --help")
+    for name in _LISTED:
+        if getattr(options, name) is not None:
+            raise InvalidInput(f"--{name.replace('_', '-')} is for lists (-m)")
+    if len(operands) == 2 and not _is_url(operands[1]):
+        if path is not None:
+            raise InvalidInput("the target is given twice: by FILE and by --filepath")
+        path = operands.pop()
+    if len(operands) > 1:
+        if path is not None:
+            raise InvalidInput("several URLs cannot go into one FILE; give a folder with -d")
+        if not all(map(_is_url, operands)):
+            raise InvalidInput("expected URL [FILE], or several URLs and nothing else; list files in a manifest (-m)")
+        if options.checksum not in (None, "auto", "none") or options.checksum_algorithm is not None:
+            raise InvalidInput("one checksum cannot be that of several URLs; give each its own in a manifest (-m)")
+    if path in _STANDARD_OUTPUT:
+        for name, of in (("dir", "-d DIR"), ("json", "--json"), ("dry_run", "--dry-run")):
+            if getattr(options, name):
+                raise InvalidInput(f"{of} is for files; here the data itself goes to standard output")
+    # Shells do not expand "~" within --filepath=~/x, and getm 0.0.x did.
+    return operands, os.path.expanduser(path) if path else None  # noqa: PTH111 - Path drops a trailing slash
+
+
+def _is_url(text: str) -> bool:
+    return text.lower().startswith(("http://", "https://"))
+
+
+def _checksum(options: argparse.Namespace) -> str | None:
+    """The checksum option as a session takes it."""
+    value = options.checksum
+    if options.checksum_algorithm is not None:
+        pair = parse_pair(options.checksum_algorithm, value)
+        return str(pair) if pair else "auto"
+    if value is None or value == "auto":
+        return "auto"
+    return None if value == "none" else str(parse_checksum(value))
+
+
+def _session(options: argparse.Namespace) -> Session:
+    floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
+    given = {name: value for name, value in floor.items() if value is not None}
+    limits = replace(Timeout.of(options.timeout, Timeout()), **given)
+    return Session(
+        processes=options.processes,
+        headers=[parse_header(line) for line in options.header],
+        timeout=limits,
+        cacert=options.cacert,
+        insecure=options.insecure,
+        limit_rate=options.limit_rate,
+        retries=options.retries,
+    )
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def _download_urls(options: argparse.Namespace, urls: list[str], path: str | None) -> int:
+    checksum = _checksum(options)
+    # A pair of "null" says that there is none: nothing to warn of.
+    waived = checksum is None or (checksum == "auto" and options.checksum_algorithm is not None)
+    entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
+    return _run(options, entries, Reporter(options, files=len(entries)), checksum)
+
+
+def _download_list(options: argparse.Namespace) -> int:
+    if options.operands or options.filepath or options.checksum or options.checksum_algorithm:
+        raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
+    with open_list(
+        options.manifest,
+        format=options.format,
+        base_url=options.base_url,
+        columns=None if options.columns is None else parse_columns(options.columns),
+        directory=options.dir,
+    ) as entries:
+        reporter = Reporter(options, files=entries.count, total_bytes=entries.total_bytes)
+        return _run(options, entries, reporter, "auto")
+
+
+def _run(options: argparse.Namespace, entries: Iterable[Entry], reporter: Reporter, checksum: str | None) -> int:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json))
+        session = stack.enter_context(_session(options))
+        results = session.download_all(
+            entries,
+            jobs=options.jobs,
+            concurrency=options.concurrency,
+            directory=options.dir,
+            checksum=checksum,
+            strict=options.strict,
+            resume=not options.no_resume,
+            no_clobber=options.no_clobber,
+            remote_time=options.remote_time,
+            per_host=options.per_host,
+            ranged_from=options.multipart_threshold,
+            dry_run=options.dry_run,
+            continue_after_error=options.continue_after_error,
+            on_event=reporter.on_event,
+        )
+        stack.enter_context(reporter)
+        try:
+            for _ in results:
+                pass
+        except KeyboardInterrupt as stop:
+            if not (options.no_resume or options.dry_run):
+                stop.add_note(_RESUMABLE)
+            raise
+        except GetmError as error:
+            # A failure was told as it happened; what ended the batch as a whole was not.
+            if not any(error is told for told in reporter.failures):
+                raise
+        reporter.finish()
+    return sum_up(reporter.failures, reporter.files)
+
+
+# Standard output -----------------------------------------------------------------------------------------------------
+
+
+def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int:
+    """The object to standard output, in order."""
+    if sys.stdout is None:
+        raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
+    checksum = _checksum(options)
+    sys.stdout.flush()
+    done_bytes = 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=True))
+        session = stack.enter_context(_session(options))
+        reporter = stack.enter_context(Reporter(options, files=1, shows_progress=not sys.stdout.isatty()))
+        target = stack.enter_context(StreamTarget(sys.stdout.fileno(), Path(path)))
+        try:
+            parts = stack.enter_context(
+                session.iter_content(url, concurrency=options.concurrency, checksum=checksum, strict=options.strict)
+            )
+            reporter.on_event(Started(0, redact(url), Path(path), parts.size))
+            for part in parts:
+                target.write(done_bytes, part)
+                done_bytes += len(part)
+                reporter.on_event(Progressed(0, done_bytes, parts.size))
+        except GetmError as error:
+            if reader_has_gone(error):
+                raise
+            reporter.on_event(Failed(0, redact(url), Path(path), error))
+            return exit_code(error)
+        head = Head(200, parts.url, tuple(parts.headers.items()))
+        result = DownloadResult(
+            path=Path(path),
+            size=done_bytes,
+            checksum=parts.checksum,
+            verified=parts.checksum.verified,
+            seconds=parts.stats.seconds,
+            stats=parts.stats,
+            url=redact(url),
+            url_host=host_of(parts.url),
+            validator=head.validator(),
+        )
+        reporter.on_event(Finished(0, result, waived=checksum is None))
+    return EXIT_OK

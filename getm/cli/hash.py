@@ -1,0 +1,86 @@
+"""`getm hash FILE...`: checksums of files, in lines that sha256sum and `getm verify` read back."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
+from getm.cli.output.result_lines import STANDARD_INPUT, Lines
+from getm.cli.parser import Parser, refuse_urls
+from getm.cli.standard_input import check_standard_input
+from getm.errors import InvalidInput
+from getm.integrity import FileReport, available_algorithms, format_sums_line, hash_files, require_algorithm
+
+# Those whose plain lines a tool of coreutils writes and checks, and whose digests no two share their length.
+_PLAIN = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+
+_EPILOG = """\
+examples:
+  getm hash data/*.bam > SHA256SUMS          checked by getm verify SHA256SUMS, or sha256sum -c
+  getm hash -a md5 -a crc32c sample.bam
+  tar c folder | getm hash -
+
+Lines are those of sha256sum and its kin: "DIGEST  NAME", as long as one of MD5, SHA-1 and SHA-2 is asked for. Several
+algorithms, and others, are written in the form of BSD, "ALGORITHM (NAME) = DIGEST", which says what the digest is.
+
+algorithms here:
+{algorithms}
+
+exit status: 0 success; 1 a file could not be read (told on standard error); 2 bad options.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `getm hash` with `arguments` and return its exit status; raises what getm raises."""
+    options = _parse(arguments)
+    algorithms = tuple(dict.fromkeys(require_algorithm(name) for name in options.algorithm or ["sha256"]))
+    bsd = options.bsd or len(algorithms) > 1 or algorithms[0] not in _PLAIN
+    status = EXIT_OK
+    with Lines(options.files, shown=not options.quiet) as lines:
+        for name, report in zip(options.files, _reports(options, algorithms, lines), strict=True):
+            if report.verdict is None:
+                reason = "unknown" if report.error is None else report.error.strerror or str(report.error)
+                print_error({"message": f"{os.fspath(name)} cannot be read: {reason}.", "path": name})
+                status = EXIT_OTHER
+                continue
+            computed = {checksum.algorithm: checksum for checksum in report.verdict.computed}
+            for algorithm in algorithms:
+                lines.write(format_sums_line(computed[algorithm], name, bsd=bsd))
+    return status
+
+
+def _reports(options: argparse.Namespace, algorithms: Sequence[str], lines: Lines) -> Iterator[FileReport]:
+    if options.files == [STANDARD_INPUT]:
+        yield check_standard_input((), algorithms, lines.advance)
+    else:
+        yield from hash_files(options.files, algorithms, jobs=options.jobs, on_bytes=lines.advance)
+
+
+def build_parser() -> Parser:
+    """The parser of `getm hash`."""
+    parser = Parser(
+        prog="getm hash",
+        usage="getm hash [-a ALG]... [--bsd] FILE...",
+        description="Print checksums of files, computed on all cores.",
+        epilog=_EPILOG.format(algorithms=textwrap.fill(", ".join(available_algorithms()), 100)),
+    )
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="a file; - alone is standard input")
+    add("-a", "--algorithm", action="append", metavar="ALG", help="sha256 (default), md5, crc32c, ...; repeatable")
+    add("--bsd", "--tag", action="store_true", help='write "ALGORITHM (NAME) = DIGEST"')
+    add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
+    add("-q", "--quiet", action="store_true", help="no progress bar on a terminal")
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    options = build_parser().parse(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
+    refuse_urls(options.files)
+    if STANDARD_INPUT in options.files and len(options.files) > 1:
+        raise InvalidInput('- stands for standard input and must be the only FILE; a file of that name is "./-"')
+    return options

@@ -1,0 +1,63 @@
+"""What people read of a download: the same words on a terminal, in a log and in log records."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from getm.events import Failed
+from getm.results import DownloadResult
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, harmless for a terminal: what is not printable is escaped as in a Python string. A name
+    could else forge lines, move the cursor, or run from right to left."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def name_of(path: Path | None, url: str = "") -> str:
+    """What a download is called: its target as it was written, or, while that is not known, its (redacted) URL."""
+    return printable(url if path is None else os.fspath(path))
+
+
+def bytes_text(count: int) -> str:
+    """`count` bytes in a unit that leaves up to four digits before the point."""
+    return amount_text(count, count)
+
+
+def amount_text(done_bytes: int, total_bytes: int | None) -> str:
+    """How much of how much, in one unit: "1.5/20.0 MiB"."""
+    number, unit = max(done_bytes, total_bytes or 0), 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number //= 1024
+        unit += 1
+    places = 1 if unit else 0
+    done = f"{done_bytes / 1024**unit:.{places}f}"
+    if total_bytes is None or total_bytes == done_bytes:
+        return f"{done} {_UNITS[unit]}"
+    return f"{done}/{total_bytes / 1024**unit:.{places}f} {_UNITS[unit]}"
+
+
+def duration_text(seconds: float) -> str:
+    """Hours, minutes and seconds: "1:02:03"."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}"
+
+
+def finished_text(result: DownloadResult, *, digest: bool = True) -> str:
+    """How a download ended well. `digest`: with the checksum's value, too long for a line on a terminal."""
+    verdict = result.checksum
+    by = str(verdict)
+    if not digest and verdict.checksum is not None:
+        by = f"verified by {verdict.checksum.algorithm} (from {verdict.source})"
+    return f"{name_of(result.path)}: {result.size:,} bytes in {result.seconds:.1f} s, {printable(by)}"
+
+
+def failed_text(event: Failed) -> str:
+    """How a download failed."""
+    return f"{name_of(event.path, event.url)}: {printable(event.error.message)}"

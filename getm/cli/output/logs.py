@@ -1,0 +1,68 @@
+"""The process around a command: its log records, and what may reach standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+from getm.core.log import get_logger
+
+_log = get_logger("cli")
+
+
+@contextlib.contextmanager
+def logging_to_stdout(verbosity: int, to_stdout: bool) -> Iterator[None]:
+    """Log records to standard output, since callers take anything on standard error for a failure, whatever `-v` they
+    give. Where the data itself goes to standard output, records go to standard error if that is a terminal."""
+    stream = sys.stderr if to_stdout and sys.stderr is not None and sys.stderr.isatty() else sys.stdout
+    if verbosity == 0 or stream is None or (to_stdout and stream is sys.stdout):
+        yield
+        return
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def quiet_process() -> Iterator[None]:
+    """Nothing but `print_error` writes to standard error."""
+    root = logging.getLogger()
+    # Without any handler, logging prints warnings to standard error.
+    null = logging.NullHandler()
+    root.addHandler(null)
+    hooks = threading.excepthook, sys.unraisablehook, logging.raiseExceptions
+    threading.excepthook = lambda args: _log.debug("unexpected error in a thread", exc_info=args.exc_value)
+    sys.unraisablehook = lambda args: _log.debug("unexpected error in a finaliser", exc_info=args.exc_value)
+    logging.raiseExceptions = False
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        threading.excepthook, sys.unraisablehook, logging.raiseExceptions = hooks
+        root.removeHandler(null)
+        _flush_stdout()
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends, and would complain on standard error.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)

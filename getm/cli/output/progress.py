@@ -1,0 +1,229 @@
+"""Displays of what happens: bars on a terminal, plain lines for logs, JSON for programs, or nothing.
+
+Each consumes the events of `getm.events`, and what it is told costs microseconds, since it is told a lot: bars are
+drawn by a timer of their own, lines of progress are few. rich is imported only when a bar is shown: a pipeline that
+runs getm ten thousand times pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self, TextIO, get_args
+
+from getm.cli.output.formatting import amount_text, bytes_text, failed_text, finished_text, name_of, printable
+from getm.errors import InvalidInput
+from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
+
+DisplayKind = Literal["auto", "bar", "plain", "json", "none"]
+KINDS: tuple[DisplayKind, ...] = get_args(DisplayKind)
+
+_PLAIN_INTERVAL_S = 1.0
+# A line for a file that comes so slowly that it reaches no further tenth, or whose size is not known.
+_PLAIN_PATIENCE_S = 30.0
+_JSON_INTERVAL_S = 0.5
+
+_Clock = Callable[[], float]
+
+
+class Display(Protocol):
+    """A context manager that is told events, from any thread. A stream that nobody reads any longer, or that is full,
+    ends the display and not the downloads: nothing is raised for it."""
+
+    def on_event(self, event: Event) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+def open_display(
+    stream: TextIO | None,
+    kind: DisplayKind = "auto",
+    *,
+    files: int | None = None,
+    clock: _Clock = time.monotonic,
+) -> Display:
+    """What shows `files` downloads (None: not known yet; a `Planned` event may tell) on `stream`, which stays open.
+
+    "auto": bars where `stream` is a terminal, else nothing. "bar": bars, or plain lines where it is no terminal, since
+    the control sequences of bars make logs unreadable. "plain": a line for each start, end, failure and retry, and at
+    most one line of progress a second for each file, at each tenth of its size. "json": one object a line for each
+    event, progress at most twice a second for each file. "none": nothing. `clock` gives seconds.
+
+    Raises `InvalidInput` for another kind.
+    """
+    if kind not in KINDS:
+        raise InvalidInput(f"progress must be one of {', '.join(KINDS)}, not {kind!r}")
+    if stream is None or kind == "none":
+        return _Silence()
+    if kind == "json":
+        return _JsonLines(stream, clock)
+    if kind != "plain" and stream.isatty():
+        from getm.cli.output.bars import Bars
+
+        return Bars(stream, files, clock)
+    return _Silence() if kind == "auto" else _PlainLines(stream, files, clock)
+
+
+class _Silence:
+    def on_event(self, event: Event) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+class _Lines(abc.ABC):
+    """Whole lines on a stream, each written at once."""
+
+    def __init__(self, stream: TextIO, clock: _Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def on_event(self, event: Event) -> None:
+        with self._lock:
+            line = self._line(event)
+            if line is not None:
+                self._write(line)
+
+    def _write(self, line: str) -> None:
+        # OSError: nobody reads it any longer, or its disk is full. ValueError: it was closed.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    @abc.abstractmethod
+    def _line(self, event: Event) -> str | None:
+        """The line of `event`, without its end; None where it gets none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:  # noqa: B027 - the stream stays open
+        pass
+
+
+class _JsonLines(_Lines):
+    def __init__(self, stream: TextIO, clock: _Clock) -> None:
+        super().__init__(stream, clock)
+        self._told_at: dict[int, float] = {}
+        # Progress that came too soon after what was told of its file. Something else would have to happen for it to be
+        # told later, and in a silence nothing does: a timer tells it.
+        self._held: dict[int, Progressed] = {}
+        self._timer: threading.Timer | None = None
+
+    def _line(self, event: Event) -> str | None:
+        if isinstance(event, Progressed):
+            now = self._clock()
+            if now - self._told_at.get(event.index, -_JSON_INTERVAL_S) < _JSON_INTERVAL_S:
+                self._hold(event)
+                return None
+            self._told_at[event.index] = now
+            self._held.pop(event.index, None)
+        elif isinstance(event, Finished | Failed | Skipped):
+            self._told_at.pop(event.index, None)
+            self._held.pop(event.index, None)
+        # json.dumps escapes everything beyond ASCII: the line stays one line, in any encoding.
+        return json.dumps(event.to_json())
+
+    def _hold(self, event: Progressed) -> None:
+        self._held[event.index] = event
+        if self._timer is None:
+            self._timer = threading.Timer(_JSON_INTERVAL_S, self._tell_held)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _tell_held(self) -> None:
+        with self._lock:
+            self._timer = None
+            now = self._clock()
+            for event in self._held.values():
+                self._told_at[event.index] = now
+                self._write(json.dumps(event.to_json()))
+            self._held.clear()
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._held.clear()
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the last line of progress of a file said."""
+
+    name: str
+    at: float
+    done_bytes: int
+    tenth: int = 0
+
+
+class _PlainLines(_Lines):
+    def __init__(self, stream: TextIO, files: int | None, clock: _Clock) -> None:
+        super().__init__(stream, clock)
+        self._files = files
+        self._ended = 0
+        self._told: dict[int, _Told] = {}
+
+    def _line(self, event: Event) -> str | None:
+        match event:
+            case Progressed():
+                return self._progressed(event)
+            case Started():
+                name = name_of(event.path, event.url)
+                self._told[event.index] = _Told(name, self._clock(), event.resumed_bytes)
+                size = "size unknown" if event.size is None else bytes_text(event.size)
+                resumed = f", {bytes_text(event.resumed_bytes)} of it from before" if event.resumed_bytes else ""
+                return f"start: {name}: {size}{resumed}"
+            case Retried():
+                name = self._name(event.index)
+                return f"retry {event.attempt}: {name}: {printable(event.message)}; again in {event.delay_s:.1f} s"
+            case Finished():
+                return self._end("done", event.index, finished_text(event.result))
+            case Failed():
+                return self._end("failed", event.index, failed_text(event))
+            case Skipped():
+                return self._end("skipped", event.index, f"{name_of(event.path)}: {printable(event.reason)}")
+            case Planned():
+                self._files = event.files
+                files = "?" if event.files is None else f"{event.files:,}"
+                size = "size unknown" if event.total_bytes is None else bytes_text(event.total_bytes)
+                return f"files: {files}, {size}"
+        return None
+
+    def _progressed(self, event: Progressed) -> str | None:
+        told = self._told.get(event.index)
+        if told is None:
+            return None
+        now, total_bytes = self._clock(), event.total_bytes
+        elapsed_s = now - told.at
+        tenth = event.done_bytes * 10 // total_bytes if total_bytes else 0
+        if elapsed_s < _PLAIN_INTERVAL_S or (tenth == told.tenth and elapsed_s < _PLAIN_PATIENCE_S):
+            return None
+        speed = max(0.0, (event.done_bytes - told.done_bytes) / elapsed_s)
+        told.at, told.done_bytes, told.tenth = now, event.done_bytes, tenth
+        share = f"{event.done_bytes * 100 // total_bytes} %" if total_bytes else "progress"
+        return f"{share}: {told.name}: {amount_text(event.done_bytes, total_bytes)}, {bytes_text(round(speed))}/s"
+
+    def _end(self, word: str, index: int, text: str) -> str:
+        self._told.pop(index, None)
+        self._ended += 1
+        return f"{word} [{self._ended}/{'?' if self._files is None else self._files}]: {text}"
+
+    def _name(self, index: int) -> str:
+        """The name of a file under way. Requests are also made again before it has started: then its number."""
+        told = self._told.get(index)
+        return f"entry {index}" if told is None else told.name

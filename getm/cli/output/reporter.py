@@ -1,0 +1,165 @@
+"""What the command tells of downloads as they happen: progress, results, a receipt, log records, failures."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Self
+
+from getm.cli.exit_status import report
+from getm.cli.output.formatting import bytes_text, finished_text, name_of, printable
+from getm.cli.output.progress import DisplayKind, open_display
+from getm.core.log import get_logger
+from getm.errors import GetmError
+from getm.events import Event, Failed, Finished, Planned, Skipped, Started
+from getm.files.receipt import Receipt
+
+_log = get_logger("cli")
+
+
+class Reporter:
+    """Tells what happens in all the ways that the options ask for. A context manager.
+
+    `files`: how many downloads there are, and `total_bytes` their sizes together, None where that is not known.
+    `shows_progress`: False where a display would disturb. `failures`: what went wrong, in the order of events.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        *,
+        files: int,
+        total_bytes: int | None = None,
+        shows_progress: bool = True,
+    ) -> None:
+        self.files = files
+        self.failures: list[GetmError] = []
+        self._options = options
+        self._total_bytes = total_bytes
+        # With -v, log records tell what a bar would, and would tear it apart.
+        silent = options.quiet or not shows_progress or (options.verbose and options.progress == "auto")
+        kind: DisplayKind = "none" if silent else options.progress
+        self._display = open_display(sys.stderr, kind, files=files)
+        self._receipt: Receipt | None = None
+        self._plan = _Plan()
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._options.receipt is not None and not self._options.dry_run:
+            self._receipt = self._stack.enter_context(Receipt(self._options.receipt))
+        self._stack.enter_context(self._display)
+        self._display.on_event(Planned(self.files, self._total_bytes))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
+
+    def on_event(self, event: Event) -> None:
+        """Raises `TargetError` where the receipt cannot be written, `BrokenPipeError` where nobody reads the output."""
+        self._display.on_event(event)
+        if self._receipt is not None:
+            self._receipt.on_event(event)
+        match event:
+            case Started() if self._options.dry_run:
+                self._plan.add(event)
+                self._tell(event, f"{_size_text(event.size):>18}  {name_of(event.path)}  {event.url}")
+            case Finished():
+                # A warning, though none for standard error: callers take what is there for a failure.
+                level = logging.INFO if event.result.verified or event.waived else logging.WARNING
+                _log.log(level, "%s", finished_text(event.result))
+                self._tell(event)
+            case Skipped():
+                _log.info("%s: skipped: %s", name_of(event.path), event.reason)
+                text = f"{'skipped':>18}  {name_of(event.path)}  {printable(event.reason)}"
+                self._tell(event, text if self._options.dry_run else None)
+            case Failed():
+                self.failures.append(event.error)
+                self._tell(event)
+                report(event.error, event.url, event.path if self.files > 1 else None)
+
+    def finish(self) -> None:
+        """All downloads have ended."""
+        if self._options.dry_run:
+            if self._options.json:
+                _print(json.dumps(self._plan.to_json()))
+            else:
+                for line in self._plan.lines():
+                    _print(line)
+
+    def _tell(self, event: Event, text: str | None = None) -> None:
+        """On standard output: to a program what happened, to people `text`, if there is any."""
+        if self._options.json:
+            _print(json.dumps(event.to_json()))
+        elif text is not None:
+            _print(text)
+
+
+class _Plan:
+    """What a dry run has found out: how much would go to which file system, and whether it has the room."""
+
+    def __init__(self) -> None:
+        self._files = 0
+        self._unknown = 0
+        # By device: a folder on it, and the bytes that would go there.
+        self._places: dict[int, tuple[Path, int]] = {}
+
+    def add(self, event: Started) -> None:
+        self._files += 1
+        self._unknown += event.size is None
+        if event.path is not None:
+            folder = _existing(event.path.parent)
+            device = folder.stat().st_dev
+            place, planned = self._places.get(device, (folder, 0))
+            self._places[device] = place, planned + (event.size or 0)
+
+    @property
+    def _total_bytes(self) -> int:
+        return sum(planned for _, planned in self._places.values())
+
+    def lines(self) -> list[str]:
+        beside = f", and {self._unknown:,} of unknown size" if self._unknown else ""
+        lines = [
+            f"{self._total_bytes:>18,}  bytes in {self._files:,} {'file' if self._files == 1 else 'files'}{beside}"
+        ]
+        for folder, planned in self._places.values():
+            free = _free_bytes(folder)
+            short = f": {bytes_text(planned - free)} too little" if planned > free else ""
+            lines.append(f"{free:>18,}  bytes free at {name_of(folder)}{short}")
+        return lines
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "event": "planned",
+            "files": self._files,
+            "unknown_sizes": self._unknown,
+            "total_bytes": self._total_bytes,
+            "places": [
+                {"path": os.fspath(folder), "total_bytes": planned, "free_bytes": _free_bytes(folder)}
+                for folder, planned in self._places.values()
+            ],
+        }
+
+
+def _size_text(size: int | None) -> str:
+    return "size unknown" if size is None else f"{size:,}"
+
+
+def _free_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def _existing(folder: Path) -> Path:
+    """`folder`, or the nearest one above it that is there."""
+    folder = folder.absolute()
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
+
+
+def _print(line: str) -> None:
+    if sys.stdout is not None:
+        print(line, flush=True)

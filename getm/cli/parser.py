@@ -1,0 +1,47 @@
+"""Reading arguments: what is wrong with them is told as every other failure is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from getm.core.redact import redact
+from getm.errors import InvalidInput
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that raises `InvalidInput`, keeps line breaks in its epilog and knows no abbreviations."""
+
+    def __init__(self, *, prog: str, usage: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34),
+            # Abbreviations that scripts come to use would break with the next option.
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(f"{message}; see {self.prog} --help")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options and operands, in any order. Raises `InvalidInput`."""
+        options, unknown = self.parse_known_intermixed_args(arguments)
+        if unknown:
+            # Names only: what stands behind the "=", or after the name, may be a secret.
+            names = ", ".join(argument.partition("=")[0] for argument in unknown if argument.startswith("-"))
+            self.error(f"unknown option: {names}")
+        return options
+
+
+def refuse_urls(operands: Sequence[str]) -> None:
+    """Raises `InvalidInput` where an operand that must be a file is a URL, before it is quoted with its query."""
+    for operand in operands:
+        if operand.lower().startswith(("http://", "https://")):
+            raise InvalidInput(
+                "expected a file, got a URL: getm URL --checksum ALG:VALUE downloads and verifies in one go",
+                url=redact(operand),
+            )

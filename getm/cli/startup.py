@@ -1,0 +1,59 @@
+"""What must be right before anything else of the command is imported: standard descriptors, and signals.
+
+Light, as `getm.client.process` is: both come before the first engine is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+
+# As in the package's __init__: `typing` is not needed here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+    from typing import Any
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks this process to end: KeyboardInterrupt for more signals than SIGINT."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def occupy_standard_descriptors() -> None:
+    """Give descriptors 0 to 2 to /dev/null where they are closed: a socket or a file that got one of these numbers
+    would be taken for standard input or output by a child process, and be written to by whatever prints."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is this one: those below it are taken by now.
+            os.open(os.devnull, os.O_RDWR)
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Make SIGINT, SIGTERM and SIGHUP raise `Stopped`, where nobody (nohup, a shell's `&`) has said otherwise."""
+    caught: dict[int, Callable[[int, FrameType | None], Any] | int] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            if before is signal.SIG_DFL or before is signal.default_int_handler:
+                signal.signal(number, _on_signal)
+                caught[int(number)] = before
+    try:
+        yield
+    finally:
+        for caught_number, handler in caught.items():
+            signal.signal(caught_number, handler)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    # A second one ends the process at once, should cleaning up take too long.
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(number)

@@ -1,0 +1,285 @@
+"""`getm verify`: files at hand against checksums given, against sums files as sha256sum and its kin write them, or
+against the receipt of a download."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
+from getm.cli.output.result_lines import STANDARD_INPUT, Lines, one_line
+from getm.cli.parser import Parser, refuse_urls
+from getm.cli.standard_input import check_standard_input
+from getm.errors import InvalidInput
+from getm.files.receipt import ReceiptFiles, read_receipt
+from getm.integrity import (
+    Checksum,
+    FileReport,
+    HashPool,
+    SumsFile,
+    Verdict,
+    canonical_algorithm,
+    parse_checksum,
+    parse_sums,
+    read_sums_file,
+    require_algorithm,
+    verify_files,
+)
+from getm.integrity.files import check_file
+
+_EPILOG = """\
+examples:
+  getm verify sample.bam md5:9e107d9d372bb6826bd81d3542a419d6
+  getm verify sample.bam crc32c:AAAAAA== sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  getm verify SHA256SUMS MD5SUMS
+  curl -s https://host/SHA256SUMS | getm verify --ignore-missing -
+  getm verify --receipt data/receipt.jsonl
+
+Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST  NAME") and in
+that of BSD ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c".
+What stands behind FILE is a checksum if it begins with an algorithm's name and ":" or "=", else it is a sums file.
+Receipts are what "getm --receipt" writes. Each file that the last line of its path calls "done" must be there, with
+the size and the checksums of that line. Their names are relative to the receipt's folder.
+
+Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or
+"NAME: NOT VERIFIED" for an S3 multipart ETag whose part size cannot be found, and where a receipt has no checksum.
+
+exit status:
+  0  every file is what it should be
+  1  a file is not, or could not be read or verified, or a line of a sums file or receipt could not be understood
+  2  bad options, or a sums file or receipt that cannot be read
+
+On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.
+"""
+
+_OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read", "NOT VERIFIED"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a list says of a file. `size` in bytes, None where it does not tell."""
+
+    name: str
+    checksums: tuple[Checksum, ...]
+    size: int | None = None
+
+    def has_wrong_size(self) -> bool:
+        """Whether the file is there with another size: reading it would tell nothing more."""
+        if self.size is None:
+            return False
+        try:
+            return Path(self.name).stat().st_size != self.size
+        except OSError:
+            return False  # told when it is opened
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
+    options = _parse(arguments)
+    if options.receipt:
+        return _verify_lists(*_read_receipts(options.receipt), options)
+    first, *others = options.operands
+    if others and all(_reads_as_checksum(other) for other in others):
+        return _verify_one(first, [parse_checksum(other) for other in others], options)
+    misplaced = next((operand for operand in options.operands if _reads_as_checksum(operand)), None)
+    if misplaced is not None:
+        raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
+    sums = [_read_sums(name, options.algorithm) for name in options.operands]
+    entries = [_Entry(entry.name, (entry.checksum,)) for each in sums for entry in each.entries]
+    return _verify_lists(entries, [problem for each in sums for problem in each.problems], options)
+
+
+def build_parser() -> Parser:
+    """The parser of `getm verify`."""
+    parser = Parser(
+        prog="getm verify",
+        usage="getm verify [options] FILE ALG:VALUE...\n       getm verify [options] SUMSFILE...\n"
+        "       getm verify [options] --receipt FILE",
+        description="Check files against checksums, on all cores.",
+        epilog=_EPILOG,
+    )
+    add = parser.add_argument
+    add("operands", nargs="*", metavar="FILE ALG:VALUE | SUMSFILE", help="- as FILE or SUMSFILE is standard input")
+    add("-a", "--algorithm", metavar="ALG", help="what the digests of a sums file are, where it does not tell")
+    add("--ignore-missing", action="store_true", help="pass over files of a sums file or receipt that are not there")
+    add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
+    add("-q", "--quiet", action="store_true", help="no line for a file that is right, and no progress bar")
+    add("--receipt", action="append", default=[], metavar="FILE", help="check what a receipt says is there; repeatable")
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    options = build_parser().parse(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
+    if options.receipt and (options.operands or options.algorithm):
+        raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm beside it: a receipt says what is what")
+    if not options.receipt and not options.operands:
+        raise InvalidInput("one of FILE ALG:VALUE, SUMSFILE and --receipt must be given; see getm verify --help")
+    refuse_urls([*options.operands, *options.receipt])
+    return options
+
+
+def _reads_as_checksum(operand: str) -> bool:
+    """Whether it is ALG:VALUE or ALG=VALUE of a known algorithm; or of an unknown one, unless a file is called so."""
+    mark = min((operand.find(char) for char in ":=" if char in operand), default=0)
+    if not mark:
+        return False
+    try:
+        canonical_algorithm(operand[:mark])
+    except InvalidInput:
+        return "/" not in operand and not Path(operand).exists()
+    return True
+
+
+# FILE ALG:VALUE... ---------------------------------------------------------------------------------------------------
+
+
+def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Namespace) -> int:
+    for checksum in expected:
+        require_algorithm(checksum.algorithm)
+    with Lines([name], shown=not options.quiet) as lines:
+        if name == STANDARD_INPUT:
+            report = check_standard_input(expected, (), lines.advance)
+        else:
+            report = _check_file(name, expected, lines)
+        outcome = _outcome(report)
+        _tell(lines, name, outcome, options)
+    if outcome == _OK:
+        return EXIT_OK
+    verdict, path = report.verdict, {"path": name}
+    if verdict is None:
+        print_error({"message": f"{name} cannot be read: {_why(report)}.", **path})
+    elif verdict.mismatch is None:
+        print_error({"message": f"{name} could not be verified: {verdict.reason}.", **path})
+    else:
+        error = verdict.mismatch.as_error()
+        print_error({"message": error.message, "error": error.code, **path, **error.fields()})
+    return EXIT_OTHER
+
+
+def _check_file(name: str, expected: Sequence[Checksum], lines: Lines) -> FileReport:
+    path = Path(name)
+    try:
+        with HashPool() as pool:
+            return FileReport(path, check_file(path, expected, pool=pool, on_bytes=partial(lines.advance, path)))
+    except OSError as error:
+        return FileReport(path, None, error)
+
+
+# SUMSFILE... and --receipt FILE --------------------------------------------------------------------------------------
+
+
+def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: argparse.Namespace) -> int:
+    for algorithm in {checksum.algorithm for entry in entries for checksum in entry.checksums}:
+        require_algorithm(algorithm)
+    if options.ignore_missing:
+        entries = [entry for entry in entries if Path(entry.name).exists()]
+    wrong = {entry for entry in entries if entry.has_wrong_size()}
+    outcomes: Counter[str] = Counter()
+    with Lines((entry.name for entry in entries if entry not in wrong), shown=not options.quiet) as lines:
+        reports = verify_files(
+            ((Path(entry.name), entry.checksums) for entry in entries if entry not in wrong),
+            jobs=options.jobs,
+            on_bytes=lines.advance,
+        )
+        for entry in entries:
+            outcome = _FAILED if entry in wrong else _outcome(next(reports))
+            outcomes[outcome] += 1
+            _tell(lines, entry.name, outcome, options)
+    return _sum_up(outcomes, len(entries), problems)
+
+
+def _read_receipts(names: Sequence[str]) -> tuple[list[_Entry], list[str]]:
+    """The files of several receipts, and what could not be understood of them."""
+    entries: list[_Entry] = []
+    problems: list[str] = []
+    for name in names:
+        files = _read_receipt(name)
+        entries += [_Entry(os.fspath(entry.path), entry.checksums, entry.size) for entry in files.entries]
+        problems += files.problems
+        if not files.entries:
+            why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
+            raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
+    return entries, problems
+
+
+def _read_receipt(name: str) -> ReceiptFiles:
+    try:
+        if name == STANDARD_INPUT:
+            return read_receipt([] if sys.stdin is None else sys.stdin.buffer, "")
+        with Path(name).open("rb") as file:
+            return read_receipt(file, Path(name).parent)
+    except OSError as error:
+        raise InvalidInput(f"The receipt {name} cannot be read: {error.strerror}.") from error
+
+
+def _read_sums(name: str, algorithm: str | None) -> SumsFile:
+    try:
+        if name != STANDARD_INPUT:
+            return read_sums_file(name, algorithm)
+        text = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    except OSError as error:
+        raise InvalidInput(f"The sums file {name} cannot be read: {error.strerror}.") from error
+    sums = parse_sums(text.decode("utf-8-sig", "surrogateescape").split("\n"), algorithm)
+    if not sums.entries:
+        why = sums.problems[0] if sums.problems else "it is empty"
+        raise InvalidInput(f"standard input is not a sums file: {why}")
+    return sums
+
+
+# Telling -------------------------------------------------------------------------------------------------------------
+
+
+def _outcome(report: FileReport) -> str:
+    verdict: Verdict | None = report.verdict
+    if verdict is None:
+        return _UNREADABLE
+    if verdict.verified:
+        return _OK
+    return _NOT_VERIFIED if verdict.mismatch is None else _FAILED
+
+
+def _why(report: FileReport) -> str:
+    return "unknown" if report.error is None else report.error.strerror or str(report.error)
+
+
+def _tell(lines: Lines, name: str, outcome: str, options: argparse.Namespace) -> None:
+    if outcome != _OK or not options.quiet:
+        lines.write(f"{one_line(name)}: {outcome}")
+
+
+def _sum_up(outcomes: Counter[str], files: int, problems: Sequence[str]) -> int:
+    """The exit status over all files, and on failure the one line that says what went wrong."""
+    failed, unreadable, unverified = outcomes[_FAILED], outcomes[_UNREADABLE], outcomes[_NOT_VERIFIED]
+    sentences = []
+    if failed:
+        sentences.append(f"Checksum failed! {failed} of {files} files {_are(failed)} not what was declared")
+    if unreadable:
+        sentences.append(f"{unreadable} of {files} files could not be read")
+    if unverified:
+        sentences.append(f"{unverified} of {files} files could not be verified")
+    if problems:
+        sentences.append(f"{len(problems)} {_lines(len(problems))} could not be understood: {problems[0]}")
+    if not files:
+        sentences.append("no file was verified: none of those listed is there")
+    if not sentences:
+        return EXIT_OK
+    counts = {"failed": failed, "unreadable": unreadable, "unverified": unverified, "malformed": len(problems)}
+    message = "; ".join(sentences)
+    print_error({"message": f"{message}.", **{name: count for name, count in counts.items() if count}})
+    return EXIT_OTHER
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _lines(count: int) -> str:
+    return "line" if count == 1 else "lines"

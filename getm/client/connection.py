@@ -1,0 +1,320 @@
+"""The caller's end of one pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from getm import errors
+from getm.buffers import LeaseRing, Segment, SlotLedger
+from getm.buffers.layout import RingLayout
+from getm.buffers.ledger import Owner
+from getm.client.engines import Engine
+from getm.client.process import in_transit
+from getm.client.sockets import NO_WAIT, SEND_NOW
+from getm.protocol.codec import Decoder, decode_body, encode, encode_body
+from getm.protocol.messages import (
+    CANCEL,
+    END,
+    FROM_ENGINE,
+    GRANT,
+    HEAD,
+    NOTE,
+    OPEN,
+    PART,
+    EndInfo,
+    FailedInfo,
+    HeadInfo,
+    Message,
+    NoteInfo,
+    OpenRequest,
+)
+from getm.protocol.order import Conversation
+
+_READ_BYTES = 64 * 1024
+# While corked: the messages of some four small objects. Their caller opens as many new ones before it reads on; with
+# all that has come at once, the engine would wait for it, and then it for the engine, in turns.
+_CORKED_READ_BYTES = 4 * 1024
+_MAKE_WAY_S = 1.0
+# One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
+_MAX_OPEN_BYTES = 32 * 1024
+# Credits that wait for a flush while corked: with more the engine might run out of slots meanwhile.
+_MAX_CORKED = 8
+
+
+class Listener(Protocol):
+    """Who hears what comes for one object."""
+
+    def on_head(self, info: HeadInfo) -> None: ...
+    def on_part(self, offset: int, slot: int, length: int) -> None: ...
+    def on_note(self, info: NoteInfo) -> None: ...
+    def on_end(self, info: EndInfo) -> None: ...
+    def on_failed(self, error: errors.GetmError) -> None: ...
+
+
+class ClientConnection:
+    """The caller's end of one pipe: a ring of slots, and the objects that are open on it, one after another or at once.
+
+    Used by one thread at a time, apart from credits, which any thread may cause.
+    """
+
+    def __init__(self, engine: Engine, helpers: Sequence[Engine], layout: RingLayout, *, private: bool) -> None:
+        self.engine = engine
+        self.layout = layout
+        self._team = (engine, *helpers)
+        self.helpers = len(helpers)
+        self._pid = os.getpid()
+        self._conversation = Conversation()
+        self._decoder = Decoder(FROM_ENGINE)
+        self._listeners: dict[int, Listener] = {}
+        self._last_number = 0
+        # True: what is opened, and credits, go out together by `flush`: each send may wake the engine. For a caller
+        # that has many objects open, and the connection to itself.
+        self.corked = False
+        self._unsent: deque[bytes] = deque()
+        self.closed = False
+        segment = Segment.create(layout.total_bytes, private=private)
+        self._ledger = SlotLedger(layout.slots, Owner.HELD)
+        self._ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
+        self._sock, theirs = socket.socketpair()
+        passed = [theirs]
+        try:
+            leads: list[socket.socket] = []
+            for helper in helpers:
+                lead_end, helper_end = socket.socketpair()
+                passed += [lead_end, helper_end]
+                in_transit.update(passed)
+                helper.serve(helper_end, segment, layout, ())
+                leads.append(lead_end)
+            in_transit.update(passed)
+            engine.serve(theirs, segment, layout, leads)
+        except BaseException:
+            self._sock.close()
+            raise
+        finally:
+            for end in passed:
+                end.close()
+                in_transit.discard(end)
+            if segment.token is None:
+                segment.close_descriptor()
+        for slot in range(layout.slots):
+            self._ledger.give_back(slot)
+        try:
+            self._sock.sendall(encode(GRANT, slot=0, length=layout.slots))
+        except OSError:
+            raise self._ended() from None
+
+    def fileno(self) -> int:
+        """Readable when a message has come."""
+        return self._sock.fileno()
+
+    @property
+    def with_engine(self) -> int:
+        """How many slots the engine has, or will have once the credits on their way arrive."""
+        return self._ledger.count(Owner.PEER)
+
+    @property
+    def alive(self) -> bool:
+        """Whether all engines that serve it still run."""
+        return all(engine.alive for engine in self._team)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every object opened on it has ended."""
+        return self._conversation.quiet
+
+    def open(self, request: OpenRequest, listener: Listener) -> int:
+        """Send OPEN; `listener` hears what comes. Returns the object's number on this connection."""
+        self._last_number += 1
+        number = self._last_number
+        data = encode_body(OPEN, number, request)
+        if len(data) > _MAX_OPEN_BYTES:
+            raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
+        try:
+            self._conversation.pass_(OPEN, number)
+            self._listeners[number] = listener
+            self._unsent.append(data)
+            if not self.corked:
+                self.flush()
+        except errors.GetmError:
+            raise
+        except BaseException:
+            # Ctrl-C, with half of it sent perhaps.
+            self.close()
+            raise
+        return number
+
+    def flush(self) -> None:
+        """Send what waits while corked. Raises `EngineDied`."""
+        data = self._take_unsent()
+        if data:
+            try:
+                self._sock.sendall(data)
+            except OSError:
+                raise self._ended() from None
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants the object any more: its slots go straight back, and the engine is told."""
+        self._listeners.pop(number, None)
+        if number in self._conversation.open_objects():
+            message = encode(CANCEL, number)
+            if self.corked:
+                # Its OPEN may still be waiting.
+                self._unsent.append(message)
+                return
+            with contextlib.suppress(OSError):
+                # A dead engine needs no telling.
+                self._sock.send(message, SEND_NOW)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether `pump` has something to do within that time: a message, or the end of the pipe."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def pump(self, *, wait: bool) -> None:
+        """Receive what has come, waiting for something if told to, and pass it to the listeners.
+
+        Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
+        """
+        if self._pid != os.getpid():
+            raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
+        try:
+            self._pump(wait=wait)
+        except errors.GetmError:
+            raise
+        except BaseException:
+            # Ctrl-C, after messages were received perhaps: whoever used this pipe next would wait for them for ever.
+            self.close()
+            raise
+
+    def _pump(self, *, wait: bool) -> None:
+        if self._unsent:
+            self._flush_credits()
+        try:
+            data = self._sock.recv(_CORKED_READ_BYTES if self.corked else _READ_BYTES, 0 if wait else NO_WAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise self._ended()
+        try:
+            for message in self._decoder.feed(data):
+                self._route(message)
+        except errors.ProtocolError:
+            # What else was in `data` is lost: nothing on this pipe can be trusted any more.
+            self.close()
+            raise
+
+    def _ended(self) -> errors.GetmError:
+        """Why there is nothing more on the pipe: it was closed here, or the engine is gone."""
+        if self.closed:
+            return errors.ReaderClosed("the session was closed, or interrupted, while its data was being read")
+        self.close()
+        return self.engine.died()
+
+    def _route(self, message: Message) -> None:
+        self._conversation.pass_(message.kind, message.object)
+        listener = self._listeners.get(message.object)
+        if message.kind is PART:
+            self._ledger.receive(message.slot)
+            if listener is None:
+                self.give_back(message.slot)
+            else:
+                listener.on_part(message.offset, message.slot, message.length)
+            return
+        if listener is None:
+            return
+        if message.kind is HEAD:
+            listener.on_head(decode_body(message, HeadInfo))
+            return
+        if message.kind is NOTE:
+            listener.on_note(decode_body(message, NoteInfo))
+            return
+        del self._listeners[message.object]
+        if message.kind is END:
+            listener.on_end(decode_body(message, EndInfo))
+        else:
+            info = decode_body(message, FailedInfo)
+            listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
+
+    def view(self, slot: int, length: int) -> memoryview:
+        """The first `length` bytes of a slot that came with a PART, without a lease: for a caller that is done with
+        them before it calls `give_back`, and lets nobody else see them."""
+        return self._ring.view(slot, length)
+
+    def lease(self, slot: int, length: int) -> memoryview:
+        """A read-only view of the first `length` bytes of a slot that came with a PART; see `LeaseRing`."""
+        view = self._ring.lease(slot)
+        return view if length == self.layout.slot_bytes else view[:length]
+
+    def join(self, views: Sequence[memoryview], slot: int, start: int, length: int) -> memoryview:
+        """See `LeaseRing.join`."""
+        return self._ring.join(views, slot, start, length)
+
+    def give_back(self, slot: int) -> None:
+        """Credit for one slot. In any thread, from within garbage collection: takes no lock and never blocks."""
+        if self.closed or self._pid != os.getpid():
+            # A forked child that drops an inherited view: the slot is the parent's.
+            return
+        # First here, then to the engine: its next PART may come before this returns.
+        self._ledger.give_back(slot)
+        self._unsent.append(encode(GRANT, slot=slot, length=1))
+        # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
+        # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
+        if not self.corked:
+            if not self.idle:
+                self._flush_credits()
+        elif len(self._unsent) >= _MAX_CORKED:
+            with contextlib.suppress(OSError):
+                # The engine is gone, which the next `pump` tells.
+                self._sock.sendall(self._take_unsent())
+
+    def _next_unsent(self) -> bytes | None:
+        if not self._unsent:
+            return None
+        try:
+            return self._unsent.popleft()
+        except IndexError:
+            # Another thread was faster.
+            return None
+
+    def _take_unsent(self) -> bytes:
+        return b"".join(iter(self._next_unsent, None))
+
+    def _flush_credits(self) -> None:
+        """Send what waits, one by one, as far as the socket takes it. Any thread may do so."""
+        while (credit := self._next_unsent()) is not None:
+            try:
+                self._sock.send(credit, SEND_NOW)
+            except BlockingIOError:
+                self._unsent.appendleft(credit)
+                return
+            except OSError:
+                # The engine is gone, or the connection was closed in another thread: no slot is needed any more.
+                return
+
+    def make_way(self) -> None:
+        """Close, and wait until the engine has let go of the ring: only then is its memory there for another one."""
+        with contextlib.suppress(OSError):
+            # An engine that is gone, or that does not answer in time, is no reason to keep the ring.
+            self._sock.settimeout(_MAKE_WAY_S)
+            self._sock.shutdown(socket.SHUT_WR)
+            while self._sock.recv(_READ_BYTES):
+                pass
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipe: the engine stops what it does for it. Views stay valid."""
+        self.closed = True
+        self._listeners.clear()
+        self._ring.close()
+        self._sock.close()

@@ -1,0 +1,204 @@
+"""An engine process, from its start to its end, seen from the process that starts it.
+
+Light, apart from everything else of getm: the command starts its first engine by this, and imports the rest while the
+engine imports what it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+
+# As in the package's __init__: `typing` would be a third of what is imported here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+# How long an engine that was told to end may take.
+STOP_S = 5.0
+# The engine's module path comes by the environment: `sys.path` as the caller sees it, without running the caller's
+# __main__ again, and with no file of the current folder in the way of the standard library (-P).
+_PATH_VARIABLE = "GETM_ENGINE_PATH"
+# aiohttp reads the system's certificates, twice, for contexts that an engine does not use: more than a quarter of all
+# that its start would take. It is told that there are none, and forgets that as soon as aiohttp is there: what the
+# caller's variables say comes with each request.
+_NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+# The package is entered without its __init__, which an engine has no use for. The collector would look again and again
+# at what is imported, a tenth of the start; `main` turns it on.
+_BOOTSTRAP = """\
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import gc
+gc.disable()
+import json, os, sys, types
+sys.path[:] = json.loads(os.environ.pop({variable!r}))
+package = sys.modules["getm"] = types.ModuleType("getm")
+package.__path__ = [{package!r}]
+from getm.engine.main import main
+for name in {no_certificates!r}:
+    del os.environ[name]
+main({control}, {parent})
+"""
+
+# The engine's ends of sockets that are just being sent to it. A child forked at that moment must close them, or the
+# end of the engine would never show as end of file.
+in_transit: set[socket.socket] = set()
+
+
+@contextlib.contextmanager
+def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of an engine's control socket, ours first, for the time of its start: the other one is in passage.
+    Where the start fails, ours is closed. The other one is the caller's to close, who knows whether an engine has it by
+    then: one in a thread would never learn of its end."""
+    ours, theirs = socket.socketpair()
+    in_transit.add(theirs)
+    try:
+        yield ours, theirs
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        in_transit.discard(theirs)
+
+
+class Launched:
+    """An engine process that was started as a program: this works from daemonic workers, beside threads, from notebooks
+    and `python -`. The URL never stands in its arguments.
+
+    `control` is our end of its control socket, whose end of file tells it to end. Raises `OSError` where there is no
+    Python to start, or no process can be made.
+    """
+
+    def __init__(self) -> None:
+        if not sys.executable:
+            raise OSError("sys.executable names no Python")
+        paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]  # noqa: PTH100
+        # What it prints when it crashes is for the error, not for the caller's terminal.
+        self._stderr = _nameless_file()
+        # One thread may ask why the engine died while another one is done with it.
+        self._reading = threading.Lock()
+        try:
+            with control_pair() as (self.control, theirs), theirs:
+                code = _BOOTSTRAP.format(
+                    variable=_PATH_VARIABLE,
+                    package=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),  # noqa: PTH100, PTH120
+                    no_certificates=tuple(_NO_CERTIFICATES),
+                    control=theirs.fileno(),
+                    parent=os.getpid(),
+                )
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", code],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    pass_fds=(theirs.fileno(),),
+                    env={**os.environ, **_NO_CERTIFICATES, _PATH_VARIABLE: json.dumps(paths)},
+                )
+        except BaseException:
+            self._stderr.close()
+            raise
+
+    def wait(self) -> int:
+        """Its exit status, as `subprocess` has them. One that does not end in time is killed."""
+        if self.process.returncode is None and not self._ends_within(STOP_S):
+            # It cannot be trusted with anything any more.
+            self.process.kill()
+        return self.process.wait()
+
+    def _ends_within(self, timeout_s: float) -> bool:
+        try:
+            descriptor = os.pidfd_open(self.process.pid)
+        except (AttributeError, OSError):
+            # Not here, or somebody else has waited for it. `Popen` looks again and again, at last every 50 ms.
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                return False
+            return True
+        try:
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            return bool(ended.poll(timeout_s * 1000))
+        finally:
+            os.close(descriptor)
+
+    def said(self) -> str:
+        """The last line on its standard error."""
+        with self._reading:
+            if self._stderr.closed:
+                # By `end`.
+                return ""
+            self._stderr.seek(0)
+            lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:500] if lines else ""
+
+    def end(self) -> None:
+        """Wait until it has ended, which it has been told to."""
+        self.control.close()
+        self.wait()
+        with self._reading:
+            self._stderr.close()
+
+    def kill(self) -> None:
+        """End it at once: nobody has asked it for anything."""
+        self.process.kill()
+        self.end()
+
+    def abandon(self) -> None:
+        """In a forked child: the engine is the parent's. Forget it without a word to it."""
+        self.control.close()
+        self._stderr.close()
+        # It is no child of this process: Popen must not wait for it, nor warn that it runs.
+        self.process.returncode = 0
+
+
+def _nameless_file() -> IO[bytes]:
+    try:
+        return open(os.memfd_create("getm-engine-stderr"), "w+b", buffering=0)  # noqa: PTH123
+    except (AttributeError, OSError):
+        # Missing or refused, as it may be for segments. Costs more to import than all of the above.
+        import tempfile
+
+        return tempfile.TemporaryFile(prefix="getm-", buffering=0)
+
+
+# One engine that was started before anybody asked for it, or none. A list: taking from it is atomic.
+_ahead: list[Launched] = []
+
+
+def launch_ahead() -> None:
+    """Start an engine for the first who will `take` one. Where none can be started, that one will find out and tell."""
+    with contextlib.suppress(OSError):
+        _ahead.append(Launched())
+
+
+def take() -> Launched:
+    """The engine that was started ahead, else a new one; it is the caller's to end. Raises `OSError`."""
+    try:
+        return _ahead.pop()
+    except IndexError:
+        return Launched()
+
+
+def end_ahead() -> None:
+    """End the engine that was started ahead, if nobody took it."""
+    while _ahead:
+        _ahead.pop().kill()
+
+
+def _after_fork_in_child() -> None:
+    for end in list(in_transit):
+        end.close()
+    in_transit.clear()
+    while _ahead:
+        _ahead.pop().abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,183 @@
+"""What a response head says about the representation: length, validator, coding, range. Pure parsing, no I/O."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from functools import lru_cache
+from itertools import chain
+
+from getm.core.spans import MAX_POSITION, ContentRange, parse_content_range
+from getm.core.version import Validator
+
+Headers = tuple[tuple[str, str], ...]
+
+# More digits than this cannot be a length of anything; also keeps int() cheap on hostile input.
+_MAX_DIGITS = 19
+
+
+class HeaderMap(Mapping[str, str]):
+    """Header fields by name, in any case; fields that came several times are joined by ", "."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._fields: dict[str, tuple[str, list[str]]] = {}
+        for name, value in headers:
+            self._fields.setdefault(name.lower(), (name, []))[1].append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._fields[name.lower()][1])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._fields.values())
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)!r})"
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of a field, one for each time it came."""
+        return list(self._fields.get(name.lower(), ("", []))[1])
+
+
+class HeadError(ValueError):
+    """The head contradicts itself or HTTP; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One response: its status line, and its header fields in the order of the wire, names as they came.
+
+    `url` is the one requested, with its secrets. `ranged` says that the request carried Range.
+    """
+
+    status: int
+    url: str
+    headers: Headers
+    ranged: bool = False
+    reason: str = ""
+    # The values of each field, one for each time it came, by its name in lower case.
+    fields: dict[str, list[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fields = {name.lower(): [value] for name, value in self.headers}
+        if len(fields) < len(self.headers):
+            # Some came several times.
+            fields = {name: [] for name in fields}
+            for name, value in self.headers:
+                fields[name.lower()].append(value)
+        object.__setattr__(self, "fields", fields)
+
+    def get(self, name: str) -> str | None:
+        """All values of a field, its name in lower case, joined by ", " (RFC 9110, section 5.3); or None."""
+        values = self.fields.get(name)
+        return None if values is None else ", ".join(values)
+
+    def get_all(self, name: str) -> Sequence[str]:
+        """All values of a field, its name in lower case: one for each field line."""
+        return self.fields.get(name, ())
+
+    def content_length(self) -> int | None:
+        """The declared length of this message's content in bytes; None where there is none.
+
+        Raises `HeadError` on a negative, huge, malformed or contradictory one (RFC 9112, section 6.3).
+        """
+        lines = self.fields.get("content-length")
+        if lines is None:
+            return None
+        value = lines[0].strip()
+        if len(lines) > 1 or "," in value:
+            values = {item.strip() for line in lines for item in line.split(",")}
+            if len(values) > 1:
+                raise HeadError(f"Content-Length is declared as {' and '.join(sorted(values))}")
+            (value,) = values
+        if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) <= MAX_POSITION):
+            raise HeadError(f"Content-Length is {value[:40]!r}, not a number of bytes")
+        return int(value)
+
+    def content_range(self) -> ContentRange | None:
+        """The parsed Content-Range; None where it is missing or malformed."""
+        values = self.get_all("content-range")
+        return parse_content_range(values[0]) if len(values) == 1 else None
+
+    def content_coding(self) -> str | None:
+        """The content coding in lower case, None for identity (RFC 9110, section 8.4)."""
+        value = (self.get("content-encoding") or "").strip().lower()
+        return None if value in ("", "identity") else value
+
+    def is_chunked(self) -> bool:
+        """Whether the message is framed by a transfer coding: its length is then known only at its end."""
+        return self.get("transfer-encoding") is not None
+
+    def validator(self) -> Validator:
+        """The entity tag and modification date as sent."""
+        return Validator(self.get("etag"), self.get("last-modified"))
+
+    def strong_validator(self) -> str | None:
+        """The value that may stand in If-Range, so that responses may be joined; None where there is no strong one.
+
+        A strong entity tag, or else a Last-Modified at least a second older than the Date of the same response
+        (RFC 9110, sections 8.8.2.2 and 13.1.5).
+        """
+        etag = self.get("etag")
+        if etag is not None:
+            return etag if len(etag) >= 2 and etag[0] == etag[-1] == '"' else None
+        modified, date = _timestamp(self.get("last-modified")), _timestamp(self.get("date"))
+        if modified is not None and date is not None and date - modified >= 1:
+            return self.get("last-modified")
+        return None
+
+    def modified_at(self) -> float | None:
+        """The Last-Modified in seconds since the epoch; None where it is missing or malformed."""
+        return _timestamp(self.get("last-modified"))
+
+
+@lru_cache(maxsize=64)
+def _timestamp(value: str | None) -> float | None:
+    # Remembered: one response is asked several times, and the Date of many is the same.
+    if value is None:
+        return None
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+        # The obsolete asctime form names no zone, and means UTC (RFC 9110, section 5.6.7).
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Header bytes to text. UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost (RFC 9110, section 5.5)."""
+    pairs = tuple(raw)
+    try:
+        # Nearly every head is UTF-8 throughout, and nothing in it holds a line feed: decoded in one piece.
+        texts = b"\n".join(chain.from_iterable(pairs)).decode().split("\n")
+    except UnicodeDecodeError:
+        texts = []
+    if len(texts) == 2 * len(pairs):
+        return tuple(zip(texts[::2], texts[1::2], strict=True))
+    return tuple([(_text(name), _text(value)) for name, value in pairs])
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def retry_after_s(head: Head) -> float | None:
+    """Seconds to wait by Retry-After (RFC 9110, section 10.2.3): a number, or a date set against the response's own
+    Date, so that a wrong clock here does no harm. A past date is 0; None where it is missing or malformed."""
+    value = (head.get("retry-after") or "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    at, now = _timestamp(value or None), _timestamp(head.get("date"))
+    if at is None or now is None:
+        return None
+    return max(0.0, at - now)

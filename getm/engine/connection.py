@@ -1,0 +1,269 @@
+"""The engine's end of one pipe: its segment, its slots, and the objects that are being served on it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from getm import errors
+from getm.buffers.ledger import Owner, SlotLedger
+from getm.buffers.segment import Segment
+from getm.core.log import get_logger
+from getm.engine.fetch import Fetch
+from getm.engine.helpers import HelperPipe
+from getm.engine.http.requests import HttpClient
+from getm.engine.http.throttle import Throttle
+from getm.engine.message_socket import Pipe
+from getm.engine.sinks.ring import Emit, PartWriter
+from getm.engine.sinks.slots import Claim, SlotPool
+from getm.integrity import HashPool, PartsHasher
+from getm.protocol.codec import decode_body, encode, encode_body
+from getm.protocol.messages import (
+    CANCEL,
+    END,
+    FAILED,
+    FROM_CONSUMER,
+    GRANT,
+    HEAD,
+    HEDGE,
+    NOTE,
+    OPEN,
+    PART,
+    EndInfo,
+    FailedInfo,
+    HeadInfo,
+    Kind,
+    Message,
+    NoteInfo,
+    OpenRequest,
+    plain,
+)
+from getm.protocol.order import Conversation
+from getm.results import Stats
+
+
+class EngineConnection:
+    """Serves the objects that one consumer opens on its pipe. Closed by the consumer's end, or by `close`."""
+
+    log = get_logger("engine")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        segment: Segment,
+        slots: int,
+        slot_bytes: int,
+        helpers: list[socket.socket],
+        http: HttpClient,
+        hash_pool: HashPool,
+        throttle: Throttle | None,
+        on_change: Callable[[EngineConnection], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self.http = http
+        self.hash_pool = hash_pool
+        self.throttle = throttle
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+        self._memory = memoryview(segment.memory)
+        self._ledger = SlotLedger(slots, Owner.PEER)
+        self._pool = SlotPool(self._ledger)
+        self._conversation = Conversation()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._transfers: dict[int, Fetch] = {}
+        self._on_change = on_change
+        self._unsent: list[bytes] = []
+        # Slots that hash threads have finished with, and their objects' numbers, on their way to the loop.
+        self._unpinned: deque[tuple[int, int]] = deque()
+        self._unpin_scheduled = False
+        self._helpers = [HelperPipe(self._loop, helper, slots) for helper in helpers]
+        self._pipe = Pipe(self._loop, sock, FROM_CONSUMER, self._on_message, self.close)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pipe is closed and the last of its objects has ended."""
+        return self._pipe.closed and not self._tasks
+
+    @property
+    def active(self) -> int:
+        """How many objects are being served."""
+        return len(self._tasks)
+
+    def close(self) -> None:
+        """Stop everything on this connection. Its tasks end soon after."""
+        self._pipe.close()
+        for helper in self._helpers:
+            helper.close()
+        for number in self._tasks:
+            self._cancel(number)
+        self._changed()
+
+    def _cancel(self, number: int) -> None:
+        # Not before it has begun: a task that never ran would not end its object.
+        self._loop.call_soon(self._tasks[number].cancel)
+
+    def _changed(self) -> None:
+        if self.closed:
+            # This and the pipe know each other, so what they hold lives until the next collection of garbage, which in
+            # an engine that waits may be never: the ring's memory does not stay with them.
+            self._memory = memoryview(b"")
+        self._on_change(self)
+
+    # Messages in ----------------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> None:
+        self._conversation.pass_(message.kind, message.object)
+        if message.kind is GRANT:
+            for slot in range(message.slot, message.slot + message.length):
+                self._ledger.grant(slot)
+                self._pool.granted(slot)
+            self._pool.distribute()
+        elif message.kind is OPEN:
+            transfer = Fetch(self, message.object, decode_body(message, OpenRequest))
+            self._transfers[message.object] = transfer
+            self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
+        elif message.kind is CANCEL and message.object in self._tasks:
+            self._cancel(message.object)
+        elif message.kind is HEDGE and message.object in self._transfers:
+            self._transfers[message.object].hedge()
+
+    async def _serve(self, number: int, transfer: Fetch) -> None:
+        error: errors.GetmError | None = None
+        try:
+            await transfer.run()
+        except asyncio.CancelledError:
+            error = errors.Cancelled("the transfer was cancelled")
+        except errors.GetmError as caught:
+            error = caught
+        except MemoryError:
+            error = errors.MemoryUnavailable("the engine ran out of memory; give it more, or ask for less at once")
+        except Exception as caught:
+            # A bug in getm must reach the caller as an error, not as a transfer that never ends.
+            self.log.exception("object %d failed unexpectedly", number)
+            error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
+        finally:
+            del self._tasks[number], self._transfers[number]
+            self._pool.end(number)
+        if error is not None:
+            self._send(FAILED, number, failed_info(error, transfer.stats()))
+        self._changed()
+
+    # Messages out ---------------------------------------------------------------------------------------------------
+
+    def _send(self, kind: Kind, number: int, body: HeadInfo | NoteInfo | EndInfo | FailedInfo) -> None:
+        self._conversation.pass_(kind, number)
+        self._queue(encode_body(kind, number, body))
+
+    def head(self, number: int, info: HeadInfo) -> None:
+        self._send(HEAD, number, info)
+
+    def note(self, number: int, info: NoteInfo) -> None:
+        self._send(NOTE, number, info)
+
+    def end(self, number: int, info: EndInfo) -> None:
+        self._send(END, number, info)
+
+    def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
+        """The slot goes to the consumer; the hasher reads it meanwhile, and pins it as long as it does."""
+        if hasher is not None:
+            self._ledger.pin(slot)
+        self._conversation.pass_(PART, number)
+        self._ledger.send(slot)
+        self._pool.sent(number, offset, slot, hashed=hasher is not None)
+        self._queue(encode(PART, number, offset, slot, length))
+        if hasher is not None:
+            start = slot * self.slot_bytes
+            hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(number, slot))
+
+    def _queue(self, data: bytes) -> None:
+        """Send before the loop waits again. One read of the socket may fill several slots, and a small object is all
+        there with its head: their messages travel, and wake the consumer, together."""
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(data)
+
+    def _flush(self) -> None:
+        self._pipe.send(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _hashed(self, number: int, slot: int) -> None:
+        """In any thread: the hasher is done with a slot. One wake-up of the loop serves all that came before it."""
+        self._unpinned.append((number, slot))
+        if not self._unpin_scheduled:
+            self._unpin_scheduled = True
+            if threading.get_ident() == self._thread:
+                # Hashed where it was: nobody has to be woken.
+                self._loop.call_soon(self._unpin)
+            else:
+                self._call_threadsafe(self._unpin)
+
+    def _unpin(self) -> None:
+        # Cleared first: a slot that comes while the queue is emptied then schedules another look.
+        self._unpin_scheduled = False
+        while self._unpinned:
+            number, slot = self._unpinned.popleft()
+            self._ledger.unpin(slot)
+            self._pool.hashed(number)
+        self._pool.distribute()
+
+    def call(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Call on the event loop, from any thread: at once from the loop's own."""
+        if threading.get_ident() == self._thread:
+            callback(*args)
+        else:
+            self._call_threadsafe(callback, *args)
+
+    def _call_threadsafe(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Nothing happens where the engine has ended meanwhile."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    # Slots ----------------------------------------------------------------------------------------------------------
+
+    def deliver(self, number: int, size: int, read: Callable[[], bytes], hasher: PartsHasher | None) -> bool:
+        """All of a small object, which `read` gives, in one slot; False, and nothing is read, where it has to wait."""
+        slot = self._pool.take() if size <= self.slot_bytes else None
+        if slot is None:
+            return False
+        start = slot * self.slot_bytes
+        self._memory[start : start + size] = read()
+        self.part(number, 0, slot, size, hasher)
+        return True
+
+    def claim(self, number: int, start: int, stop: int | None, *, max_unhashed: int | None = None) -> Claim:
+        """A claim on the slots for the bytes from `start` to `stop` of an object; see `SlotPool.claim`."""
+        needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
+        return self._pool.claim((number, start), needed, lambda: None, max_unhashed=max_unhashed)
+
+    def writer(
+        self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool, max_unhashed: int | None
+    ) -> PartWriter:
+        """A writer for those bytes, with a claim of its own. `prompt`: a consumer that has nothing to read gets slots
+        before they are full. `max_unhashed`: see `SlotPool.claim`."""
+        claim = self.claim(number, start, stop, max_unhashed=max_unhashed)
+        timers = self.http.timers
+        return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt, timers=timers)
+
+    def helper(self, worker: int) -> HelperPipe | None:
+        """The helper engine that does the requests of this worker; None: this engine itself."""
+        index = worker % (len(self._helpers) + 1)
+        return self._helpers[index - 1] if index else None
+
+
+def failed_info(error: errors.GetmError, stats: Stats) -> FailedInfo:
+    """An error as it travels on the pipe."""
+    return FailedInfo(
+        code=error.code,
+        message=error.message,
+        url=error.url,
+        fields={name: plain(value) for name, value in error.fields().items()},
+        stats=stats,
+    )

@@ -1,0 +1,54 @@
+"""The counters of one transfer while it runs."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+
+from getm.results import Stats
+
+# That of the transfer whose task this is. The event loop counts a connection where it opens one: aiohttp does not tell
+# which response came over a new one.
+current: ContextVar[Counters] = ContextVar("counters")
+
+
+class Counters:
+    """Counts what `Stats` shows, from the moment it is made."""
+
+    def __init__(self) -> None:
+        # Not the loop's clock: uvloop's counts milliseconds, and a small object takes less than one.
+        self._began = time.monotonic()
+        self._first_byte_s: float | None = None
+        self._retries: dict[str, int] = {}
+        self.received_bytes = 0
+        self.requests = 0
+        self.connections = 0
+        self.stalls = 0
+
+    def answered(self) -> None:
+        """The head of the response is there."""
+        if self._first_byte_s is None:
+            self._first_byte_s = time.monotonic() - self._began
+
+    def retried(self, cause: str) -> None:
+        self._retries[cause] = self._retries.get(cause, 0) + 1
+
+    def add(self, helper: Stats) -> None:
+        """What a helper engine counted for one part. The time is that of the whole."""
+        self.received_bytes += helper.received_bytes
+        self.requests += helper.requests
+        self.connections += helper.connections
+        self.stalls += helper.stalls
+        for cause, count in helper.retries.items():
+            self._retries[cause] = self._retries.get(cause, 0) + count
+
+    def stats(self) -> Stats:
+        return Stats(
+            received_bytes=self.received_bytes,
+            requests=self.requests,
+            connections=self.connections,
+            retries=dict(self._retries),
+            stalls=self.stalls,
+            first_byte_s=self._first_byte_s,
+            seconds=time.monotonic() - self._began,
+        )

@@ -1,0 +1,110 @@
+"""The slow tail: which parts are so much slower than the others that another connection should be tried for what is
+left of them.
+
+Only while a worker has nothing to do: no part is left to start, or, for want of slots, none can be started before the
+slow one has come. Before that, every connection has something better to do than to repeat what another one does. A
+timer compares what each part has brought since the last look. A window is as long as the other parts needed for three
+slots in the median, and `tail_s` at least: progress is seen in pieces of up to a slot (a helper engine's come so, and
+bytes wait in the kernel below the low-water mark), and a part that is as fast as the others brings two or three of them
+in that time. A part is slow when it brought less than a third of what the median would have, and what is left of it
+would take longer than `tail_s` at that pace. A part that had to wait for a slot was not slow: its consumer was. No more
+parts are hurried at once than there are workers with nothing to do, so that no server sees more connections than were
+asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Protocol
+
+_TIMES_SLOWER = 3
+_WINDOW_SLOTS = 3
+# The kernel may keep half of it unseen.
+_MIN_PIECE_BYTES = 1024 * 1024
+# So many of the parts that ended last stand for all.
+_REMEMBERED = 64
+_NO_TIME_S = 1e-9
+_NO_PACE = 1e-9
+
+
+class Watched(Protocol):
+    """A part under way. `waited`: for a slot, at any time since this was last cleared."""
+
+    waited: bool
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def left(self) -> int: ...
+    def hedge(self) -> None: ...
+
+
+def is_slow(brought: int, seconds: float, left: int, usual: float, tail_s: float) -> bool:
+    """Whether a part that brought `brought` bytes in `seconds`, with `left` bytes to come, is slow where others bring
+    `usual` bytes a second."""
+    pace = brought / seconds
+    return pace * _TIMES_SLOWER < usual and left > pace * tail_s
+
+
+class Hedger:
+    """Watches the parts of one object, which `workers` workers fetch. `tail_s` None: it never finds one slow."""
+
+    def __init__(self, workers: int, slot_bytes: int, tail_s: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._workers = workers
+        self._tail_s = tail_s
+        self._window_bytes = _WINDOW_SLOTS * max(slot_bytes, _MIN_PIECE_BYTES)
+        # Where each part under way stood at the last look; None: it had not begun.
+        self._seen: dict[Watched, int | None] = {}
+        self._hurried: set[Watched] = set()
+        # Bytes a second.
+        self._paces: deque[float] = deque(maxlen=_REMEMBERED)
+        self._looked_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def watch(self, part: Watched) -> Iterator[None]:
+        """While the part is under way, and has all the slots that it may have now."""
+        began, first = self._loop.time(), part.position
+        self._seen[part] = None
+        self._start()
+        try:
+            yield
+            self._paces.append((part.position - first) / max(self._loop.time() - began, _NO_TIME_S))
+        finally:
+            del self._seen[part]
+            self._hurried.discard(part)
+        self._start()
+
+    def _start(self) -> None:
+        # Without a part that has come there is nothing to compare with.
+        if self._timer is None and self._paces and self._tail_s is not None:
+            self._look(self._tail_s)
+
+    def _look(self, tail_s: float) -> None:
+        now = self._loop.time()
+        seconds = max(now - self._looked_at, _NO_TIME_S)
+        usual = median(self._paces)
+        for part, before in list(self._seen.items()):
+            judged = before is not None and not part.waited and self._may_hurry(part)
+            if judged and is_slow(part.position - (before or 0), seconds, part.left, usual, tail_s):
+                self._hurried.add(part)
+                part.hedge()
+            part.waited = False
+            self._seen[part] = part.position
+        self._looked_at = now
+        window_s = max(tail_s, self._window_bytes / max(usual, _NO_PACE))
+        self._timer = self._loop.call_later(window_s, self._look, tail_s) if self._seen else None
+
+    def _may_hurry(self, part: Watched) -> bool:
+        return part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
+
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

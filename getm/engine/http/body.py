@@ -1,0 +1,311 @@
+"""From a response's content to slots: the hand-over of the transport, and the plain path beside it.
+
+The hand-over takes aiohttp's protocol off the transport once the head has been read, and puts `SlotSink` in its place:
+from then on the kernel (or TLS decryption) writes straight into the slot. After the last byte aiohttp's protocol is put
+back and told that the content has ended, and the connection goes to the keep-alive pool as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import cast
+
+import aiohttp
+from aiohttp import hdrs
+
+from getm import errors
+from getm.engine.http.connections import Reply
+from getm.engine.http.limits import ReadLimits, StallMonitor
+from getm.engine.http.low_water import LowWater
+from getm.engine.http.throttle import Meter, Throttle
+from getm.engine.sinks.ring import PartWriter
+
+
+class SlotSink(asyncio.BufferedProtocol):
+    """Stands in for aiohttp's protocol while a content of known length is received into slots."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        original: asyncio.BaseProtocol,
+        writer: PartWriter,
+        length: int,
+        meter: Meter | None,
+    ):
+        self._transport = transport
+        self._original = original
+        self._writer = writer
+        self._missing = length
+        self._view: memoryview | None = None
+        self._meter = meter
+        # Without a mark under a limit: what the kernel kept until it is reached would come as a burst.
+        self._low_water = LowWater(transport, length if meter is None else 0)
+        self.received = 0
+        self._loop = asyncio.get_running_loop()
+        # Waiting for a slot, or for what the limit on the rate allows; since when, and how long before that.
+        self.paused = False
+        self._paused_at = self._paused_s = 0.0
+        self.done: asyncio.Future[None] = self._loop.create_future()
+
+    def start(self) -> None:
+        """Take the transport over."""
+        self._writer.notify(self._go_on, self._on_hungry)
+        self._next_space()
+        self._transport.set_protocol(self)
+        if self._meter is not None and not self.paused:
+            self._transport.resume_reading()
+
+    def _next_space(self) -> None:
+        space = self._writer.space()
+        if space is None or (self._meter is not None and not self._meter.ready(self._go_on)):
+            self.paused, self._paused_at = True, self._loop.time()
+            self._transport.pause_reading()
+            self._view = None
+            return
+        # A response may cover less than the part (a short 206): never read past its own end.
+        most = self._missing if self._meter is None else min(self._missing, self._meter.allowed)
+        self._view = space if len(space) <= most else space[:most]
+
+    def _go_on(self) -> None:
+        if self.paused and not self.done.done():
+            self._paused_s, self.paused = self.paused_s(), False
+            self._next_space()
+            if not self.paused:
+                self._transport.resume_reading()
+
+    def _on_hungry(self) -> None:
+        if not self.done.done():
+            self._low_water.off()
+            # The slot that was being filled may be the consumer's by now: not another byte may go there.
+            if not self.paused:
+                self._next_space()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # Never empty: uvloop would take that for an error. There is a view whenever reading is not paused.
+        return cast(memoryview, self._view)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        self._missing -= nbytes
+        if self._missing < self._low_water.floor:
+            self._low_water.lower(self._missing)
+        if self._meter is not None:
+            self._meter.used(nbytes)
+        if self._writer.advance(nbytes):
+            if self._missing:
+                self._next_space()
+                if self._meter is None:
+                    self._low_water.lower(self._missing)
+        elif self._missing and self._view is not None:
+            self._view = self._view[nbytes:]
+            if not self._view:
+                # What the limit allowed is used up.
+                self._next_space()
+        if not self._missing:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._writer.notify(None)
+        self._view = None
+        # Before anything else can arrive: the next bytes on this connection belong to the next response.
+        self._transport.set_protocol(self._original)
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def paused_s(self) -> float:
+        """For how long it was paused, all in all."""
+        return self._paused_s + (self._loop.time() - self._paused_at if self.paused else 0.0)
+
+    def in_kernel(self) -> int:
+        """Bytes that wait below the low-water mark: they are progress, too."""
+        return self._low_water.waiting()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self._writer.notify(None)
+            if isinstance(exc, OSError):
+                self.done.set_exception(errors.NetworkError(f"the connection broke ({exc})"))
+            else:
+                self.done.set_exception(
+                    errors.Truncated(
+                        f"the connection was closed {self._missing} bytes before the end of the response",
+                        received=self.received,
+                        expected=self.received + self._missing,
+                    )
+                )
+        # aiohttp takes the connection out of its books.
+        self._original.connection_lost(exc)
+
+    def abort(self, error: errors.GetmError) -> None:
+        """End the transfer with `error`; the connection cannot be used again."""
+        # Now, and not when the connection is lost: by then another response may be filling the writer.
+        self._writer.notify(None)
+        if not self.done.done():
+            self.done.set_exception(error)
+        self._transport.abort()
+
+
+def receive(
+    response: Reply,
+    writer: PartWriter,
+    length: int | None,
+    read_limits: ReadLimits,
+    throttle: Throttle | None,
+) -> Awaitable[None]:
+    """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
+
+    Returns with the connection given back to aiohttp's pool, if the content has ended there. Raises a `NetworkError`
+    with the bytes that came before it kept in `writer`. The part must have begun. The time in which `throttle` lets
+    nothing be read counts neither as silence nor as a slow pace.
+    """
+    if throttle is None:
+        return _receive(response, writer, length, read_limits, None)
+    return _receive_metered(response, writer, length, read_limits, throttle)
+
+
+async def _receive_metered(
+    response: Reply, writer: PartWriter, length: int | None, read_limits: ReadLimits, throttle: Throttle
+) -> None:
+    meter = Meter(throttle)
+    try:
+        await _receive(response, writer, length, read_limits, meter)
+    finally:
+        meter.close()
+
+
+async def _receive(
+    response: Reply, writer: PartWriter, length: int | None, read_limits: ReadLimits, meter: Meter | None
+) -> None:
+    content = response.content
+    # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
+    if length is None or hdrs.TRANSFER_ENCODING in response.headers:
+        await _receive_plain(response, writer, length, read_limits, meter)
+        return
+    taken = 0
+    early = bytearray()
+    # A content that ends with its connection may have more bytes at hand than its Content-Range tells of.
+    while taken < length and content.exception() is None and (data := content.read_nowait(length - taken)):
+        taken += len(data)
+        if meter is None:
+            if left := writer.fill(data):
+                await writer.write(left)
+        else:
+            early += data
+    if taken == length and not early:
+        # The usual case of a small object: all of it came with its head.
+        return
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    if early:
+        writer.expect()
+        if transport is not None:
+            # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
+            transport.pause_reading()
+        await _write(early, writer, meter)
+    if (
+        taken == length
+        or content.is_eof()
+        or content.exception() is not None
+        or connection is None
+        or connection.protocol is None
+        or transport is None
+        # Its end is on the way to aiohttp's protocol: nothing would come to another one any more.
+        or transport.is_closing()
+    ):
+        await _receive_plain(response, writer, length - taken, read_limits, meter)
+        return
+    sink = SlotSink(transport, connection.protocol, writer, length - taken, meter)
+    writer.expect()
+    sink.start()
+    watch = StallMonitor(sink, read_limits)
+    try:
+        await sink.done
+    except asyncio.CancelledError:
+        sink.abort(errors.Cancelled("the transfer was cancelled"))
+        # Nobody awaits the future any more: an exception left in it would be reported as never retrieved.
+        sink.done.exception()
+        raise
+    finally:
+        watch.cancel()
+    content.feed_eof()
+
+
+async def _receive_plain(
+    response: Reply,
+    writer: PartWriter,
+    missing: int | None,
+    read_limits: ReadLimits,
+    meter: Meter | None,
+) -> None:
+    """By aiohttp's own reader: chunked and close-delimited contents, and those that came with the head.
+
+    `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
+    """
+    content = response.content
+    if missing != 0:
+        writer.expect()
+    ended = _end_of_connection(response) if missing is None else None
+    clock = asyncio.get_running_loop().time
+    # Of the present window: the time spent waiting for the server, and what it brought.
+    waited_s, brought = 0.0, 0
+    while missing != 0 and not content.at_eof():
+        began = clock()
+        try:
+            with read_limits.listen():
+                data = await content.readany()
+        except TimeoutError:
+            raise read_limits.stalled() from None
+        except aiohttp.ClientPayloadError as error:
+            raise errors.Truncated(
+                f"the content ended before its end was marked ({error})", received=writer.position
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.NetworkError(f"the connection broke ({error})") from None
+        waited_s, brought = waited_s + clock() - began, brought + len(data)
+        if waited_s >= read_limits.floor_window_s:
+            failure = read_limits.too_slow(brought, waited_s)
+            if failure is not None:
+                raise failure
+            waited_s, brought = 0.0, 0
+        if missing is not None:
+            data = data[:missing]
+            missing -= len(data)
+        if data:
+            await _write(data, writer, meter)
+    if missing:
+        raise errors.Truncated(
+            f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
+        )
+    if ended is not None and ended.done() and (lost := ended.exception()) is not None:
+        # aiohttp takes any end of the connection for that of such a content, a reset as well.
+        raise errors.NetworkError(f"the connection broke ({lost})")
+    if writer.stop is None:
+        writer.end_of_content()
+
+
+def _end_of_connection(response: Reply) -> asyncio.Future[None] | None:
+    """Tells how the connection ended, of a content that ends with it (RFC 9112, section 6.3). None for other contents,
+    and where it has ended already."""
+    if hdrs.TRANSFER_ENCODING in response.headers or hdrs.CONTENT_LENGTH in response.headers:
+        return None
+    protocol = None if response.connection is None else response.connection.protocol
+    ended = None if protocol is None else protocol.closed
+    if ended is not None:
+        # Looked at: an exception that nobody asks for would be reported.
+        ended.add_done_callback(lambda future: future.exception())
+    return ended
+
+
+async def _write(data: bytes | bytearray, writer: PartWriter, meter: Meter | None) -> None:
+    """Copy `data` into slots, as fast as the limit allows."""
+    rest = memoryview(data)
+    while meter is not None and rest:
+        count = min(await meter.wait(), len(rest))
+        meter.used(count)
+        await writer.write(rest[:count])
+        rest = rest[count:]
+    await writer.write(rest)

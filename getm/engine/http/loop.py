@@ -1,0 +1,59 @@
+"""uvloop's event loop, with our TLS for client connections."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl as tls
+from collections.abc import Callable
+from typing import Any, cast
+
+import uvloop
+
+from getm.engine import counters
+from getm.engine.http.tls import open_tls
+
+
+class EngineLoop(uvloop.Loop):
+    """The loop of an engine: TLS over a given socket, which is how aiohttp opens it, is ours; all else is uvloop's. It
+    counts the connections that it opens for a transfer."""
+
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: int | str | bytes | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """uvloop's `sock_connect` asks by this, without a type, for the address that it was given. Where no type is
+        given, uvloop asks the resolver in one of libuv's threads: a detour for each connection, and where the first of
+        these threads cannot be made, libuv aborts the process."""
+        return cast(
+            "list[Any]",
+            await super().getaddrinfo(
+                host, port, family=family, type=type or socket.SOCK_STREAM, proto=proto, flags=flags
+            ),
+        )
+
+    async def create_connection(  # type: ignore[override]  # one signature for what uvloop declares as overloads
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        *args: Any,
+        ssl: tls.SSLContext | bool | None = None,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        **kwargs: Any,
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        if isinstance(ssl, tls.SSLContext) and sock is not None:
+            made: Any = await open_tls(self, protocol_factory, sock, ssl, server_hostname)
+        else:
+            made = await super().create_connection(
+                protocol_factory, *args, ssl=ssl, sock=sock, server_hostname=server_hostname, **kwargs
+            )
+        counted = counters.current.get(None)
+        if counted is not None:
+            counted.connections += 1
+        return cast("tuple[asyncio.BaseTransport, asyncio.BaseProtocol]", made)

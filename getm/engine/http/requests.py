@@ -1,0 +1,274 @@
+"""Requests: connections, TLS, proxies, redirects, and aiohttp's exceptions turned into getm's."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.request
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from msgspec import Struct
+
+from getm import errors
+from getm.core.head import Head, HeadError, decode_headers
+from getm.core.log import get_logger
+from getm.core.redact import redact
+from getm.core.url import validate_url
+from getm.engine.http.connections import Exchanges, HeaderFields, Reply, split_url
+from getm.engine.speeds import Speeds
+from getm.engine.timers import Timers
+from getm.integrity import may_ask_checksums
+from getm.protocol.messages import OpenRequest
+
+_log = get_logger("engine")
+
+_MAX_REDIRECTS = 20
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Content of a redirect or an error that is read to keep its connection alive; more is not worth the wait.
+_SMALL_CONTENT_BYTES = 64 * 1024
+_SMALL_CONTENT_S = 5.0
+_KEEPALIVE_S = 30.0
+_BRIEF_CHARS = 200
+_CHECKSUM_MODE = "x-amz-checksum-mode"
+
+
+class Route(Struct, frozen=True):
+    """Where to send a request: the caller's URL, or the one that redirects led to; and whose headers go there."""
+
+    url: str
+    user_headers: tuple[tuple[str, str], ...]
+
+
+class Response(Struct, frozen=True):
+    """The response that answered, the redirects that led to it, in order, and the way to it without them."""
+
+    raw: Reply
+    head: Head
+    redirects: tuple[Head, ...]
+    route: Route
+
+    async def discard(self) -> None:
+        """Done with it: keep the connection where its content is small, else close it."""
+        try:
+            length = self.head.content_length()
+        except HeadError:
+            length = None
+        try:
+            if length is not None and length <= _SMALL_CONTENT_BYTES:
+                async with asyncio.timeout(_SMALL_CONTENT_S):
+                    await self.raw.content.read()
+        except (aiohttp.ClientError, OSError) as error:
+            # Nobody wanted the content (a TimeoutError is an OSError): only the connection is lost with it.
+            _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
+        finally:
+            # Without effect where all of it was read.
+            self.raw.close()
+
+
+class HttpClient:
+    """The connections of one engine: a pool without TLS, one for each set of trusted certificates, and those without
+    checks."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[str | None, ...], Exchanges] = {}
+        self.speeds = Speeds()
+        self.timers = Timers()
+
+    async def close(self) -> None:
+        self.timers.close()
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
+        """The connections for one hop. A context reads the system's certificates, which takes longer than a small
+        object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
+        would fall back to, trusts nobody, or whom the system trusts.)"""
+        cafile = request.environment.get("SSL_CERT_FILE")
+        capath = request.environment.get("SSL_CERT_DIR")
+        tls = _wants_tls(url) or (proxy is not None and _wants_tls(proxy))
+        key: tuple[str | None, ...] = (request.cacert,) if request.cacert else (None, cafile, capath)
+        if not tls:
+            key = ("plain",)
+        elif request.insecure:
+            # Connections that were made without checks are never used by a transfer that asks for them.
+            key = ("insecure", *key)
+        session = self._sessions.get(key)
+        if session is None:
+            context: ssl.SSLContext | bool = True
+            if tls:
+                context = _tls_context(request.cacert, cafile, capath, request.insecure)
+            session = self._sessions[key] = Exchanges(
+                aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S)
+            )
+        return session
+
+    async def get(
+        self, request: OpenRequest, route: Route, *, range_header: str | None = None, if_range: str | None = None
+    ) -> Response:
+        """GET `route`, following redirects by our own rules. Any final status comes back; no response raises.
+
+        User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
+        """
+        wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
+        if if_range is not None:
+            wanted = (*wanted, ("If-Range", if_range))
+        url, user_headers = route.url, route.user_headers
+        redirects: list[Head] = []
+        while True:
+            # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
+            # A signature that covers the header demands it, whatever is asked for.
+            headers = user_headers
+            if (
+                may_ask_checksums(url, user_headers)
+                and (range_header is None or _CHECKSUM_MODE in url.lower())
+                and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
+            ):
+                headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
+            raw = await self._send(request, url, headers, wanted)
+            head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason)
+            response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route)
+            if raw.status not in _REDIRECTS:
+                return response
+            await response.discard()
+            target = _redirect_target(head)
+            redirects.append(head)
+            if len(redirects) > _MAX_REDIRECTS:
+                raise errors.RedirectError(
+                    f"gave up after {_MAX_REDIRECTS} redirects; the server may be sending them in a circle",
+                    url=redact(request.url),
+                )
+            if _origin(target) != _origin(url):
+                user_headers = ()
+            url = target
+
+    async def _send(self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields) -> Reply:
+        connect_s, stall_s = request.connect_s, request.stall_s
+        limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
+        try:
+            origin, target = split_url(url)
+            proxy = _proxy(origin, tuple(request.environment.items()))
+            session = self._session(request, origin, proxy)
+            with self.timers.limit(limit_s):
+                return await session.get(origin, target, headers, wanted, proxy, _timeout(connect_s))
+        except errors.InvalidInput:
+            # Certificates that cannot be loaded. (It is a ValueError, too.)
+            raise
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
+            raise translate(error, url, request) from error
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
+    # aiohttp's read timeout would not see the bytes of the slot path, so it is off; silence is watched by us.
+    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=None)
+
+
+def _redirect_target(head: Head) -> str:
+    location = head.get_all("location")
+    if len(location) != 1 or not location[0].strip():
+        raise errors.RedirectError(f"status {head.status} came without a Location to go to", url=redact(head.url))
+    try:
+        target = validate_url(urljoin(head.url, location[0].strip()))
+    except (errors.InvalidInput, ValueError) as error:
+        reason = error.message if isinstance(error, errors.InvalidInput) else str(error)
+        raise errors.RedirectError(f"a redirect that cannot be followed: {reason}", url=redact(head.url)) from None
+    if _wants_tls(head.url) and not _wants_tls(target):
+        raise errors.RedirectError(
+            f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way",
+            url=redact(head.url),
+        )
+    return target
+
+
+def _wants_tls(url: str) -> bool:
+    # URLs go out as they were given, and a scheme may be written in capitals (RFC 3986, section 3.1).
+    return url[:6].lower() == "https:"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _tls_context(cacert: str | None, cafile: str | None, capath: str | None, insecure: bool) -> ssl.SSLContext:
+    """The platform's trust, or exactly what the caller named (as curl's --cacert does), or none."""
+    try:
+        if cacert is not None:
+            path = Path(cacert)
+            context = ssl.create_default_context(
+                cafile=None if path.is_dir() else cacert, capath=cacert if path.is_dir() else None
+            )
+        else:
+            context = ssl.create_default_context(cafile=cafile, capath=capath)
+        # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
+        # could then be cut short unseen.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+    except (OSError, ssl.SSLError) as error:
+        named = cacert or cafile or capath
+        raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _proxy(origin: str, environment: tuple[tuple[str, str], ...]) -> str | None:
+    """The proxy by the usual variables (https_proxy, all_proxy, no_proxy, ...), read as the standard library does."""
+    proxies = {
+        name.lower().removesuffix("_proxy"): value
+        for name, value in environment
+        if name.lower().endswith("_proxy") and value
+    }
+    if not proxies:
+        return None
+    parts = urlsplit(origin)
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    host = parts.netloc.rpartition("@")[2]
+    # typeshed leaves this function out.
+    if proxy is None or urllib.request.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmError:
+    """aiohttp's and asyncio's exceptions as getm's."""
+    at = redact(url)
+    host = urlsplit(url).hostname
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        limit_s = request.connect_s or 0.0
+        return errors.Timeout(
+            f"no connection to {host} within {limit_s:g} s", url=at, phase="connect", timeout_s=limit_s
+        )
+    if isinstance(error, TimeoutError):
+        limit_s = request.stall_s or 0.0
+        return errors.Timeout(f"no response within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return errors.TLSFailed(
+            f"the certificate of {host} is not trusted ({error.certificate_error}); "
+            "for a private certificate authority give cacert",
+            url=at,
+        )
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return errors.TLSFailed(f"TLS with {host} failed ({_brief(getattr(error, 'os_error', error))})", url=at)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+        return errors.ConnectFailed(f"no connection to {error.host}:{error.port} ({error.strerror})", url=at)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return errors.ConnectFailed(f"the proxy refused: {error.status} {error.message}", url=at)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return errors.Truncated("the server closed the connection without a response", url=at, received=0)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
+        return errors.BadResponse(f"the response is not valid HTTP ({_brief(error.message)})", url=at)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return errors.NetworkError(f"the connection broke ({_brief(error)})", url=at)
+    return errors.InvalidInput(f"the request could not be made ({_brief(error)})", url=at)
+
+
+def _brief(reason: object) -> str:
+    """The start of the first line: a parser quotes what the server sent, which may be megabytes of anything."""
+    line = str(reason).strip().partition("\n")[0]
+    return line if len(line) <= _BRIEF_CHARS else f"{line[:_BRIEF_CHARS]}..."

@@ -1,0 +1,168 @@
+"""The engine's life: its event loop, its control socket, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from collections import deque
+
+from getm.buffers.segment import Segment
+from getm.engine.connection import EngineConnection
+from getm.engine.http.loop import EngineLoop
+from getm.engine.http.requests import HttpClient
+from getm.engine.http.throttle import Throttle
+from getm.errors import ProtocolError
+from getm.integrity import HashPool
+from getm.protocol.codec import Decoder, decode_body
+from getm.protocol.messages import ON_CONTROL, Kind, Message, ServeRequest
+
+# An engine that serves nothing for this long ends by itself; the next use starts another one (about 0.2 s).
+IDLE_S = 300.0
+_MAX_DESCRIPTORS = 64
+_READ_BYTES = 64 * 1024
+
+
+class EngineServer:
+    """Serves the pipes that come by the control socket, until it is told to stop, the parent is gone, or it is idle.
+
+    `parent_pid`: whose end it watches, where the engine is a process of its own; None in a thread of its user's.
+    """
+
+    def __init__(self, control: socket.socket, idle_s: float, parent_pid: int | None) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._idle_s = idle_s
+        self._decoder = Decoder(ON_CONTROL)
+        self._descriptors: deque[int] = deque()
+        self._connections: set[EngineConnection] = set()
+        self._http = HttpClient()
+        self._parent_pid = parent_pid
+        # Beside a user's threads it would wait for the interpreter too often.
+        self._hash_pool = HashPool(paged=parent_pid is not None)
+        # The limit on the rate of everything that this engine receives.
+        self._throttle: Throttle | None = None
+
+    async def run(self) -> None:
+        """Until the end."""
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._active_at = self._loop.time()
+        self._idle_timer = self._loop.call_later(self._idle_s, self._look_idle)
+        self._loop.add_reader(self._control.fileno(), self._readable)
+        parent = -1 if self._parent_pid is None else self._watch(self._parent_pid)
+        try:
+            await self._stopped.wait()
+        finally:
+            self._idle_timer.cancel()
+            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
+            while self._descriptors:
+                os.close(self._descriptors.popleft())
+            if parent >= 0:
+                self._loop.remove_reader(parent)
+                os.close(parent)
+            for connection in list(self._connections):
+                connection.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            if tasks:
+                await asyncio.wait(tasks, timeout=1.0)
+            await self._http.close()
+            self._hash_pool.close()
+
+    def _watch(self, parent_pid: int) -> int:
+        """A descriptor that becomes readable when the parent ends. End of file on the control socket is not enough:
+        a sibling that the parent forked may hold the other end. -1 where the system has no such descriptor."""
+        try:
+            descriptor = os.pidfd_open(parent_pid)
+        except (AttributeError, ProcessLookupError):
+            descriptor = -1
+        except OSError:
+            # A seccomp profile may refuse it; end of file must do then.
+            return -1
+        if os.getppid() != parent_pid:
+            # It ended before it could be watched, or was never ours.
+            self._stopped.set()
+        if descriptor >= 0:
+            self._loop.add_reader(descriptor, self._stopped.set)
+        return descriptor
+
+    def _readable(self) -> None:
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(self._control, _READ_BYTES, _MAX_DESCRIPTORS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, descriptors = b"", []
+        self._descriptors.extend(descriptors)
+        if not data:
+            self._stopped.set()
+            return
+        try:
+            for message in self._decoder.feed(data):
+                self._obey(message)
+        except ProtocolError:
+            # A parent of another version: nothing sensible can be said to it.
+            self._stopped.set()
+
+    def _obey(self, message: Message) -> None:
+        if message.kind is Kind.STOP:
+            self._stopped.set()
+            return
+        request = decode_body(message, ServeRequest)
+        pipe = socket.socket(fileno=self._descriptors.popleft())
+        if request.segment_token is None:
+            segment = Segment.attach(request.segment_bytes, descriptor=self._descriptors.popleft())
+        else:
+            segment = Segment.attach(request.segment_bytes, token=request.segment_token)
+        if request.limit_rate is not None and self._throttle is None:
+            self._throttle = Throttle(request.limit_rate)
+        helpers = [socket.socket(fileno=self._descriptors.popleft()) for _ in range(request.helpers)]
+        self._connections.add(
+            EngineConnection(
+                pipe,
+                segment,
+                request.slots,
+                request.slot_bytes,
+                helpers,
+                self._http,
+                self._hash_pool,
+                self._throttle,
+                self._changed,
+            )
+        )
+
+    def _changed(self, connection: EngineConnection) -> None:
+        self._active_at = self._loop.time()
+        if connection.closed:
+            self._connections.discard(connection)
+
+    def _look_idle(self) -> None:
+        """End, if nothing was served for the idle time; else look again when that may be so."""
+        if any(connection.active for connection in self._connections):
+            self._active_at = self._loop.time()
+        left_s = self._active_at + self._idle_s - self._loop.time()
+        if left_s <= 0:
+            self._stopped.set()
+        else:
+            self._idle_timer = self._loop.call_later(left_s, self._look_idle)
+
+
+def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
+    """Run an engine on this thread until it ends."""
+    with asyncio.Runner(loop_factory=EngineLoop) as runner:
+        runner.run(EngineServer(control, idle_s, parent_pid).run())
+
+
+def main(control_descriptor: int, parent_pid: int) -> None:
+    """The engine process. Ctrl-C goes to the whole group of processes: the engine leaves it to its parent to act."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What was imported lives as long as the process: the collector need not look at it again and again.
+    gc.freeze()
+    gc.enable()
+    serve(socket.socket(fileno=control_descriptor), parent_pid)
+    # Nothing is left that anybody waits for. The interpreter would take apart what it has imported, piece by piece: a
+    # sixth of all that a short engine costs.
+    os._exit(0)

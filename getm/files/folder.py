@@ -1,0 +1,98 @@
+"""A folder that is held open, so that everything happens in it whatever becomes of its name meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Self
+
+from getm.files.os_errors import target_error
+
+_READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+
+
+class Folder:
+    """An open folder; owns its descriptor until `close()`. Names given to it are of entries, never paths.
+
+    No symbolic link is followed below it. Methods raise OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises TargetError: no such folder, no permission."""
+        self.path = path
+        self.fd = -1
+        try:
+            try:
+                self.fd = os.open(path, _READ)
+            except PermissionError:
+                # A folder that may be written but not listed will do; only `sync` has no effect then.
+                self.fd = os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+            status = os.fstat(self.fd)
+        except OSError as error:
+            self.close()
+            raise target_error(error, path) from error
+        self.device = status.st_dev
+        self.identity = (status.st_dev, status.st_ino)
+
+    def close(self) -> None:
+        """Harmless when repeated."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def open(self, name: str) -> int:
+        """A file that is there, for reading and writing. O_NONBLOCK: a FIFO planted there would block for ever."""
+        return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+
+    def create(self, name: str, mode: int = 0o666) -> int:
+        """A new file, for reading and writing; never one that is there already. The umask applies to `mode`."""
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.fd)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """None: there is no such entry."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def holds(self, name: str, fd: int) -> bool:
+        """Whether `name` stands for the open file `fd` (and not for one that has replaced it)."""
+        there = self.status(name)
+        return there is not None and os.path.samestat(there, os.fstat(fd))
+
+    def rename(self, old: str, new: str) -> None:
+        """In place of what stood at `new`, atomically."""
+        os.replace(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def remove(self, name: str) -> None:
+        """Harmless where there is no such entry."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)
+
+    def sync(self) -> None:
+        """Make the names in it durable, where the file system and our rights allow it."""
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise
+
+
+def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
+    """Write all of `data` at `offset`, however little the kernel takes at once. Raises OSError."""
+    written = os.pwrite(fd, data, offset)
+    if written == len(data):
+        return
+    rest = memoryview(data)
+    while written < len(rest):
+        rest, offset = rest[written:], offset + written
+        written = os.pwrite(fd, rest, offset)

@@ -1,0 +1,209 @@
+"""The journal of a partial file: which version of which object it is, which bytes of it are there, who is at it.
+
+A journal has four slots of fixed place. Each holds a whole record, so that any one of them is enough: a line that says
+what it is (format and version, a number that rises with each record, length, digest) and then JSON. The readable record
+with the highest number counts. Slots 0 and 1 take turns with the records that are made durable, 2 and 3 with the many
+that are only written: whatever moment a process is killed or the power fails at, at most the slot being written is
+torn, and of the durable ones the last or the one before it is whole.
+
+A record tells two sets of bytes. *Durable* ones were on the disk before the record was made. *Written* ones had been
+given to the kernel, which keeps them when a process is killed but not when the machine stops; so they count only where
+the machine has not been started anew since, as `boot` shows.
+
+A partial file bears the random identity of its journal's record in its name. So a record can only ever tell of the very
+file that it was made for, two processes cannot give two files the same name, and nothing of the URL is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import os
+import re
+from typing import Annotated
+
+import msgspec
+
+from getm.core.spans import MAX_POSITION, Span
+from getm.files import libc
+from getm.files.folder import write_all
+
+SLOT_BYTES = 16 * 1024
+JOURNAL_BYTES = 4 * SLOT_BYTES
+_DURABLE_SLOTS, _WRITTEN_SLOTS = (0, 1), (2, 3)
+# Two lists of so many pairs of numbers, and the texts, always fit a slot. There are rarely more spans than requests at
+# once; of more than that only the largest are told, and the rest would be fetched again.
+SPANS_AT_MOST = 160
+_TEXTS_BYTES = 2000
+
+_HEAD = re.compile(rb"getm-journal 1 ([0-9a-f]{16}) ([0-9a-f]{8}) ([0-9a-f]{32})\n")
+_HEAD_BYTES = len(b"getm-journal 1 \n") + 16 + 1 + 8 + 1 + 32
+_NAME_LIMIT_BYTES = 255
+
+_Identity = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
+_Position = Annotated[int, msgspec.Meta(ge=0, le=MAX_POSITION)]
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The process that works on a partial file.
+
+    `host`: the machine's name and identity. `boot`: the kernel's random identity of its present run; "" where there is
+    none. `namespace`: of process numbers. `pid`, `started`: the process, and when it started (in the kernel's ticks;
+    None where that cannot be known). `locked`: it holds a lock on the journal.
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: int | None
+    locked: bool
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What identifies the object's version: `size` in bytes, and validators (RFC 9110, section 8.8).
+
+    `if_range` is the strong one, as If-Range takes it. `declared`: a checksum in canonical text, and who declared it.
+    """
+
+    size: _Position
+    etag: str | None
+    last_modified: str | None
+    if_range: str
+    declared: tuple[str, str] | None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One state of a partial file.
+
+    `identity` is in the name of its data file; `heir` will be, where a new owner is just giving it another name.
+    `owner` None: nobody is at it. `written` and `durable`: start, stop, start, stop, ... of half-open spans.
+    """
+
+    identity: _Identity
+    heir: _Identity | None
+    version: Version
+    owner: Owner | None
+    boot: str
+    written: list[_Position]
+    durable: list[_Position]
+
+    def trusted(self, boot: str) -> list[int]:
+        """The spans that are there for certain, on a machine whose present run is `boot`."""
+        return self.written if boot and boot == self.boot else self.durable
+
+
+def new_identity() -> str:
+    return os.urandom(8).hex()
+
+
+def journal_name(target: str) -> str:
+    """The journal's name beside the target of that name."""
+    return _beside(target, "getm-journal")
+
+
+def data_name(target: str, identity: str) -> str:
+    """The partial file's name beside the target of that name."""
+    return _beside(target, f"{identity}.getm-part")
+
+
+def _beside(target: str, suffix: str) -> str:
+    name = f".{target}.{suffix}"
+    # The first look spares most names the second: a character has four bytes at most.
+    if 4 * len(name) <= _NAME_LIMIT_BYTES or len(os.fsencode(name)) <= _NAME_LIMIT_BYTES:
+        return name
+    return f".{hashlib.sha256(os.fsencode(target)).hexdigest()}.{suffix}"
+
+
+def spans_of(bounds: list[int]) -> tuple[Span, ...]:
+    return tuple(map(Span, bounds[::2], bounds[1::2]))
+
+
+def fits(version: Version, owner: Owner) -> bool:
+    """Whether the journal can hold it: servers may send a validator of any length."""
+    try:
+        return len(msgspec.json.encode((version, owner))) <= _TEXTS_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def encode(sequence: int, record: Record) -> bytes:
+    body = msgspec.json.encode(record)
+    counted = b"%016x %08x" % (sequence, len(body))
+    return b"getm-journal 1 %s %s\n%s\n" % (counted, _digest(counted, body), body)
+
+
+def decode(slot: bytes) -> tuple[int, Record] | None:
+    """The record in a slot and its number; None for anything that `encode` has not made, whole and unchanged."""
+    match = _HEAD.match(slot)
+    if match is None:
+        return None
+    body = slot[_HEAD_BYTES : _HEAD_BYTES + int(match[2], 16)]
+    if len(body) != int(match[2], 16) or _digest(b"%s %s" % (match[1], match[2]), body) != match[3]:
+        return None
+    try:
+        record = msgspec.json.decode(body, type=Record)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    if not all(_well_formed(bounds, record.version.size) for bounds in (record.written, record.durable)):
+        return None
+    return int(match[1], 16), record
+
+
+def _digest(counted: bytes, body: bytes) -> bytes:
+    return hashlib.blake2b(counted + body, digest_size=16).hexdigest().encode()
+
+
+def _well_formed(bounds: list[int], size: int) -> bool:
+    """Whether these are spans within the object, in order, neither overlapping nor touching."""
+    rising = all(low < high for low, high in itertools.pairwise(bounds))
+    return rising and len(bounds) % 2 == 0 and (not bounds or bounds[-1] <= size)
+
+
+class Journal:
+    """An open journal. Owns the descriptor `fd` until `close()`; one process at a time writes."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._sequence = 0
+        self._turns = {True: _DURABLE_SLOTS, False: _WRITTEN_SLOTS}
+
+    def load(self) -> Record | None:
+        """The record that counts; None where no slot can be read. Raises OSError."""
+        content = os.pread(self.fd, JOURNAL_BYTES, 0)
+        found = [decode(content[start : start + SLOT_BYTES]) for start in range(0, JOURNAL_BYTES, SLOT_BYTES)]
+        numbers = [0 if slot is None else slot[0] for slot in found]
+        self._sequence = max(numbers)
+        # The older one of each two is written over first.
+        self._turns = {
+            durable: (low, high) if numbers[low] <= numbers[high] else (high, low)
+            for durable, (low, high) in ((True, _DURABLE_SLOTS), (False, _WRITTEN_SLOTS))
+        }
+        return max((slot for slot in found if slot is not None), key=lambda slot: slot[0], default=(0, None))[1]
+
+    def write(self, record: Record, *, durable: bool = False) -> None:
+        """Put down a new state; `durable`: and wait until it is on the disk. Raises OSError."""
+        self._sequence += 1
+        slot, other = self._turns[durable]
+        write_all(self.fd, encode(self._sequence, record), slot * SLOT_BYTES)
+        if durable:
+            libc.fdatasync(self.fd)
+        # Only now: what failed is written over by the next attempt, and the other one stays whole.
+        self._turns[durable] = (other, slot)
+
+    def close(self) -> None:
+        """Gives the lock back as well. Harmless when repeated."""
+        if self.fd >= 0:
+            # By name: the last descriptor's end gives it back as well, but a program that another thread is just
+            # starting has inherited one, until it replaces this process's image (fork(2), flock(2)).
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """In a forked child: close, and leave the lock to the parent, which shares it."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,115 @@
+"""Targets that are no files: pipes, devices, standard output. Bytes go there in order, at once, and stay."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import stat
+from pathlib import Path
+
+from getm.errors import TargetError
+from getm.files.os_errors import target_error
+
+# Names for descriptors that this process already holds. Opening them anew would start at offset 0 of a file that the
+# shell had opened for appending, and fails on sockets; a duplicate shares the offset and always works.
+_HELD = re.compile(r"/(?:dev/fd|proc/self/fd)/([0-9]{1,9})")
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def needs_order(path: str | os.PathLike[str] | None) -> bool:
+    """Whether `path` names something that takes bytes in order only: a FIFO, a socket, a device, a descriptor.
+
+    Asked before the request is made, so that the parts can be requested in order. Everything below /dev and /proc
+    counts (but not /dev/shm): such names are never replaced by a file, not even where they lead to one.
+    """
+    if path is None:
+        return False
+    if is_special(os.fspath(path)):
+        return True
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def is_special(path: str) -> bool:
+    """Whether `path` needs order for its name alone, be anything there or not."""
+    if path.startswith("/") and "dev/" not in path and "proc/" not in path:
+        # Told without taking the path apart: a batch asks a hundred thousand times.
+        return False
+    absolute = os.path.abspath(path)  # noqa: PTH100 - no symlink may be resolved: /dev/stdout is one
+    return absolute.startswith(("/dev/", "/proc/")) and not absolute.startswith("/dev/shm/")
+
+
+class StreamTarget:
+    """Writes to a descriptor in order. Owns a descriptor of its own; `commit()` and `discard()` both just close it.
+
+    What was written stays written: whoever reads the other end must wait for this side's success before trusting it.
+    """
+
+    in_order = True
+
+    def __init__(self, fd: int, path: Path) -> None:
+        """Duplicates `fd`; `path` is its name in errors. Raises TargetError if `fd` is not open."""
+        self.path = path
+        self._position = 0
+        try:
+            self._fd = os.dup(fd)
+        except OSError as error:
+            raise target_error(error, path) from error
+
+    @classmethod
+    def open(cls, path: Path) -> StreamTarget:
+        """Open what `needs_order` said yes to. A FIFO blocks here until it has a reader, as everywhere in Unix."""
+        absolute = os.path.abspath(path)  # noqa: PTH100
+        held = _HELD.fullmatch(absolute)
+        if absolute in _STANDARD or held:
+            return cls(int(held[1]) if held else _STANDARD[absolute], path)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError as error:
+            raise target_error(error, path) from error
+        try:
+            return cls(fd, path)
+        finally:
+            os.close(fd)
+
+    def write(self, offset: int, view: memoryview) -> None:
+        """Write `view`, whose first byte is byte `offset` of the object and must be the next one due.
+
+        Blocks while the reader is slow. Raises TargetError; its cause is BrokenPipeError when the reader has gone.
+        """
+        if offset != self._position:
+            raise TargetError(
+                f"{self.path} takes bytes in order only: expected byte {self._position}, got byte {offset}.",
+                path=str(self.path),
+            )
+        rest = view
+        while len(rest):
+            try:
+                written = os.write(self._fd, rest)
+            except BlockingIOError:
+                # A shell or parent may have left O_NONBLOCK on a shared pipe or terminal.
+                select.select([], [self._fd], [])
+                continue
+            except OSError as error:
+                raise target_error(error, self.path) from error
+            rest = rest[written:]
+        self._position += len(view)
+
+    def commit(self) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Close; harmless when repeated."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> StreamTarget:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.discard()

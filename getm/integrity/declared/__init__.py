@@ -1,0 +1,1 @@
+"""What servers declare about their bytes, a module a vendor."""

@@ -1,0 +1,152 @@
+"""Amazon S3 and servers that speak its protocol: additional checksums, ETags, and asking for checksums."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import parse_qsl, urlsplit
+
+from getm.errors import InvalidInput
+from getm.integrity.declared.types import Declared, Finding, Reply, read_value
+from getm.integrity.s3_etag import candidate_part_bytes
+from getm.integrity.values import Checksum
+
+# Header suffix -> canonical name (Amazon S3 API, GetObject, response syntax).
+_AMZ_ALGORITHMS = {
+    "sha512": "sha512",
+    "sha256": "sha256",
+    "sha1": "sha1",
+    "md5": "md5",
+    "xxhash128": "xxh3-128",
+    "xxhash3": "xxh3-64",
+    "xxhash64": "xxh64",
+    "crc64nvme": "crc64nvme",
+    "crc32c": "crc32c",
+    "crc32": "crc32",
+}
+
+# Headers that only an S3 object's reply carries. Any of them, or Server: AmazonS3, makes the server one whose ETags
+# follow S3's rules; nginx, Apache and CDNs over other origins send none. (moto has no request id of S3's form, but
+# echoes the headers that the AWS SDKs upload with.)
+_S3_MARKS = (
+    "x-amz-request-id",
+    "x-amz-id-2",
+    "x-amz-version-id",
+    "x-amz-storage-class",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-content-sha256",
+)
+_AMAZON_HOST = re.compile(r"(^|\.)s3[a-z0-9.-]*\.amazonaws\.com(\.cn)?$")
+
+
+def amz_checksums(reply: Reply) -> Iterator[Finding]:
+    """x-amz-checksum-<algorithm>, base64 (Amazon S3 User Guide, "Checking object integrity").
+
+    Skipped with a note: COMPOSITE values and those ending in "-N" (a checksum of the parts' checksums), and every one
+    on a ranged reply, where it may be that of a part.
+    """
+    found = [name for name in _AMZ_ALGORITHMS if f"x-amz-checksum-{name}" in reply]
+    if not found:
+        return
+    composite = "COMPOSITE" in (reply.joined("x-amz-checksum-type") or "").upper()
+    for name in found:
+        source = f"x-amz-checksum-{name}"
+        if reply.ranged:
+            yield f"{source} was skipped: on a ranged reply it may cover a part, not the whole object"
+            continue
+        for text in dict.fromkeys(reply.all(source)):
+            if composite or re.search(r"-[0-9]+$", text):
+                yield f"{source} was skipped: it is composite, a checksum of the upload parts' checksums"
+            else:
+                yield read_value(source, _AMZ_ALGORITHMS[name], text)
+
+
+S3_ETAG = re.compile(r'"([0-9a-fA-F]{32})(?:-([0-9]{1,5}))?"')
+
+
+def s3_etag(reply: Reply, size_bytes: int | None) -> Iterator[Finding]:
+    """The ETag of an S3 object: its MD5 for a single PUT, "<hex>-N" for a multipart upload.
+
+    It counts only where the reply is marked as S3's and the ETag is strong. (Amazon S3 API, "Common response headers"
+    and "Object": not an MD5 under SSE-KMS and SSE-C, nor in directory buckets.) SSE-S3 is trusted of Amazon alone:
+    MinIO's ETag of an encrypted object is a random value (minio/minio issue 20520).
+    """
+    etags = reply.all("etag")
+    if not etags or not is_s3(reply):
+        return
+    match = S3_ETAG.fullmatch(etags[0])
+    if match is None or len(set(etags)) > 1:
+        yield "ETag was skipped: it has not the form of an S3 checksum"
+        return
+    obstacle = _not_md5(reply)
+    if obstacle is not None:
+        yield f"ETag was skipped: {obstacle}"
+        return
+    value = bytes.fromhex(match[1])
+    if match[2] is None:
+        yield Declared(Checksum("md5", value), "ETag")
+        return
+    try:
+        checksum = Checksum("s3-etag", value, int(match[2]))
+    except InvalidInput as error:
+        yield f"ETag is malformed and was skipped: {error}"
+        return
+    if size_bytes is None:
+        yield "ETag was skipped: it is that of a multipart upload, whose part size cannot be found without the size"
+    elif not candidate_part_bytes(size_bytes, int(match[2])):
+        yield f"ETag was skipped: {size_bytes} bytes cannot have been uploaded in {match[2]} parts of a known size"
+    else:
+        yield Declared(checksum, "ETag")
+
+
+def is_s3(reply: Reply) -> bool:
+    """True where the reply itself says that an S3 object was served, by Amazon or a compatible server."""
+    return _is_amazon(reply) or any(mark in reply for mark in _S3_MARKS)
+
+
+def _is_amazon(reply: Reply) -> bool:
+    return (reply.joined("server") or "").lower() == "amazons3" or bool(_AMAZON_HOST.search(reply.host))
+
+
+def _not_md5(reply: Reply) -> str | None:
+    """Why an ETag of MD5's form is no MD5 here; None where it is one."""
+    encryption = (reply.joined("x-amz-server-side-encryption") or "").lower()
+    if any(name.startswith("x-amz-server-side-encryption-customer-") for name in reply.names()):
+        return "under SSE-C an S3 ETag is no MD5"
+    if encryption not in ("", "aes256"):
+        return f"under {encryption[:40]} encryption an S3 ETag is no MD5"
+    if encryption and not _is_amazon(reply):
+        return "S3-compatible servers do not all keep the MD5 as the ETag of an encrypted object"
+    if (reply.joined("x-amz-storage-class") or "").upper() == "EXPRESS_ONEZONE" or "--x-s3" in reply.host:
+        return "in an S3 directory bucket an ETag is no MD5"
+    if ".s3-object-lambda." in reply.host:
+        return "S3 Object Lambda may change the bytes and keep the ETag"
+    if reply.content_coding and not _is_amazon(reply):
+        return f"the reply came with {reply.content_coding[:40]} coding, perhaps added on the way"
+    return None
+
+
+def may_ask_checksums(url: str, headers: Iterable[tuple[str, str]] = ()) -> bool:
+    """True where "x-amz-checksum-mode: ENABLED" may be added to a GET without breaking a signature.
+
+    S3 answers 403 to x-amz-* headers that a signature does not cover. So: a presigned URL (Signature Version 4) must
+    list the header in X-Amz-SignedHeaders; Version 2 signatures cover every x-amz-* header, so they never allow it;
+    nor does a request that the caller signed in `headers`. An unsigned URL may be asked at Amazon's own hosts.
+    """
+    lowered = url.lower()
+    if "amazonaws" not in lowered and "x-amz-" not in lowered:
+        # Nothing of Amazon's: the usual case, told without taking the URL apart.
+        return False
+    if any(name.lower() == "authorization" for name, _ in headers):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return False
+    query = {name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)}
+    if "x-amz-signature" in query:
+        return "x-amz-checksum-mode" in query.get("x-amz-signedheaders", "").lower().split(";")
+    if "signature" in query:
+        return False
+    return bool(_AMAZON_HOST.search(host)) and "--x-s3" not in host

@@ -1,0 +1,1 @@
+"""Hashing in threads while bytes arrive."""

@@ -1,0 +1,241 @@
+"""Checking one representation while its parts arrive, in any order, off the consumer's thread and without copying."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from getm.core.log import get_logger
+from getm.integrity.algorithms import crc_function, is_crc, new_digest
+from getm.integrity.declared.types import Declared
+from getm.integrity.hashing.streams import Block, Coverage, CrcStream, HashStream, OrderedStream
+from getm.integrity.hashing.threads import HashPool
+from getm.integrity.s3_etag import PartedMd5, candidate_part_bytes
+from getm.integrity.values import Checksum
+from getm.integrity.verdict import Mismatch, Verdict, unverified
+
+_log = get_logger("integrity")
+
+INLINE_BYTES = 32 * 1024
+"""Parts up to this size are hashed by the feeding thread, at 40 µs or less for each digest: about what waking another
+thread costs."""
+
+_TURN_PARTS = 32
+"""After this many parts a stream goes back to the end of the pool's queue, so that one long transfer with everything
+at hand does not keep others waiting."""
+
+
+_DIFFERENT = "the bytes are not what was declared"
+
+
+class PartsHasher:
+    """Checks one representation against what it should be, as its parts are fed.
+
+    `expectations` are all computed, in parallel; `size` is the representation's length in bytes, or None; `also` names
+    algorithms to compute without an expectation (they appear in `Verdict.computed`). A multipart S3 ETag is computed
+    for each candidate part size at once, at most `s3etag.MAX_CANDIDATES` MD5 passes; where none fits, or `size` is
+    None, the verdict is "not verified", never a mismatch.
+
+    Raises `MissingExtra` where an algorithm's package is not installed, `InvalidInput` for an unknown one.
+
+    Parts are fed from one thread at a time; `cancel` may come from any.
+    """
+
+    def __init__(
+        self, expectations: Sequence[Declared], *, size: int | None, pool: HashPool, also: Sequence[str] = ()
+    ) -> None:
+        self._expectations = tuple(expectations)
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._streams: dict[str, HashStream] = {}
+        self._layouts: dict[Checksum, list[tuple[PartedMd5, HashStream]]] = {}
+        self._also = tuple(also)
+        for declared in self._expectations:
+            if declared.checksum.parts is None:
+                self._add(declared.checksum.algorithm)
+            else:
+                self._add_layouts(declared.checksum, size)
+        for algorithm in self._also:
+            self._add(algorithm)
+        layouts = [stream for layout in self._layouts.values() for _, stream in layout]
+        self._all_streams: tuple[HashStream, ...] = (*self._streams.values(), *layouts)
+        self._coverage = Coverage()
+        self._open_parts = 0
+        self._cancelled = False
+        self._failure: str | None = None
+        self._callback: Callable[[Verdict], None] | None = None
+
+    def _add(self, algorithm: str) -> None:
+        if algorithm in self._streams:
+            return
+        if is_crc(algorithm):
+            self._streams[algorithm] = CrcStream(algorithm, crc_function(algorithm), self._pool.threads)
+        else:
+            self._streams[algorithm] = OrderedStream(new_digest(algorithm, paged=self._pool.paged))
+
+    def _add_layouts(self, etag: Checksum, size_bytes: int | None) -> None:
+        if etag in self._layouts or etag.parts is None:
+            return
+        candidates = () if size_bytes is None else candidate_part_bytes(size_bytes, etag.parts)
+        guesses = [PartedMd5(part_bytes) for part_bytes in candidates]
+        self._layouts[etag] = [(guess, OrderedStream(guess)) for guess in guesses]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether there is a digest that one thread computes in the order of the bytes: that lags behind a fast
+        transfer, as CRCs, which every thread takes part in, do not."""
+        return any(isinstance(stream, OrderedStream) for stream in self._all_streams)
+
+    def feed(self, offset: int, view: memoryview, done: Callable[[], None]) -> None:
+        """Hand over the bytes at `offset`: a contiguous view of bytes, which is read until `done()` is called.
+
+        That happens exactly once, from any thread, also after `cancel()`; the hasher's own reference to the view is
+        gone by then. Never waits. A part of up to `INLINE_BYTES` with nothing unfinished before it is hashed here and
+        now.
+        """
+        size_bytes = view.nbytes
+        inline = False
+        with self._lock:
+            wanted = bool(self._all_streams) and size_bytes > 0 and not self._cancelled
+            if size_bytes and not self._cancelled:
+                self._coverage.add(offset, size_bytes)
+            if wanted:
+                inline = size_bytes <= INLINE_BYTES and not self._open_parts
+                self._open_parts += 1
+                block = Block(offset, view, done, len(self._all_streams))
+                ready = [stream for stream in self._all_streams if stream.offer(block)]
+        # From here on the streams hold the view, and this frame must not outlast them in that.
+        del view
+        if not wanted:
+            _call(done)
+        elif inline:
+            for stream in ready:
+                self._run(stream)
+        else:
+            for stream in ready:
+                self._pool.submit(partial(self._run, stream))
+
+    def finish(self, total: int, callback: Callable[[Verdict], None]) -> None:
+        """All of [0, total) has been fed: `callback` gets the verdict, once and after every `done()`, from any thread;
+        from this one, before `finish` returns, if nothing is pending. After `cancel()` it is not called.
+
+        Raises `ValueError` (and cancels) when the spans fed are not exactly [0, total).
+        """
+        with self._lock:
+            if self._cancelled:
+                return
+            covered = self._coverage.is_exactly(total)
+            if covered:
+                self._callback = callback
+            due = self._callback_if_due()
+        if not covered:
+            self.cancel()
+            raise ValueError(f"the parts fed do not make up the {total} bytes of the representation")
+        if due is not None:
+            self._deliver(due)
+
+    def cancel(self) -> None:
+        """Stop checking. Parts not being read now are given back at once, the others as soon as they have been."""
+        with self._lock:
+            self._cancelled = True
+            self._callback = None
+            dropped = [block for stream in self._all_streams for block in stream.drop() if block.read_by_one()]
+            self._open_parts -= len(dropped)
+        for block in dropped:
+            _give_back(block)
+
+    def _run(self, stream: HashStream) -> None:
+        """Read what the stream has ready. Runs in a pool thread, or in `feed` for small parts."""
+        with self._lock:
+            block = stream.take()
+        turn = 0
+        while block is not None:
+            result = self._read(stream, block.view)
+            with self._lock:
+                if not self._cancelled:
+                    stream.merge(block, result)
+                last = block.read_by_one()
+            if last:
+                _give_back(block)
+            turn += 1
+            due = None
+            with self._lock:
+                if last:
+                    # Only now, so that the verdict cannot overtake the done() just called.
+                    self._open_parts -= 1
+                    due = self._callback_if_due()
+                block = stream.take() if turn < _TURN_PARTS else None
+            if due is not None:
+                self._deliver(due)
+        if turn == _TURN_PARTS:
+            self._pool.submit(partial(self._run, stream))
+
+    def _read(self, stream: HashStream, view: memoryview) -> int:
+        try:
+            return stream.read(view)
+        except Exception as error:
+            # A view released too early, a package that refuses it: the transfer must still end, and say so.
+            _log.exception("hashing failed")
+            self._failure = f"hashing failed: {type(error).__name__}: {error}"
+            return 0
+
+    def _callback_if_due(self) -> Callable[[Verdict], None] | None:
+        if self._open_parts:
+            return None
+        callback, self._callback = self._callback, None
+        return callback
+
+    def _deliver(self, callback: Callable[[Verdict], None]) -> None:
+        try:
+            callback(self._verdict())
+        except Exception:
+            _log.exception("the callback for the verdict failed")
+
+    def _verdict(self) -> Verdict:
+        computed = tuple(Checksum(name, stream.digest()) for name, stream in self._streams.items())
+        if self._failure is not None:
+            return unverified(self._failure)
+        actual_by_name = {checksum.algorithm: checksum for checksum in computed}
+        reasons: list[str] = []
+        matched: Declared | None = None
+        for declared in self._expectations:
+            expected = declared.checksum
+            if expected.parts is None:
+                actual = actual_by_name[expected.algorithm]
+                if actual != expected:
+                    return Verdict(False, None, None, _DIFFERENT, computed, Mismatch(declared, actual))
+            elif not self._layout_fits(expected):
+                reasons.append(_why_no_layout(expected, len(self._layouts[expected])))
+                continue
+            else:
+                computed += (expected,)
+            matched = matched or declared
+        if matched is not None:
+            return Verdict(True, matched.checksum, matched.source, None, computed)
+        return unverified("; ".join(reasons) or "no checksum was declared", computed)
+
+    def _layout_fits(self, etag: Checksum) -> bool:
+        return any(guess.parts == etag.parts and stream.digest() == etag.value for guess, stream in self._layouts[etag])
+
+
+def _why_no_layout(etag: Checksum, tried: int) -> str:
+    if not tried:
+        return f"the part size of the upload behind {etag} cannot be found from the size of the object"
+    return (
+        f"none of the {tried} usual part sizes gives {etag}: either the upload used another one, "
+        "or the bytes are wrong; this checksum cannot tell"
+    )
+
+
+def _give_back(block: Block) -> None:
+    # The view goes first: done() may make its memory writable again.
+    del block.view
+    _call(block.done)
+
+
+def _call(done: Callable[[], None]) -> None:
+    try:
+        done()
+    except Exception:
+        _log.exception("the callback for a hashed part failed")

@@ -1,0 +1,135 @@
+"""Worker threads that hash for many transfers at once. hashlib, zlib and crc32c release the GIL while they work."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+
+from getm.core.log import get_logger
+
+_log = get_logger("integrity")
+
+Job = Callable[[], None]
+
+_MAX_THREADS = 8
+"""More threads than this hash faster than memory delivers."""
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on (its affinity, where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class HashPool:
+    """Daemon threads that run hashing jobs in the order given; started at the first job.
+
+    `threads` defaults to the usable CPUs, at most 8. `paged`: for memory that is not in the cache, and no other thread
+    of this process keeps the interpreter busy (see `new_digest`). A child made by `fork` starts threads of its own when
+    it needs them. After `close()` a job runs in the thread that submits it, so that no callback is ever lost.
+    """
+
+    def __init__(self, threads: int | None = None, *, paged: bool = False) -> None:
+        self.paged = paged
+        self._count = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
+        self._closed = False
+        self._forget()
+        _pools.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def threads(self) -> int:
+        """How many jobs can run at once."""
+        return self._count
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; it must not raise (what it raises is logged)."""
+        with self._lock:  # so that no job can land behind the threads' end, where nobody would run it
+            if not self._closed and (self._threads or self._start()):
+                self._queue.put(job)
+                return
+        _run(job)
+
+    def close(self) -> None:
+        """Finish the jobs that are queued and end the threads. Waits for them, except from within one of them."""
+        with self._lock:
+            self._closed = True
+            threads, self._threads = self._threads, []
+            _end(self._queue, len(threads))
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def __enter__(self) -> HashPool:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _start(self) -> bool:
+        """Start the threads, the lock being held. False where the system gives none (limits, or shutting down)."""
+        for number in range(self._count):
+            thread = threading.Thread(target=_work, args=(self._queue,), name=f"getm-hash-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                _log.warning("only %d of %d hashing threads could be started", number, self._count)
+                break
+            self._threads.append(thread)
+        if self._threads:
+            weakref.finalize(self, _end, self._queue, len(self._threads)).atexit = False
+        return bool(self._threads)
+
+
+def _end(queue: SimpleQueue[Job | None], threads: int) -> None:
+    for _ in range(threads):
+        queue.put(None)
+
+
+def _work(queue: SimpleQueue[Job | None]) -> None:
+    # The thread knows the queue and not the pool, so that a pool nobody holds any more can be collected.
+    while True:
+        job = queue.get()
+        if job is None:
+            return
+        _run(job)
+        del job  # a job may hold views; an idle thread must not keep their slots from being reused
+
+
+def _run(job: Job) -> None:
+    try:
+        job()
+    except Exception:
+        _log.exception("a hashing job failed")
+
+
+_pools: weakref.WeakSet[HashPool] = weakref.WeakSet()
+
+
+def _forget_threads() -> None:
+    # Threads do not survive fork, and the locks may have been held by one of them at that moment.
+    for pool in list(_pools):
+        pool._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+@contextmanager
+def borrowed(pool: HashPool | None) -> Iterator[HashPool]:
+    """The pool given, or one of its own for the time of the `with` block."""
+    if pool is not None:
+        yield pool
+        return
+    with HashPool() as own:
+        yield own

@@ -1,0 +1,166 @@
+"""Sums files: what `sha256sum`, `md5sum`, BSD's `sha256`, `openssl dgst` and `cksum --base64` write and check.
+
+Two forms, one line a file (GNU coreutils manual, "md5 invocation" and "cksum output modes"):
+
+    9f86d081...  name           GNU; " *" instead of two blanks marks binary mode
+    SHA256 (name) = 9f86d081... BSD, with the algorithm in it
+
+A line that starts with a backslash writes backslash, line feed and carriage return in the name as \\\\, \\n and \\r.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from getm.errors import InvalidInput
+from getm.integrity.values import DIGEST_BYTES, Checksum, canonical_algorithm, decode_digest, make_checksum
+
+# What the length of a bare digest means in practice: blake3 and xxh3-128 have the lengths of others and must be named.
+_BY_SIZE_BYTES = {DIGEST_BYTES[name]: name for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")}
+
+# "SHA256 (name) = hex"; openssl writes "SHA2-256(name)= hex".
+_BSD_LINE = re.compile(r"(?P<algorithm>[A-Za-z0-9][A-Za-z0-9/-]*) ?\((?P<name>.*)\) ?= (?P<digest>[0-9A-Za-z+/=]+)")
+_GNU_LINE = re.compile(r"(?P<digest>[0-9A-Za-z+/=]+) [ *](?P<name>.+)")
+# "md5 -r" of BSD and hand-made lists: one blank, or tabs.
+_LOOSE_LINE = re.compile(r"(?P<digest>[0-9A-Za-z+/=]+)[ \t]+(?P<name>.+)")
+
+# "-----BEGIN PGP SIGNED MESSAGE-----" and what surrounds the list in a signed file. Signatures are not checked here.
+_PGP_LINE = re.compile(r"-----(BEGIN|END) PGP [A-Z ]+-----")
+_PGP_SIGNATURE = "-----BEGIN PGP SIGNATURE-----"
+
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+_NAME_HINT = re.compile(r"(?i)(?<![a-z0-9])(blake3|b3|xxh3-?128|md5|sha-?(?:1|224|256|384|512))(?:sums?)?(?=$|[._-])")
+
+
+@dataclass(frozen=True, slots=True)
+class SumsEntry:
+    """One line: the file's name as written (relative to the sums file, as a rule), its checksum, the line's number
+    from 1."""
+
+    name: str
+    checksum: Checksum
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class SumsProblem:
+    """One line that could not be understood, its number from 1, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SumsFile:
+    """All entries of a sums file, and a sentence for each line that could not be understood."""
+
+    entries: tuple[SumsEntry, ...]
+    problems: tuple[str, ...]
+
+
+def read_sums_file(path: str | os.PathLike[str], algorithm: str | None = None) -> SumsFile:
+    """Parse the sums file at `path`. Names need not be UTF-8: other bytes are kept as `os.fsdecode` keeps them.
+
+    `algorithm` is needed only where neither the lines nor the file's name ("SHA256SUMS", "x.iso.md5") nor the length of
+    the digests tell it. Raises `OSError`, and `InvalidInput` where not one line is a checksum.
+    """
+    target = Path(path)
+    text = target.read_bytes().decode("utf-8-sig", "surrogateescape")
+    parsed = parse_sums(text.split("\n"), algorithm or hinted_algorithm(target.name))
+    if not parsed.entries:
+        why = parsed.problems[0] if parsed.problems else "the file is empty"
+        raise InvalidInput(f"{target.name} is not a sums file: {why}")
+    return parsed
+
+
+def parse_sums(lines: Iterable[str], algorithm: str | None = None) -> SumsFile:
+    """Parse the lines of a sums file. `algorithm` settles what a bare digest is; without it, its length does.
+
+    Blank lines, lines that start with "#", and the frame of a PGP-signed list are passed over. Raises `InvalidInput`
+    for an unknown `algorithm` only.
+    """
+    entries: list[SumsEntry] = []
+    problems: list[str] = []
+    for item in scan_sums(enumerate(lines, 1), algorithm):
+        if isinstance(item, SumsEntry):
+            entries.append(item)
+        else:
+            problems.append(f"line {item.line}: {item.reason}")
+    return SumsFile(tuple(entries), tuple(problems))
+
+
+def scan_sums(lines: Iterable[tuple[int, str]], algorithm: str | None = None) -> Iterator[SumsEntry | SumsProblem]:
+    """As `parse_sums`, one line at a time, for lists too long to be kept; `lines` come with their numbers."""
+    wanted = None if algorithm is None else canonical_algorithm(algorithm)
+    framed = False
+    for number, raw in lines:
+        line = raw.rstrip("\r\n")
+        if line.startswith(_PGP_SIGNATURE):
+            break
+        if _PGP_LINE.fullmatch(line):
+            framed = True
+            continue
+        if not line.strip() or line.startswith("#") or (framed and line.startswith("Hash: ")):
+            continue
+        try:
+            yield _parse_line(line, number, wanted)
+        except InvalidInput as error:
+            yield SumsProblem(number, str(error))
+
+
+def _parse_line(line: str, number: int, wanted: str | None) -> SumsEntry:
+    escaped = line.startswith("\\")
+    body = line[1:] if escaped else line
+    match = _BSD_LINE.fullmatch(body)
+    if match is not None:
+        # OpenSSL 3 calls the SHA-2 family SHA2-256 and so on.
+        algorithm = canonical_algorithm(re.sub(r"(?i)^sha2-", "sha", match["algorithm"]))
+    else:
+        match = _GNU_LINE.fullmatch(body) or _LOOSE_LINE.fullmatch(body)
+        if match is None:
+            raise InvalidInput(f'expected "DIGEST  NAME" or "ALGORITHM (NAME) = DIGEST", got {line[:80]!r}')
+        algorithm = _bare_algorithm(match["digest"], wanted)
+    name = _unescape(match["name"]) if escaped else match["name"]
+    return SumsEntry(name, make_checksum(algorithm, match["digest"]), number)
+
+
+def _bare_algorithm(digest: str, wanted: str | None) -> str:
+    if wanted is not None:
+        return wanted
+    for size_bytes, algorithm in _BY_SIZE_BYTES.items():
+        if decode_digest(digest, size_bytes) is not None:
+            return algorithm
+    raise InvalidInput(f"{len(digest)} characters are no MD5, SHA-1 or SHA-2 in hexadecimal or base64: {digest[:80]!r}")
+
+
+def _unescape(name: str) -> str:
+    def plain(match: re.Match[str]) -> str:
+        found = _ESCAPES.get(match[0])
+        if found is None:
+            raise InvalidInput(f"unknown escape {match[0]!r} in the name {name[:80]!r}")
+        return found
+
+    return re.sub(r"\\.?", plain, name)
+
+
+def hinted_algorithm(file_name: str) -> str | None:
+    """The algorithm that a sums file's own name tells: "SHA256SUMS", "md5sum.txt", "image.iso.sha512"."""
+    hints = {canonical_algorithm({"b3": "blake3"}.get(hint.lower(), hint)) for hint in _NAME_HINT.findall(file_name)}
+    return hints.pop() if len(hints) == 1 else None
+
+
+def format_sums_line(checksum: Checksum, name: str, *, bsd: bool = False) -> str:
+    """One line for a sums file, without its line end, that coreutils' tools and `parse_sums` read back.
+
+    `bsd` gives the form with the algorithm in it; algorithms that have no tool of the GNU form should be written so.
+    """
+    digest = str(checksum).partition(":")[2]
+    escaped = re.sub(r"[\\\n\r]", lambda match: {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}[match[0]], name)
+    mark = "\\" if escaped != name else ""
+    if bsd:
+        return f"{mark}{checksum.algorithm.upper()} ({escaped}) = {digest}"
+    return f"{mark}{digest}  {escaped}"

@@ -1,0 +1,94 @@
+"""BagIt's fetch.txt (RFC 8493, section 2.2.3): URL, length, path; the checksums stand in the manifests beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from getm.errors import InvalidInput
+from getm.integrity import (
+    STRENGTH,
+    Checksum,
+    SumsEntry,
+    available_algorithms,
+    canonical_algorithm,
+    scan_sums,
+)
+from getm.manifests.entry import Entry
+from getm.manifests.problem import Problem, tried
+from getm.manifests.schemes import usable_urls
+from getm.manifests.source import Source
+
+FETCH_LINE = re.compile(r"(?P<url>\S+)[ \t]+(?P<length>[0-9]+|-)[ \t]+(?P<path>\S.*)")
+_ENCODED = re.compile(r"%(0[aAdD]|25)")
+_DECODED = {"0a": "\n", "0d": "\r", "25": "%"}
+
+Digests = dict[int, bytes]
+
+
+def read_fetch(source: Source) -> Iterator[Entry | Problem]:
+    """The entries of a fetch.txt, each with its checksum from the strongest manifest-ALGORITHM.txt in the same folder.
+
+    A bag lists what it lacks in every payload manifest (section 2.2.3), so with a manifest there, an entry that it does
+    not have is a problem. Without one, or from standard input, nothing is expected of the bytes.
+    """
+    algorithm, digests = ("", None) if source.path is None else _manifest(source.path.parent)
+    for number, line in source.text_lines():
+        if line.strip():
+            place = f"line {number}"
+            yield tried(place, _entry, place, line, algorithm, digests)
+
+
+def _entry(place: str, line: str, algorithm: str, digests: Digests | None) -> Entry:
+    match = FETCH_LINE.fullmatch(line)
+    if match is None:
+        # Not quoted: a URL may have a secret in it.
+        raise InvalidInput("expected URL, LENGTH (or -) and PATH")
+    if len(match["length"]) > 19:
+        raise InvalidInput("the length is no number of bytes that a file can have")
+    path = _decoded(match["path"])
+    if not path.startswith("data/"):
+        # A fetch.txt that lists bagit.txt or a manifest could replace what the bag is checked by.
+        raise InvalidInput(f"the path {path!r} is not below data/, as everything that a bag fetches is (RFC 8493)")
+    checksum = None
+    if digests is not None:
+        digest = digests.get(hash(path))
+        if digest is None:
+            raise InvalidInput(f"the path {path!r} is not in manifest-{algorithm}.txt; every fetched file must be")
+        checksum = Checksum(algorithm, digest)
+    size = None if match["length"] == "-" else int(match["length"])
+    return Entry(usable_urls([match["url"]]), path, checksum, size, place=place, trusted_path=False)
+
+
+def _manifest(folder: Path) -> tuple[str, Digests | None]:
+    """The strongest algorithm that has a manifest in `folder` and can be computed, and the digests by the hashes of
+    their paths: a third of what the paths would need."""
+    available = available_algorithms()
+    found: dict[str, Path] = {}
+    for path in folder.glob("manifest-*.txt"):
+        try:
+            algorithm = canonical_algorithm(path.stem.removeprefix("manifest-"))
+        except InvalidInput:
+            continue
+        if algorithm in available:
+            found[algorithm] = path
+    best = next((algorithm for algorithm in STRENGTH if algorithm in found), None)
+    return ("", None) if best is None else (best, _digests(found[best], best))
+
+
+def _digests(path: Path, algorithm: str) -> Digests:
+    digests: Digests = {}
+    with Source(path) as manifest:
+        for item in scan_sums(manifest.text_lines(), algorithm):
+            if not isinstance(item, SumsEntry):
+                raise Problem("", f"beside it, {path.name} cannot be read: line {item.line}: {item.reason}")
+            digests[hash(_decoded(item.name))] = item.checksum.value
+    return digests
+
+
+def _decoded(path: str) -> str:
+    """Only line ends and the percent sign are encoded (sections 2.1.3 and 2.2.3)."""
+    if "%" not in path:
+        return path
+    return _ENCODED.sub(lambda match: _DECODED[match[1].lower()], path)

@@ -1,0 +1,65 @@
+"""Which formats there are, and how one is told from its first bytes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from getm.integrity import SumsEntry, scan_sums
+from getm.manifests.bagit import FETCH_LINE
+from getm.manifests.problem import Problem
+from getm.manifests.source import BOM, UTF_16_BOMS, Source
+
+FORMATS = ("json", "jsonl", "urls", "aria2", "sums", "csv", "tsv", "gdc", "ena", "metalink", "bagit")
+"""What `open_list` reads. "urls" and "aria2" are one: a list of URLs is an aria2 input file without options. "gdc" and
+"ena" are tables whose columns are known."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BY_SUFFIX = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".meta4": "metalink",
+    ".metalink": "metalink",
+    ".aria2": "aria2",
+    ".uris": "urls",
+}
+
+
+def detect_format(source: Source) -> str:
+    """One of `FORMATS`, by the content, and by the file's name where the content could be several. Raises Problem."""
+    head = source.head()
+    if head.startswith(UTF_16_BOMS):
+        raise Problem("", "begins with the byte order mark of UTF-16; save it as UTF-8 without one")
+    if b"\0" in head or head.startswith(b"\x1f\x8b"):
+        raise Problem("", "not a text; unpack it first if it is compressed")
+    text = head.removeprefix(BOM).decode("utf-8", "surrogateescape")
+    by_name = None if source.path is None else _BY_SUFFIX.get(PurePath(source.path).suffix.lower())
+    start = text.lstrip()[:1]
+    by_mark = {"[": "json", "{": "jsonl", "<": "metalink"}.get(start)
+    if by_mark is not None:
+        return by_mark
+    line = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), None)
+    if line is None:
+        # Nothing to tell it by, and nothing in it.
+        return by_name or "urls"
+    found = _by_line(line)
+    # A header may look like anything but a line of the others; a first cell may be a URL.
+    if found is None or (found == "urls" and by_name in ("csv", "tsv")):
+        found = by_name
+    if found is None:
+        raise Problem("", f"its format cannot be told; say which it is: {', '.join(FORMATS)}")
+    return found
+
+
+def _by_line(line: str) -> str | None:
+    if _URL.match(line):
+        return "bagit" if FETCH_LINE.fullmatch(line) else "urls"
+    if line.startswith("-----BEGIN PGP") or any(isinstance(item, SumsEntry) for item in scan_sums([(1, line)])):
+        return "sums"
+    if "\t" in line:
+        return "tsv"
+    return "csv" if "," in line else None

@@ -1,0 +1,1 @@
+"""The pipe protocol between a consumer and an engine: messages, codec, order."""

@@ -1,0 +1,201 @@
+"""The messages of the pipe protocol between a consumer (the caller's process) and an engine.
+
+Every message is one fixed frame of 24 bytes, little-endian, followed by `length` bytes of a MessagePack body for the
+kinds that carry one:
+
+    kind u8 | 3 unused | object u32 | offset u64 | slot u32 | length u32
+
+Consumer to engine:
+    OPEN    object, body OpenRequest      fetch this object; bears a number not used before on this pipe
+    GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit
+    CANCEL  object                        stop; the engine still answers with one END or FAILED
+    HEDGE   object                        what is left of it comes too slowly: try another connection
+Engine to consumer:
+    HEAD    object, body HeadInfo         the response's head: once, before any PART
+    PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
+    NOTE    object, body NoteInfo         what went wrong on the way and was mended: at any time before the end
+    END     object, body EndInfo          every byte was delivered; what verified them
+    FAILED  object, body FailedInfo       there will be no more; why
+
+The control socket of an engine carries SERVE (with descriptors as ancillary data) and STOP in the same frame.
+
+Slots belong to the pipe, not to an object: see `getm.buffers.ledger`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from getm.core.retry import Retries
+from getm.results import Stats
+
+
+class Kind(enum.IntEnum):
+    OPEN = 1
+    GRANT = 2
+    CANCEL = 3
+    HEAD = 4
+    PART = 5
+    END = 6
+    FAILED = 7
+    SERVE = 8
+    STOP = 9
+    NOTE = 10
+    HEDGE = 11
+
+
+# Looked up once: for the messages of one small object they would be looked up in the class sixty times.
+OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE = Kind
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    kind: Kind
+    object: int = 0
+    offset: int = 0
+    slot: int = 0
+    length: int = 0
+    body: bytes = b""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the typed bodies: encoded as MessagePack arrays, validated when decoded."""
+
+
+class ResumeInfo(Record, frozen=True):
+    """An object of `total` bytes of which the caller has all but `missing`: half-open spans, sorted and disjoint.
+    `if_range`: the strong one of its validators."""
+
+    total: int
+    etag: str | None
+    last_modified: str | None
+    if_range: str
+    missing: tuple[tuple[int, int], ...]
+
+
+class OpenRequest(Record, frozen=True):
+    """What to fetch. Times in seconds, sizes in bytes; `span` is half-open."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    concurrency: int
+    part_slots: int
+    # In canonical text, all of which must match; empty: what the server declares; None: no verification.
+    checksums: tuple[str, ...] | None
+    strict: bool
+    connect_s: float | None
+    stall_s: float | None
+    total_s: float | None
+    floor_bytes_s: float | None
+    floor_window_s: float
+    tail_s: float | None
+    retries: Retries
+    cacert: str | None
+    environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
+    insecure: bool = False  # do not check certificates
+    mirrors: tuple[str, ...] = ()  # further URLs of the same object; the headers go to them as well
+    resume: ResumeInfo | None = None
+    # Set on a request that one engine makes of another: one part of an object, which must still be that object.
+    span: tuple[int, int] | None = None
+    total: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    if_range: str | None = None
+    # What redirects from `url` led to, and the user headers that may go there.
+    route: tuple[str, tuple[tuple[str, str], ...]] | None = None
+    # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
+    ranged_from: int = 0
+    # What the object must have, in bytes.
+    size: int | None = None
+
+
+class HeadInfo(Record, frozen=True):
+    """The response that answered. `size`: bytes of the representation, None where only its end will tell. `notes`: what
+    it declares of its bytes that cannot be used, and why. `header_lines`: names and values in turn, each on a line of
+    its own: one text costs a fraction of what pairs do, and many callers never look. `resumed`: it is the version that
+    the request's `resume` names, and only what was missing follows; otherwise the whole object does. `declared`: the
+    checksums to verify it by, in canonical text, each with who gave it: "caller" or a header. `etag`, `last_modified`,
+    `if_range`: its validators and the strong one of them, told for those who need nothing else of the header."""
+
+    url: str
+    status: int
+    reason: str
+    header_lines: str
+    size: int | None
+    ranged: bool
+    notes: tuple[str, ...]
+    resumed: bool = False
+    declared: tuple[tuple[str, str], ...] = ()
+    etag: str | None = None
+    last_modified: str | None = None
+    if_range: str | None = None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names and values in the order of the wire."""
+        lines = self.header_lines.split("\n")
+        return tuple(zip(lines[::2], lines[1::2], strict=False))
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> str:
+    """As `HeadInfo` has them. No name or value holds a line feed, which ends a header line (RFC 9112, section 2.2)."""
+    return "\n".join(chain.from_iterable(headers))
+
+
+class EndInfo(Record, frozen=True):
+    """Every byte of an object of `total` bytes was delivered, or of what was missing of it. The verdict's fields as
+    `getm.integrity.Verdict` has them, checksums as text."""
+
+    total: int
+    verified: bool
+    checksum: str | None
+    source: str | None
+    reason: str | None
+    computed: tuple[str, ...]
+    stats: Stats
+
+
+class NoteInfo(Record, frozen=True):
+    """Something was tried again: `message` is what had gone wrong, `cause` that in a word (`getm.core.retry.cause`),
+    `attempt` counts those in a row without progress, and `delay_s` is how long is waited for it."""
+
+    cause: str
+    attempt: int
+    delay_s: float
+    message: str
+
+
+class FailedInfo(Record, frozen=True):
+    """A `getm.errors` error as its code and plain fields, and what had been done until then."""
+
+    code: str
+    message: str
+    url: str | None
+    fields: dict[str, str | int | float | bool | None]
+    stats: Stats
+
+
+class ServeRequest(Record, frozen=True):
+    """Serve a pipe over a segment: descriptors come as ancillary data in the order pipe, segment (unless
+    `segment_token` names memory of this same process), then one pipe for each helper engine."""
+
+    slots: int
+    slot_bytes: int
+    segment_bytes: int
+    segment_token: int | None
+    helpers: int
+    limit_rate: float | None  # bytes a second over all that the engine receives; the same in each of its SERVEs
+
+
+FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL, Kind.HEDGE})
+ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
+FROM_ENGINE = frozenset({Kind.HEAD, Kind.PART, Kind.NOTE, Kind.END, Kind.FAILED})
+
+
+def plain(value: Any) -> str | int | float | bool | None:
+    """A field value that may travel in `FailedInfo`."""
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,84 @@
+"""The order of the messages on one pipe.
+
+For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with NOTEs anywhere before the end. Objects are
+independent of each other, and many may be open on one pipe. `Conversation` holds this order on either end; a message
+out of order is a `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from getm.errors import ProtocolError
+from getm.protocol.messages import CANCEL, GRANT, HEDGE, OPEN, Kind
+
+
+class Phase(enum.StrEnum):
+    """Where one object stands. Strings, since their hash is kept: a phase is looked up for every message."""
+
+    UNOPENED = "not open"
+    OPENED = "opened"
+    STREAMING = "streaming"
+    OVER = "over"
+
+
+# phase -> message -> phase after it.
+_ORDER: dict[Phase, dict[Kind, Phase]] = {
+    Phase.UNOPENED: {Kind.OPEN: Phase.OPENED},
+    Phase.OPENED: {
+        Kind.HEAD: Phase.STREAMING,
+        Kind.NOTE: Phase.OPENED,
+        Kind.FAILED: Phase.OVER,
+        Kind.CANCEL: Phase.OPENED,
+        Kind.HEDGE: Phase.OPENED,
+    },
+    Phase.STREAMING: {
+        Kind.PART: Phase.STREAMING,
+        Kind.NOTE: Phase.STREAMING,
+        Kind.END: Phase.OVER,
+        Kind.FAILED: Phase.OVER,
+        Kind.CANCEL: Phase.STREAMING,
+        Kind.HEDGE: Phase.STREAMING,
+    },
+}
+
+_UNOPENED, _OVER = Phase.UNOPENED, Phase.OVER
+# A GRANT is of no object; a CANCEL or HEDGE may have crossed the object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, CANCEL, HEDGE})
+
+
+@dataclass
+class Conversation:
+    """The order of one pipe's messages, held on either end: call `pass_` for each message sent or received."""
+
+    _phases: dict[int, Phase] = field(default_factory=dict)
+    _last_opened: int = 0
+
+    def pass_(self, kind: Kind, object_number: int) -> None:
+        """Raises `ProtocolError` for a message that may not come now."""
+        before = self._phases.get(object_number, _UNOPENED)
+        after = _ORDER[before].get(kind)
+        if after is before:
+            return
+        if after is None:
+            if kind in _ALWAYS:
+                return
+            raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {before.value}")
+        if kind is OPEN:
+            if object_number <= self._last_opened:
+                raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
+            self._last_opened = object_number
+        if after is _OVER:
+            del self._phases[object_number]
+        else:
+            self._phases[object_number] = after
+
+    @property
+    def quiet(self) -> bool:
+        """Whether every object has ended."""
+        return not self._phases
+
+    def open_objects(self) -> frozenset[int]:
+        """The numbers of the objects that have not ended."""
+        return frozenset(self._phases)

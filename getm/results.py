@@ -1,0 +1,97 @@
+"""What transfers give back: what each took, and how downloads ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from getm.core.version import Validator
+    from getm.errors import GetmError
+    from getm.integrity import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a transfer took, over all its requests and engines. Before its end only `received_bytes` and `seconds` are
+    known, and the rest is as if nothing had happened.
+
+    `received_bytes`: bytes of the object that came over the network. `requests`: sent, without those of redirects and
+    those repeated because the server had just closed a connection that was kept alive. `connections`: opened for them;
+    a connection that was kept alive is not counted again. `retries`: how often the rest was asked for again, by cause
+    (see `getm.core.retry.cause`; "mirror" where another URL took the place of one that failed, "slow tail" where a slow
+    connection was replaced by a faster one). `stalls`: how often a connection fell silent. `first_byte_s`: seconds
+    until the head of the response was there, redirects and retries included; None where none came. `seconds`: from the
+    request to the verdict.
+    """
+
+    received_bytes: int = 0
+    requests: int = 0
+    connections: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    stalls: int = 0
+    first_byte_s: float | None = None
+    seconds: float = 0.0
+
+    def __add__(self, later: Stats) -> Stats:
+        """What two attempts took, `later` after this one."""
+        first_byte_s = self.first_byte_s
+        if first_byte_s is None and later.first_byte_s is not None:
+            first_byte_s = self.seconds + later.first_byte_s
+        causes = [*self.retries, *(cause for cause in later.retries if cause not in self.retries)]
+        return Stats(
+            received_bytes=self.received_bytes + later.received_bytes,
+            requests=self.requests + later.requests,
+            connections=self.connections + later.connections,
+            retries={cause: self.retries.get(cause, 0) + later.retries.get(cause, 0) for cause in causes},
+            stalls=self.stalls + later.stalls,
+            first_byte_s=first_byte_s,
+            seconds=self.seconds + later.seconds,
+        )
+
+    @property
+    def throughput(self) -> float:
+        """Bytes a second, from the request to the verdict; 0.0 where no time has passed."""
+        return self.received_bytes / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """A download that succeeded.
+
+    `path`: the file, complete and in place. `size`: bytes. `checksum`: what verified the bytes and who declared it, or
+    why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
+    file in place. `stats`: what the transfer took. `url`: what was asked for, redacted. `url_host`: that sent the
+    bytes, after redirects, with its port where the URL names one. `validator`: ETag and Last-Modified of the version
+    that was fetched. `started_at`: when it began, in UTC. `index`: of many downloads, the position of its entry.
+    """
+
+    path: Path
+    size: int
+    checksum: Verdict
+    verified: bool
+    seconds: float
+    stats: Stats
+    url: str | None = None
+    url_host: str | None = None
+    validator: Validator | None = None
+    started_at: datetime | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadFailure:
+    """A download of several that failed.
+
+    `index`: its entry's position. `url`: redacted. `path`: the target, None where it was not known yet. `error`: what
+    it failed with.
+    """
+
+    index: int
+    url: str
+    path: Path | None
+    error: GetmError
