@@ -9,12 +9,13 @@ import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.certificates import Authority
 from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
-from tests.support.fault_server import FaultServer
+from tests.support.fault_server import Excess, FaultServer
 
 BODY = hashlib.shake_256(b"fault server").digest(300_000)
 
@@ -320,3 +321,49 @@ def test_an_error_in_a_script_is_raised() -> None:
 
     with pytest.raises(LookupError, match="no such object"), FaultServer() as server:
         subprocess.run(["curl", "-q", "-s", server.serve("/x", broken)], check=False)
+
+
+# Limits, gates, and what stands around a body -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("excess", "exit_code"), [("close", EMPTY_REPLY), ("reset", RECEIVE_FAILED), ("refuse", 7)])
+def test_a_limit_of_connections(excess: Excess, exit_code: int, fault_server: FaultServer, tmp_path: Path) -> None:
+    gate = fault_server.gate()
+    held, free = fault_server.serve("/held", Reply(body=BODY, hold=gate)), fault_server.serve("/free", Reply(body=BODY))
+    fault_server.limit(1, excess)
+    with socket.create_connection(("127.0.0.1", fault_server.port)) as first:
+        first.sendall(b"GET /held HTTP/1.1\r\nConnection: close\r\n\r\n")
+        gate.wait_reached()
+        assert curl(free, folder=tmp_path).exit_code in (exit_code, RECEIVE_FAILED)
+        gate.open()
+        while first.recv(65536):
+            pass
+    fault_server.limit(None)
+    assert curl("--retry", "5", "--retry-all-errors", "--retry-delay", "1", free, folder=tmp_path).body == BODY
+    assert [request.path for request in fault_server.requests] == [urlsplit(held).path, urlsplit(free).path]
+
+
+def test_gates_let_the_body_through_bit_by_bit(fault_server: FaultServer) -> None:
+    first, second = fault_server.gate(), fault_server.gate()
+    fault_server.serve("/x", Reply(body=b"aabbcc", gates={2: first, 4: second}, then="close"))
+    with socket.create_connection(("127.0.0.1", fault_server.port)) as client:
+        client.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+        came = b""
+        for gate, so_far in ((first, b"aa"), (second, b"aabb")):
+            gate.wait_reached()
+            while not came.endswith(so_far):
+                came += client.recv(65536)
+            assert came.partition(b"\r\n\r\n")[2] == so_far
+            gate.open()
+        while data := client.recv(65536):
+            came += data
+    assert came.endswith(b"\r\n\r\naabbcc")
+
+
+def test_bytes_beyond_the_body_and_any_reason(fault_server: FaultServer) -> None:
+    fault_server.serve("/x", Reply(body=b"body", extra=b" and more", reason="Non trouv\xe9", then="close"))
+    with socket.create_connection(("127.0.0.1", fault_server.port)) as client:
+        client.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+        came = b"".join(iter(lambda: client.recv(65536), b""))
+    assert came.startswith(b"HTTP/1.1 200 Non trouv\xe9\r\n") and b"Content-Length: 4\r\n" in came
+    assert came.endswith(b"\r\n\r\nbody and more")

@@ -107,10 +107,13 @@ class Reply:
     delay_s: float = 0.0  # let so much time pass before the first byte of the reply
     stall_at: int | None = None  # wait at `gate` after this many body bytes of this reply
     gate: Gate | None = None
+    gates: Mapping[int, Gate] = field(default_factory=dict)  # more of these: after so many body bytes, wait here
     cut_at: int | None = None  # end after this many body bytes of this reply: by FIN, or RST if `then` is "reset"
     pace: Pace | None = None
     span: tuple[int, int] | None = None  # answer with [start, stop) of the body, whatever was asked
     flip_bit: int | None = None  # number of a bit of `body`, counted from 0: sent inverted
+    extra: bytes = b""  # sent after the body, beyond what Content-Length or the last chunk tell
+    reason: str | None = None  # the reason phrase, in Latin-1: any bytes
     endless: bool = False  # send the body over and over (chunked, close-delimited or raw) until the client leaves
     raw: bytes | None = None  # send exactly this, head and all, then `body` as it stands; then end as `then` says
 
@@ -172,7 +175,7 @@ def answer(reply: Reply, request: Request) -> Answer:
         spoilt = bytearray(reply.body)
         spoilt[reply.flip_bit // 8] ^= 1 << reply.flip_bit % 8
         body = memoryview(spoilt)
-    return Answer(_head(status, _replaced(headers, reply.headers)), body[start:stop])
+    return Answer(_head(status, reply.reason, _replaced(headers, reply.headers)), body[start:stop])
 
 
 def _replaced(headers: dict[str, str | list[str] | None], by: HeaderValues) -> dict[str, str | list[str] | None]:
@@ -180,11 +183,12 @@ def _replaced(headers: dict[str, str | list[str] | None], by: HeaderValues) -> d
     return {**{name: value for name, value in headers.items() if name.lower() not in names}, **by}
 
 
-def _head(status: int, headers: HeaderValues) -> bytes:
-    try:
-        reason = http.HTTPStatus(status).phrase
-    except ValueError:
-        reason = "Unknown"
+def _head(status: int, reason: str | None, headers: HeaderValues) -> bytes:
+    if reason is None:
+        try:
+            reason = http.HTTPStatus(status).phrase
+        except ValueError:
+            reason = "Unknown"
     lines = [f"HTTP/1.1 {status} {reason}"]
     for name, values in headers.items():
         for value in values if isinstance(values, list) else [values]:

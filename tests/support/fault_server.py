@@ -15,15 +15,18 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from tests.support.channel import Channel, TLSChannel
 from tests.support.fault_script import Gate, Reply, Request, Script, answer, failure
 
 _BLOCK_BYTES = 64 * 1024
 _WAIT_S = 20.0
+
+# What becomes of connections beyond the limit: accepted and closed, accepted and reset, or not accepted.
+Excess = Literal["close", "reset", "refuse"]
 
 
 class _ClientLeft(Exception):
@@ -44,6 +47,8 @@ class FaultServer:
         self._tls = tls
         self._address = address
         self._scripts: dict[str, list[Script]] = {}
+        self._limit: int | None = None
+        self._excess: Excess = "close"
         self._arrived = threading.Condition()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="fault server")
@@ -79,6 +84,10 @@ class FaultServer:
         self._scripts[path] = list(steps)
         return self.url(path)
 
+    def limit(self, connections: int | None, excess: Excess = "close") -> None:
+        """Keep at most so many connections open at once, from the next one on; None for any number."""
+        self._limit, self._excess = connections, excess
+
     def gate(self) -> Gate:
         """A gate to put into a `Reply`."""
         return Gate(self._loop)
@@ -110,12 +119,29 @@ class FaultServer:
         self._errors += [result for result in results if isinstance(result, Exception)]
 
     async def _accept(self, connections: set[asyncio.Task[None]]) -> None:
+        ended = asyncio.Event()
         while True:
+            while self._full(connections) and self._excess == "refuse":
+                self._listener.close()
+                ended.clear()
+                await ended.wait()
+                self._listener = socket.create_server((self._address, self.port))
+                self._listener.setblocking(False)
             sock, _ = await self._loop.sock_accept(self._listener)
             sock.setblocking(False)
-            task = asyncio.create_task(self._connection(sock, self.connections))
-            self.connections += 1
+            number, self.connections = self.connections, self.connections + 1
+            if self._full(connections):
+                channel = Channel(sock)
+                if self._excess == "reset":
+                    channel.reset()
+                channel.close()
+                continue
+            task = asyncio.create_task(self._connection(sock, number))
             connections.add(task)
+            task.add_done_callback(lambda _: ended.set())
+
+    def _full(self, connections: set[asyncio.Task[None]]) -> bool:
+        return self._limit is not None and sum(not task.done() for task in connections) >= self._limit
 
     async def _connection(self, sock: socket.socket, number: int) -> None:
         channel = TLSChannel(sock, self._tls) if self._tls else Channel(sock)
@@ -195,8 +221,8 @@ class FaultServer:
             for block in _blocks(made.body, reply, sent_before):
                 await self._send_block(channel, reply, block)
                 request.sent_bytes += len(block)
-                if reply.stall_at == request.sent_bytes and reply.gate is not None:
-                    await _pause(channel, gate=reply.gate)
+                if gate := _gates(reply).get(request.sent_bytes):
+                    await _pause(channel, gate=gate)
                 if reply.pace is not None:
                     await _pause(channel, timeout_s=reply.pace.interval_s)
             if reply.cut_at is not None and request.sent_bytes >= reply.cut_at:
@@ -205,6 +231,8 @@ class FaultServer:
                 break
         if reply.framing == "chunked" and reply.raw is None:
             await channel.send(b"0\r\n\r\n")
+        if reply.extra:
+            await channel.send(reply.extra)
         return True
 
     async def _send_block(self, channel: Channel, reply: Reply, block: memoryview) -> None:
@@ -220,18 +248,22 @@ def _wants_close(request: Request) -> bool:
     return (request.header("Connection") or "").lower() == "close"
 
 
+def _gates(reply: Reply) -> Mapping[int, Gate]:
+    if reply.stall_at is None or reply.gate is None:
+        return reply.gates
+    return {**reply.gates, reply.stall_at: reply.gate}
+
+
 def _blocks(body: memoryview, reply: Reply, sent_before: int) -> Iterator[memoryview]:
     """`body` in the pieces to send it in: split where something is to happen, and ended where it is cut."""
     limit = len(body) if reply.cut_at is None else max(0, min(len(body), reply.cut_at - sent_before))
     step = reply.pace.step_bytes if reply.pace else _BLOCK_BYTES
-    stall = -1 if reply.stall_at is None else reply.stall_at - sent_before
-    if stall == 0:
+    stops = sorted(at - sent_before for at in _gates(reply))
+    if 0 in stops:
         yield body[:0]
     at = 0
     while at < limit:
-        stop = min(limit, (at // step + 1) * step)
-        if at < stall < stop:
-            stop = stall
+        stop = min([limit, (at // step + 1) * step, *(stop for stop in stops if stop > at)])
         yield body[at:stop]
         at = stop
 
