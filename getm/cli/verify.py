@@ -26,7 +26,7 @@ from getm.integrity import (
     Verdict,
     canonical_algorithm,
     parse_checksum,
-    parse_sums,
+    read_sums,
     read_sums_file,
     require_algorithm,
     verify_files,
@@ -222,16 +222,11 @@ def _read_receipt(name: str) -> ReceiptFiles:
 
 def _read_sums(name: str, algorithm: str | None) -> SumsFile:
     try:
-        if name != STANDARD_INPUT:
-            return read_sums_file(name, algorithm)
-        text = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        if name == STANDARD_INPUT:
+            return read_sums(b"" if sys.stdin is None else sys.stdin.buffer.read(), "standard input", algorithm)
+        return read_sums_file(name, algorithm)
     except OSError as error:
         raise InvalidInput(f"The sums file {name} cannot be read: {error.strerror}.") from error
-    sums = parse_sums(text.decode("utf-8-sig", "surrogateescape").split("\n"), algorithm)
-    if not sums.entries:
-        why = sums.problems[0] if sums.problems else "it is empty"
-        raise InvalidInput(f"standard input is not a sums file: {why}")
-    return sums
 
 
 # Telling -------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from getm.integrity.sums_files import (
     format_sums_line,
     hinted_algorithm,
     parse_sums,
+    read_sums,
     read_sums_file,
     scan_sums,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "parse_checksum",
     "parse_pair",
     "parse_sums",
+    "read_sums",
     "read_sums_file",
     "require_algorithm",
     "scan_sums",

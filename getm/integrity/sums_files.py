@@ -5,11 +5,13 @@ Two forms, one line a file (GNU coreutils manual, "md5 invocation" and "cksum ou
     9f86d081...  name           GNU; " *" instead of two blanks marks binary mode
     SHA256 (name) = 9f86d081... BSD, with the algorithm in it
 
-A line that starts with a backslash writes backslash, line feed and carriage return in the name as \\\\, \\n and \\r.
+Leading blanks do not count. In a line that starts with a backslash, the name has backslash, line feed and carriage
+return written as \\\\, \\n and \\r. With "--zero", lines end in NUL and have no escapes.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -23,10 +25,10 @@ from getm.integrity.values import DIGEST_BYTES, Checksum, canonical_algorithm, d
 _BY_SIZE_BYTES = {DIGEST_BYTES[name]: name for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")}
 
 # "SHA256 (name) = hex"; openssl writes "SHA2-256(name)= hex".
-_BSD_LINE = re.compile(r"(?P<algorithm>[A-Za-z0-9][A-Za-z0-9/-]*) ?\((?P<name>.*)\) ?= (?P<digest>[0-9A-Za-z+/=]+)")
-_GNU_LINE = re.compile(r"(?P<digest>[0-9A-Za-z+/=]+) [ *](?P<name>.+)")
+_BSD_LINE = re.compile(r"(?s)(?P<algorithm>[A-Za-z0-9][A-Za-z0-9/-]*) ?\((?P<name>.*)\) ?= (?P<digest>[0-9A-Za-z+/=]+)")
+_GNU_LINE = re.compile(r"(?s)(?P<digest>[0-9A-Za-z+/=]+) [ *](?P<name>.+)")
 # "md5 -r" of BSD and hand-made lists: one blank, or tabs.
-_LOOSE_LINE = re.compile(r"(?P<digest>[0-9A-Za-z+/=]+)[ \t]+(?P<name>.+)")
+_LOOSE_LINE = re.compile(r"(?s)(?P<digest>[0-9A-Za-z+/=]+)[ \t]+(?P<name>.+)")
 
 # "-----BEGIN PGP SIGNED MESSAGE-----" and what surrounds the list in a signed file. Signatures are not checked here.
 _PGP_LINE = re.compile(r"-----(BEGIN|END) PGP [A-Z ]+-----")
@@ -63,29 +65,42 @@ class SumsFile:
 
 
 def read_sums_file(path: str | os.PathLike[str], algorithm: str | None = None) -> SumsFile:
-    """Parse the sums file at `path`. Names need not be UTF-8: other bytes are kept as `os.fsdecode` keeps them.
+    """Parse the sums file at `path`; see `read_sums`. Raises `OSError` where it cannot be read."""
+    return read_sums(Path(path).read_bytes(), Path(path).name, algorithm)
 
-    `algorithm` is needed only where neither the lines nor the file's name ("SHA256SUMS", "x.iso.md5") nor the length of
-    the digests tell it. Raises `OSError`, and `InvalidInput` where not one line is a checksum.
+
+def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:
+    """Parse the content of a sums file called `name`.
+
+    UTF-16 needs its byte order mark. In anything else names may hold bytes that are not UTF-8, which are kept as
+    `os.fsdecode` keeps them. Where there is a NUL, lines end in NUL and have no escapes ("sha256sum --zero").
+
+    `algorithm` is needed only where neither the lines nor `name` ("SHA256SUMS", "x.iso.md5") nor the length of the
+    digests tell it. Raises `InvalidInput` where not one line is a checksum.
     """
-    target = Path(path)
-    text = target.read_bytes().decode("utf-8-sig", "surrogateescape")
-    parsed = parse_sums(text.split("\n"), algorithm or hinted_algorithm(target.name))
+    try:
+        utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16") if utf_16 else data.decode("utf-8-sig", "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{name} is not a sums file: it begins with the byte order mark of UTF-16, but is not UTF-16 throughout"
+        ) from error
+    end = "\0" if "\0" in text else "\n"
+    parsed = parse_sums(text.split(end), algorithm or hinted_algorithm(name), escapes=end == "\n")
     if not parsed.entries:
-        why = parsed.problems[0] if parsed.problems else "the file is empty"
-        raise InvalidInput(f"{target.name} is not a sums file: {why}")
+        raise InvalidInput(f"{name} is not a sums file: {parsed.problems[0] if parsed.problems else 'it is empty'}")
     return parsed
 
 
-def parse_sums(lines: Iterable[str], algorithm: str | None = None) -> SumsFile:
+def parse_sums(lines: Iterable[str], algorithm: str | None = None, *, escapes: bool = True) -> SumsFile:
     """Parse the lines of a sums file. `algorithm` settles what a bare digest is; without it, its length does.
 
-    Blank lines, lines that start with "#", and the frame of a PGP-signed list are passed over. Raises `InvalidInput`
-    for an unknown `algorithm` only.
+    Blank lines, lines that start with "#", and the frame of a PGP-signed list are skipped. `escapes` is false where
+    names are written as they are. Raises `InvalidInput` for an unknown `algorithm` only.
     """
     entries: list[SumsEntry] = []
     problems: list[str] = []
-    for item in scan_sums(enumerate(lines, 1), algorithm):
+    for item in scan_sums(enumerate(lines, 1), algorithm, escapes=escapes):
         if isinstance(item, SumsEntry):
             entries.append(item)
         else:
@@ -93,12 +108,14 @@ def parse_sums(lines: Iterable[str], algorithm: str | None = None) -> SumsFile:
     return SumsFile(tuple(entries), tuple(problems))
 
 
-def scan_sums(lines: Iterable[tuple[int, str]], algorithm: str | None = None) -> Iterator[SumsEntry | SumsProblem]:
-    """As `parse_sums`, one line at a time, for lists too long to be kept; `lines` come with their numbers."""
+def scan_sums(
+    lines: Iterable[tuple[int, str]], algorithm: str | None = None, *, escapes: bool = True
+) -> Iterator[SumsEntry | SumsProblem]:
+    """As `parse_sums`, one line at a time, for lists too long for memory; `lines` come with their numbers."""
     wanted = None if algorithm is None else canonical_algorithm(algorithm)
     framed = False
     for number, raw in lines:
-        line = raw.rstrip("\r\n")
+        line = raw.rstrip("\r\n") if escapes else raw
         if line.startswith(_PGP_SIGNATURE):
             break
         if _PGP_LINE.fullmatch(line):
@@ -107,13 +124,13 @@ def scan_sums(lines: Iterable[tuple[int, str]], algorithm: str | None = None) ->
         if not line.strip() or line.startswith("#") or (framed and line.startswith("Hash: ")):
             continue
         try:
-            yield _parse_line(line, number, wanted)
+            yield _parse_line(line.lstrip(" \t"), number, wanted, escapes)
         except InvalidInput as error:
             yield SumsProblem(number, str(error))
 
 
-def _parse_line(line: str, number: int, wanted: str | None) -> SumsEntry:
-    escaped = line.startswith("\\")
+def _parse_line(line: str, number: int, wanted: str | None, escapes: bool) -> SumsEntry:
+    escaped = escapes and line.startswith("\\")
     body = line[1:] if escaped else line
     match = _BSD_LINE.fullmatch(body)
     if match is not None:

@@ -192,6 +192,14 @@ def test_verify_reads_the_lines_of_coreutils(folder: Path, algorithm: str, form:
     assert run.stdout == theirs.stdout and theirs.returncode == 0
 
 
+def test_case_38_verify_reads_what_sha256sum_zero_writes(folder: Path) -> None:
+    written = tool("sha256sum", "--zero", *NAMES, cwd=folder).stdout
+    (folder / "SUMS").write_bytes(written)
+    for run in (getm("verify", "SUMS", cwd=folder), getm("verify", "-", cwd=folder, stdin=written)):
+        assert (run.returncode, run.stderr) == (0, b"")
+        assert run.stdout == getm("verify", "-", cwd=folder, stdin=getm("hash", *NAMES, cwd=folder).stdout).stdout
+
+
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
 def test_coreutils_read_the_lines_of_hash(folder: Path, algorithm: str) -> None:
     for form in ([], ["--bsd"]):

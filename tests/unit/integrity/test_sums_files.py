@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, SumsEntry, checksum, format_sums_line, parse_sums, read_sums_file
+from getm.integrity import Checksum, SumsEntry, SumsFile, checksum, format_sums_line, parse_sums, read_sums_file
 
 DATA = b"123456789"
 MD5 = checksum(DATA, "md5")
@@ -60,6 +60,43 @@ def test_what_coreutils_write_is_read(tool: str, form: list[str], folder: Path, 
     assert [entry.name for entry in parsed.entries] == names
     for entry in parsed.entries:
         assert entry.checksum == checksum(folder / entry.name, TOOLS[tool])
+
+
+@pytest.mark.parametrize("form", [[], ["--tag"]])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_case_38_lines_that_end_in_nul_have_no_escapes(tool: str, form: list[str], folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    listing = folder / "SUMS"
+    listing.write_bytes(run(folder, tool, "--zero", *form, "--", *names))
+    parsed = read_sums_file(listing)
+    assert parsed.problems == ()
+    assert [entry.name for entry in parsed.entries] == names
+    assert [entry.line for entry in parsed.entries] == list(range(1, len(names) + 1))
+    for entry in parsed.entries:
+        assert entry.checksum == checksum(folder / entry.name, TOOLS[tool])
+
+
+@pytest.mark.parametrize("prefix", ["  ", "\t", " \t "])
+@pytest.mark.parametrize("line", [f"{MD5.hex}  a\\b", f"\\{MD5.hex}  a\\\\b", f"MD5 (a\\b) = {MD5.hex}"])
+def test_case_43_blanks_before_a_digest_are_fine_as_in_coreutils(prefix: str, line: str) -> None:
+    parsed = parse_sums([prefix + line])
+    assert parsed == SumsFile((SumsEntry("a\\b", MD5, 1),), ())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_case_43_a_sums_file_that_powershell_wrote_is_decoded(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "SHA256SUMS"
+    text = f"{SHA256.hex}  gr\xfc\xdfe\r\n{SHA256.hex}  b\r\n"
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    path.write_bytes((mark + text).encode(encoding))
+    assert [(entry.name, entry.line) for entry in read_sums_file(path).entries] == [("gr\xfc\xdfe", 1), ("b", 2)]
+
+
+def test_case_43_utf_16_that_cannot_be_decoded_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "SHA256SUMS"
+    path.write_bytes(b"\xff\xfea\x00\x00\xd8x")
+    with pytest.raises(InvalidInput, match=r"SHA256SUMS is not a sums file: .*UTF-16"):
+        read_sums_file(path)
 
 
 @pytest.mark.parametrize("bsd", [False, True])
