@@ -113,7 +113,8 @@ class BadResponse(NetworkError):
 
 
 class HTTPStatusError(NetworkError):
-    """The server answered with an error status: `status` and its `reason` phrase."""
+    """The server answered with a status that is not the object: `status` and its `reason` phrase. Only 200, 203, or
+    a 206 that covers all of it are; a 202, a 204 or a 304 is an error like a 404."""
 
     code = "status"
     FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "status", "reason")

@@ -14,6 +14,7 @@ from getm.core.retry import Retry, cause
 from getm.core.spans import Span
 from getm.engine.counters import Counters
 from getm.engine.http.requests import HttpClient, Response, Route
+from getm.engine.http.responses import WHOLE, refusal
 from getm.engine.sources import Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest
 
@@ -66,31 +67,19 @@ class Requests:
         self._answered = True
 
     async def get(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
-        """One request. Raises `Answered` for an error status, apart from those that answer the range (416)
-        and the condition (412), which the caller reads."""
+        """One request. Raises `Answered` for a status that brings nothing of the object, apart from those that answer
+        the range (416) and the condition (412), which the caller reads."""
         route = source.route
         response = await self._ask(route, span, if_range)
         if response.head.status in _EXPIRED and route is not source.origin:
             await response.discard()
             response = await self._resolve_again(source, route, span, if_range)
         head = response.head
-        if head.status < 400 or (head.status == 416 and span is not None) or (head.status == 412 and if_range):
+        refused = refusal(head, span, if_range, answered=self._answered)
+        if refused is None:
             return response
         await response.discard()
-        kind = errors.HTTPStatusError
-        advice = ""
-        if self._answered and if_range is not None and head.status in (401, 403):
-            # The same request was answered before: what changed is the time.
-            kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
-        raise Answered(
-            kind(
-                f"the server answered {head.status} {head.reason}".rstrip() + advice,
-                url=redact(head.url),
-                status=head.status,
-                reason=head.reason,
-            ),
-            retry_after_s(head),
-        )
+        raise Answered(refused, retry_after_s(head))
 
     def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
         self._tally.requests += 1
@@ -103,7 +92,7 @@ class Requests:
         async with source.resolving:
             if source.route is expired:
                 response = await self._ask(source.origin, span, if_range)
-                if response.head.status < 400:
+                if response.head.status in (*WHOLE, 206):
                     source.route = response.route
                 return response
         return await self._ask(source.route, span, if_range)

@@ -9,6 +9,47 @@ from getm.core.head import Head, HeadError
 from getm.core.redact import redact
 from getm.core.spans import Span
 
+# The whole object (RFC 9110, sections 15.3.1 and 15.3.4). No other status is: not even 202, which promises one.
+WHOLE = frozenset({200, 203})
+
+_ADVICE = {
+    304: "; leave out If-None-Match and If-Modified-Since: nothing is kept here that the server could refer to",
+    202: "; the server is still preparing it: try again later",
+}
+
+
+def refusal(
+    head: Head, wanted: Span | None, if_range: str | None, *, answered: bool = False
+) -> errors.HTTPStatusError | None:
+    """The error of a response that brings nothing of the object; None where it brings the whole, or answers the range
+    that was `wanted` (206, 416) or the condition `if_range` (412). `answered`: the same request was answered before."""
+    status, advice = head.status, _ADVICE.get(head.status, "")
+    if status in WHOLE or (wanted is not None and status in (206, 416)) or (if_range is not None and status == 412):
+        return None
+    if status == 206:
+        if _covers_all(head):
+            return None
+        covers = head.get("content-range") or "no Content-Range"
+        advice = f" to a request without Range, with {covers}: expected 200 and the whole object"
+    kind: type[errors.HTTPStatusError] = errors.HTTPStatusError
+    if answered and if_range is not None and status in (401, 403):
+        # The same request was answered before: what changed is the time.
+        kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
+    elif status < 400 and status != 206:
+        advice = f", which is not the object: expected 200{advice}"
+    told = f"the server answered {status} {head.reason}".rstrip()
+    return kind(f"{told}{advice}", url=redact(head.url), status=status, reason=head.reason)
+
+
+def _covers_all(head: Head) -> bool:
+    found = head.content_range()
+    if found is None or found.span is None or found.total is None or len(found.span) != found.total:
+        return False
+    try:
+        return head.is_chunked() or head.content_length() in (None, found.total)
+    except HeadError:
+        return False
+
 
 class Identity(Struct, frozen=True):
     """What every further response must agree with, so that bytes of two versions are never joined."""
@@ -50,7 +91,7 @@ def agreed(identity: Identity | None, head: Head, wanted: Span, total: int) -> t
     `identity` None: where this answer comes from has not told yet what it has. Raises `RemoteChanged` where it is of
     another object, `BadResponse` where it cannot be used.
     """
-    if identity is not None and head.status == 200:
+    if identity is not None and head.status in WHOLE:
         # By If-Range, a full response means another version; the same one means Range is ignored now.
         identity.check(head, content_length(head))
     if head.status == 412:
@@ -82,7 +123,7 @@ def require_size(expected: int | None, head: Head) -> None:
         found = head.content_range()
         actual = None if found is None else found.total
     else:
-        actual = content_length(head) if head.status == 200 else None
+        actual = content_length(head) if head.status in WHOLE else None
     if actual is not None and actual != expected:
         raise errors.SizeMismatch.of(expected, actual, redact(head.url))
 
