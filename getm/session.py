@@ -85,8 +85,9 @@ class BatchDownloadOptions(DownloadOptions, total=False):
     """What many downloads at once take beside `DownloadOptions`.
 
     `no_clobber`: leave targets that exist as they are (`on_event` hears `Skipped`). `per_host`: connections to one host
-    at most. `dry_run`: ask for the heads only, and write nothing: there are no results, but `on_event` hears a
-    `Started` with each name and size. `mirrors` is refused: an `Entry` has its own.
+    at most, over all downloads and whatever `concurrency` says. `dry_run`: ask for the heads only, and write nothing:
+    there are no results, but `on_event` hears a `Started` with each name and size. `mirrors` is refused: an `Entry` has
+    its own.
     """
 
     no_clobber: bool
@@ -352,11 +353,12 @@ class Session:
     ) -> Iterator[DownloadResult | DownloadFailure]:
         """Bring many objects to files, `jobs` at once, and give their results as they finish.
 
-        `entries`: `getm.Entry` values or URLs; anything iterable, read as it is needed (a list that can be read twice
-        has its small files fetched first). `concurrency`: range requests at once for each file. `directory`: where
-        relative targets go; none leaves it. A failure stops the rest and is raised, unless `continue_after_error`: then
-        it is given as a `DownloadFailure`, and the rest goes on. `on_event` hears what happens (`getm.Event`), in the
-        thread of the loop. What was not finished is kept for a later run, also when the loop is left early.
+        `entries`: `getm.Entry` values or URLs; anything iterable, read in the thread of the loop, some hundred entries
+        ahead at most (a list that can be read twice has its small files fetched first). `concurrency`: range requests
+        at once for each file. `directory`: where relative targets go; none leaves it. A failure stops the rest and is
+        raised, unless `continue_after_error`: then it is given as a `DownloadFailure`, and the rest goes on. `on_event`
+        hears what happens (`getm.Event`), in the thread of the loop. What was not finished is kept for a later run,
+        also when the loop is left early.
 
         Raises `InvalidInput` for an entry that cannot be used, and what `download` raises.
         """

@@ -1,4 +1,4 @@
-"""The two faces of a batch: its events, in order, for a `for` or an `async for` loop."""
+"""The events of a batch, in order, for a `for` or an `async for` loop; and its iterable, which runs in that loop."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from getm.events import Event
 def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
     """What happens in the batch that `start(post)` makes, until it ends. Leaving the loop early stops it.
 
-    Raises what ended the batch as a whole; what ended single downloads comes as `Failed`.
+    Raises what the iterable of its downloads raised, or what ended the batch as a whole; what ended single downloads
+    comes as `Failed`.
     """
-    outbox: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
+    outbox: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
     batch = start(outbox.put)
+    source = _Source(batch, outbox)
     try:
         batch.start()
-        while turn := outbox.get():
-            yield from turn
+        while True:
+            while source.wanted and outbox.empty():
+                source.read()
+            turn = outbox.get()
+            if turn is None:
+                break
+            for event in turn:
+                yield event
+                if source.wanted:
+                    source.read()
     finally:
         batch.stop()
-    if batch.error is not None:
-        raise batch.error
+    source.check()
 
 
 async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]:
@@ -33,21 +42,66 @@ async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]
     import asyncio
 
     loop = asyncio.get_running_loop()
-    outbox: asyncio.Queue[list[Event]] = asyncio.Queue()
+    arrived = asyncio.Event()
+    outbox: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
 
-    def post(turn: list[Event]) -> None:
+    def post(turn: list[Event] | None) -> None:
+        outbox.put(turn)
         with contextlib.suppress(RuntimeError):
             # The loop was closed under the batch: nobody reads any more.
-            loop.call_soon_threadsafe(outbox.put_nowait, turn)
+            loop.call_soon_threadsafe(arrived.set)
 
     batch = start(post)
+    source = _Source(batch, outbox)
     try:
         batch.start()
-        while turn := await outbox.get():
+        while True:
+            while source.wanted and outbox.empty():
+                source.read()
+                # The loop's other tasks have their turn between two slices.
+                await asyncio.sleep(0)
+            while outbox.empty():
+                await arrived.wait()
+                arrived.clear()
+            turn = outbox.get()
+            if turn is None:
+                break
             for event in turn:
                 yield event
+                if source.wanted:
+                    source.read()
+                    await asyncio.sleep(0)
     finally:
         # A second cancellation must not leave the thread to itself.
         await asyncio.shield(asyncio.to_thread(batch.stop))
-    if batch.error is not None:
-        raise batch.error
+    source.check()
+
+
+class _Source:
+    """Reads the iterable of a batch's downloads, in the thread that waits for its events."""
+
+    def __init__(self, batch: Batch, outbox: queue.SimpleQueue[list[Event] | None]) -> None:
+        self._batch = batch
+        self._outbox = outbox
+        self._error: Exception | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return self._batch.feed.wanted
+
+    def read(self) -> None:
+        """Read on for a short while. What the iterable raises ends the batch, and is raised by `check`."""
+        try:
+            self._batch.feed.fill(self._batch.awaken, self._has_events)
+        except Exception as error:
+            self._error = error
+            self._batch.halt()
+
+    def _has_events(self) -> bool:
+        return not self._outbox.empty()
+
+    def check(self) -> None:
+        """Raise what has ended the batch as a whole."""
+        error = self._error or self._batch.error
+        if error is not None:
+            raise error

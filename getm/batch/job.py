@@ -70,6 +70,7 @@ class Job:
         self.call = call
         self.url = redact(call.request.url)
         self.connections = call.request.concurrency
+        """How many it may open to its host: fewer than asked for where the batch has no more left for it."""
         self.host = host_of(call.request.url)
         self.done = 0
         self._batch = batch
@@ -189,8 +190,9 @@ class Job:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.if_range, missing)
         part_slots = connection.layout.part_slots
-        if resume is not None or total_s != request.total_s or part_slots != request.part_slots:
-            request = msgspec.structs.replace(request, part_slots=part_slots, resume=resume, total_s=total_s)
+        changes = {"resume": resume, "total_s": total_s, "part_slots": part_slots, "concurrency": self.connections}
+        if any(getattr(request, name) != value for name, value in changes.items()):
+            request = msgspec.structs.replace(request, **changes)
         self._number = connection.open(request, self)
 
     def _cancel(self) -> None:
@@ -310,8 +312,11 @@ class Job:
     def on_end(self, info: EndInfo) -> None:
         self._end = info
         self._size = info.total
-        if not self._batch.options.dry_run:
-            self._batch.to_finish(self)
+        if self._batch.options.dry_run:
+            return
+        if self._batch.wants_events:
+            self._batch.post(self.progressed())
+        self._batch.to_finish(self)
 
     def _too_late(self) -> errors.Timeout:
         limit_s = self.call.request.total_s or 0.0

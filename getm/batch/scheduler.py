@@ -9,10 +9,11 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from getm import errors
+from getm.batch.feed import Feed
 from getm.batch.finishing import Finishing
 from getm.batch.folders import Folders
 from getm.batch.job import Call, Job
@@ -36,7 +37,7 @@ _POST_S = 0.02
 # Progress is told ten times a second: more is not seen by anybody.
 _PROGRESS_S = 0.1
 
-Post = Callable[[list[Event]], None]
+Post = Callable[[list[Event] | None], None]
 
 
 class Batch:
@@ -45,7 +46,8 @@ class Batch:
     A thread of its own, so that an exception in the caller's (a signal's above all) can never fall between two steps
     that belong together, and so that one engine serves synchronous and asynchronous callers.
 
-    `post(events)` is called in that thread with what happened, at most once a turn; an empty list is the end.
+    `post(events)` is called in that thread with what happened, at most once a turn; an empty list asks for a look at
+    `feed`, from which the caller's thread brings further calls; None is the end.
     `wants_events`: whether anybody reads more than how the downloads ended.
     """
 
@@ -54,11 +56,11 @@ class Batch:
     ) -> None:
         self.options = options
         self.wants_events = wants_events
-        self._calls: Iterator[Call] = iter(calls)
+        self.feed = Feed(calls, options.jobs)
         self._pool = pool
         self._post = post
         self._waiting: deque[Job] = deque()
-        self._again: deque[Job] = deque()
+        self._all_taken = False
         self._active: dict[Job, ClientConnection] = {}
         self._hosts: Counter[str | None] = Counter()
         self._connections: list[ClientConnection] = []
@@ -89,10 +91,14 @@ class Batch:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """End: what is under way is kept for a later run where that is possible. Waits for it. Harmless afterwards."""
+    def halt(self) -> None:
+        """End, and do not wait: what is under way is kept for a later run where that is possible."""
         self._stopping = True
-        self._awaken()
+        self.awaken()
+
+    def stop(self) -> None:
+        """`halt`, and wait for the end. Harmless afterwards."""
+        self.halt()
         while self._thread.is_alive():
             self._thread.join(_STREAM_GRACE_S)
             if any(job.streams for job in list(self._active)):
@@ -101,7 +107,8 @@ class Batch:
         self._wake.close()
         self._wake_end.close()
 
-    def _awaken(self) -> None:
+    def awaken(self) -> None:
+        """Let the batch's thread look around. In any thread."""
         with contextlib.suppress(OSError):
             # A full buffer wakes as well as one more byte; closed: nobody is to be woken.
             self._wake.send(b"\0")
@@ -112,8 +119,8 @@ class Batch:
         self._events.append(event)
 
     def progressed(self, job: Job) -> None:
-        """More of its bytes have come."""
-        if self.wants_events:
+        """More of its bytes have come. Of one that has ended by this nothing more is told."""
+        if self.wants_events and job in self._active:
             self._changed.add(job)
 
     def take_target(self, path: Path, index: int) -> None:
@@ -146,7 +153,8 @@ class Batch:
         if self._stopping:
             job.stop()
         else:
-            self._again.append(job)
+            # Before those that have not begun.
+            self._waiting.appendleft(job)
 
     def over(self, job: Job, *, failed: bool) -> None:
         """Nothing more comes of it."""
@@ -179,7 +187,7 @@ class Batch:
             # Nothing is held back any more, whatever ended it: how a download failed may be among it.
             if self._events:
                 self._post(self._events)
-            self._post([])
+            self._post(None)
 
     def _loop(self) -> None:
         while not self._ending:
@@ -187,10 +195,14 @@ class Batch:
             self._finish_complete()
             self._flush_events()
             # A job that could not be started may have been the end of all: then nothing that is left would wake this.
-            if self._ending or not (self._active or self._unfinished or self._again):
+            if self._ending or self._is_done:
                 return
             if self._flush_channels():
                 self._turn()
+
+    @property
+    def _is_done(self) -> bool:
+        return not (self._active or self._unfinished or self._waiting) and self._all_taken
 
     @property
     def _ending(self) -> bool:
@@ -263,17 +275,19 @@ class Batch:
         return len(self._active) < self.options.jobs and self._unfinished < _MAX_UNFINISHED
 
     def _next_job(self) -> Job | None:
-        if self._again:
-            return self._again.popleft()
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
             if self._may_start(job):
                 return job
             self._waiting.append(job)
         while len(self._waiting) < _LOOK_AHEAD:
-            call = next(self._calls, None)
+            self._all_taken = self.feed.ended
+            call, wants_more = self.feed.take()
+            if wants_more:
+                self._post([])
             if call is None:
                 return None
+            self._all_taken = False
             job = Job(self, call)
             if self._may_start(job):
                 return job
@@ -281,8 +295,7 @@ class Batch:
         return None
 
     def _may_start(self, job: Job) -> bool:
-        used = self._hosts[job.host]
-        return not used or used + job.connections <= self.options.per_host
+        return self._hosts[job.host] < self.options.per_host
 
     def _start(self, job: Job) -> None:
         try:
@@ -291,6 +304,8 @@ class Batch:
             job.finish_failed(error)
             return
         self._active[job] = connection
+        left = self.options.per_host - self._hosts[job.host]
+        job.connections = min(job.call.request.concurrency, left)
         self._hosts[job.host] += job.connections
         try:
             job.start(connection)
@@ -299,9 +314,11 @@ class Batch:
 
     def _connection(self) -> ClientConnection:
         """The connection with the fewest jobs; a new one while there are engines without any."""
-        wanted = 1 if self.options.concurrency is None else min(self._pool.processes, self.options.jobs)
+        concurrency, jobs = self.options.concurrency, self.options.jobs
+        wanted = 1 if concurrency is None else min(self._pool.processes, jobs)
         if len(self._connections) < wanted:
-            connection = self._pool.acquire(DEFAULT_CHUNK_BYTES, self.options.concurrency, jobs=self.options.jobs)
+            width = None if concurrency is None else min(concurrency, self.options.per_host)
+            connection = self._pool.acquire(DEFAULT_CHUNK_BYTES, width, jobs=jobs)
             connection.corked = True
             self._connections.append(connection)
             return connection
@@ -320,7 +337,7 @@ class Batch:
         if not self._complete or self._grouping:
             return
         finishing = Finishing(self._complete)
-        if not (self._active or self._waiting or self._again):
+        if not (self._active or self._waiting) and self._all_taken:
             # Nobody waits for this thread.
             finishing.run()
             self._settle(finishing)
@@ -344,7 +361,7 @@ class Batch:
         except BaseException as error:
             finishing.broken = error
         self._stepped.append(finishing)
-        self._awaken()
+        self.awaken()
 
     def _after_steps(self) -> None:
         """Go on where other threads have waited for the disk."""
@@ -376,7 +393,7 @@ class Batch:
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
         self._stopping = True
-        for job in [*self._active, *self._again]:
+        for job in [*self._active, *self._waiting]:
             job.stop()
         self._active.clear()
         while self._unfinished > len(self._complete) + len(self._large) and self._finishers is not None:
@@ -404,7 +421,7 @@ class Batch:
             self._told_at = now
             self._events.extend(job.progressed() for job in self._changed)
             self._changed.clear()
-        busy = self._active or self._unfinished or self._again
+        busy = self._active or self._unfinished or self._waiting
         if self._events and (not busy or now - self._posted_at >= _POST_S):
             self._posted_at = now
             self._post(self._events)
