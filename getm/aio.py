@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from getm.client.receiver import HELD_GRACE_S, SLOTS_GRACE_S, ChunkReader, Receiver, ResponseInfo
+from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 
 
 async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
@@ -37,17 +37,13 @@ def _settle(came: asyncio.Future[None]) -> None:
         came.set_result(None)
 
 
-async def wait(transfer: Receiver, assembler: ChunkReader | None = None) -> None:
-    """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot. `assembler`: who waits for it,
-    and may have slots in hand."""
+async def wait(transfer: Receiver) -> None:
+    """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
     if transfer.starved():
-        if not await readable(transfer, SLOTS_GRACE_S) and transfer.starved():
+        grace_s = transfer.grace_s(other_tasks=len(asyncio.all_tasks()) > 1)
+        if not await readable(transfer, grace_s) and transfer.starved():
             raise transfer.exhausted()
-    elif assembler is None or not assembler.holds:
-        await readable(transfer)
-    elif not await readable(transfer, HELD_GRACE_S):
-        assembler.let_go()
-        await readable(transfer)
+    await readable(transfer)
     transfer.pump(wait=False)
 
 
@@ -104,7 +100,7 @@ class AsyncContentIterator(_Parts[memoryview]):
         if self._assembler is None:
             self._assembler = ChunkReader(await self._open())
         while (view := self._assembler.try_read(self._chunk_size)) is None:
-            await wait(self._transfer, self._assembler)
+            await wait(self._transfer)
         if not view:
             self._close()
             raise StopAsyncIteration

@@ -8,17 +8,14 @@ from types import TracebackType
 from typing import Self
 
 from getm import errors
-from getm.client.receiver import HELD_GRACE_S, ChunkReader, Receiver, ResponseInfo
+from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 
 
-def wait(transfer: Receiver, assembler: ChunkReader | None = None) -> None:
-    """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot. `assembler`: who waits for
-    it, and may have slots in hand."""
+def wait(transfer: Receiver) -> None:
+    """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
     # Asked again at the end: a view may have been let go after the first look, just before its thread ended.
     if transfer.starved() and not transfer.wait(transfer.grace_s()) and transfer.starved():
         raise transfer.exhausted()
-    if assembler is not None and assembler.holds and not transfer.wait(HELD_GRACE_S):
-        assembler.let_go()
     transfer.pump(wait=True)
 
 
@@ -63,7 +60,7 @@ class Reader(ResponseInfo, io.RawIOBase):
         self._check()
         wanted = None if size is None or size < 0 else size
         while (view := self._assembler.try_read(wanted)) is None:
-            wait(self._transfer, self._assembler)
+            wait(self._transfer)
         return view
 
     def readall(self) -> bytes:
@@ -71,19 +68,12 @@ class Reader(ResponseInfo, io.RawIOBase):
         return bytes(self.read())
 
     def readinto(self, buffer: object, /) -> int:
-        """Fill any writable buffer: the count of bytes, smaller than the buffer only at the end."""
+        """Copy what has come into any writable buffer, waiting for the first byte: the count of bytes, 0 at the end."""
         self._check()
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        filled = 0
-        while filled < len(target):
-            count = self._assembler.try_readinto(target[filled:])
-            if count is None:
-                wait(self._transfer)
-            elif count == 0:
-                break
-            else:
-                filled += count
-        return filled
+        while (count := self._assembler.try_readinto(target)) is None:
+            wait(self._transfer)
+        return count
 
     def readline(self, size: int | None = -1, /) -> bytes:
         raise io.UnsupportedOperation("for lines wrap the reader: io.BufferedReader(fh)")
@@ -130,7 +120,7 @@ class ContentIterator(_Parts, Iterator[memoryview]):
         if self._over:
             raise StopIteration
         while (view := self._assembler.try_read(self._chunk_size)) is None:
-            wait(self._transfer, self._assembler)
+            wait(self._transfer)
         if not view:
             self._over = True
             self.close()

@@ -81,8 +81,8 @@ class Job:
         self._folder: Folder | None = None
         self._partial: PartialFile | None = None
         self._stream: StreamTarget | None = None
-        # Slots and lengths by offset: parts that came before their turn, for a stream.
-        self._early: dict[int, tuple[int, int]] = {}
+        # Where they are, by offset: bytes that came before their turn, for a stream.
+        self._early: dict[int, tuple[int, int, int, bool]] = {}
         self.streams = False
         """Whether it writes to something that may make it wait for ever."""
         self._head: HeadInfo | None = None
@@ -198,8 +198,9 @@ class Job:
     def _cancel(self) -> None:
         if self._connection is not None and self._end is None:
             self._connection.cancel(self._number)
-            for slot, _ in self._early.values():
-                self._connection.give_back(slot)
+            for slot, _, _, full in self._early.values():
+                if full:
+                    self._connection.give_back(slot)
             self._early.clear()
             if self._connection.helpers:
                 # Its helpers may sit on slots that were meant for this object.
@@ -270,23 +271,23 @@ class Job:
         self._cancel()
         self._over()
 
-    def on_part(self, offset: int, slot: int, length: int) -> None:
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         connection = self._connection
         if connection is None:
             return
         if self._stream is not None and offset != self.done:
             # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/sinks/slots.py).
-            self._early[offset] = slot, length
+            self._early[offset] = slot, start, length, full
             return
-        self._write(connection, offset, slot, length)
+        self._write(connection, offset, slot, start, length, full)
         while self.done in self._early:
             self._write(connection, self.done, *self._early.pop(self.done))
         self._batch.progressed(self)
 
-    def _write(self, connection: ClientConnection, offset: int, slot: int, length: int) -> None:
+    def _write(self, connection: ClientConnection, offset: int, slot: int, start: int, length: int, full: bool) -> None:
         expected = self.call.request.size
         try:
-            view = connection.view(slot, length)
+            view = connection.view(slot, start, length)
             if self._partial is not None:
                 self._partial.write(offset, view)
             elif self._stream is not None:
@@ -299,7 +300,8 @@ class Job:
         except errors.GetmError as error:
             self._fail(error)
         finally:
-            connection.give_back(slot)
+            if full:
+                connection.give_back(slot)
 
     def progressed(self) -> Progressed:
         """How far it has come."""

@@ -69,17 +69,18 @@ class LeaseRing:
         self._live[slot] = ref
         return memoryview(array).cast("B").toreadonly()
 
-    def view(self, slot: int, length: int) -> memoryview:
-        """The first `length` bytes of the slot, read-only, without a lease: whoever asks answers for its end."""
-        start = slot * self._slot_bytes
+    def view(self, slot: int, start: int, length: int) -> memoryview:
+        """`length` bytes of the slot from its byte `start` on, read-only, without a lease: whoever asks answers for its
+        end."""
+        start += slot * self._slot_bytes
         return memoryview(self._open_memory())[start : start + length].toreadonly()
 
-    def join(self, views: Sequence[memoryview], slot: int, start: int, length: int) -> memoryview:
-        """One view over memory that several leased, adjacent slots share: `length` bytes from byte `start` of `slot`.
+    def join(self, views: Sequence[memoryview], address: int, length: int) -> memoryview:
+        """One view over memory that several leases share: `length` bytes from byte `address` of the segment on.
 
         `views` are the leases it stands on; they live as long as the joined view and all made from it.
         """
-        array = (ctypes.c_ubyte * length).from_buffer(self._open_memory(), slot * self._slot_bytes + start)
+        array = (ctypes.c_ubyte * length).from_buffer(self._open_memory(), address)
         weakref.finalize(array, _hold, tuple(views)).atexit = False
         return memoryview(array).cast("B").toreadonly()
 

@@ -8,7 +8,8 @@ of (this ledger, the peer's ledger, a message on its way) has it. On one end a s
     FILLING engine: ours, bytes are being received into it
     HELD    consumer: ours, full of bytes that someone may be reading
 
-    engine:   grant PEER -> FREE,  take FREE -> FILLING,  drop FILLING -> FREE,  send FILLING -> PEER
+    engine:   grant PEER -> FREE,  take FREE -> FILLING,  drop FILLING -> FREE,  send FILLING -> PEER,
+              reserve PEER -> FILLING (granted for one object)
     consumer: receive PEER -> HELD,  give_back HELD -> PEER
 
 An engine may still be reading a slot that it has sent, to hash it: it pins the slot. A pinned slot that comes back is
@@ -77,6 +78,10 @@ class SlotLedger:
         if not self._pins[slot]:
             heapq.heappush(self._free, slot)
 
+    def reserve(self, slot: int) -> None:
+        """Engine: the consumer gave the slot for one object, which is to fill it."""
+        self._move(slot, PEER, FILLING, "GRANT")
+
     def take(self) -> int | None:
         """Engine: a slot to fill, or None where none is available."""
         if not self._free:
@@ -92,7 +97,7 @@ class SlotLedger:
             heapq.heappush(self._free, slot)
 
     def send(self, slot: int) -> None:
-        """Engine: the filled slot goes to the consumer."""
+        """Engine: the slot goes to the consumer, filled or not needed."""
         self._move(slot, FILLING, PEER, "PART")
 
     def pin(self, slot: int) -> None:

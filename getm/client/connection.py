@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -27,6 +28,8 @@ from getm.protocol.messages import (
     NOTE,
     OPEN,
     PART,
+    PREFIX,
+    RETURN,
     EndInfo,
     FailedInfo,
     HeadInfo,
@@ -51,7 +54,10 @@ class Listener(Protocol):
     """Who hears what comes for one object."""
 
     def on_head(self, info: HeadInfo) -> None: ...
-    def on_part(self, offset: int, slot: int, length: int) -> None: ...
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        """Bytes of the object from `offset` on: those of `slot` from its byte `start` on. `full`: the slot is the
+        consumer's now; else the engine goes on filling it behind them."""
+
     def on_note(self, info: NoteInfo) -> None: ...
     def on_end(self, info: EndInfo) -> None: ...
     def on_failed(self, error: errors.GetmError) -> None: ...
@@ -72,12 +78,17 @@ class ClientConnection:
         self._conversation = Conversation()
         self._decoder = Decoder(FROM_ENGINE)
         self._listeners: dict[int, Listener] = {}
+        # Of slots that the engine is filling: how many bytes were told of, and the lease, where there is one.
+        self._growing: dict[int, tuple[int, memoryview | None]] = {}
         self._last_number = 0
         # True: what is opened, and credits, go out together by `flush`: each send may wake the engine. For a caller
         # that has many objects open, and the connection to itself.
         self.corked = False
         self._unsent: deque[bytes] = deque()
         self.closed = False
+        # The thread that reads, and whether another one has ever let go of a slot: then it may do so again.
+        self._reader = threading.get_ident()
+        self.freed_elsewhere = False
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.HELD)
         self._ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
@@ -171,19 +182,20 @@ class ClientConnection:
                 # A dead engine needs no telling.
                 self._sock.send(message, SEND_NOW)
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float | None) -> bool:
         """Whether `pump` has something to do within that time: a message, or the end of the pipe."""
         if self.closed:
             return True
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
     def pump(self, *, wait: bool) -> None:
         """Receive what has come, waiting for something if told to, and pass it to the listeners.
 
         Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
+        self._reader = threading.get_ident()
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
         try:
@@ -224,13 +236,12 @@ class ClientConnection:
     def _route(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
         listener = self._listeners.get(message.object)
-        if message.kind is PART:
-            self._ledger.receive(message.slot)
-            if listener is None:
-                self.give_back(message.slot)
-            else:
-                listener.on_part(message.offset, message.slot, message.length)
+        if message.kind is PART or message.kind is PREFIX:
+            self._on_bytes(message, listener)
             return
+        if message.kind is RETURN:
+            # A connection's slots are never granted for one object.
+            raise errors.ProtocolError(f"slot {message.slot} came back, which was not granted for an object")
         if listener is None:
             return
         if message.kind is HEAD:
@@ -246,19 +257,39 @@ class ClientConnection:
             info = decode_body(message, FailedInfo)
             listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
 
-    def view(self, slot: int, length: int) -> memoryview:
-        """The first `length` bytes of a slot that came with a PART, without a lease: for a caller that is done with
-        them before it calls `give_back`, and lets nobody else see them."""
-        return self._ring.view(slot, length)
+    def _on_bytes(self, message: Message, listener: Listener | None) -> None:
+        slot, full = message.slot, message.kind is PART
+        start, lease = self._growing.get(slot, (0, None))
+        if full:
+            self._ledger.receive(slot)
+        else:
+            self._growing[slot] = message.length, lease
+        if listener is not None:
+            listener.on_bytes(message.offset + start, slot, start, message.length - start, full=full)
+        if full:
+            grown = self._growing.pop(slot, None)
+            if listener is None and (grown is None or grown[1] is None):
+                self.give_back(slot)
 
-    def lease(self, slot: int, length: int) -> memoryview:
-        """A read-only view of the first `length` bytes of a slot that came with a PART; see `LeaseRing`."""
-        view = self._ring.lease(slot)
-        return view if length == self.layout.slot_bytes else view[:length]
+    def view(self, slot: int, start: int, length: int) -> memoryview:
+        """Bytes that `on_bytes` told of, without a lease: for a listener that is done with them when it returns, and
+        calls `give_back` when the slot is full."""
+        return self._ring.view(slot, start, length)
 
-    def join(self, views: Sequence[memoryview], slot: int, start: int, length: int) -> memoryview:
+    def lease(self, slot: int, start: int, length: int) -> memoryview:
+        """A read-only view of bytes that `on_bytes` told of; the slot is given back once it is full and all views of it
+        are gone. See `LeaseRing`. Each slot is for one of `lease` and `view`."""
+        count, lease = self._growing.get(slot, (0, None))
+        if lease is None:
+            lease = self._ring.lease(slot)
+            if count:
+                # Kept until the engine is done with the slot.
+                self._growing[slot] = count, lease
+        return lease if length == self.layout.slot_bytes else lease[start : start + length]
+
+    def join(self, views: Sequence[memoryview], address: int, length: int) -> memoryview:
         """See `LeaseRing.join`."""
-        return self._ring.join(views, slot, start, length)
+        return self._ring.join(views, address, length)
 
     def give_back(self, slot: int) -> None:
         """Credit for one slot. In any thread, from within garbage collection: takes no lock and never blocks."""
@@ -267,6 +298,8 @@ class ClientConnection:
             return
         # First here, then to the engine: its next PART may come before this returns.
         self._ledger.give_back(slot)
+        if self._reader != threading.get_ident():
+            self.freed_elsewhere = True
         self._unsent.append(encode(GRANT, slot=slot, length=1))
         # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
         # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
@@ -316,5 +349,6 @@ class ClientConnection:
         """Close the pipe: the engine stops what it does for it. Views stay valid."""
         self.closed = True
         self._listeners.clear()
+        self._growing.clear()
         self._ring.close()
         self._sock.close()

@@ -23,18 +23,18 @@ from getm.results import Stats
 
 _log = get_logger()
 
-# How long a caller whose views fill the ring may take to let one go in another thread or task, before it is an error.
-SLOTS_GRACE_S = 5.0
-# How long a read that waits for more keeps the slots of what it has, in the hope of a view without a copy. Without
-# them the engine sees that the caller has nothing to read, and sends what there is before a slot is full.
-HELD_GRACE_S = 0.1
+# How long daemon threads, which may have nothing to do with this, may take to let a view go before it is an error.
+_DAEMONS_GRACE_S = 30.0
+# Shorter reads are copies: those few bytes are cheaper than a view of shared memory, and whoever keeps them keeps no
+# slot.
+COPIED_BYTES = 64 * 1024
 
 
 class Part(NamedTuple):
-    """`view` holds bytes of the object from `offset` on, and lies at the start of `slot`."""
+    """`view` holds bytes of the object from `offset` on, and begins at byte `address` of the segment."""
 
     offset: int
-    slot: int
+    address: int
     view: memoryview
 
 
@@ -51,6 +51,8 @@ class Receiver:
         self._end: EndInfo | None = None
         self._error: errors.GetmError | None = None
         self._pending: dict[int, Part] = {}
+        # The offset of what came last: it may be the end of an object of unknown size.
+        self._newest = -1
         self._received = 0
         self._began = time.monotonic()
         self._stats: Stats | None = None
@@ -70,9 +72,14 @@ class Receiver:
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
 
-    def on_part(self, offset: int, slot: int, length: int) -> None:
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        if not length:
+            # All of the slot was told of before it was known to be full.
+            return
         self._received += length
-        self._pending[offset] = Part(offset, slot, self._connection.lease(slot, length))
+        address = slot * self.slot_bytes + start
+        self._newest = offset
+        self._pending[offset] = Part(offset, address, self._connection.lease(slot, start, length))
 
     def on_note(self, info: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
@@ -100,6 +107,10 @@ class Receiver:
     @property
     def slots(self) -> int:
         return self._connection.layout.slots
+
+    @property
+    def ring_bytes(self) -> int:
+        return self._connection.layout.total_bytes
 
     @property
     def slot_bytes(self) -> int:
@@ -155,18 +166,25 @@ class Receiver:
     def next_part(self, *, ordered: bool) -> Part | None:
         """The next part, in order or as it came; None where it has not come, or where the object has ended.
 
-        The last part is kept back until the engine has verified the whole: a mismatch is raised instead of it.
+        The last part is kept back until the engine has verified the whole: a mismatch is raised instead of it. Where
+        the size is unknown any part may be the last one, until another comes.
         """
         self._check()
         if not self._pending:
             return None
         offset = self._given if ordered else next(iter(self._pending))
         part = self._pending.get(offset)
-        if part is None or (self._end is None and self._given + len(part.view) == self.size):
+        if part is None or (self._end is None and self._may_be_last(part)):
             return None
         del self._pending[offset]
         self._given += len(part.view)
         return part
+
+    def _may_be_last(self, part: Part) -> bool:
+        if self.size is not None:
+            return self._given + len(part.view) == self.size
+        # Nothing is held back where nothing is to be verified.
+        return part.offset == self._newest and self.head is not None and bool(self.head.declared)
 
     @property
     def finished(self) -> bool:
@@ -186,13 +204,17 @@ class Receiver:
         gc.collect()
         return not self._connection.with_engine
 
-    def grace_s(self) -> float:
-        """How long it makes sense to wait when starved: not at all where nobody else could let go of a view, and the
-        end of the object cannot be what is on its way."""
-        others = sum(not thread.name.startswith("getm-") for thread in threading.enumerate()) > 1
-        return SLOTS_GRACE_S if others or self.size is None else 0.0
+    def grace_s(self, *, other_tasks: bool = False) -> float | None:
+        """How long to wait when starved; None: until somebody lets go of a view. Only where nobody else could, no other
+        thread and no other task, is it certain that this would wait for itself."""
+        me = threading.current_thread()
+        others = [each for each in threading.enumerate() if each is not me and not each.name.startswith("getm-")]
+        if other_tasks or self._connection.freed_elsewhere or not all(each.daemon for each in others):
+            return None
+        # An end of unknown size may be all that is still to come.
+        return _DAEMONS_GRACE_S if others or self.size is None else 0.0
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float | None) -> bool:
         """Block until `pump` has something to do; False where that takes longer than `timeout_s`."""
         return self._connection.wait(timeout_s)
 
@@ -207,7 +229,7 @@ class Receiver:
 
     def join(self, parts: list[Part], start: int, length: int) -> memoryview:
         """One view over parts that lie next to each other in memory, from byte `start` of the first."""
-        return self._connection.join([part.view for part in parts], parts[0].slot, start, length)
+        return self._connection.join([part.view for part in parts], parts[0].address + start, length)
 
     def close(self) -> None:
         """Stop. Views that were given out stay valid; what was not given out goes back."""
@@ -295,15 +317,15 @@ class ResponseInfo:
 
 
 class ChunkReader:
-    """Cuts the ordered parts of a transfer into reads of any length.
+    """Cuts the ordered parts of an object into reads of any length.
 
-    A read within one slot is a view of it. A read over several slots that lie next to each other is one view over all
-    of them. Where they do not, or where the read is longer than half the ring, its bytes are copied once, into memory
-    of its own.
+    A read within one slot, or over slots that lie next to each other, is a view of them. Where they do not, or where
+    the read is longer than half the ring, its bytes are copied once, into memory of its own; so are short reads
+    (`COPIED_BYTES`).
     """
 
-    def __init__(self, transfer: Receiver) -> None:
-        self._transfer = transfer
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
         self._parts: deque[Part] = deque()
         # Bytes of the first part that were read already.
         self._used = 0
@@ -313,42 +335,55 @@ class ChunkReader:
 
     def try_read(self, size: int | None) -> memoryview | None:
         """The next `size` bytes (None: all that is left), fewer only at the end; None where more must come first."""
-        if not self._have and self._copy is None:
-            part = self._transfer.next_part(ordered=True)
-            if part is None:
-                return memoryview(b"") if self._transfer.finished else None
-            length = len(part.view)
-            if length == size or (self._transfer.finished and (size is None or length < size)):
-                # The usual cases: a chunk is a slot, or this is the end.
-                self.position += length
-                return part.view
-            self._parts.append(part)
-            self._have = len(part.view)
         while True:
             copied = 0 if self._copy is None else len(self._copy)
             missing = None if size is None else size - copied - self._have
             if missing is not None and missing <= 0:
                 return self._take(size or 0)
-            part = self._transfer.next_part(ordered=True)
+            part = self._receiver.next_part(ordered=True)
             if part is None:
-                if self._transfer.finished:
+                if self._receiver.finished:
                     return self._take(copied + self._have)
-                if self._parts and self._transfer.starved():
+                if self._parts and self._receiver.starved():
                     self._spill(self._have)
                 return None
-            self._parts.append(part)
-            self._have += len(part.view)
-            if len(self._parts) * 2 > self._transfer.slots:
+            self._append(part)
+            if self._held * 2 > self._receiver.ring_bytes:
                 self._spill(self._have if missing is None else min(self._have, self._have - len(part.view) + missing))
 
-    @property
-    def holds(self) -> bool:
-        """Whether it keeps slots of bytes that were not read yet."""
-        return bool(self._parts)
+    def try_read_some(self) -> memoryview | None:
+        """Whatever has come, a slot at most; empty at the end, None where nothing has come yet."""
+        if not self._fetch_one():
+            return memoryview(b"") if self._receiver.finished else None
+        return self._take(len(self._parts[0].view) - self._used)
 
-    def let_go(self) -> None:
-        """Copy what it keeps, and give the slots back: for a caller that has waited `HELD_GRACE_S` for more."""
-        self._spill(self._have)
+    def try_readinto(self, buffer: memoryview) -> int | None:
+        """Copy what has come into `buffer`: the count of bytes, 0 at the end; None where nothing has come yet."""
+        filled = 0
+        while filled < len(buffer) and self._fetch_one():
+            piece = self._pop(len(buffer) - filled)
+            buffer[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        self.position += filled
+        return filled if filled or self._receiver.finished or not len(buffer) else None
+
+    def _fetch_one(self) -> bool:
+        """Whether there is a byte to read."""
+        if not self._have:
+            part = self._receiver.next_part(ordered=True)
+            if part is None:
+                return False
+            self._append(part)
+        return True
+
+    def _append(self, part: Part) -> None:
+        self._parts.append(part)
+        self._have += len(part.view)
+
+    @property
+    def _held(self) -> int:
+        """Bytes of the ring that its parts keep from being filled again."""
+        return self._have + self._used
 
     def _spill(self, count: int) -> None:
         """Copy bytes out of the ring, so that the engine can go on while a long read is being put together."""
@@ -362,61 +397,50 @@ class ChunkReader:
     def _pop(self, count: int) -> memoryview:
         """Up to `count` bytes from the first part."""
         part = self._parts[0]
-        piece = part.view[self._used : self._used + count]
+        length = len(part.view)
+        # Mostly a chunk is a slot.
+        piece = part.view if not self._used and count >= length else part.view[self._used : self._used + count]
         self._have -= len(piece)
         self._used += len(piece)
-        if self._used == len(part.view):
+        if self._used == length:
             self._parts.popleft()
             self._used = 0
         return piece
 
     def _take(self, count: int) -> memoryview:
-        if self._copy is None:
-            view = self._view(count)
-            if view is not None:
-                self.position += count
-                return view
+        self.position += count
+        if self._copy is None and count:
+            if count >= COPIED_BYTES:
+                view = self._view(count)
+                if view is not None:
+                    return view
+            elif count <= len(self._parts[0].view) - self._used:
+                return memoryview(bytes(self._pop(count)))
         copied = 0 if self._copy is None else len(self._copy)
         self._spill(count - copied)
         data, self._copy = self._copy, None
-        self.position += count
-        return memoryview(data or b"").toreadonly()
+        # Short ones as `bytes`, which can be hashed and compared, as those of other readers can.
+        return memoryview(data or b"").toreadonly() if count >= COPIED_BYTES else memoryview(bytes(data or b""))
 
     def _view(self, count: int) -> memoryview | None:
         """`count` bytes without a copy, where the memory allows it."""
-        if not count:
-            return memoryview(b"")
         if count <= len(self._parts[0].view) - self._used:
             return self._pop(count)
-        slot_bytes = self._transfer.slot_bytes
         needed, parts = count + self._used, []
-        for index, part in enumerate(self._parts):
-            if part.slot != self._parts[0].slot + index:
+        next_address = self._parts[0].address
+        for part in self._parts:
+            if part.address != next_address:
                 return None
             parts.append(part)
             needed -= len(part.view)
             if needed <= 0:
                 break
-            if len(part.view) != slot_bytes:
-                return None
-        view = self._transfer.join(parts, self._used, count)
+            next_address += len(part.view)
+        view = self._receiver.join(parts, self._used, count)
         left = count
         while left:
             left -= len(self._pop(left))
         return view
-
-    def try_readinto(self, buffer: memoryview) -> int | None:
-        """Copy what is at hand into `buffer`: the count of bytes, 0 at the end; None where more must come first."""
-        while not self._have:
-            part = self._transfer.next_part(ordered=True)
-            if part is None:
-                return 0 if self._transfer.finished else None
-            self._parts.append(part)
-            self._have += len(part.view)
-        piece = self._pop(len(buffer))
-        buffer[: len(piece)] = piece
-        self.position += len(piece)
-        return len(piece)
 
     def clear(self) -> None:
         """Let go of everything that was not read."""

@@ -18,7 +18,7 @@ from getm.engine.helpers import HelperPipe
 from getm.engine.http.requests import HttpClient
 from getm.engine.http.throttle import Throttle
 from getm.engine.message_socket import Pipe
-from getm.engine.sinks.ring import Emit, PartWriter
+from getm.engine.sinks.ring import Emit, RingSink
 from getm.engine.sinks.slots import Claim, SlotPool
 from getm.integrity import HashPool, PartsHasher
 from getm.protocol.codec import decode_body, encode, encode_body
@@ -33,6 +33,8 @@ from getm.protocol.messages import (
     NOTE,
     OPEN,
     PART,
+    PREFIX,
+    RETURN,
     EndInfo,
     FailedInfo,
     HeadInfo,
@@ -72,7 +74,7 @@ class EngineConnection:
         self.slot_bytes = slot_bytes
         self._memory = memoryview(segment.memory)
         self._ledger = SlotLedger(slots, Owner.PEER)
-        self._pool = SlotPool(self._ledger)
+        self._pool = SlotPool(self._ledger, lambda number, slot: self._queue(encode(RETURN, number, slot=slot)))
         self._conversation = Conversation()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._transfers: dict[int, Fetch] = {}
@@ -120,8 +122,7 @@ class EngineConnection:
         self._conversation.pass_(message.kind, message.object)
         if message.kind is GRANT:
             for slot in range(message.slot, message.slot + message.length):
-                self._ledger.grant(slot)
-                self._pool.granted(slot)
+                self._pool.granted(message.object, slot, is_open=message.object in self._tasks)
             self._pool.distribute()
         elif message.kind is OPEN:
             transfer = Fetch(self, message.object, decode_body(message, OpenRequest))
@@ -168,13 +169,18 @@ class EngineConnection:
     def end(self, number: int, info: EndInfo) -> None:
         self._send(END, number, info)
 
+    def prefix(self, number: int, offset: int, slot: int, length: int) -> None:
+        """The consumer may read what the slot, which is still being filled, holds by now."""
+        self._conversation.pass_(PREFIX, number)
+        self._queue(encode(PREFIX, number, offset, slot, length))
+
     def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
         """The slot goes to the consumer; the hasher reads it meanwhile, and pins it as long as it does."""
         if hasher is not None:
             self._ledger.pin(slot)
         self._conversation.pass_(PART, number)
         self._ledger.send(slot)
-        self._pool.sent(number, offset, slot, hashed=hasher is not None)
+        self._pool.sent(number, hashed=hasher is not None)
         self._queue(encode(PART, number, offset, slot, length))
         if hasher is not None:
             start = slot * self.slot_bytes
@@ -243,14 +249,10 @@ class EngineConnection:
         needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
         return self._pool.claim((number, start), needed, lambda: None, max_unhashed=max_unhashed)
 
-    def writer(
-        self, number: int, start: int, stop: int | None, emit: Emit, *, prompt: bool, max_unhashed: int | None
-    ) -> PartWriter:
-        """A writer for those bytes, with a claim of its own. `prompt`: a consumer that has nothing to read gets slots
-        before they are full. `max_unhashed`: see `SlotPool.claim`."""
+    def sink(self, number: int, start: int, stop: int | None, emit: Emit, *, max_unhashed: int | None) -> RingSink:
+        """A sink for those bytes, with a claim of its own. `max_unhashed`: see `SlotPool.claim`."""
         claim = self.claim(number, start, stop, max_unhashed=max_unhashed)
-        timers = self.http.timers
-        return PartWriter(self._memory, self.slot_bytes, claim, start, stop, emit, prompt=prompt, timers=timers)
+        return RingSink(self._memory, self.slot_bytes, claim, start, stop, emit)
 
     def helper(self, worker: int) -> HelperPipe | None:
         """The helper engine that does the requests of this worker; None: this engine itself."""

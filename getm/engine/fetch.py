@@ -176,10 +176,13 @@ class Fetch:
         else:
             self._verification.begin(size)
 
-    def emit(self, offset: int, slot: int, length: int) -> None:
-        """A slot is full: to the consumer with it, and to the hasher."""
+    def emit(self, offset: int, slot: int, length: int, *, full: bool) -> None:
+        """See `Emit`; what is full goes to the hasher, too."""
         self._delivered = True
-        self._connection.part(self._number, offset, slot, length, self._verification.hasher)
+        if full:
+            self._connection.part(self._number, offset, slot, length, self._verification.hasher)
+        else:
+            self._connection.prefix(self._number, offset, slot, length)
 
     # One stream -----------------------------------------------------------------------------------------------------
 
@@ -212,15 +215,13 @@ class Fetch:
         """The bytes from `start` to `stop` (None: to the end), on their way to the consumer: see `Part`. `alone`: no
         other part of the object is under way."""
         request = self._request
-        # A lead engine grants a helper just the slots that the part fills.
-        prompt = request.span is None
         # Several parts at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
         max_unhashed = None
         if alone:
             hasher = self._verification.hasher
             lags = hasher is not None and hasher.ordered
             max_unhashed = _MAX_UNHASHED_SLOTS if lags else self._connection.slots
-        writer = self._connection.writer(self._number, start, stop, self.emit, prompt=prompt, max_unhashed=max_unhashed)
+        writer = self._connection.sink(self._number, start, stop, self.emit, max_unhashed=max_unhashed)
         if source.error is not None:
             # It failed an earlier part.
             source = self._requests.sources.spread()
@@ -231,7 +232,7 @@ class Fetch:
             answer,
             total=self._total,
             # Nobody hurries a part that has no siblings here, nor at another engine.
-            alternate=None if alone and prompt else self._alternate,
+            alternate=None if alone and request.span is None else self._alternate,
             read_limits=ReadLimits(
                 request.stall_s, request.floor_bytes_s, request.floor_window_s, self._connection.http.timers
             ),

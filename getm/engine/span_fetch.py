@@ -20,7 +20,7 @@ from getm.engine.http.limits import ReadLimits
 from getm.engine.http.requests import Response
 from getm.engine.http.responses import agreed
 from getm.engine.http.throttle import Throttle
-from getm.engine.sinks.ring import PartWriter
+from getm.engine.sinks.ring import RingSink
 from getm.engine.sources import Source
 
 # What is slow by every connection is not made faster by asking on and on.
@@ -56,7 +56,7 @@ class Part:
         self,
         requests: Requests,
         source: Source,
-        writer: PartWriter,
+        writer: RingSink,
         answer: Answer | None,
         *,
         total: int | None,

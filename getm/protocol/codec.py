@@ -39,12 +39,21 @@ class Decoder:
 
     def __init__(self, kinds: frozenset[Kind] = frozenset(Kind)) -> None:
         self._kinds = {int(kind): kind for kind in kinds}
-        self._pending = b""
+        # The start of a message, and how long it must get before it is worth looking at again.
+        self._pending = bytearray()
+        self._needed = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """All messages that `data` completes. Raises `ProtocolError` on what is no frame."""
-        data = self._pending + data if self._pending else data
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._needed:
+                # A long body in many pieces: each is copied once.
+                return
+            data = bytes(self._pending)
+            self._pending.clear()
         at, end = 0, len(data)
+        self._needed = _FRAME_BYTES
         while end - at >= _FRAME_BYTES:
             number, object_number, offset, slot, length = FRAME.unpack_from(data, at)
             kind = self._kinds.get(number)
@@ -57,12 +66,13 @@ class Decoder:
                 if length > MAX_BODY_BYTES:
                     raise ProtocolError(f"{kind.name} announces a body of {length} bytes, over {MAX_BODY_BYTES}")
                 if end - stop < length:
+                    self._needed = _FRAME_BYTES + length
                     break
                 body = data[stop : stop + length]
                 stop += length
             at = stop
             yield Message(kind, object_number, offset, slot, length, body)
-        self._pending = data[at:]
+        self._pending += data[at:]
 
 
 def decode_body(message: Message, type_: type[_R]) -> _R:

@@ -7,12 +7,16 @@ kinds that carry one:
 
 Consumer to engine:
     OPEN    object, body OpenRequest      fetch this object; bears a number not used before on this pipe
-    GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit
+    GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit;
+            object                        with an object's number: to be filled with that object only
     CANCEL  object                        stop; the engine still answers with one END or FAILED
     HEDGE   object                        what is left of it comes too slowly: try another connection
 Engine to consumer:
     HEAD    object, body HeadInfo         the response's head: once, before any PART
+    PREFIX  object, offset, slot, length  the slot, which the engine goes on filling, holds `length` bytes by now, the
+                                          first at `offset`: may be read, and come again; a PART of the slot follows
     PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
+    RETURN  object, slot                  a slot that was granted for that object comes back unfilled
     NOTE    object, body NoteInfo         what went wrong on the way and was mended: at any time before the end
     END     object, body EndInfo          every byte was delivered; what verified them
     FAILED  object, body FailedInfo       there will be no more; why
@@ -47,10 +51,12 @@ class Kind(enum.IntEnum):
     STOP = 9
     NOTE = 10
     HEDGE = 11
+    PREFIX = 12
+    RETURN = 13
 
 
 # Looked up once: for the messages of one small object they would be looked up in the class sixty times.
-OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE = Kind
+OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN = Kind
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -193,7 +199,7 @@ class ServeRequest(Record, frozen=True):
 
 FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL, Kind.HEDGE})
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
-FROM_ENGINE = frozenset({Kind.HEAD, Kind.PART, Kind.NOTE, Kind.END, Kind.FAILED})
+FROM_ENGINE = frozenset({Kind.HEAD, Kind.PREFIX, Kind.PART, Kind.RETURN, Kind.NOTE, Kind.END, Kind.FAILED})
 
 
 def plain(value: Any) -> str | int | float | bool | None:

@@ -1,8 +1,8 @@
 """The order of the messages on one pipe.
 
-For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with NOTEs anywhere before the end. Objects are
-independent of each other, and many may be open on one pipe. `Conversation` holds this order on either end; a message
-out of order is a `ProtocolError`.
+For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with PREFIXes before the PART of their slot, and
+NOTEs anywhere before the end. Objects are independent of each other, and many may be open on one pipe. `Conversation`
+holds this order on either end; a message out of order is a `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass, field
 
 from getm.errors import ProtocolError
-from getm.protocol.messages import CANCEL, GRANT, HEDGE, OPEN, Kind
+from getm.protocol.messages import CANCEL, GRANT, HEDGE, OPEN, RETURN, Kind
 
 
 class Phase(enum.StrEnum):
@@ -34,6 +34,7 @@ _ORDER: dict[Phase, dict[Kind, Phase]] = {
         Kind.HEDGE: Phase.OPENED,
     },
     Phase.STREAMING: {
+        Kind.PREFIX: Phase.STREAMING,
         Kind.PART: Phase.STREAMING,
         Kind.NOTE: Phase.STREAMING,
         Kind.END: Phase.OVER,
@@ -44,8 +45,9 @@ _ORDER: dict[Phase, dict[Kind, Phase]] = {
 }
 
 _UNOPENED, _OVER = Phase.UNOPENED, Phase.OVER
-# A GRANT is of no object; a CANCEL or HEDGE may have crossed the object's own END or FAILED on the way.
-_ALWAYS = frozenset({GRANT, CANCEL, HEDGE})
+# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A CANCEL or HEDGE may have crossed the
+# object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, RETURN, CANCEL, HEDGE})
 
 
 @dataclass

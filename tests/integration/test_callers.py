@@ -40,7 +40,7 @@ def python(code: str) -> list[str]:
 
 USES = {
     "read": "getm.read(url, concurrency=n)",
-    "reader": "getm.urlopen(url, concurrency=n).readinto(bytearray(2 * size))",
+    "reader": "io.BufferedReader(getm.urlopen(url, concurrency=n)).readinto(bytearray(2 * size))",
     "iterator": "for part in getm.iter_content(url, concurrency=n): pass",
     "unordered": "for offset, part in getm.iter_content_unordered(url, concurrency=n): pass",
     "download": "getm.download(url, 'out', concurrency=n)",

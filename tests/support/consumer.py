@@ -49,8 +49,8 @@ class Received:
     def on_head(self, info: HeadInfo) -> None:
         self.head = info
 
-    def on_part(self, offset: int, slot: int, length: int) -> None:
-        self.parts[offset] = bytes(self._connection.lease(slot, length))
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        self.parts[offset] = bytes(self._connection.lease(slot, start, length))
 
     def on_note(self, info: NoteInfo) -> None:
         self.notes.append(info)

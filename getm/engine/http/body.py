@@ -19,7 +19,7 @@ from getm.engine.http.connections import Reply
 from getm.engine.http.limits import ReadLimits, StallMonitor
 from getm.engine.http.low_water import LowWater
 from getm.engine.http.throttle import Meter, Throttle
-from getm.engine.sinks.ring import PartWriter
+from getm.engine.sinks.ring import RingSink
 
 
 class SlotSink(asyncio.BufferedProtocol):
@@ -29,7 +29,7 @@ class SlotSink(asyncio.BufferedProtocol):
         self,
         transport: asyncio.Transport,
         original: asyncio.BaseProtocol,
-        writer: PartWriter,
+        writer: RingSink,
         length: int,
         meter: Meter | None,
     ):
@@ -50,7 +50,7 @@ class SlotSink(asyncio.BufferedProtocol):
 
     def start(self) -> None:
         """Take the transport over."""
-        self._writer.notify(self._go_on, self._on_hungry)
+        self._writer.notify(self._go_on, self._on_pace)
         self._next_space()
         self._transport.set_protocol(self)
         if self._meter is not None and not self.paused:
@@ -74,12 +74,13 @@ class SlotSink(asyncio.BufferedProtocol):
             if not self.paused:
                 self._transport.resume_reading()
 
-    def _on_hungry(self) -> None:
+    def _on_pace(self) -> None:
+        # What waits for a full mouthful would keep a consumer waiting on a slow connection.
         if not self.done.done():
-            self._low_water.off()
-            # The slot that was being filled may be the consumer's by now: not another byte may go there.
-            if not self.paused:
-                self._next_space()
+            if self._writer.fast and self._meter is None:
+                self._low_water.lower(self._missing)
+            else:
+                self._low_water.off()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # Never empty: uvloop would take that for an error. There is a view whenever reading is not paused.
@@ -95,7 +96,7 @@ class SlotSink(asyncio.BufferedProtocol):
         if self._writer.advance(nbytes):
             if self._missing:
                 self._next_space()
-                if self._meter is None:
+                if self._meter is None and self._writer.fast:
                     self._low_water.lower(self._missing)
         elif self._missing and self._view is not None:
             self._view = self._view[nbytes:]
@@ -151,7 +152,7 @@ class SlotSink(asyncio.BufferedProtocol):
 
 def receive(
     response: Reply,
-    writer: PartWriter,
+    writer: RingSink,
     length: int | None,
     read_limits: ReadLimits,
     throttle: Throttle | None,
@@ -168,7 +169,7 @@ def receive(
 
 
 async def _receive_metered(
-    response: Reply, writer: PartWriter, length: int | None, read_limits: ReadLimits, throttle: Throttle
+    response: Reply, writer: RingSink, length: int | None, read_limits: ReadLimits, throttle: Throttle
 ) -> None:
     meter = Meter(throttle)
     try:
@@ -178,7 +179,7 @@ async def _receive_metered(
 
 
 async def _receive(
-    response: Reply, writer: PartWriter, length: int | None, read_limits: ReadLimits, meter: Meter | None
+    response: Reply, writer: RingSink, length: int | None, read_limits: ReadLimits, meter: Meter | None
 ) -> None:
     content = response.content
     # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
@@ -201,7 +202,6 @@ async def _receive(
     connection = response.connection
     transport = None if connection is None else connection.transport
     if early:
-        writer.expect()
         if transport is not None:
             # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
             transport.pause_reading()
@@ -219,7 +219,6 @@ async def _receive(
         await _receive_plain(response, writer, length - taken, read_limits, meter)
         return
     sink = SlotSink(transport, connection.protocol, writer, length - taken, meter)
-    writer.expect()
     sink.start()
     watch = StallMonitor(sink, read_limits)
     try:
@@ -236,7 +235,7 @@ async def _receive(
 
 async def _receive_plain(
     response: Reply,
-    writer: PartWriter,
+    writer: RingSink,
     missing: int | None,
     read_limits: ReadLimits,
     meter: Meter | None,
@@ -246,8 +245,6 @@ async def _receive_plain(
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
     content = response.content
-    if missing != 0:
-        writer.expect()
     ended = _end_of_connection(response) if missing is None else None
     clock = asyncio.get_running_loop().time
     # Of the present window: the time spent waiting for the server, and what it brought.
@@ -300,7 +297,7 @@ def _end_of_connection(response: Reply) -> asyncio.Future[None] | None:
     return ended
 
 
-async def _write(data: bytes | bytearray, writer: PartWriter, meter: Meter | None) -> None:
+async def _write(data: bytes | bytearray, writer: RingSink, meter: Meter | None) -> None:
     """Copy `data` into slots, as fast as the limit allows."""
     rest = memoryview(data)
     while meter is not None and rest:

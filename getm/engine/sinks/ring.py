@@ -1,23 +1,32 @@
-"""Filling slots with the bytes of one part."""
+"""The sink that fills slots of shared memory with the bytes of one span."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from getm.core.spans import Span
 from getm.engine.sinks.slots import Claim
-from getm.engine.timers import Timer, Timers
 
-# How long a consumer that has nothing to read waits for a full slot before it gets what there is.
-_PATIENCE_S = 0.1
-
-# Called with (offset, slot, length) for each slot that is full, or holds the last bytes of its part.
-Emit = Callable[[int, int, int], None]
+# How long bytes may lie in a slot that is not full before the consumer may read them, and the time in which a slot is
+# filled on a connection that counts as fast.
+_TICK_S = 0.03
 
 
-class PartWriter:
-    """Fills slots with the bytes of one part, in order: from `start` to `stop`, or to the end where that is None."""
+class Emit(Protocol):
+    """Called for bytes of the object from `offset` on, which are the first `length` of `slot`. `full`: the slot goes to
+    the consumer; else the consumer may read them, and the sink goes on filling it."""
+
+    def __call__(self, offset: int, slot: int, length: int, *, full: bool) -> None: ...
+
+
+class RingSink:
+    """Fills slots with the bytes of one span, in order: from `start` to `stop`, or to the end where that is None.
+
+    Slots go to the consumer when they are full. Where that takes long, the consumer is told of the bytes that are
+    there: so a slow stream comes as it is received.
+    """
 
     def __init__(
         self,
@@ -27,11 +36,7 @@ class PartWriter:
         start: int,
         stop: int | None,
         emit: Emit,
-        *,
-        prompt: bool,
-        timers: Timers,
     ) -> None:
-        self._timers = timers
         self._memory = memory
         self._slot_bytes = slot_bytes
         self._claim = claim
@@ -41,30 +46,30 @@ class PartWriter:
         self.stop = stop
         self._slot: int | None = None
         self._filled = 0
+        # Bytes of the current slot that the consumer knows of.
+        self._announced = 0
         # Bytes that may go into the current slot.
         self._room = 0
-        # Whether what little there is should go out as soon as it may, and the timer that decides it.
-        self._hungry = False
-        self._hunger: Timer | None = None
-        self._on_hungry: Callable[[], None] | None = None
-        # Whether the consumer waits for the first slot; afterwards it is the claim that tells.
-        self._awaited = prompt
+        # Whether slots fill so fast that nobody waits for less than a whole one; how many were sent, and had been at
+        # the last tick.
+        self.fast = True
+        self._sent = self._sent_before = 0
+        self._tick: asyncio.TimerHandle | None = None
+        self._on_pace: Callable[[], None] | None = None
         # Whether there was no slot to fill at any time since someone last cleared this.
         self.waited = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_space: Callable[[], None] | None = None
-        claim.on_slot, claim.on_spare = self._slot_ready, self._send_early
-        if prompt:
-            claim.on_returned = self._returned
+        claim.on_slot = self._slot_ready
 
     @property
     def remaining(self) -> Span:
-        """What is still to come of a part of known length."""
+        """What is still to come of a span of known length."""
         return Span(self.position, self.position if self.stop is None else self.stop)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is to come of a part of known length."""
+        """Whether nothing is to come of a span of known length."""
         return self.stop is None or self.position >= self.stop
 
     def _slot_ready(self) -> None:
@@ -74,15 +79,9 @@ class PartWriter:
             self._waiter.set_result(None)
 
     async def begin(self) -> None:
-        """Wait until the part may start: its slots are there, or it is the one the consumer waits for."""
+        """Wait until the span may be fetched: its slots are there, or it is the one the consumer waits for."""
         while not self._claim.start():
             await self._wait()
-
-    def expect(self) -> None:
-        """All that is at hand is written, and more is waited for. A small object is there with its head, and needs
-        none of the care for a consumer that waits."""
-        if self._awaited:
-            self._starved()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -91,54 +90,23 @@ class PartWriter:
         finally:
             self._waiter = None
 
-    def notify(self, on_space: Callable[[], None] | None, on_hungry: Callable[[], None] | None = None) -> None:
-        """Call `on_space()` when there is space again after `space()` found none; `on_hungry()` when the consumer has
-        waited so long that it should get whatever comes: what `space()` returned before is then no longer ours."""
+    def notify(self, on_space: Callable[[], None] | None, on_pace: Callable[[], None] | None = None) -> None:
+        """Call `on_space()` when there is space again after `space()` found none; `on_pace()` when `fast` changes."""
         self._on_space = on_space
-        self._on_hungry = on_hungry
-
-    def _returned(self, earliest: int | None) -> None:
-        # Bytes behind this part do not help a consumer that wants the object in order.
-        if earliest is None or earliest > self.position:
-            self._starved()
-
-    def _starved(self) -> None:
-        """The consumer has nothing left to read. If no slot is full soon, it gets what there is: on a slow connection
-        a slot takes seconds to fill."""
-        if self._hunger is None:
-            self._hunger = self._timers.call_later(_PATIENCE_S, self._grow_hungry)
-
-    def _grow_hungry(self) -> None:
-        self._hunger = None
-        if not self._claim.is_first():
-            return
-        self._hungry = True
-        if self._filled and self._claim.spare():
-            self._send()
-        if self._on_hungry is not None:
-            self._on_hungry()
-
-    def _send_early(self) -> None:
-        """There is a slot for the rest of what could not go out for want of one."""
-        self._send()
-        if self._on_hungry is not None:
-            self._on_hungry()
-
-    def _sated(self) -> None:
-        self._awaited = self._hungry = self._claim.wishes = False
-        if self._hunger is not None:
-            self._hunger.cancel()
-            self._hunger = None
+        self._on_pace = on_pace
+        if on_pace is not None and self._tick is None:
+            self.fast = True
+            self._start_tick()
 
     def space(self) -> memoryview | None:
-        """Where the next bytes go: the rest of the current slot or of the part, whichever ends first; never empty.
+        """Where the next bytes go: the rest of the current slot or of the span, whichever ends first; never empty.
         None where no slot is free."""
         if self._slot is None:
             self._slot = self._claim.next()
             if self._slot is None:
                 self.waited = True
                 return None
-            # Slots end at whole slots of the object, whatever was sent before its time: a chunk stays in one slot.
+            # Slots end at whole slots of the object, wherever the span began: a chunk stays in one slot.
             self._room = self._slot_bytes - (self.position - self._start) % self._slot_bytes
             if self.stop is not None:
                 self._room = min(self._room, self.stop - self.position)
@@ -149,17 +117,41 @@ class PartWriter:
         """`count` bytes were written to `space()`. True where the slot went out: `space()` then means another one."""
         self._filled += count
         self.position += count
-        if self._filled == self._room or (self._hungry and self._claim.spare()):
+        if self._filled == self._room:
             self._send()
             return True
+        if self._tick is None:
+            self._start_tick()
         return False
+
+    def _start_tick(self) -> None:
+        self._sent_before = self._sent
+        self._tick = asyncio.get_running_loop().call_later(_TICK_S, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        fast = self._sent > self._sent_before
+        if not fast:
+            self._announce()
+        if fast != self.fast:
+            self.fast = fast
+            if self._on_pace is not None:
+                self._on_pace()
+        if fast:
+            # Until it is seen to be slow: what the kernel keeps back from a fast connection must come, too.
+            self._start_tick()
+
+    def _announce(self) -> None:
+        if self._slot is not None and self._filled > self._announced:
+            self._announced = self._filled
+            self._emit(self.position - self._filled, self._slot, self._filled, full=False)
 
     def _send(self) -> None:
         if self._slot is not None:
             slot, length = self._slot, self._filled
-            self._slot, self._filled = None, 0
-            self._sated()
-            self._emit(self.position - length, slot, length)
+            self._slot, self._filled, self._announced = None, 0, 0
+            self._sent += 1
+            self._emit(self.position - length, slot, length, full=True)
 
     def end_of_content(self) -> None:
         """The content of unknown length ended here."""
@@ -183,12 +175,17 @@ class PartWriter:
             await self._wait()
 
     def close(self) -> None:
-        """The part is over, complete or not: every slot that was not sent goes back."""
-        self._sated()
-        if self._slot is not None:
+        """The span is over, complete or not: every slot that the consumer does not know of goes back."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        if self._announced:
+            # The consumer may be reading it.
+            self._send()
+        elif self._slot is not None:
             self._claim.put_back(self._slot)
             self._slot = None
-        # It forgets this writer, and this one the ring: where a part, its races and tasks know each other, the ring's
+        # It forgets this sink, and this one the ring: where a span, its hedges and tasks know each other, the ring's
         # memory does not wait for the collector to part them.
         self._memory = memoryview(b"")
         self._claim.close()

@@ -1,4 +1,4 @@
-"""Which part gets the next free slot: so that the parts of all objects on a channel go on, and none blocks another.
+"""Which part gets the next free slot: so that the parts of all objects on a pipe go on, and none blocks another.
 
 Within an object, slots are reserved in the order of the parts: a part gets one only when every part before it has all
 it needs. A part may start once it has them all, or, where it is the object's first, as soon as it has one. So a first
@@ -7,15 +7,18 @@ is alone (one stream) has nothing behind it, and takes each slot when it uses it
 
 Between objects, slots go round:
 
-- An object whose first part waits with nothing in hand comes before all that is reserved, and such objects are served
+- An object whose first part waits with nothing reserved comes before all that is reserved, and such objects are served
   in the order in which they began to wait, one slot at a time.
 - What is then left is reserved by the other parts, one slot for each object in turn, as long as a slot for every other
-  object at work stays free: an object that stands still keeps what it has, and the others still find one.
+  object at work stays free: an object that is stuck keeps what it has, and the others still find one.
 
-An object that fits one slot and is there already takes a free one without a claim, as its first part would: while such
-parts wait, none is free.
+An object that fits one slot and came with its head takes a free one without a claim, as its first part would: while
+such parts wait, none is free.
 
-It holds for objects whose parts are all consumed as they come: a consumer that opens several objects on a channel must
+Slots that a consumer granted for one object only (a lead engine does, of its helpers) are reserved for that object from
+the start, and what it did not fill goes back to that consumer.
+
+It holds for objects whose parts are all consumed as they come: a consumer that opens several objects on a pipe must
 take the parts of all of them, and never let one wait while it asks for another.
 """
 
@@ -32,29 +35,23 @@ Key = tuple[int, int]
 
 
 class _Line:
-    """The claims of one object, in the order of their offsets, and where its slots are."""
+    """The claims of one object, in the order of their offsets."""
 
-    __slots__ = ("away", "claims", "queued", "unhashed")
+    __slots__ = ("claims", "granted", "number", "queued", "unhashed")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.claims: list[Claim] = []
-        # The offsets of the slots with the consumer, and how many slots are still being hashed.
-        self.away: set[int] = set()
+        # How many slots are still being hashed.
         self.unhashed = 0
+        # Slots granted for this object alone, before its claim was there; None: it shares those of the pipe.
+        self.granted: list[int] | None = None
         # Whether it waits for a slot for its first part.
         self.queued = False
 
     def lacking(self) -> Claim | None:
-        """The first claim that reserves and has not all it needs, or wishes for a spare one."""
-        for claim in self.claims:
-            if claim.wishes or not claim.satisfied:
-                return claim
-        return None
-
-    def tell_first(self) -> None:
-        """Tell the first claim what the consumer still has, which may be waiting for it."""
-        if self.claims and self.claims[0].on_returned is not None:
-            self.claims[0].on_returned(min(self.away, default=None))
+        """The first claim that reserves and has not all it needs."""
+        return next((claim for claim in self.claims if not claim.satisfied), None)
 
     def take_back(self) -> int | None:
         """A slot that is reserved for a later part that has not started."""
@@ -85,12 +82,6 @@ class Claim:
         self._max_unhashed = max_unhashed
         # Alone in its object: it reserves nothing.
         self.alone = needed is None or max_unhashed is not None
-        # Called where this part has become the first of its object, and where it is and the consumer gave a slot of the
-        # object back: with the offset of the earliest one that it still has, None where it has none.
-        self.on_returned: Callable[[int | None], None] | None = None
-        # Called when `spare` found none and there is one now.
-        self.on_spare: Callable[[], None] = _nobody
-        self.wishes = False
         # A heap, as the ledger's: the lowest is filled first.
         self.reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
@@ -109,7 +100,7 @@ class Claim:
         return not self.reserved and (self.alone or not self.satisfied) and not self._ahead()
 
     @property
-    def hungry(self) -> bool:
+    def starved(self) -> bool:
         """Whether it waits for a slot, and for nothing else."""
         return self._waiting and self.may_take
 
@@ -121,15 +112,6 @@ class Claim:
         """A slot for this part."""
         heapq.heappush(self.reserved, slot)
         self.given += 1
-        if self.wishes:
-            self._spared()
-            self.on_spare()
-
-    def _spared(self) -> None:
-        """What is left of the slot that is sent now needs the one that was given beyond the others."""
-        self.wishes = False
-        if self.needed is not None:
-            self.needed += 1
 
     def start(self) -> bool:
         """Whether the part may begin now; otherwise `on_slot()` comes when that may have changed."""
@@ -155,7 +137,7 @@ class Claim:
 
     def _wait(self) -> None:
         self._waiting = True
-        if self.hungry and self.is_first():
+        if self.starved and self.is_first():
             self._pool.queue(self.line)
 
     def _ahead(self) -> bool:
@@ -167,7 +149,7 @@ class Claim:
         heapq.heappush(self.reserved, slot)
 
     def wake(self) -> None:
-        """Tell the part, if it waits and may go on."""
+        """Call `on_slot`, if the part waits and may go on."""
         if (
             self._waiting
             and self.reserved
@@ -178,26 +160,9 @@ class Claim:
             self.started = True
             self.on_slot()
 
-    def spare(self) -> bool:
-        """Whether the part, the first of its object, may send a slot before it is full: where there is another one for
-        the rest, which is its own from now on. It would lack one otherwise, and all others might be with a consumer
-        that waits for that rest, or wait to be hashed after it. `on_spare()` comes when there is one, unless `wishes`
-        is taken back before."""
-        if self.alone:
-            return True
-        if self.wishes:
-            return False
-        slot = self._pool.take_spare()
-        if slot is None:
-            self.wishes = True
-            return False
-        self.give(slot)
-        self._spared()
-        return True
-
     def close(self) -> None:
         """The part is over: what was reserved and not used goes to the others. Nobody is called any more."""
-        self.on_slot, self.on_spare, self.on_returned = _nobody, _nobody, None
+        self.on_slot = _nobody
         self._pool.close(self)
 
 
@@ -206,19 +171,19 @@ def _nobody() -> None:
 
 
 class SlotPool:
-    """The engine's free slots and the claims on them, over one ledger."""
+    """The engine's free slots and the claims on them, over one ledger. `give_back(number, slot)` is called for a slot
+    that was granted for that object and is not needed: it is the consumer's again."""
 
-    def __init__(self, ledger: SlotLedger) -> None:
+    def __init__(self, ledger: SlotLedger, give_back: Callable[[int, int], None]) -> None:
         self._ledger = ledger
+        self._give_back = give_back
         # By the object's number; `end` forgets them.
         self._lines: dict[int, _Line] = {}
         # How many of them have a claim.
         self._busy = 0
-        # Those whose first part waits with nothing in hand, and those that reserve.
+        # Those whose first part waits with nothing reserved, and those that reserve.
         self._queue: deque[_Line] = deque()
         self._reserving: deque[_Line] = deque()
-        # Whose bytes a slot with the consumer holds, and from which offset on.
-        self._holds: list[tuple[_Line, int] | None] = [None] * len(ledger)
 
     def claim(
         self, key: Key, needed: int | None, on_slot: Callable[[], None], *, max_unhashed: int | None = None
@@ -228,13 +193,16 @@ class SlotPool:
         number, offset = key
         line = self._lines.get(number)
         if line is None:
-            line = self._lines[number] = _Line()
+            line = self._lines[number] = _Line(number)
         claim = Claim(self, line, offset, needed, on_slot, max_unhashed)
         if line.claims:
             insort(line.claims, claim, key=lambda other: other.offset)
         else:
             self._busy += 1
             line.claims.append(claim)
+        if line.granted is not None:
+            while line.granted:
+                claim.give(line.granted.pop())
         if not claim.alone and line not in self._reserving:
             self._reserving.append(line)
         self.distribute()
@@ -244,42 +212,59 @@ class SlotPool:
         line = claim.line
         if claim not in line.claims:
             return
-        was_first = line.claims[0] is claim
         line.claims.remove(claim)
         while claim.reserved:
-            self._ledger.drop(claim.reserved.pop())
+            self._drop(line, claim.reserved.pop())
         if line.claims:
             self._look_at(line)
-            if was_first:
-                line.tell_first()
         else:
             self._busy -= 1
             if line in self._reserving:
                 self._reserving.remove(line)
         self.distribute()
 
+    def _drop(self, line: _Line, slot: int) -> None:
+        if line.granted is None:
+            self._ledger.drop(slot)
+        else:
+            self._ledger.send(slot)
+            self._give_back(line.number, slot)
+
     def end(self, number: int) -> None:
-        """The object has ended: there will be no further claim of it."""
-        self._lines.pop(number, None)
+        """The object has ended: there is no further claim of it."""
+        line = self._lines.pop(number, None)
+        while line is not None and line.granted:
+            self._drop(line, line.granted.pop())
 
-    # What the channel tells -----------------------------------------------------------------------------------------
+    # What the consumer and the hashers tell ---------------------------------------------------------------------------
 
-    def sent(self, number: int, offset: int, slot: int, *, hashed: bool) -> None:
-        """A slot with bytes of the object, from `offset` on, went to the consumer; `hashed`: and is being hashed."""
+    def granted(self, number: int, slot: int, *, is_open: bool) -> None:
+        """The consumer gave the slot, for the object of that number alone unless it is 0; `is_open`: that has not
+        ended. `distribute` follows."""
+        if not number:
+            self._ledger.grant(slot)
+            return
+        self._ledger.reserve(slot)
+        line = self._lines.get(number)
+        if line is None:
+            line = _Line(number)
+            if is_open:
+                self._lines[number] = line
+        if line.granted is None:
+            line.granted = []
+        if not is_open:
+            self._drop(line, slot)
+        elif line.claims:
+            line.claims[0].give(slot)
+            line.claims[0].wake()
+        else:
+            line.granted.append(slot)
+
+    def sent(self, number: int, *, hashed: bool) -> None:
+        """A slot with bytes of the object went to the consumer; `hashed`: and is being hashed."""
         line = self._lines.get(number)
         if line is not None:
-            line.away.add(offset)
             line.unhashed += hashed
-            self._holds[slot] = (line, offset)
-
-    def granted(self, slot: int) -> None:
-        """The consumer gave the slot. Tell the first part of its object, which the consumer may be waiting for now.
-        `distribute` follows."""
-        held, self._holds[slot] = self._holds[slot], None
-        if held is not None:
-            line, offset = held
-            line.away.discard(offset)
-            line.tell_first()
 
     def hashed(self, number: int) -> None:
         """One slot of the object less is being hashed. `distribute` follows."""
@@ -294,12 +279,8 @@ class SlotPool:
         """A free slot for the first part of an object, or for all of it; None where there is none."""
         return self._ledger.take()
 
-    def take_spare(self) -> int | None:
-        """A free slot for a part that has one already; None where the last ones are kept for other objects."""
-        return self._ledger.take() if self._ledger.available >= self._busy else None
-
     def queue(self, line: _Line) -> None:
-        """The first part of `line` waits with nothing in hand."""
+        """The first part of `line` waits with nothing reserved."""
         if not line.queued:
             line.queued = True
             self._queue.append(line)
@@ -311,7 +292,7 @@ class SlotPool:
         """Something changed in `line`: its first part may go on, or may have to queue."""
         if line.claims:
             first = line.claims[0]
-            if first.hungry:
+            if first.starved:
                 self.queue(line)
             else:
                 first.wake()
@@ -324,7 +305,7 @@ class SlotPool:
             if self._queue:
                 line = self._queue.popleft()
                 line.queued = False
-                claim = line.claims[0] if line.claims and line.claims[0].hungry else None
+                claim = line.claims[0] if line.claims and line.claims[0].starved else None
             elif full < len(self._reserving) and self._ledger.available >= self._busy:
                 line = self._reserving[0]
                 self._reserving.rotate(-1)

@@ -208,7 +208,7 @@ def test_giving_back_may_lease_the_slot_again_at_once(ring: Ring) -> None:
 
 
 def test_a_joined_view_is_one_read_only_view_over_adjacent_slots(ring: Ring) -> None:
-    joined = ring.leases.join([ring.leases.lease(slot) for slot in (1, 2, 3)], 1, 100, 2 * SLOT_BYTES + 50)
+    joined = ring.leases.join([ring.leases.lease(slot) for slot in (1, 2, 3)], SLOT_BYTES + 100, 2 * SLOT_BYTES + 50)
     start = SLOT_BYTES + 100
     assert joined == ring.data[start : start + 2 * SLOT_BYTES + 50]
     assert joined.readonly and joined.contiguous
@@ -221,7 +221,7 @@ def test_a_joined_view_keeps_all_its_slots_until_the_last_thing_made_from_it_is_
     for name, derive in DERIVED.items():
         leased = [ring.leases.lease(slot) for slot in (0, 1)]
         # All of the second slot, so that every cast fits.
-        joined = ring.leases.join(leased, 0, SLOT_BYTES // 2, SLOT_BYTES)
+        joined = ring.leases.join(leased, SLOT_BYTES // 2, SLOT_BYTES)
         derived = derive(joined)
         del leased, joined
         gc.collect()
@@ -233,7 +233,7 @@ def test_a_joined_view_keeps_all_its_slots_until_the_last_thing_made_from_it_is_
 
 def test_a_slot_of_a_joined_view_stays_for_its_own_views_too(ring: Ring) -> None:
     leased = [ring.leases.lease(slot) for slot in (2, 3)]
-    joined = ring.leases.join(leased, 2, 0, 2 * SLOT_BYTES)
+    joined = ring.leases.join(leased, 2 * SLOT_BYTES, 2 * SLOT_BYTES)
     tail = leased[1][-10:]
     del leased, joined
     assert ring.back == [2]
@@ -248,7 +248,7 @@ def test_a_slot_of_a_joined_view_stays_for_its_own_views_too(ring: Ring) -> None
 def test_views_outlive_the_ring_and_the_segment(ring: Ring) -> None:
     def views_of_a_ring_that_is_gone() -> tuple[memoryview, memoryview, bytes]:
         own = Ring()
-        joined = own.leases.join([own.leases.lease(slot) for slot in (1, 2)], 1, 0, 2 * SLOT_BYTES)
+        joined = own.leases.join([own.leases.lease(slot) for slot in (1, 2)], 1 * SLOT_BYTES, 2 * SLOT_BYTES)
         return own.leases.lease(0), joined, own.data
 
     view, joined, data = views_of_a_ring_that_is_gone()

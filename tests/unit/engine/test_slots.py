@@ -16,6 +16,10 @@ from getm.buffers.ledger import Owner, SlotLedger
 from getm.engine.sinks.slots import Claim, SlotPool
 
 
+def _nothing_comes_back(number: int, slot: int) -> None:
+    raise AssertionError("no slot was granted for one object")
+
+
 class Part:
     """One part at work: asks for slots, again only when told to, and fills them one by one."""
 
@@ -30,12 +34,9 @@ class Part:
         self._may_ask = True
         # An eager part takes its slot from within the call that tells of it, as a paused transport does.
         self._eager = eager
-        # Called in its place where a slot that could not be sent before it was full can be now.
-        self.send_early: Callable[[], None] = lambda: None
         self.claim: Claim
         needed = stop - start if known else None
         self.claim = pool.claim((number, start), needed, self._woken, max_unhashed=max_unhashed)
-        self.claim.on_spare = lambda: self.send_early()
 
     def _woken(self) -> None:
         assert not self._may_ask, "told without having been refused"
@@ -95,7 +96,7 @@ class Ring(RuleBasedStateMachine):
         self.part_slots = part_slots
         self.may_hold = may_hold
         self.ledger = SlotLedger(slots, Owner.FREE)
-        self.pool = SlotPool(self.ledger)
+        self.pool = SlotPool(self.ledger, _nothing_comes_back)
         self.objects: list[Object] = []
         self.opened = 0
         self.held: list[int] = []
@@ -157,31 +158,13 @@ class Ring(RuleBasedStateMachine):
 
     def _send(self, of: Object, part: Part, *, hashed: bool) -> int:
         slot, part.in_hand = part.in_hand, None
-        part.claim.wishes = False
         assert slot is not None
         if hashed:
             self.ledger.pin(slot)
             self.pinned.append((of, part.position, slot))
         self.ledger.send(slot)
-        self.pool.sent(of.number, part.position, slot, hashed=hashed)
+        self.pool.sent(of.number, hashed=hashed)
         return slot
-
-    def _waited_for(self) -> list[tuple[Object, Part]]:
-        return [
-            (of, part)
-            for of, part in self._parts()
-            if part.in_hand is not None and part.claim.is_first() and of.consumed == part.position
-        ]
-
-    @precondition(lambda self: self._waited_for())
-    @rule(data=st.data(), hashed=st.booleans())
-    def part_sends_before_its_slot_is_full(self, data: st.DataObject, hashed: bool) -> None:
-        """If not now, then when there is a slot for the rest. The consumer has it at once."""
-        of, part = data.draw(st.sampled_from(self._waited_for()))
-        part.send_early = lambda: self.held.append(self._send(of, part, hashed=hashed))
-        if part.claim.spare():
-            part.send_early()
-        self._keep_to_the_limit(lambda count: data.draw(st.integers(0, count - 1)))
 
     @precondition(lambda self: self._parts())
     @rule(data=st.data(), hashed=st.booleans())
@@ -249,8 +232,7 @@ class Ring(RuleBasedStateMachine):
         self._let_go(self.held.pop(data.draw(st.integers(0, len(self.held) - 1))))
 
     def _let_go(self, slot: int) -> None:
-        self.ledger.grant(slot)
-        self.pool.granted(slot)
+        self.pool.granted(0, slot, is_open=False)
         self.pool.distribute()
 
     # What holds at every moment, and at the end ----------------------------------------------------------------------
@@ -267,7 +249,7 @@ class Ring(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_lies_idle_while_a_part_lacks_one(self) -> None:
-        if any(of.parts and of.parts[0].claim.hungry for of in self.objects):
+        if any(of.parts and of.parts[0].claim.starved for of in self.objects):
             assert self.ledger.available == 0
         others = max(0, sum(bool(of.parts) for of in self.objects) - 1)
         if any(not part.claim.satisfied for _, part in self._parts()):
@@ -357,13 +339,12 @@ class Waiting:
 
 def ring(slots: int, *, free: bool = True) -> tuple[SlotLedger, SlotPool]:
     ledger = SlotLedger(slots, Owner.FREE if free else Owner.PEER)
-    return ledger, SlotPool(ledger)
+    return ledger, SlotPool(ledger, _nothing_comes_back)
 
 
 def grant(ledger: SlotLedger, pool: SlotPool, *slots: int) -> None:
     for slot in slots:
-        ledger.grant(slot)
-        pool.granted(slot)
+        pool.granted(0, slot, is_open=False)
     pool.distribute()
 
 
@@ -451,57 +432,6 @@ def test_objects_reserve_in_turn() -> None:
     assert [len(part.claim.reserved) for part in parts] == [4, 4]
 
 
-def test_the_first_part_is_told_what_the_consumer_still_has_of_its_object() -> None:
-    ledger, pool = ring(4)
-    told: list[tuple[int, int | None]] = []
-    for number in (1, 2):
-        claim = pool.claim((number, 0), None, lambda: None)
-        claim.on_returned = lambda earliest, number=number: told.append((number, earliest))
-        for offset in (0, 1):
-            slot = claim.next()
-            assert slot is not None
-            ledger.send(slot)
-            pool.sent(number, offset, slot, hashed=False)
-    for slot in (0, 3, 2, 1):
-        grant(ledger, pool, slot)
-    assert told == [(1, 1), (2, 0), (2, None), (1, None)]
-
-
-def test_a_slot_goes_out_before_it_is_full_only_with_another_one_for_the_rest() -> None:
-    ledger, pool = ring(4)
-    first, second, third = (Waiting(pool, (1, offset), 1) for offset in (0, 1, 2))
-    other = Waiting(pool, (2, 0), None)
-    assert (first.take_all(), ledger.available) == ([0], 1)
-    spared: list[int | None] = []
-    first.claim.on_spare = lambda: spared.append(first.claim.next())
-    assert not first.claim.spare(), "the last one is kept for the other object"
-    assert (other.claim.next(), first.told, spared) == (3, 0, [])
-    ledger.send(3)
-    pool.sent(2, 0, 3, hashed=False)
-    other.claim.close()
-    behind = Waiting(pool, (1, 3), 1)
-    assert not behind.claim.start()
-    grant(ledger, pool, 3)
-    assert (spared, behind.told) == ([3], 0), "it comes before those behind"
-    assert (second.take_all(), third.take_all()) == ([1], [2])
-    first.claim.close()
-    assert ledger.available == 0
-
-
-def test_a_part_that_becomes_the_first_is_told_what_the_consumer_still_has() -> None:
-    ledger, pool = ring(2)
-    first, second = Waiting(pool, (1, 0), 1), Waiting(pool, (1, 1), 1)
-    told: list[int | None] = []
-    second.claim.on_returned = told.append
-    (slot,) = first.take_all()
-    ledger.send(slot)
-    pool.sent(1, 0, slot, hashed=False)
-    first.claim.close()
-    assert told == [0]
-    grant(ledger, pool, slot)
-    assert told == [0, None]
-
-
 def test_a_stream_waits_for_its_own_hashing_and_not_for_others() -> None:
     ledger, pool = ring(8)
     told: list[int] = []
@@ -511,7 +441,7 @@ def test_a_stream_waits_for_its_own_hashing_and_not_for_others() -> None:
         slot = claims[0].next()
         assert slot is not None
         ledger.send(slot)
-        pool.sent(1, 0, slot, hashed=True)
+        pool.sent(1, hashed=True)
         grant(ledger, pool, slot)
     assert claims[0].next() is None and claims[1].next() is not None
     pool.distribute()
@@ -585,3 +515,36 @@ def test_a_part_that_cannot_start_does_not_keep_slots_from_an_earlier_one() -> N
     running.claim.close()
     assert between.claim.start()
     assert not later.claim.start()
+
+
+def test_case_7_slots_granted_for_one_object_serve_it_alone_and_come_back_unfilled() -> None:
+    ledger = SlotLedger(6, Owner.PEER)
+    back: list[tuple[int, int]] = []
+    pool = SlotPool(ledger, lambda number, slot: back.append((number, slot)))
+    # Before its claim is there, and after.
+    pool.granted(1, 0, is_open=True)
+    mine = Waiting(pool, (1, 100), 3)
+    other = Waiting(pool, (2, 0), 3)
+    assert mine.claim.next() == 0
+    assert mine.claim.next() is None
+    pool.granted(1, 4, is_open=True)
+    pool.granted(1, 2, is_open=True)
+    assert (mine.told, other.claim.next()) == (1, None)
+    assert mine.claim.next() == 2
+    mine.claim.put_back(2)
+    mine.claim.close()
+    pool.end(1)
+    assert sorted(back) == [(1, 2), (1, 4)]
+    assert ledger.owner(0) is Owner.FILLING, "what was filled is sent by who filled it"
+
+
+def test_case_7_a_slot_for_an_object_that_has_ended_comes_back_at_once() -> None:
+    ledger = SlotLedger(3, Owner.PEER)
+    back: list[tuple[int, int]] = []
+    pool = SlotPool(ledger, lambda number, slot: back.append((number, slot)))
+    pool.granted(7, 1, is_open=False)
+    # And one that came before a claim that never was made.
+    pool.granted(8, 2, is_open=True)
+    pool.end(8)
+    assert back == [(7, 1), (8, 2)]
+    assert ledger.count(Owner.PEER) == 3

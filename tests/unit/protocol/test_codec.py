@@ -231,22 +231,25 @@ def test_plain_makes_of_any_value_one_that_travels(value: object) -> None:
 
 # As the module's docstring says it; GRANT is of no object, CANCEL and HEDGE may cross the end of their object.
 ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
-    None: {Kind.OPEN: Phase.OPENED, Kind.GRANT: None, Kind.CANCEL: None, Kind.HEDGE: None},
+    None: {Kind.OPEN: Phase.OPENED, Kind.GRANT: None, Kind.RETURN: None, Kind.CANCEL: None, Kind.HEDGE: None},
     Phase.OPENED: {
         Kind.HEAD: Phase.STREAMING,
         Kind.NOTE: Phase.OPENED,
         Kind.HEDGE: Phase.OPENED,
         Kind.FAILED: None,
         Kind.GRANT: Phase.OPENED,
+        Kind.RETURN: Phase.OPENED,
         Kind.CANCEL: Phase.OPENED,
     },
     Phase.STREAMING: {
         Kind.PART: Phase.STREAMING,
+        Kind.PREFIX: Phase.STREAMING,
         Kind.NOTE: Phase.STREAMING,
         Kind.HEDGE: Phase.STREAMING,
         Kind.END: None,
         Kind.FAILED: None,
         Kind.GRANT: Phase.STREAMING,
+        Kind.RETURN: Phase.STREAMING,
         Kind.CANCEL: Phase.STREAMING,
     },
 }

@@ -50,11 +50,12 @@ class Engine:
     """The engine's end: serves each object in one part, a slot at a time, as it is told to."""
 
     def __init__(self, slots: int, memory: list[bytes]) -> None:
+        self.slots = slots
         self.memory = memory
         self.out = bytearray()
         self.conversation = Conversation()
         self.ledger = SlotLedger(slots, Owner.PEER)
-        self.pool = SlotPool(self.ledger)
+        self.pool = SlotPool(self.ledger, self._give_back)
         self._decoder = Decoder()
         self.serving: dict[int, Serving] = {}
 
@@ -62,18 +63,23 @@ class Engine:
         for message in self._decoder.feed(data):
             self.conversation.pass_(message.kind, message.object)
             if message.kind is Kind.GRANT:
+                if message.object in self.serving:
+                    self.serving[message.object].lent = True
                 for slot in range(message.slot, message.slot + message.length):
-                    self.ledger.grant(slot)
+                    self.pool.granted(message.object, slot, is_open=message.object in self.serving)
                 self.pool.distribute()
             elif message.kind is Kind.OPEN:
                 span = decode_body(message, OpenRequest).span or (0, 0)
-                self.serving[message.object] = Serving(message.object, *span)
+                self.serving[message.object] = Serving(message.object, *span, pace=1 + sum(span) % SLOT_BYTES)
             elif message.kind is Kind.CANCEL and message.object in self.serving:
                 self.serving[message.object].cancelled = True
 
     def send(self, data: bytes, kind: Kind, number: int) -> None:
         self.conversation.pass_(kind, number)
         self.out += data
+
+    def _give_back(self, number: int, slot: int) -> None:
+        self.send(encode(Kind.RETURN, number, slot=slot), Kind.RETURN, number)
 
     def go_on(self, serving: Serving) -> None:
         """The next step of one object."""
@@ -84,7 +90,9 @@ class Engine:
             head = HeadInfo("https://example.test/object", 200, "OK", "", serving.stop - serving.start, False, ())
             self.send(encode_body(Kind.HEAD, number, head), Kind.HEAD, number)
             needed = -(-(serving.stop - serving.start) // SLOT_BYTES)
-            serving.claim = self.pool.claim((number, 0), needed, lambda: None)
+            # With slots of its own, it takes them as they come.
+            alone = self.slots if serving.lent else None
+            serving.claim = self.pool.claim((number, 0), needed, lambda: None, max_unhashed=alone)
         elif serving.position == serving.stop:
             total = serving.stop - serving.start
             self._over(serving)
@@ -93,17 +101,27 @@ class Engine:
             )
         elif serving.started or serving.claim.start():
             serving.started = True
-            slot = serving.claim.next()
-            if slot is not None:
-                self._fill(serving, slot)
+            if serving.slot is None:
+                serving.slot = serving.claim.next()
+            if serving.slot is not None:
+                self._fill(serving, serving.slot)
 
     def _fill(self, serving: Serving, slot: int) -> None:
-        length = min(SLOT_BYTES, serving.stop - serving.position)
-        self.memory[slot] = bytes(position % 251 for position in range(serving.position, serving.position + length))
-        self.ledger.send(slot)
-        offset = serving.position - serving.start
-        self.send(encode(Kind.PART, serving.number, offset, slot, length), Kind.PART, serving.number)
-        serving.position += length
+        """The next bytes of the slot: it goes to the consumer when it is full, else its first bytes may be read."""
+        room = min(SLOT_BYTES, serving.stop - serving.position + serving.filled)
+        filled = min(room, serving.filled + serving.pace)
+        first = serving.position - serving.filled
+        self.memory[slot] = bytes(position % 251 for position in range(first, first + filled))
+        serving.position, serving.filled = first + filled, filled
+        self._announce(serving, slot, full=filled == room)
+
+    def _announce(self, serving: Serving, slot: int, *, full: bool) -> None:
+        kind = Kind.PART if full else Kind.PREFIX
+        offset = serving.position - serving.filled - serving.start
+        self.send(encode(kind, serving.number, offset, slot, serving.filled), kind, serving.number)
+        if full:
+            self.ledger.send(slot)
+            serving.slot, serving.filled = None, 0
 
     def note(self, serving: Serving) -> None:
         serving.notes += 1
@@ -116,9 +134,15 @@ class Engine:
         self.send(encode_body(Kind.FAILED, serving.number, info), Kind.FAILED, serving.number)
 
     def _over(self, serving: Serving) -> None:
+        if serving.slot is not None and serving.filled:
+            # The consumer knows of it.
+            self._announce(serving, serving.slot, full=True)
+        elif serving.slot is not None and serving.claim is not None:
+            serving.claim.put_back(serving.slot)
         if serving.claim is not None:
             serving.claim.close()
         del self.serving[serving.number]
+        self.pool.end(serving.number)
 
 
 @dataclass
@@ -131,6 +155,12 @@ class Serving:
     cancelled: bool = False
     notes: int = 0
     position: int = 0
+    # How many bytes come at once; those of the slot that is being filled.
+    pace: int = SLOT_BYTES
+    slot: int | None = None
+    filled: int = 0
+    # Whether slots were granted for it alone: it gets no others.
+    lent: bool = False
 
     def __post_init__(self) -> None:
         self.position = self.start
@@ -145,6 +175,8 @@ class Wanted:
     notes: list[int] = field(default_factory=list)
     cancelled: bool = False
     received: dict[int, bytes] = field(default_factory=dict)
+    # The slots that were granted for it alone.
+    lent: set[int] = field(default_factory=set)
     endings: list[Kind] = field(default_factory=list)
 
 
@@ -159,15 +191,27 @@ class Consumer:
         self._decoder = Decoder()
         self.objects: dict[int, Wanted] = {}
         self.held: dict[int, bytes] = {}
-        for slot in range(slots):
+        # What may be read of slots that the engine is still filling.
+        self.growing: dict[int, bytes] = {}
+        # Slots that are granted for one object at a time, as a lead engine does of its helpers: the upper half.
+        self.own = set(range(slots - slots // 2, slots))
+        self.spare = set(self.own)
+        for slot in range(slots - len(self.own)):
             self.ledger.give_back(slot)
-        self.out += encode(Kind.GRANT, slot=0, length=slots)
+        self.out += encode(Kind.GRANT, slot=0, length=slots - len(self.own))
 
-    def open(self, first_byte: int, size: int) -> None:
+    def open(self, first_byte: int, size: int, *, lend: bool) -> None:
         number = len(self.objects) + 1
         self.conversation.pass_(Kind.OPEN, number)
         self.out += encode_body(Kind.OPEN, number, request(first_byte, size))
-        self.objects[number] = Wanted(bytes(position % 251 for position in range(first_byte, first_byte + size)))
+        wanted = Wanted(bytes(position % 251 for position in range(first_byte, first_byte + size)))
+        self.objects[number] = wanted
+        needed = -(-size // SLOT_BYTES)
+        if lend and 0 < needed <= len(self.spare):
+            wanted.lent = {self.spare.pop() for _ in range(needed)}
+            for slot in wanted.lent:
+                self.ledger.give_back(slot)
+                self.out += encode(Kind.GRANT, number, slot=slot, length=1)
 
     def cancel(self, number: int) -> None:
         self.objects[number].cancelled = True
@@ -180,6 +224,9 @@ class Consumer:
 
     def let_go(self, slot: int) -> None:
         assert self.memory[slot] == self.held.pop(slot), "overwritten while it was held"
+        if slot in self.own:
+            self.spare.add(slot)
+            return
         self.ledger.give_back(slot)
         self.out += encode(Kind.GRANT, slot=slot, length=1)
 
@@ -189,8 +236,18 @@ class Consumer:
             self._hear(self.objects[message.object], message)
 
     def _hear(self, wanted: Wanted, message: Message) -> None:
-        if message.kind is Kind.PART:
+        if message.kind is Kind.PREFIX:
+            seen = self.memory[message.slot][: message.length]
+            assert seen.startswith(self.growing.get(message.slot, b"")), "overwritten behind a prefix"
+            self.growing[message.slot] = seen
+        elif message.kind is Kind.RETURN:
             self.ledger.receive(message.slot)
+            wanted.lent.remove(message.slot)
+            self.spare.add(message.slot)
+        elif message.kind is Kind.PART:
+            self.ledger.receive(message.slot)
+            assert not wanted.lent or message.slot in wanted.lent, "another object's slot"
+            assert self.memory[message.slot].startswith(self.growing.pop(message.slot, b""))
             self.held[message.slot] = self.memory[message.slot]
             wanted.received[message.offset] = self.memory[message.slot][: message.length]
             if wanted.cancelled:
@@ -241,9 +298,9 @@ class Protocol(RuleBasedStateMachine):
     # What either end may do at any moment ----------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.consumer.conversation.open_objects()) < 4)
-    @rule(first_byte=st.integers(0, 300), size=st.integers(0, 8 * SLOT_BYTES))
-    def consumer_opens(self, first_byte: int, size: int) -> None:
-        self.consumer.open(first_byte, size)
+    @rule(first_byte=st.integers(0, 300), size=st.integers(0, 8 * SLOT_BYTES), lend=st.booleans())
+    def consumer_opens(self, first_byte: int, size: int, lend: bool) -> None:
+        self.consumer.open(first_byte, size, lend=lend)
 
     @precondition(lambda self: self.consumer.objects)
     @rule(data=st.data())
@@ -288,7 +345,7 @@ class Protocol(RuleBasedStateMachine):
     def a_slot_is_with_one_end_or_under_way(self) -> None:
         with_engine = self.engine.ledger.count(Owner.FREE) + self.engine.ledger.count(Owner.FILLING)
         assert with_engine + self.consumer.ledger.count(Owner.HELD) <= self.slots
-        assert set(self.consumer.held) == {
+        assert set(self.consumer.held) | self.consumer.spare == {
             slot for slot in range(self.slots) if self.consumer.ledger.owner(slot) is Owner.HELD
         }
 
@@ -311,8 +368,10 @@ class Protocol(RuleBasedStateMachine):
             assert self._progress() != before, "deadlock"
         assert all(len(wanted.endings) == 1 for wanted in self.consumer.objects.values())
         assert self.engine.conversation.open_objects() == self.consumer.conversation.open_objects() == frozenset()
-        assert self.engine.ledger.available == self.engine.ledger.count(Owner.FREE) == self.slots
-        assert self.consumer.ledger.count(Owner.PEER) == self.slots
+        shared = self.slots - len(self.consumer.own)
+        assert self.consumer.spare == self.consumer.own, "a slot that was granted for one object was lost"
+        assert self.engine.ledger.available == self.engine.ledger.count(Owner.FREE) == shared
+        assert self.consumer.ledger.count(Owner.PEER) == shared
 
     def to_engine_all(self) -> None:
         self.engine.receive(self._pass_on(self.consumer.out, len(self.consumer.out)))
@@ -320,7 +379,14 @@ class Protocol(RuleBasedStateMachine):
     def _progress(self) -> tuple[object, ...]:
         serving = Counter({each.number: each.position for each in self.engine.serving.values()})
         heads = sum(each.claim is not None for each in self.engine.serving.values())
-        return len(self.engine.serving), heads, serving, len(self.engine.out), len(self.consumer.out)
+        return (
+            len(self.engine.serving),
+            heads,
+            serving,
+            len(self.engine.out),
+            len(self.consumer.out),
+            len(self.consumer.held),
+        )
 
 
 # Not strict: it takes luck to come upon what test_slots shows for certain.
