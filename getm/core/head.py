@@ -108,8 +108,8 @@ class Head:
 
     def content_coding(self) -> str | None:
         """The content coding in lower case, None for identity (RFC 9110, section 8.4)."""
-        value = (self.get("content-encoding") or "").strip().lower()
-        return None if value in ("", "identity") else value
+        codings = [coding.strip() for coding in (self.get("content-encoding") or "").lower().split(",")]
+        return ", ".join(coding for coding in codings if coding not in ("", "identity")) or None
 
     def is_chunked(self) -> bool:
         """Whether the message is framed by a transfer coding: its length is then known only at its end."""

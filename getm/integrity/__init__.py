@@ -1,12 +1,12 @@
-"""Integrity: checksums as values, what servers declare about their bytes, and checking while bytes arrive.
+"""Checksums: as values, in sums files, as servers declare them, and computed while the bytes arrive.
 
-Knows nothing of sockets, event loops or shared memory: it sees header fields and memoryviews.
+Nothing here knows of sockets, event loops or shared memory: it sees header fields and memoryviews.
 """
 
 from getm.integrity.algorithms import available_algorithms, require_algorithm
-from getm.integrity.declared.discover import STRENGTH, discover
+from getm.integrity.declared.discover import STRENGTH, Discovery, discover
 from getm.integrity.declared.s3 import may_ask_checksums
-from getm.integrity.declared.types import Declared, Discovery
+from getm.integrity.declared.types import Declared
 from getm.integrity.file_batch import FileReport, hash_files, verify_files
 from getm.integrity.files import checksum, checksums, verify_file
 from getm.integrity.hashing.hasher import PartsHasher

@@ -21,7 +21,7 @@ class Digest(Protocol):
 
 
 CrcFunction = Callable[[memoryview, int], int]
-"""(data, CRC of what came before or 0) -> CRC of both."""
+"""(data, CRC of the bytes before it or 0) -> CRC of both."""
 
 # algorithm -> (module, what pip installs it by). Modules are imported on first use: most runs need none of them.
 _PACKAGES: dict[str, tuple[str, str]] = {
@@ -35,19 +35,19 @@ _PACKAGES: dict[str, tuple[str, str]] = {
 
 
 # Processors have instructions for these, which make them faster than memory that comes page by page. No other digest
-# gains by `_Paged`: MD5 and SHA-512 are slower than any memory, BLAKE3 and xxHash look ahead themselves.
+# gains by `_Paged`: MD5 and SHA-512 are slower than any memory, BLAKE3 and xxHash prefetch by themselves.
 _PAGED = frozenset({"sha1", "sha224", "sha256"})
 
 _PAGED_BYTES = 16 * mmap.PAGESIZE
-"""What `_Paged` touches at once. Processors fetch ahead in so many pages; with 64 of them nothing is gained."""
+"""What `_Paged` touches at once. Processors prefetch from so many pages; with 64 of them nothing is gained."""
 
 
 class _Paged:
     """A digest that touches each page before it reads it.
 
-    No processor fetches ahead across the border of a page, and the SHA instructions leave it little time to look ahead:
-    each page would begin with a wait. One byte of each, read some pages at a time, makes it fetch them all; that takes
-    a quarter off the time for what is not in the cache.
+    No processor prefetches across the border of a page, and the SHA instructions leave it little time for that: each
+    page would begin with a wait. Reading one byte of each of some pages makes it fetch them all, which takes a quarter
+    off the time for what is not in the cache.
     """
 
     def __init__(self, digest: Digest) -> None:
@@ -73,11 +73,6 @@ def _package(algorithm: str) -> Any:
         ) from error
 
 
-def is_crc(algorithm: str) -> bool:
-    """True for the checksums that can be computed per part and combined."""
-    return algorithm.startswith("crc")
-
-
 def crc_function(algorithm: str) -> CrcFunction:
     """The CRC function for "crc32", "crc32c" or "crc64nvme"; raises `MissingExtra`.
 
@@ -97,11 +92,11 @@ def crc_function(algorithm: str) -> CrcFunction:
 def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
     """A fresh digest object for a canonical algorithm that needs byte order; raises `MissingExtra`.
 
-    `paged`: for large contiguous views of bytes that are not in the processor's cache, in an interpreter that nobody
-    else keeps busy: it takes the GIL after each 64 KiB, which a busy one gives only after 5 ms.
+    `paged`: for large contiguous views of bytes that are not in the processor's cache, where no other thread keeps the
+    interpreter busy: it takes the GIL after each 64 KiB, which a busy thread gives up only after 5 ms.
 
-    "s3-etag" gives the single-part kind, which is MD5. MD5 and SHA-1 are used to detect damage, not to keep anyone
-    out, so they are asked for as such and work on FIPS systems too.
+    "s3-etag" gives the single-part kind, which is MD5. MD5 and SHA-1 are used to detect damage and not for security,
+    and requested as such, so that they work on FIPS systems too.
     """
     if algorithm == "s3-etag":
         algorithm = "md5"

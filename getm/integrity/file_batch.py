@@ -1,4 +1,4 @@
-"""Hashing and verifying many files on all cores."""
+"""Hashing and verifying many files, on all cores."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict
 
 OnBytes = Callable[[Path, int], None]
-"""(path, bytes just read); called from the reading threads, so it must be quick and safe to call from several."""
+"""(path, bytes just read); called from several reading threads, so it must be quick and thread-safe."""
 
 _QUEUED_PER_JOB = 8
-"""Files under way or finished ahead of the one being yielded: keeps memory bounded for endless lists."""
+"""Files being read or finished ahead of the one being yielded: keeps memory bounded for endless lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One file's outcome: `verdict` (its `computed` holds the checksums), or the `error` that kept it from being
-    read."""
+    """One file's outcome: `verdict` (its `computed` holds the checksums), or why it cannot be read."""
 
     path: Path
     verdict: Verdict | None
@@ -80,7 +79,7 @@ def _reports(
     stopped = threading.Event()
     remaining = iter(work)
     ahead: deque[Future[FileReport]] = deque()
-    # The executor ends first: its threads wait for what they gave to the hashing threads.
+    # The executor ends first: its threads wait for the hashing threads.
     with borrowed(pool) as hashing, ThreadPoolExecutor(count, thread_name_prefix="getm-files") as executor:
 
         def refill(number: int) -> None:
@@ -94,7 +93,7 @@ def _reports(
                 refill(1)
                 yield report
         finally:
-            # Ctrl-C or an abandoned iterator: files being read stop at their next read, the others never start.
+            # Ctrl-C or an abandoned iterator: files being read stop at the next read, others never start.
             stopped.set()
             executor.shutdown(wait=False, cancel_futures=True)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 20
 _READ_AHEAD = 4
-"""Buffers a file: enough to keep two digests busy while the disk is read, small enough to stay in the CPU's cache."""
+"""Buffers for each file: enough to keep two digests busy while the disk is read, few enough for the CPU's cache."""
 
 _FEED_BYTES = 4 << 20
 
@@ -29,10 +29,21 @@ _FEED_BYTES = 4 << 20
 def checksum(
     source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256", *, pool: HashPool | None = None
 ) -> Checksum:
-    """The checksum of a file (`str` or path-like) or of bytes in memory (any object with the buffer protocol).
+    """Compute the checksum of a file or of bytes in memory.
 
-    `algorithm` in any spelling; "s3-etag" gives the single-part kind. Raises `InvalidInput`, `MissingExtra`, or
-    `OSError` for the file.
+    Args:
+        source: a file's path (`str` or path-like), or any object with the buffer protocol.
+        algorithm: its name in any spelling; "s3-etag" gives the single-part kind.
+        pool: threads to hash with; None starts some for this call.
+
+    Raises:
+        InvalidInput: an unknown algorithm.
+        MissingExtra: the algorithm's package is not installed.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> str(checksum(b"123456789", "crc32"))
+        'crc32:cbf43926'
     """
     return checksums(source, (algorithm,), pool=pool)[0]
 
@@ -40,13 +51,13 @@ def checksum(
 def checksums(
     source: str | os.PathLike[str] | Buffer, algorithms: Sequence[str], *, pool: HashPool | None = None
 ) -> tuple[Checksum, ...]:
-    """Several checksums of a file or of bytes in memory, in one pass, in the order asked for; see `checksum`."""
+    """Several checksums of a file or of bytes in memory, in one pass, in the order of `algorithms`; see `checksum`."""
     names = tuple(require_algorithm(algorithm) for algorithm in algorithms)
     with borrowed(pool) as threads:
         if isinstance(source, (str, os.PathLike)):
             verdict = check_file(source, (), also=names, pool=threads)
         else:
-            verdict = _check_buffer(memoryview(source).cast("B"), names, threads)
+            verdict = _check_buffer(_flat(source), names, threads)
     by_name = {each.algorithm: each for each in verdict.computed}
     return tuple(by_name[name] for name in names)
 
@@ -55,15 +66,15 @@ def verify_file(path: str | os.PathLike[str], *expected: Checksum | Declared, po
     """Check a file against one or several checksums, in one pass. The verdict's source is "caller" for those that do
     not say who declared them.
 
-    A multipart S3 ETag can come out as "not verified", see `PartsHasher`. Raises `MissingExtra`, or `OSError` for the
-    file; a mismatch is told by the verdict, not raised.
+    A mismatch is in the verdict and is not raised; a multipart S3 ETag can come out as "not verified", see
+    `PartsHasher`. Raises `MissingExtra`, or `OSError` where the file cannot be read.
     """
     with borrowed(pool) as threads:
         return check_file(path, expected, pool=threads)
 
 
 def check_file(
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str] | int,
     expected: Sequence[Checksum | Declared],
     *,
     also: Sequence[str] = (),
@@ -72,11 +83,13 @@ def check_file(
 ) -> Verdict:
     """Read a file once, check it against `expected` and compute the (canonical) algorithms `also`.
 
-    `on_bytes` is called with the number of bytes of each read; what it raises ends the work and is passed on.
+    A descriptor is read from its position to the end, and stays open. `on_bytes` is called with the number of bytes of
+    each read; what it raises ends the work and is passed on.
     """
     declared = [each if isinstance(each, Declared) else Declared(each, "caller") for each in expected]
-    with Path(path).open("rb", buffering=0) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
+    with open(file, "rb", buffering=0, closefd=not isinstance(file, int)) as opened:
+        state = os.fstat(opened.fileno())
+        size_bytes = state.st_size - opened.tell() if stat.S_ISREG(state.st_mode) else None
         hasher = PartsHasher(declared, size=size_bytes, pool=pool, also=also)
         # One byte more than the file: a small file then shows its end without a second buffer.
         buffer_bytes = min(_READ_BYTES, size_bytes + 1) if size_bytes else _READ_BYTES
@@ -88,7 +101,8 @@ def check_file(
                     made += 1
                     free.put(bytearray(buffer_bytes))
                 buffer = free.get()
-                count = file.readinto(buffer)
+                # Not readinto(), which takes the "nothing yet" of a non-blocking descriptor for the end.
+                count = os.readv(opened.fileno(), (buffer,))
                 if not count:
                     break
                 hasher.feed(offset, memoryview(buffer)[:count], partial(free.put, buffer))
@@ -98,6 +112,15 @@ def check_file(
             return _finish(hasher, offset)
         finally:
             hasher.cancel()
+
+
+def _flat(source: Buffer) -> memoryview:
+    """All bytes of a buffer: a view, or a copy where no view can show them as bytes."""
+    try:
+        view = memoryview(source)
+    except ValueError:
+        return memoryview(b"".join((source,)))  # NumPy's dates, which have no format but bytes
+    return view.cast("B") if view.nbytes and view.c_contiguous else memoryview(view.tobytes())
 
 
 def _check_buffer(view: memoryview, names: Sequence[str], pool: HashPool) -> Verdict:
@@ -117,4 +140,4 @@ def _finish(hasher: PartsHasher, total_bytes: int) -> Verdict:
 
 
 def _nothing() -> None:
-    """The caller of `checksum` keeps the bytes alive; nobody waits for single parts."""
+    """The caller of `checksum` keeps the bytes alive; nobody waits for single blocks."""

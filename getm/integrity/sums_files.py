@@ -21,7 +21,7 @@ from pathlib import Path
 from getm.errors import InvalidInput
 from getm.integrity.values import DIGEST_BYTES, Checksum, canonical_algorithm, decode_digest, make_checksum
 
-# What the length of a bare digest means in practice: blake3 and xxh3-128 have the lengths of others and must be named.
+# What the length of a bare digest means in practice: blake3 and xxh3-128 have lengths of others and must be named.
 _BY_SIZE_BYTES = {DIGEST_BYTES[name]: name for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")}
 
 # "SHA256 (name) = hex"; openssl writes "SHA2-256(name)= hex".
@@ -40,8 +40,7 @@ _NAME_HINT = re.compile(r"(?i)(?<![a-z0-9])(blake3|b3|xxh3-?128|md5|sha-?(?:1|22
 
 @dataclass(frozen=True, slots=True)
 class SumsEntry:
-    """One line: the file's name as written (relative to the sums file, as a rule), its checksum, the line's number
-    from 1."""
+    """One line: the file's name as written, its checksum, and the line's number from 1."""
 
     name: str
     checksum: Checksum
@@ -50,7 +49,7 @@ class SumsEntry:
 
 @dataclass(frozen=True, slots=True)
 class SumsProblem:
-    """One line that could not be understood, its number from 1, and why."""
+    """One line that is not understood: its number from 1, and why."""
 
     line: int
     reason: str
@@ -58,7 +57,7 @@ class SumsProblem:
 
 @dataclass(frozen=True, slots=True)
 class SumsFile:
-    """All entries of a sums file, and a sentence for each line that could not be understood."""
+    """All entries of a sums file, and a sentence for each line that is not understood."""
 
     entries: tuple[SumsEntry, ...]
     problems: tuple[str, ...]
@@ -76,7 +75,7 @@ def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:
     `os.fsdecode` keeps them. Where there is a NUL, lines end in NUL and have no escapes ("sha256sum --zero").
 
     `algorithm` is needed only where neither the lines nor `name` ("SHA256SUMS", "x.iso.md5") nor the length of the
-    digests tell it. Raises `InvalidInput` where not one line is a checksum.
+    digests says it. Raises `InvalidInput` where not one line is a checksum.
     """
     try:
         utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -93,7 +92,7 @@ def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:
 
 
 def parse_sums(lines: Iterable[str], algorithm: str | None = None, *, escapes: bool = True) -> SumsFile:
-    """Parse the lines of a sums file. `algorithm` settles what a bare digest is; without it, its length does.
+    """Parse the lines of a sums file. `algorithm` says what a bare digest is; without it, the digest's length does.
 
     Blank lines, lines that start with "#", and the frame of a PGP-signed list are skipped. `escapes` is false where
     names are written as they are. Raises `InvalidInput` for an unknown `algorithm` only.
@@ -165,15 +164,15 @@ def _unescape(name: str) -> str:
 
 
 def hinted_algorithm(file_name: str) -> str | None:
-    """The algorithm that a sums file's own name tells: "SHA256SUMS", "md5sum.txt", "image.iso.sha512"."""
+    """The algorithm in a sums file's own name: "SHA256SUMS", "md5sum.txt", "image.iso.sha512"; or None."""
     hints = {canonical_algorithm({"b3": "blake3"}.get(hint.lower(), hint)) for hint in _NAME_HINT.findall(file_name)}
     return hints.pop() if len(hints) == 1 else None
 
 
 def format_sums_line(checksum: Checksum, name: str, *, bsd: bool = False) -> str:
-    """One line for a sums file, without its line end, that coreutils' tools and `parse_sums` read back.
+    """One line of a sums file, without its line end, that coreutils and `parse_sums` read back.
 
-    `bsd` gives the form with the algorithm in it; algorithms that have no tool of the GNU form should be written so.
+    `bsd` gives the form with the algorithm in it, which algorithms without a tool of their own in coreutils need.
     """
     digest = str(checksum).partition(":")[2]
     escaped = re.sub(r"[\\\n\r]", lambda match: {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}[match[0]], name)

@@ -1,4 +1,4 @@
-"""The value type for one checksum, and the ways in which people write checksums down."""
+"""One checksum as a value, and the ways in which people write checksums."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ALIASES: dict[str, str] = {
 _IGNORED_IN_NAMES = re.compile(r"[-_/ ]")
 _CANONICAL: dict[str, str] = {_IGNORED_IN_NAMES.sub("", name): name for name in DIGEST_BYTES} | _ALIASES
 
-
+# What `str()` of a checksum gives, but for the parts of an s3-etag.
 _AS_WRITTEN = re.compile(r"([a-z0-9-]+):([0-9a-f]+)")
 
 
@@ -52,6 +52,8 @@ def canonical_algorithm(name: str) -> str:
 
     Raises `InvalidInput` for a name that getm does not know.
     """
+    if not isinstance(name, str):
+        raise InvalidInput(f"expected the name of a checksum algorithm, got a {type(name).__name__}")
     found = _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
     if found is None:
         raise InvalidInput(f"unknown checksum algorithm {name[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
@@ -60,11 +62,22 @@ def canonical_algorithm(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """One checksum: a canonical algorithm name and the raw digest bytes (CRCs big-endian), so that the same checksum
-    written in hex and in base64 compares equal.
+    """One checksum. Those that are written in hex and in base64 compare equal.
 
-    `parts` is set for a multipart S3 ETag only: the N of "-N". `str()` gives "algorithm:hex" ("s3-etag:hex-N"), which
-    `parse_checksum` reads back. Raises `InvalidInput` when algorithm, length and parts do not belong together.
+    `str()` gives "algorithm:hex" ("s3-etag:hex-N"), which `parse_checksum` reads back.
+
+    Args:
+        algorithm: a canonical name: one of "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "crc32", "crc32c",
+            "crc64nvme", "s3-etag", "blake3", "xxh64", "xxh3-64", "xxh3-128".
+        value: the digest as raw bytes, big-endian for a CRC.
+        parts: the N in "-N" of the ETag of a multipart upload to S3, None for everything else.
+
+    Raises:
+        InvalidInput: algorithm, length and parts do not fit together.
+
+    Example:
+        >>> str(Checksum("crc32", b"\xcb\xf49&"))
+        'crc32:cbf43926'
     """
 
     algorithm: str
@@ -72,18 +85,20 @@ class Checksum:
     parts: int | None = None
 
     def __post_init__(self) -> None:
-        size_bytes = DIGEST_BYTES.get(self.algorithm)
+        size_bytes = DIGEST_BYTES.get(self.algorithm) if isinstance(self.algorithm, str) else None
         if size_bytes is None:
             raise InvalidInput(
-                f"unknown checksum algorithm {self.algorithm[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}"
+                f"unknown checksum algorithm {str(self.algorithm)[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}"
             )
-        if len(self.value) != size_bytes:
-            raise InvalidInput(f"{self.algorithm} is {size_bytes} bytes long, but {len(self.value)} bytes were given")
-        if self.parts is not None:
-            if self.algorithm != "s3-etag":
-                raise InvalidInput(f"only an s3-etag has a number of parts, not {self.algorithm}")
-            if not 1 <= self.parts <= S3_MAX_PARTS:
-                raise InvalidInput(f"an s3-etag has 1 to {S3_MAX_PARTS} parts, not {self.parts}")
+        if not isinstance(self.value, bytes) or len(self.value) != size_bytes:
+            got = f"{len(self.value)} bytes" if isinstance(self.value, bytes) else f"a {type(self.value).__name__}"
+            raise InvalidInput(f"expected {size_bytes} bytes as the {self.algorithm} digest, got {got}")
+        if self.parts is None:
+            return
+        if self.algorithm != "s3-etag":
+            raise InvalidInput(f"only an s3-etag has a number of parts, not {self.algorithm}")
+        if type(self.parts) is not int or not 1 <= self.parts <= S3_MAX_PARTS:
+            raise InvalidInput(f"an s3-etag has 1 to {S3_MAX_PARTS} parts, not {self.parts!r}")
 
     @property
     def hex(self) -> str:
@@ -118,7 +133,7 @@ def decode_digest(text: str, size_bytes: int) -> bytes | None:
         value = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except ValueError:
         return None
-    # Left-over bits that are not zero mean characters were lost or changed: not a digest that anyone computed.
+    # Trailing bits that are not zero mean that characters were lost or changed: nobody computed such a digest.
     if len(value) != size_bytes or base64.b64encode(value).decode("ascii").rstrip("=") != bare:
         return None
     return value
@@ -148,12 +163,14 @@ def make_checksum(algorithm: str, text: str) -> Checksum:
 def parse_checksum(text: str) -> Checksum:
     """Read "ALG:VALUE", or aria2's "ALG=VALUE" ("sha-256=..."); VALUE in hex or base64, told apart by length.
 
-    Raises `InvalidInput` for an unknown algorithm or a value that cannot be one of it. Whether the algorithm's package
-    is installed is not looked at here: see `require_algorithm`.
+    Raises `InvalidInput` for an unknown algorithm, or a value that is no digest of it. Whether the algorithm's package
+    is installed is not checked here: see `require_algorithm`.
     """
+    if not isinstance(text, str):
+        raise InvalidInput(f"expected a checksum as ALGORITHM:VALUE, got a {type(text).__name__}")
     written = _AS_WRITTEN.fullmatch(text)
     if written is not None and len(written[2]) == 2 * DIGEST_BYTES.get(written[1], 0):
-        # By `str()`: such texts go to and fro between engine and caller for each object.
+        # Written by `str()`: the fast path, since caller and engine send each other such texts for each object.
         return Checksum(written[1], bytes.fromhex(written[2]))
     match = re.search(r"[:=]", text)
     if match is None or match.start() == 0:
@@ -166,8 +183,8 @@ def parse_checksum(text: str) -> Checksum:
 def parse_pair(algorithm: str | None, value: str | None) -> Checksum | None:
     """Read the pair of old getm manifests and flags: "md5" with hex, "gs_crc32c" with base64, "s3_etag", "null".
 
-    Every name and encoding of `parse_checksum` is accepted too. The algorithm "null", or neither half, means that no
-    checksum is wanted: None. One half without the other is `InvalidInput`.
+    Every name and encoding of `parse_checksum` is accepted as well. The algorithm "null", or neither of the two, means
+    no checksum: None. Raises `InvalidInput` for one without the other.
     """
     if algorithm is not None and algorithm.strip().lower() == "null":
         return None

@@ -1,4 +1,4 @@
-"""What came of checking: verified by what, from where, or why not."""
+"""The outcome of a verification: by which checksum, declared where, or why there was none."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from getm.integrity.values import Checksum
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A declared checksum that the bytes do not have, and the one they have instead."""
+    """A declared checksum that the bytes do not have, and the one that they have."""
 
     declared: Declared
     actual: Checksum
 
     def as_error(self, url: str | None = None) -> ChecksumMismatch:
-        """The error to raise; `url` must be redacted already. Existing callers search for "Checksum failed!"."""
+        """The error to raise; `url` must be redacted already. Callers search its message for "Checksum failed!"."""
         return ChecksumMismatch(
             f"Checksum failed! Expected {self.declared.checksum} (from {self.declared.source}), "
             f"but the bytes have {self.actual}: fetch them again, or ask whoever published the checksum",
@@ -31,11 +31,19 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of checking one representation; what `fh.checksum` shows.
+    """The outcome of the verification of one object: `checksum` of a reader or a download result. True if verified.
 
-    `checksum` is what was computed and matched, `source` who had declared it ("caller" or a response header's name);
-    `reason` says, when nothing verified the bytes, why. `computed` holds every checksum computed, matched or not, and
-    `mismatch` the first that differed. True in a boolean context when verified.
+    Attributes:
+        verified: whether a checksum matched.
+        checksum: the one that was computed and matched; None if none did.
+        source: who declared it: "caller", or the name of a response header; None if none matched.
+        reason: why the bytes are not verified; None if they are.
+        computed: every checksum that was computed, matched or not.
+        mismatch: the first that differed from what was declared; None if none did.
+
+    Example:
+        >>> fh.checksum
+        Verdict(verified=True, checksum=Checksum(algorithm='md5', ...), source='Content-MD5', ...)
     """
 
     verified: bool
@@ -60,5 +68,5 @@ class Verdict:
 
 
 def unverified(reason: str, computed: tuple[Checksum, ...] = ()) -> Verdict:
-    """A verdict that nothing verified the bytes, and why."""
+    """A verdict for bytes that nothing verified, and why."""
     return Verdict(False, None, None, reason, computed)

@@ -1,1 +1,1 @@
-"""What servers declare about their bytes, a module a vendor."""
+"""The checksums that response headers declare: a module for each vendor, and `discover`, which reads them all."""

@@ -1,22 +1,28 @@
-"""Reading every declared checksum out of a chain of responses, and weighing them against each other."""
+"""Every checksum that a chain of responses declares, the strongest first, and why others are skipped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 from getm.core.head import Head
 from getm.errors import MissingExtra
 from getm.integrity.algorithms import require_algorithm
+from getm.integrity.declared.azure import blob_md5
 from getm.integrity.declared.digest_fields import content_digest, content_md5, digest, repr_digest
+from getm.integrity.declared.gcs import goog_hash
+from getm.integrity.declared.huggingface import linked_etag
+from getm.integrity.declared.maven import repository_checksums
 from getm.integrity.declared.s3 import S3_ETAG, amz_checksums, s3_etag
-from getm.integrity.declared.stores import azure_blob_md5, goog_hash, linked_etag, repository_checksums
-from getm.integrity.declared.types import Declared, Discovery, Finding, Reply
+from getm.integrity.declared.types import Declared, Finding
 from getm.integrity.values import Checksum
 
 _STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "content-md5"})
 
-_NOTHING = Discovery((), ())
+_MAX_FINDINGS = 1000
+_MAX_NOTES = 8
+"""What a server can make the engine look at and report, whatever it sends."""
 
 STRENGTH: tuple[str, ...] = (
     "sha512",
@@ -34,8 +40,26 @@ STRENGTH: tuple[str, ...] = (
     "crc32",
     "s3-etag",
 )
-"""Strongest first. A multipart S3 ETag comes last, below even a CRC: it costs several MD5 passes and may still turn out
-unverifiable, when no known part size fits. (A single-part S3 ETag is an MD5 and ranks as one.)"""
+"""Strongest first. A multipart S3 ETag comes last, after CRCs: it costs several MD5 passes and may still prove nothing,
+where no known part size fits. (A single-part S3 ETag is an MD5 and ranks as one.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Declared checksums of the whole representation, strongest first, and notes: what was skipped and why."""
+
+    declared: tuple[Declared, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why nothing can be verified, in words; for use when `declared` is empty."""
+        if not self.notes:
+            return "the server declared no checksum"
+        return "the server declared no usable checksum: " + "; ".join(self.notes)
+
+
+_NOTHING = Discovery()
 
 
 def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
@@ -44,29 +68,32 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
     `size` is the representation's length in bytes, None where it is not known. Only what covers the whole
     representation is given, strongest first; one `Declared` for each algorithm. Everything else becomes a note: fields
     that are malformed, composite, of a range, of other bytes than those sent, or that contradict each other. Never
-    raises for what a server sent.
+    raises for what a server sent; the notes are a few short lines of ASCII, whatever that was.
     """
-    if not heads:
-        return _NOTHING
-    findings: list[Finding] = []
-    for head in heads[:-1]:
-        findings.extend(linked_etag(Reply(head), size))
-    if not _may_declare(heads[-1]):
-        return _weigh(findings) if findings else _NOTHING
-    linked = any(isinstance(finding, Declared) for finding in findings)
-    final = Reply(heads[-1])
-    findings.extend(repr_digest(final))
-    findings.extend(digest(final))
-    findings.extend(content_digest(final))
-    findings.extend(goog_hash(final, size))
-    findings.extend(amz_checksums(final))
-    findings.extend(repository_checksums(final))
-    findings.extend(azure_blob_md5(final))
-    findings.extend(content_md5(final))
-    # A linked etag speaks for the file; the ETag of the CDN behind it is about the CDN's copy and its upload.
-    if not linked:
-        findings.extend(s3_etag(final, size))
-    return _weigh(findings)
+    findings = list(islice(_findings(heads, size), _MAX_FINDINGS))
+    return _weigh(findings) if findings else _NOTHING
+
+
+def _findings(heads: Sequence[Head], size: int | None) -> Iterator[Finding]:
+    linked = False
+    for redirect in heads[:-1]:
+        for finding in linked_etag(redirect, size):
+            linked = linked or isinstance(finding, Declared)
+            yield finding
+    for final in heads[-1:]:
+        if not _may_declare(final):
+            return
+        yield from repr_digest(final)
+        yield from digest(final)
+        yield from content_digest(final)
+        yield from goog_hash(final, size)
+        yield from amz_checksums(final)
+        yield from repository_checksums(final)
+        yield from blob_md5(final)
+        yield from content_md5(final)
+        # A linked ETag is about the file; the ETag of the CDN behind it is about the CDN's copy and its upload.
+        if not linked:
+            yield from s3_etag(final, size)
 
 
 def _may_declare(head: Head) -> bool:
@@ -74,15 +101,9 @@ def _may_declare(head: Head) -> bool:
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    if _names_may_declare(tuple(head.fields)):
+    if any([name.startswith("x-") or name in _STANDARD_FIELDS for name in head.fields]):
         return True
     return any([S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")])
-
-
-@lru_cache(maxsize=64)
-def _names_may_declare(names: tuple[str, ...]) -> bool:
-    """Asked again and again with the same names: those that a server's responses have."""
-    return not _STANDARD_FIELDS.isdisjoint(names) or any(name.startswith("x-") for name in names)
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:
@@ -104,7 +125,10 @@ def _weigh(findings: Iterable[Finding]) -> Discovery:
             notes.append(f"{chosen.source} was skipped: {error}")
             continue
         usable.append(chosen)
-    return Discovery(tuple(usable), tuple(dict.fromkeys(notes)))
+    notes = list(dict.fromkeys(notes))
+    if len(notes) > _MAX_NOTES:
+        notes[_MAX_NOTES:] = [f"and {len(notes) - _MAX_NOTES} more"]
+    return Discovery(tuple(usable), tuple(notes))
 
 
 def _agreed(declared: Sequence[Declared], notes: list[str]) -> Declared | None:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl, urlsplit
 
+from getm.core.head import Head
 from getm.errors import InvalidInput
-from getm.integrity.declared.types import Declared, Finding, Reply, read_value
-from getm.integrity.s3_etag import candidate_part_bytes
+from getm.integrity.declared.types import Declared, Finding, host_of, of_range, quoted, read_value
+from getm.integrity.multipart_etag import candidate_part_bytes
 from getm.integrity.values import Checksum
 
 # Header suffix -> canonical name (Amazon S3 API, GetObject, response syntax).
@@ -25,7 +26,7 @@ _AMZ_ALGORITHMS = {
     "crc32": "crc32",
 }
 
-# Headers that only an S3 object's reply carries. Any of them, or Server: AmazonS3, makes the server one whose ETags
+# Headers that only an S3 object's response carries. Any of them, or Server: AmazonS3, makes the server one whose ETags
 # follow S3's rules; nginx, Apache and CDNs over other origins send none. (moto has no request id of S3's form, but
 # echoes the headers that the AWS SDKs upload with.)
 _S3_MARKS = (
@@ -36,49 +37,47 @@ _S3_MARKS = (
     "x-amz-sdk-checksum-algorithm",
     "x-amz-content-sha256",
 )
-_AMAZON_HOST = re.compile(r"(^|\.)s3[a-z0-9.-]*\.amazonaws\.com(\.cn)?$")
 
 
-def amz_checksums(reply: Reply) -> Iterator[Finding]:
+def amz_checksums(head: Head) -> Iterator[Finding]:
     """x-amz-checksum-<algorithm>, base64 (Amazon S3 User Guide, "Checking object integrity").
 
     Skipped with a note: COMPOSITE values and those ending in "-N" (a checksum of the parts' checksums), and every one
-    on a ranged reply, where it may be that of a part.
+    in a ranged response, where it may be that of a part.
     """
-    found = [name for name in _AMZ_ALGORITHMS if f"x-amz-checksum-{name}" in reply]
-    if not found:
-        return
-    composite = "COMPOSITE" in (reply.joined("x-amz-checksum-type") or "").upper()
-    for name in found:
+    composite = "COMPOSITE" in (head.get("x-amz-checksum-type") or "").upper()
+    for name, algorithm in _AMZ_ALGORITHMS.items():
         source = f"x-amz-checksum-{name}"
-        if reply.ranged:
-            yield f"{source} was skipped: on a ranged reply it may cover a part, not the whole object"
+        if source not in head.fields:
             continue
-        for text in dict.fromkeys(reply.all(source)):
+        if of_range(head):
+            yield f"{source} was skipped: in a ranged response it may cover a part, not the whole object"
+            continue
+        for text in dict.fromkeys(head.get_all(source)):
             if composite or re.search(r"-[0-9]+$", text):
                 yield f"{source} was skipped: it is composite, a checksum of the upload parts' checksums"
             else:
-                yield read_value(source, _AMZ_ALGORITHMS[name], text)
+                yield read_value(source, algorithm, text)
 
 
 S3_ETAG = re.compile(r'"([0-9a-fA-F]{32})(?:-([0-9]{1,5}))?"')
 
 
-def s3_etag(reply: Reply, size_bytes: int | None) -> Iterator[Finding]:
+def s3_etag(head: Head, size_bytes: int | None) -> Iterator[Finding]:
     """The ETag of an S3 object: its MD5 for a single PUT, "<hex>-N" for a multipart upload.
 
-    It counts only where the reply is marked as S3's and the ETag is strong. (Amazon S3 API, "Common response headers"
-    and "Object": not an MD5 under SSE-KMS and SSE-C, nor in directory buckets.) SSE-S3 is trusted of Amazon alone:
-    MinIO's ETag of an encrypted object is a random value (minio/minio issue 20520).
+    It counts only where the response is marked as S3's and the ETag is strong. (Amazon S3 API, "Common response
+    headers" and "Object": not an MD5 under SSE-KMS and SSE-C, nor in directory buckets.) SSE-S3 is trusted of Amazon
+    alone: MinIO's ETag of an encrypted object is a random value (minio/minio issue 20520).
     """
-    etags = reply.all("etag")
-    if not etags or not is_s3(reply):
+    etags = head.get_all("etag")
+    if not etags or not _is_s3(head):
         return
     match = S3_ETAG.fullmatch(etags[0])
     if match is None or len(set(etags)) > 1:
-        yield "ETag was skipped: it has not the form of an S3 checksum"
+        yield "ETag was skipped: it does not have the form of an S3 checksum"
         return
-    obstacle = _not_md5(reply)
+    obstacle = _not_md5(head)
     if obstacle is not None:
         yield f"ETag was skipped: {obstacle}"
         return
@@ -99,30 +98,38 @@ def s3_etag(reply: Reply, size_bytes: int | None) -> Iterator[Finding]:
         yield Declared(checksum, "ETag")
 
 
-def is_s3(reply: Reply) -> bool:
-    """True where the reply itself says that an S3 object was served, by Amazon or a compatible server."""
-    return _is_amazon(reply) or any(mark in reply for mark in _S3_MARKS)
+def _is_s3(head: Head) -> bool:
+    """True where the response itself says that an S3 object was served, by Amazon or a compatible server."""
+    return _is_amazon(head) or any(mark in head.fields for mark in _S3_MARKS)
 
 
-def _is_amazon(reply: Reply) -> bool:
-    return (reply.joined("server") or "").lower() == "amazons3" or bool(_AMAZON_HOST.search(reply.host))
+def _is_amazon(head: Head) -> bool:
+    return (head.get("server") or "").lower() == "amazons3" or _is_amazon_host(host_of(head))
 
 
-def _not_md5(reply: Reply) -> str | None:
+def _is_amazon_host(host: str) -> bool:
+    """Whether it is "s3.REGION.amazonaws.com", "BUCKET.s3-REGION.amazonaws.com" or the like. In linear time: redirects
+    may name hosts of any length."""
+    name, found, country = host.rpartition(".amazonaws.com")
+    return bool(found) and country in ("", ".cn") and any(label.startswith("s3") for label in name.split("."))
+
+
+def _not_md5(head: Head) -> str | None:
     """Why an ETag of MD5's form is no MD5 here; None where it is one."""
-    encryption = (reply.joined("x-amz-server-side-encryption") or "").lower()
-    if any(name.startswith("x-amz-server-side-encryption-customer-") for name in reply.names()):
+    encryption = (head.get("x-amz-server-side-encryption") or "").lower()
+    if any(name.startswith("x-amz-server-side-encryption-customer-") for name in head.fields):
         return "under SSE-C an S3 ETag is no MD5"
     if encryption not in ("", "aes256"):
-        return f"under {encryption[:40]} encryption an S3 ETag is no MD5"
-    if encryption and not _is_amazon(reply):
+        return f"under {quoted(encryption)} encryption an S3 ETag is no MD5"
+    if encryption and not _is_amazon(head):
         return "S3-compatible servers do not all keep the MD5 as the ETag of an encrypted object"
-    if (reply.joined("x-amz-storage-class") or "").upper() == "EXPRESS_ONEZONE" or "--x-s3" in reply.host:
+    if (head.get("x-amz-storage-class") or "").upper() == "EXPRESS_ONEZONE" or "--x-s3" in host_of(head):
         return "in an S3 directory bucket an ETag is no MD5"
-    if ".s3-object-lambda." in reply.host:
+    if ".s3-object-lambda." in host_of(head):
         return "S3 Object Lambda may change the bytes and keep the ETag"
-    if reply.content_coding and not _is_amazon(reply):
-        return f"the reply came with {reply.content_coding[:40]} coding, perhaps added on the way"
+    coding = head.content_coding()
+    if coding is not None and not _is_amazon(head):
+        return f"the response has the coding {quoted(coding)}, perhaps added on the way"
     return None
 
 
@@ -135,7 +142,7 @@ def may_ask_checksums(url: str, headers: Iterable[tuple[str, str]] = ()) -> bool
     """
     lowered = url.lower()
     if "amazonaws" not in lowered and "x-amz-" not in lowered:
-        # Nothing of Amazon's: the usual case, told without taking the URL apart.
+        # Nothing of Amazon's: the usual case, decided without taking the URL apart.
         return False
     if any(name.lower() == "authorization" for name, _ in headers):
         return False
@@ -149,4 +156,4 @@ def may_ask_checksums(url: str, headers: Iterable[tuple[str, str]] = ()) -> bool
         return "x-amz-checksum-mode" in query.get("x-amz-signedheaders", "").lower().split(";")
     if "signature" in query:
         return False
-    return bool(_AMAZON_HOST.search(host)) and "--x-s3" not in host
+    return _is_amazon_host(host) and "--x-s3" not in host

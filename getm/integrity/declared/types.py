@@ -1,10 +1,9 @@
-"""What a response declares about its bytes: the values that the functions reading headers take and give."""
+"""What the vendors' modules take and give: a `Head` goes in, findings come out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from urllib.parse import urlsplit
 
 from getm.core.head import Head
@@ -20,72 +19,39 @@ class Declared:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
-    """Declared checksums of the whole representation, strongest first, and sentences about what was skipped and why."""
-
-    declared: tuple[Declared, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def reason(self) -> str:
-        """Why nothing can be verified, in words; for use when `declared` is empty."""
-        if not self.notes:
-            return "the server declared no checksum"
-        return "the server declared no usable checksum: " + "; ".join(self.notes)
-
-
 Finding = Declared | str
-"""What a header yields: something declared, or a note on what was skipped."""
+"""What a header field yields: a declared checksum, or a note that says what was skipped and why."""
+
+_QUOTED_CHARACTERS = 40
 
 
-class Reply:
-    """A `Head` prepared for look-ups by header name, case-insensitive, repeated fields kept apart."""
+def quoted(text: str) -> str:
+    """The start of what a server sent, for a note: bounded, and printable whatever its bytes are."""
+    return ascii(text[:_QUOTED_CHARACTERS])
 
-    def __init__(self, head: Head) -> None:
-        self.head = head
-        self.ranged = head.ranged or head.status == 206
-        self._fields = head.fields
 
-    def all(self, name: str) -> Sequence[str]:
-        """Every line of a field, in wire order; `name` in lower case."""
-        return self._fields.get(name, ())
+def of_range(head: Head) -> bool:
+    """Whether the response may hold a part of the representation only, so that its fields may be about that part."""
+    return head.ranged or head.status == 206
 
-    def joined(self, name: str) -> str | None:
-        """A list-valued field as one line, as RFC 9110, section 5.3 allows it to be joined; None when absent."""
-        lines = self._fields.get(name)
-        return None if lines is None else ", ".join(lines)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._fields
-
-    def names(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    @cached_property
-    def host(self) -> str:
-        """The host of the response's URL in lower case; empty where the URL has none."""
-        try:
-            return (urlsplit(self.head.url).hostname or "").lower()
-        except ValueError:
-            return ""
-
-    @cached_property
-    def content_coding(self) -> str:
-        """Content-Encoding in lower case, without "identity"; empty where the representation is not coded."""
-        codings = (self.joined("content-encoding") or "").lower().split(",")
-        return ", ".join(coding.strip() for coding in codings if coding.strip() not in ("", "identity"))
+def host_of(head: Head) -> str:
+    """The host of the response's URL in lower case; empty where the URL has none."""
+    try:
+        return (urlsplit(head.url).hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def read_value(source: str, algorithm: str, text: str) -> Finding:
     """`text` of the header `source` as a checksum of a canonical algorithm; a note where it is malformed."""
     try:
         return Declared(make_checksum(algorithm, text), source)
-    except InvalidInput as error:
-        return f"{source} is malformed and was skipped: {error}"
+    except InvalidInput:
+        return f"{source} is malformed and was skipped: {quoted(text)} is no {algorithm} checksum"
 
 
-def read_single(reply: Reply, source: str, algorithm: str) -> Iterator[Finding]:
+def read_single(head: Head, source: str, algorithm: str) -> Iterator[Finding]:
     """Every line of a header that holds one checksum. Lines that repeat the same value count once."""
-    for text in dict.fromkeys(reply.all(source.lower())):
+    for text in dict.fromkeys(head.get_all(source.lower())):
         yield read_value(source, algorithm, text)

@@ -1,4 +1,4 @@
-"""Checking one representation while its parts arrive, in any order, off the consumer's thread and without copying."""
+"""Checking one representation while its bytes arrive, in any order, off the consumer's thread and without copying."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from getm.core.log import get_logger
-from getm.integrity.algorithms import crc_function, is_crc, new_digest
+from getm.integrity.algorithms import crc_function, new_digest
+from getm.integrity.combine import GENERATORS
 from getm.integrity.declared.types import Declared
 from getm.integrity.hashing.streams import Block, Coverage, CrcStream, HashStream, OrderedStream
 from getm.integrity.hashing.threads import HashPool
-from getm.integrity.s3_etag import PartedMd5, candidate_part_bytes
+from getm.integrity.multipart_etag import PartedMd5, candidate_part_bytes
 from getm.integrity.values import Checksum
 from getm.integrity.verdict import Mismatch, Verdict, unverified
 
 _log = get_logger("integrity")
 
 INLINE_BYTES = 32 * 1024
-"""Parts up to this size are hashed by the feeding thread, at 40 µs or less for each digest: about what waking another
+"""Blocks up to this size are hashed by the feeding thread, in 40 µs or less for each digest: about what waking another
 thread costs."""
 
-_TURN_PARTS = 32
-"""After this many parts a stream goes back to the end of the pool's queue, so that one long transfer with everything
-at hand does not keep others waiting."""
-
+_BLOCKS_A_TURN = 32
+"""After this many blocks a stream goes back to the end of the pool's queue, so that one long transfer whose bytes are
+all there does not keep others waiting."""
 
 _DIFFERENT = "the bytes are not what was declared"
 
 
 class PartsHasher:
-    """Checks one representation against what it should be, as its parts are fed.
+    """Checks one representation against what it should be, from blocks of it that are fed in any order.
 
     `expectations` are all computed, in parallel; `size` is the representation's length in bytes, or None; `also` names
     algorithms to compute without an expectation (they appear in `Verdict.computed`). A multipart S3 ETag is computed
-    for each candidate part size at once, at most `s3etag.MAX_CANDIDATES` MD5 passes; where none fits, or `size` is
-    None, the verdict is "not verified", never a mismatch.
+    for each candidate part size at once, in at most `multipart_etag.MAX_CANDIDATES` MD5 passes; where none fits, or
+    `size` is None, the verdict is "not verified", never a mismatch.
 
     Raises `MissingExtra` where an algorithm's package is not installed, `InvalidInput` for an unknown one.
 
-    Parts are fed from one thread at a time; `cancel` may come from any.
+    `feed` and `finish` are called from one thread at a time; `cancel` may be called from any.
     """
 
     def __init__(
@@ -49,19 +49,20 @@ class PartsHasher:
         self._pool = pool
         self._lock = threading.Lock()
         self._streams: dict[str, HashStream] = {}
-        self._layouts: dict[Checksum, list[tuple[PartedMd5, HashStream]]] = {}
-        self._also = tuple(also)
+        # For each multipart ETag the part sizes that its upload may have had.
+        self._layouts: dict[Checksum, list[PartedMd5]] = {}
         for declared in self._expectations:
             if declared.checksum.parts is None:
                 self._add(declared.checksum.algorithm)
             else:
-                self._add_layouts(declared.checksum, size)
-        for algorithm in self._also:
+                candidates = () if size is None else candidate_part_bytes(size, declared.checksum.parts)
+                self._layouts[declared.checksum] = [PartedMd5(part_bytes) for part_bytes in candidates]
+        for algorithm in also:
             self._add(algorithm)
-        layouts = [stream for layout in self._layouts.values() for _, stream in layout]
+        layouts = [OrderedStream(layout) for each in self._layouts.values() for layout in each]
         self._all_streams: tuple[HashStream, ...] = (*self._streams.values(), *layouts)
         self._coverage = Coverage()
-        self._open_parts = 0
+        self._open_blocks = 0
         self._cancelled = False
         self._failure: str | None = None
         self._callback: Callable[[Verdict], None] | None = None
@@ -69,30 +70,22 @@ class PartsHasher:
     def _add(self, algorithm: str) -> None:
         if algorithm in self._streams:
             return
-        if is_crc(algorithm):
+        if algorithm in GENERATORS:
             self._streams[algorithm] = CrcStream(algorithm, crc_function(algorithm), self._pool.threads)
         else:
             self._streams[algorithm] = OrderedStream(new_digest(algorithm, paged=self._pool.paged))
 
-    def _add_layouts(self, etag: Checksum, size_bytes: int | None) -> None:
-        if etag in self._layouts or etag.parts is None:
-            return
-        candidates = () if size_bytes is None else candidate_part_bytes(size_bytes, etag.parts)
-        guesses = [PartedMd5(part_bytes) for part_bytes in candidates]
-        self._layouts[etag] = [(guess, OrderedStream(guess)) for guess in guesses]
-
     @property
     def ordered(self) -> bool:
-        """Whether there is a digest that one thread computes in the order of the bytes: that lags behind a fast
-        transfer, as CRCs, which every thread takes part in, do not."""
+        """Whether one thread computes a digest in the order of the bytes: that can lag behind a fast transfer. CRCs,
+        which all threads compute together, do not."""
         return any(isinstance(stream, OrderedStream) for stream in self._all_streams)
 
     def feed(self, offset: int, view: memoryview, done: Callable[[], None]) -> None:
-        """Hand over the bytes at `offset`: a contiguous view of bytes, which is read until `done()` is called.
+        """Hand over the bytes at `offset`: a contiguous view of bytes, which must not change until `done()` is called.
 
-        That happens exactly once, from any thread, also after `cancel()`; the hasher's own reference to the view is
-        gone by then. Never waits. A part of up to `INLINE_BYTES` with nothing unfinished before it is hashed here and
-        now.
+        `done` is called exactly once, from any thread, also after `cancel()`; the hasher's own reference to the view is
+        gone by then. Never waits. Up to `INLINE_BYTES` are hashed before this returns, where no other block is open.
         """
         size_bytes = view.nbytes
         inline = False
@@ -101,11 +94,11 @@ class PartsHasher:
             if size_bytes and not self._cancelled:
                 self._coverage.add(offset, size_bytes)
             if wanted:
-                inline = size_bytes <= INLINE_BYTES and not self._open_parts
-                self._open_parts += 1
+                inline = size_bytes <= INLINE_BYTES and not self._open_blocks
+                self._open_blocks += 1
                 block = Block(offset, view, done, len(self._all_streams))
                 ready = [stream for stream in self._all_streams if stream.offer(block)]
-        # From here on the streams hold the view, and this frame must not outlast them in that.
+        # The streams hold the view now; this frame must not hold it longer than they do.
         del view
         if not wanted:
             _call(done)
@@ -117,8 +110,8 @@ class PartsHasher:
                 self._pool.submit(partial(self._run, stream))
 
     def finish(self, total: int, callback: Callable[[Verdict], None]) -> None:
-        """All of [0, total) has been fed: `callback` gets the verdict, once and after every `done()`, from any thread;
-        from this one, before `finish` returns, if nothing is pending. After `cancel()` it is not called.
+        """All of [0, total) has been fed: `callback` is called with the verdict, once, after every `done()`, from any
+        thread; before `finish` returns where nothing is pending; not at all after `cancel()`.
 
         Raises `ValueError` (and cancels) when the spans fed are not exactly [0, total).
         """
@@ -131,22 +124,22 @@ class PartsHasher:
             due = self._callback_if_due()
         if not covered:
             self.cancel()
-            raise ValueError(f"the parts fed do not make up the {total} bytes of the representation")
+            raise ValueError(f"the blocks fed do not make up the {total} bytes of the representation")
         if due is not None:
             self._deliver(due)
 
     def cancel(self) -> None:
-        """Stop checking. Parts not being read now are given back at once, the others as soon as they have been."""
+        """Stop checking. Blocks not being read are given back at once, the others as soon as they have been read."""
         with self._lock:
             self._cancelled = True
             self._callback = None
             dropped = [block for stream in self._all_streams for block in stream.drop() if block.read_by_one()]
-            self._open_parts -= len(dropped)
+            self._open_blocks -= len(dropped)
         for block in dropped:
             _give_back(block)
 
     def _run(self, stream: HashStream) -> None:
-        """Read what the stream has ready. Runs in a pool thread, or in `feed` for small parts."""
+        """Read what the stream has ready. Runs in a thread of the pool, or within `feed` for small blocks."""
         with self._lock:
             block = stream.take()
         turn = 0
@@ -162,13 +155,13 @@ class PartsHasher:
             due = None
             with self._lock:
                 if last:
-                    # Only now, so that the verdict cannot overtake the done() just called.
-                    self._open_parts -= 1
+                    # Not before done() has returned, so that the verdict cannot overtake it.
+                    self._open_blocks -= 1
                     due = self._callback_if_due()
-                block = stream.take() if turn < _TURN_PARTS else None
+                block = stream.take() if turn < _BLOCKS_A_TURN else None
             if due is not None:
                 self._deliver(due)
-        if turn == _TURN_PARTS:
+        if turn == _BLOCKS_A_TURN:
             self._pool.submit(partial(self._run, stream))
 
     def _read(self, stream: HashStream, view: memoryview) -> int:
@@ -181,7 +174,7 @@ class PartsHasher:
             return 0
 
     def _callback_if_due(self) -> Callable[[Verdict], None] | None:
-        if self._open_parts:
+        if self._open_blocks:
             return None
         callback, self._callback = self._callback, None
         return callback
@@ -216,7 +209,7 @@ class PartsHasher:
         return unverified("; ".join(reasons) or "no checksum was declared", computed)
 
     def _layout_fits(self, etag: Checksum) -> bool:
-        return any(guess.parts == etag.parts and stream.digest() == etag.value for guess, stream in self._layouts[etag])
+        return any(layout.parts == etag.parts and layout.digest() == etag.value for layout in self._layouts[etag])
 
 
 def _why_no_layout(etag: Checksum, tried: int) -> str:
@@ -238,4 +231,4 @@ def _call(done: Callable[[], None]) -> None:
     try:
         done()
     except Exception:
-        _log.exception("the callback for a hashed part failed")
+        _log.exception("the callback for a hashed block failed")

@@ -1,4 +1,4 @@
-"""Strands: one running computation each over the parts of a transfer, fed in any order.
+"""Hash streams: one running digest or CRC each over the blocks of a transfer, which come in any order.
 
 A stream holds state only. `PartsHasher` calls `offer`, `take` and `merge` under its lock, and `read`, which does the
 work, outside of it.
@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from getm.integrity.algorithms import CrcFunction, Digest
-from getm.integrity.combine import CRC_MODELS, combine
+from getm.integrity.combine import combine
+from getm.integrity.values import DIGEST_BYTES
 
 
 class Block:
-    """One fed part: its bytes, who still has to read them, and whom to tell when all have."""
+    """Bytes that were fed: where they belong, how many streams still have to read them, and whom to call then."""
 
     __slots__ = ("done", "offset", "readers", "size_bytes", "view")
 
@@ -27,35 +28,35 @@ class Block:
         self.readers = readers
 
     def read_by_one(self) -> bool:
-        """One stream is through with it. True when it was the last: then the part must be given back."""
+        """One stream has read it. True for the last one: then the block must be given back."""
         self.readers -= 1
         return self.readers == 0
 
 
 class HashStream(Protocol):
-    """What the hasher drives. A runner is a thread that takes tickets from a stream until there is none left."""
+    """What the hasher drives. A worker is a thread that takes blocks from one stream until none is left."""
 
     def offer(self, block: Block) -> bool:
-        """Queue a part; True when one more runner is wanted, which then counts as started."""
+        """Queue a block; True when one more worker is needed, which counts as started from then on."""
 
     def take(self) -> Block | None:
-        """The next part that can be read now; None ends the runner that asked."""
+        """The next block that can be read now; None ends the worker that asked."""
 
     def read(self, view: memoryview) -> int:
-        """Hash one part. The result goes to `merge`."""
+        """Hash one block. The result goes to `merge`."""
 
     def merge(self, block: Block, result: int) -> None:
-        """Add the result of one part."""
+        """Add the result of one block."""
 
     def drop(self) -> list[Block]:
-        """Forget the queued parts and return them; those being read stay with their runners."""
+        """Forget the queued blocks and return them; those being read stay with their workers."""
 
     def digest(self) -> bytes:
-        """The digest of everything read; only after all parts have been absorbed."""
+        """The digest of everything read; only after all blocks have been merged."""
 
 
 class OrderedStream:
-    """A digest that needs byte order (MD5, SHA): parts wait for their turn; one runner at a time."""
+    """A digest that needs the order of the bytes (MD5, SHA): blocks wait for their turn, and one worker reads them."""
 
     def __init__(self, digest: Digest) -> None:
         self._digest = digest
@@ -83,7 +84,7 @@ class OrderedStream:
         return 0
 
     def merge(self, block: Block, result: int) -> None:
-        """Nothing to do: the digest itself has taken the bytes in."""
+        """Nothing to do: `read` has updated the digest."""
 
     def drop(self) -> list[Block]:
         dropped = list(self._waiting.values())
@@ -95,15 +96,15 @@ class OrderedStream:
 
 
 class CrcStream:
-    """A CRC: parts are read in any order by several runners at once, and their CRCs combined.
+    """A CRC: several workers read blocks at once, in any order, and their CRCs are combined.
 
-    Out-of-order CRCs wait as two integers a part; the prefix that is complete is one.
+    What is complete from the start on is one CRC; a block beyond it waits as two integers.
     """
 
-    def __init__(self, algorithm: str, crc: CrcFunction, runners: int) -> None:
+    def __init__(self, algorithm: str, crc: CrcFunction, workers: int) -> None:
         self._algorithm = algorithm
         self._crc = crc
-        self._runners_left = runners
+        self._workers_left = workers
         self._queue: deque[Block] = deque()
         self._prefix_crc = 0
         self._prefix_bytes = 0
@@ -111,15 +112,15 @@ class CrcStream:
 
     def offer(self, block: Block) -> bool:
         self._queue.append(block)
-        if not self._runners_left:
+        if not self._workers_left:
             return False
-        self._runners_left -= 1
+        self._workers_left -= 1
         return True
 
     def take(self) -> Block | None:
         if self._queue:
             return self._queue.popleft()
-        self._runners_left += 1
+        self._workers_left += 1
         return None
 
     def read(self, view: memoryview) -> int:
@@ -127,8 +128,8 @@ class CrcStream:
 
     def merge(self, block: Block, result: int) -> None:
         self._ahead[block.offset] = (block.size_bytes, result)
-        while (part := self._ahead.pop(self._prefix_bytes, None)) is not None:
-            size_bytes, crc = part
+        while (following := self._ahead.pop(self._prefix_bytes, None)) is not None:
+            size_bytes, crc = following
             self._prefix_crc = combine(self._algorithm, self._prefix_crc, crc, size_bytes)
             self._prefix_bytes += size_bytes
 
@@ -138,7 +139,7 @@ class CrcStream:
         return dropped
 
     def digest(self) -> bytes:
-        return self._prefix_crc.to_bytes(CRC_MODELS[self._algorithm].digest_bytes, "big")
+        return self._prefix_crc.to_bytes(DIGEST_BYTES[self._algorithm], "big")
 
 
 class Coverage:

@@ -13,7 +13,7 @@ from getm.core.log import get_logger
 
 _log = get_logger("integrity")
 
-Job = Callable[[], None]
+_Task = Callable[[], None]
 
 _MAX_THREADS = 8
 """More threads than this hash faster than memory delivers."""
@@ -27,11 +27,11 @@ def usable_cpus() -> int:
 
 
 class HashPool:
-    """Daemon threads that run hashing jobs in the order given; started at the first job.
+    """Daemon threads that run hashing tasks in the order given; started for the first task.
 
-    `threads` defaults to the usable CPUs, at most 8. `paged`: for memory that is not in the cache, and no other thread
-    of this process keeps the interpreter busy (see `new_digest`). A child made by `fork` starts threads of its own when
-    it needs them. After `close()` a job runs in the thread that submits it, so that no callback is ever lost.
+    `threads` defaults to the usable CPUs, at most 8. `paged`: for memory that is not in the cache, where no other
+    thread of this process keeps the interpreter busy (see `new_digest`). A child made by `fork` starts threads of its
+    own when it needs them. After `close()` a task runs in the thread that submits it, so that no callback is ever lost.
     """
 
     def __init__(self, threads: int | None = None, *, paged: bool = False) -> None:
@@ -43,24 +43,24 @@ class HashPool:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     @property
     def threads(self) -> int:
-        """How many jobs can run at once."""
+        """How many tasks can run at once."""
         return self._count
 
-    def submit(self, job: Job) -> None:
-        """Queue a job; it must not raise (what it raises is logged)."""
-        with self._lock:  # so that no job can land behind the threads' end, where nobody would run it
+    def submit(self, task: _Task) -> None:
+        """Queue a task; it must not raise (what it raises is logged)."""
+        with self._lock:  # so that no task is queued after the threads' end, where nobody would run it
             if not self._closed and (self._threads or self._start()):
-                self._queue.put(job)
+                self._queue.put(task)
                 return
-        _run(job)
+        _run(task)
 
     def close(self) -> None:
-        """Finish the jobs that are queued and end the threads. Waits for them, except from within one of them."""
+        """Finish the queued tasks and end the threads. Waits for them, except from within one of them."""
         with self._lock:
             self._closed = True
             threads, self._threads = self._threads, []
@@ -76,7 +76,7 @@ class HashPool:
         self.close()
 
     def _start(self) -> bool:
-        """Start the threads, the lock being held. False where the system gives none (limits, or shutting down)."""
+        """Start the threads; the lock is held. False where the system gives none (limits, or shutting down)."""
         for number in range(self._count):
             thread = threading.Thread(target=_work, args=(self._queue,), name=f"getm-hash-{number}", daemon=True)
             try:
@@ -90,33 +90,33 @@ class HashPool:
         return bool(self._threads)
 
 
-def _end(queue: SimpleQueue[Job | None], threads: int) -> None:
+def _end(queue: SimpleQueue[_Task | None], threads: int) -> None:
     for _ in range(threads):
         queue.put(None)
 
 
-def _work(queue: SimpleQueue[Job | None]) -> None:
-    # The thread knows the queue and not the pool, so that a pool nobody holds any more can be collected.
+def _work(queue: SimpleQueue[_Task | None]) -> None:
+    # The thread knows the queue and not the pool, so that a pool that nobody holds can be collected.
     while True:
-        job = queue.get()
-        if job is None:
+        task = queue.get()
+        if task is None:
             return
-        _run(job)
-        del job  # a job may hold views; an idle thread must not keep their slots from being reused
+        _run(task)
+        del task  # it may hold views; an idle thread must not keep their slots from being reused
 
 
-def _run(job: Job) -> None:
+def _run(task: _Task) -> None:
     try:
-        job()
+        task()
     except Exception:
-        _log.exception("a hashing job failed")
+        _log.exception("a hashing task failed")
 
 
 _pools: weakref.WeakSet[HashPool] = weakref.WeakSet()
 
 
 def _forget_threads() -> None:
-    # Threads do not survive fork, and the locks may have been held by one of them at that moment.
+    # Threads do not survive fork, and the locks may have been held by one of them then.
     for pool in list(_pools):
         pool._forget()
 
@@ -127,7 +127,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def borrowed(pool: HashPool | None) -> Iterator[HashPool]:
-    """The pool given, or one of its own for the time of the `with` block."""
+    """The pool given, or a new one for the time of the `with` block."""
     if pool is not None:
         yield pool
         return

@@ -29,6 +29,7 @@ from getm.integrity import (
     verify_file,
     verify_files,
 )
+from getm.integrity.files import check_file
 from getm.integrity.values import DIGEST_BYTES
 
 MIB = 1 << 20
@@ -62,6 +63,36 @@ def test_every_kind_of_buffer() -> None:
         ]
         for buffer in buffers:
             assert checksum(buffer, algorithm) == expected
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.empty((0, 3)), np.array(["2026-11-28", "1970-01-01"], dtype="datetime64[s]"), np.arange(100)[::3], np.eye(5).T],
+    ids=["no bytes", "dates", "strides", "transposed"],
+)
+def test_case_53_every_array_that_a_file_takes(array: Any) -> None:
+    assert checksum(array) == checksum(array.tobytes())
+
+
+def test_a_descriptor_without_bytes_for_now_is_no_end() -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    try:
+        os.write(writing, b"the first half")
+        with HashPool(1) as pool, pytest.raises(BlockingIOError):
+            check_file(reading, (), also=("md5",), pool=pool)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_descriptor_is_read_from_its_position_and_stays_open(tmp_path: Path) -> None:
+    data = os.urandom(2 * MIB)
+    path = tmp_path / "file"
+    path.write_bytes(b"skipped" + data)
+    with path.open("rb", buffering=0) as file, HashPool(1) as pool:
+        file.seek(7)
+        verdict = check_file(file.fileno(), (checksum(data, "md5"),), pool=pool)
+        assert verdict.verified and file.tell() == 7 + len(data)
 
 
 def test_a_file_whose_size_is_not_told_is_read_to_its_end() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from getm.errors import ChecksumMismatch, MissingExtra
 from getm.integrity import Checksum, Declared, HashPool, PartsHasher, Verdict, checksum, parse_checksum
 from getm.integrity.hashing.hasher import INLINE_BYTES
-from getm.integrity.s3_etag import MIB
+from getm.integrity.multipart_etag import MIB
 from getm.integrity.values import DIGEST_BYTES
 
 ALL = tuple(DIGEST_BYTES)
@@ -392,9 +392,9 @@ def test_a_view_that_cannot_be_read_ends_in_a_verdict_not_a_hang(
     feeder = Feeder(PartsHasher(declare(data, ["md5"]), size=len(data), pool=pool), data)
     hasher_view = memoryview(feeder.data)
 
-    def late(job: Callable[[], None]) -> None:
+    def late(task: Callable[[], None]) -> None:
         hasher_view.release()
-        HashPool.submit(pool, job)
+        HashPool.submit(pool, task)
 
     pool.submit = late  # type: ignore[method-assign]
     feeder.hasher.feed(0, hasher_view, partial(feeder._done, 0))
@@ -417,7 +417,7 @@ def test_a_callback_that_raises_is_logged_and_stops_nothing(pool: HashPool, capl
     verdicts: SimpleQueue[Verdict] = SimpleQueue()
     hasher.finish(len(data), verdicts.put)
     assert verdicts.get(timeout=30)
-    assert sum("callback for a hashed part" in record.message for record in caplog.records) == 3
+    assert sum("callback for a hashed block" in record.message for record in caplog.records) == 3
     caplog.clear()
 
 

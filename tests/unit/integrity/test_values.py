@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, canonical_algorithm, parse_checksum, parse_pair
+from getm.integrity import (
+    Checksum,
+    canonical_algorithm,
+    checksum,
+    parse_checksum,
+    parse_pair,
+    require_algorithm,
+)
 from getm.integrity.values import DIGEST_BYTES
 
 MD5 = bytes.fromhex("25f9e794323b453885f5181f1b624d0b")
@@ -46,6 +54,31 @@ def test_checksums_are_equal_only_when_algorithm_value_and_parts_are(one: Checks
     same = (one.algorithm, one.value, one.parts) == (other.algorithm, other.value, other.parts)
     assert (one == other) is same
     assert (str(one) == str(other)) is same
+
+
+@pytest.mark.parametrize("wrong", [None, 5, True, b"md5", ["md5"], object()])
+def test_case_46_a_wrong_type_is_invalid_input(wrong: Any) -> None:
+    for call in (
+        lambda: Checksum(wrong, MD5),
+        lambda: canonical_algorithm(wrong),
+        lambda: parse_checksum(wrong),
+        lambda: require_algorithm(wrong),
+        lambda: checksum(b"", wrong),
+    ):
+        with pytest.raises(InvalidInput):
+            call()
+
+
+@pytest.mark.parametrize("value", ["0123456789abcdef", bytearray(MD5), memoryview(MD5), list(MD5), None])
+def test_case_46_a_digest_is_bytes(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="expected 16 bytes as the md5 digest"):
+        Checksum("md5", value)
+
+
+@pytest.mark.parametrize("parts", [True, 1.5, "3", 0, 10_001])
+def test_case_46_the_number_of_parts_is_an_int(parts: Any) -> None:
+    with pytest.raises(InvalidInput, match="1 to 10000 parts"):
+        Checksum("s3-etag", MD5, parts)
 
 
 @given(st.text(max_size=60))
@@ -107,7 +140,7 @@ def test_eight_hex_digits_are_never_taken_for_base64() -> None:
     ],
 )
 def test_what_is_no_checksum_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"expected|1 to 10000|bytes long"):
+    with pytest.raises(InvalidInput, match=r"expected|1 to 10000"):
         parse_checksum(text)
 
 

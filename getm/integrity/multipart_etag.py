@@ -1,7 +1,7 @@
-"""The multipart S3 ETag: MD5 over the MD5s of the upload's parts, whose size nobody wrote down.
+"""The multipart S3 ETag: MD5 over the MD5s of the upload's parts, whose size is not recorded.
 
 The ETag is `md5(md5(part 1) + md5(part 2) + ...)` and "-N". Uploaders use a handful of part sizes, so N and the
-object's size usually leave one or two of them to try; all that are tried are computed in one pass over the bytes.
+object's size usually leave one or two candidates; all candidates are computed in one pass over the bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _KNOWN_PART_BYTES: tuple[int, ...] = (
 )
 
 MAX_CANDIDATES = 6
-"""How many part sizes are tried at most for one ETag: the cost is at most this many MD5 passes over the object
-(some 1.3 CPU seconds per GB each), spread over the hashing threads. Common layouts leave one or two."""
+"""At most so many part sizes are tried for one ETag, each at the cost of an MD5 pass over the object (some 1.3 CPU
+seconds per GB), spread over the hashing threads. Common layouts leave one or two."""
 
 
 def candidate_part_bytes(size_bytes: int, parts: int) -> tuple[int, ...]:
@@ -61,35 +61,35 @@ def _roundest(counts: range, wanted: int) -> list[int]:
 
 
 class PartedMd5:
-    """MD5 that starts afresh every `part_bytes` bytes: the digest of a multipart ETag for one guess at the layout.
+    """The digest of a multipart ETag for one part size: an MD5 for each `part_bytes` bytes, and the MD5 of those.
 
     Holds 16 bytes for each part.
     """
 
     def __init__(self, part_bytes: int) -> None:
         self._part_bytes = part_bytes
-        self._room_bytes = part_bytes
+        self._left_bytes = part_bytes
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._part_digests = bytearray()
 
     def update(self, data: memoryview) -> None:
-        while len(data) >= self._room_bytes:
-            self._md5.update(data[: self._room_bytes])
-            data = data[self._room_bytes :]
+        while len(data) >= self._left_bytes:
+            self._md5.update(data[: self._left_bytes])
+            data = data[self._left_bytes :]
             self._part_digests += self._md5.digest()
             self._md5 = hashlib.md5(usedforsecurity=False)
-            self._room_bytes = self._part_bytes
+            self._left_bytes = self._part_bytes
         if data:
             self._md5.update(data)
-            self._room_bytes -= len(data)
+            self._left_bytes -= len(data)
 
     @property
     def parts(self) -> int:
         """Parts seen so far, the unfinished one included."""
-        return len(self._part_digests) // 16 + (self._room_bytes < self._part_bytes)
+        return len(self._part_digests) // 16 + (self._left_bytes < self._part_bytes)
 
     def digest(self) -> bytes:
         digests = bytes(self._part_digests)
-        if self._room_bytes < self._part_bytes:
+        if self._left_bytes < self._part_bytes:
             digests += self._md5.digest()
         return hashlib.md5(digests, usedforsecurity=False).digest()
