@@ -1,4 +1,4 @@
-"""The caller's side of a transfer: one function for each face, all of them giving what comes to `Received`."""
+"""The caller's side of a transfer: one function for each way, all of them giving what comes to `Received`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import random
 import tempfile
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import getm
 from getm.client.receiver import ResponseInfo
 from getm.results import Stats
 from getm.session import CallOptions
-from tests.chaos.plan import ATTEMPTS, TO_DISK
+from tests.chaos.plan import ATTEMPTS, MIB, TO_DISK, Where
 from tests.chaos.received import Received
 from tests.chaos.serving import ServedPlan
 
@@ -37,7 +39,7 @@ class Held:
 
 
 class Consumer:
-    """Runs one transfer. `verified` and `stats`: what the face told at its end, if it has come so far."""
+    """Runs one transfer. `verified` and `stats`: what came of it, if it has come to its end."""
 
     def __init__(self, served: ServedPlan, session: getm.Session, urls: list[str], folder: Path) -> None:
         self._served = served
@@ -47,6 +49,9 @@ class Consumer:
         self._folder = folder
         self._calls = 0
         self._killed = False
+        # Ends the transfer from another thread, or from another task.
+        self._leaving: threading.Thread | asyncio.Task[None] | None = None
+        self._opened: Any = None
         self.received = Received(served)
         self.held = Held()
         self.verified: bool | None = None
@@ -54,12 +59,35 @@ class Consumer:
         self.resumed = 0
 
     def run(self) -> None:
-        """Raises what the transfer raises, and `Left` where the plan has the consumer leave."""
+        """Raises what the transfer raises, and `Left` where the plan has it end midway."""
+        if self._plan.way == "read" and self._plan.leaver == "session":
+            # It gives out nothing to leave at.
+            self._leave_in_a_thread(self._close_once_asked)
+        try:
+            self._run()
+        except (getm.errors.ReaderClosed, getm.errors.Cancelled):
+            if self._leaving is None:
+                raise
+            raise Left from None
+        finally:
+            self._served.asked.set()
+            if isinstance(self._leaving, threading.Thread):
+                self._leaving.join()
+
+    def _close_once_asked(self) -> None:
+        self._served.asked.wait()
+        self._session.close()
+
+    def _leave_in_a_thread(self, close: Callable[[], object]) -> None:
+        self._leaving = threading.Thread(target=close, name="leaving")
+        self._leaving.start()
+
+    def _run(self) -> None:
         plan = self._plan
-        if plan.face in TO_DISK:
+        if plan.way in TO_DISK:
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 self._to_disk(Path(folder))
-        elif plan.face in ("aiter_content", "aiter_content_unordered"):
+        elif plan.way in ("aiter_content", "aiter_content_unordered"):
             asyncio.run(self._iterate_asynchronously())
         else:
             {
@@ -67,7 +95,7 @@ class Consumer:
                 "read": self._read,
                 "iter_content": self._iter_content,
                 "iter_content_unordered": self._iter_content_unordered,
-            }[plan.face]()
+            }[plan.way]()
 
     @property
     def _options(self) -> CallOptions:
@@ -76,7 +104,7 @@ class Consumer:
             "checksum": self._served.versions[0].checksum if plan.declared == "caller" else "auto",
             "strict": plan.strict,
             # In a list each entry has its own.
-            "mirrors": [] if plan.face == "download_all" else self._mirrors,
+            "mirrors": [] if plan.way == "download_all" else self._mirrors,
             "timeout": getm.Timeout(
                 # A server that does not know that it is to shake hands says nothing.
                 connect_s=0.5 if plan.wire == "no TLS behind https" else 10,
@@ -93,17 +121,29 @@ class Consumer:
         self._leave_if_planned(self.received.bytes)
 
     def _leave_if_planned(self, done: int) -> None:
-        if self._plan.leave_at is not None and self._calls <= 1 and done >= self._plan.leave_at * self._plan.size:
+        if self._plan.leave_at is None or self._calls > 1 or done < self._plan.leave_at * self._plan.size:
+            return
+        if self._plan.leaver == "consumer":
             raise Left
+        if self._leaving is not None:
+            return
+        match self._plan.leaver:
+            case "other task":
+                self._leaving = asyncio.ensure_future(self._opened.aclose())
+            case "other thread":
+                self._leave_in_a_thread(self._opened.close)
+            case "session":
+                self._leave_in_a_thread(self._session.close)
 
-    def _told(self, face: ResponseInfo) -> None:
-        self.verified, self.stats = face.checksum.verified, face.stats
+    def _note_end(self, opened: ResponseInfo) -> None:
+        self.verified, self.stats = opened.checksum.verified, opened.stats
 
-    # Faces ----------------------------------------------------------------------------------------------------------
+    # Ways -----------------------------------------------------------------------------------------------------------
 
     def _urlopen(self) -> None:
         sizes = random.Random(self._plan.seed)
         with self._session.urlopen(self._url, concurrency=self._plan.concurrency, **self._options) as fh:
+            self._opened = fh
             while True:
                 at, wanted = fh.tell(), sizes.randint(1, 2 * self._plan.chunk_size)
                 if sizes.random() < 0.3:
@@ -114,7 +154,7 @@ class Consumer:
                 if not view:
                     break
                 self._take(at, view)
-            self._told(fh)
+            self._note_end(fh)
 
     def _read(self) -> None:
         view = self._session.read(self._url, concurrency=self._plan.concurrency, **self._options)
@@ -123,37 +163,41 @@ class Consumer:
     def _iter_content(self) -> None:
         plan, at = self._plan, 0
         parts = self._session.iter_content(self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options)
+        self._opened = parts
         for view in parts:
             start, at = at, at + len(view)
             self._take(start, view)
-        self._told(parts)
+        self._note_end(parts)
 
     def _iter_content_unordered(self) -> None:
         plan = self._plan
         parts = self._session.iter_content_unordered(
             self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options
         )
+        self._opened = parts
         for offset, view in parts:
             self._take(offset, view)
-        self._told(parts)
+        self._note_end(parts)
 
     async def _iterate_asynchronously(self) -> None:
         plan, at = self._plan, 0
-        if plan.face == "aiter_content":
+        if plan.way == "aiter_content":
             ordered = self._session.aiter_content(
                 self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options
             )
+            self._opened = ordered
             async for view in ordered:
                 start, at = at, at + len(view)
                 self._take(start, view)
-            self._told(ordered)
+            self._note_end(ordered)
         else:
             unordered = self._session.aiter_content_unordered(
                 self._url, plan.chunk_size, concurrency=plan.concurrency, **self._options
             )
+            self._opened = unordered
             async for offset, view in unordered:
                 self._take(offset, view)
-            self._told(unordered)
+            self._note_end(unordered)
 
     def _to_disk(self, folder: Path) -> None:
         """As often as planned: each call goes on with what a failed one has left. Files appear whole or not at all, and
@@ -189,7 +233,7 @@ class Consumer:
 
     def _download_to(self, folder: Path) -> None:
         plan = self._plan
-        if plan.face == "download":
+        if plan.way == "download":
             result = self._session.download(
                 self._url,
                 folder / "object",
@@ -197,7 +241,7 @@ class Consumer:
                 on_progress=lambda done, total: self._leave_if_planned(done),
                 **self._options,
             )
-        elif plan.face == "adownload":
+        elif plan.way == "adownload":
             result = asyncio.run(self._adownloaded(folder / "object"))
         else:
             self._download_all(folder)
@@ -215,7 +259,7 @@ class Consumer:
                     self.verified, self.stats = result.verified, result.stats
                 if self._plan.kill_between and not self._killed:
                     self._killed = True
-                    self._served.kill_engine()
+                    self._served.disturb("engine killed")
                 self._leave_if_planned((number + 1) * self._plan.size // self._plan.files)
         if failure is not None:
             raise failure.error
@@ -260,7 +304,18 @@ class Consumer:
         return on_progress
 
 
-def open_session(processes: int, max_memory: int, cacert: Path, *, limit_rate: float | None = None) -> getm.Session:
+# Processes, bytes of shared memory, bytes a second.
+WHERE: dict[Where, tuple[int, int, float | None]] = {
+    "one process": (1, 1024 * MIB, None),
+    "two processes": (2, 1024 * MIB, None),
+    "little memory": (1, 24 * MIB, None),
+    "two processes, little memory": (2, 4 * MIB, None),
+    "limited rate": (1, 1024 * MIB, 50 * MIB),
+}
+
+
+def open_session(where: Where, cacert: Path) -> getm.Session:
+    processes, max_memory, limit_rate = WHERE[where]
     return getm.Session(
         processes=processes,
         max_memory=max_memory,

@@ -171,7 +171,6 @@ class Run:
 
     def _transfer(self, stage: Stage, plan: Plan) -> Held:
         served, urls = stage.serve(plan)
-        consumer = Consumer(served, stage.sessions[plan.where], urls, stage.folder)
         began = time.monotonic()
         # The first tells of a hang and ends what can be ended. A transfer that does not see even this would keep the
         # run from ever telling its result.
@@ -182,19 +181,20 @@ class Run:
         for watchdog in watchdogs:
             watchdog.start()
         error: BaseException | None = None
-        try:
-            consumer.run()
-        except BaseException as caught:
-            error = caught
-        finally:
-            for watchdog in watchdogs:
-                watchdog.cancel()
-                watchdog.join()
+        with stage.session(plan) as session:
+            consumer = Consumer(served, session, urls, stage.folder)
+            try:
+                consumer.run()
+            except BaseException as caught:
+                error = caught
+        for watchdog in watchdogs:
+            watchdog.cancel()
+            watchdog.join()
         kind = "complete" if error is None else type(error).__name__
-        if error is None and plan.face not in TO_DISK:
+        if error is None and plan.way not in TO_DISK:
             consumer.received.complete(consumer.verified)
         complaints = list(consumer.received.wrong)
-        sentence = complaint(plan, error, killed=stage.killed_since(began))
+        sentence = complaint(plan, error, stage.disturbed_since(began))
         if sentence is not None:
             complaints.append(sentence)
         if error is not None:
@@ -243,8 +243,8 @@ class Run:
         os._exit(1)
 
 
-def complaint(plan: Plan, error: BaseException | None, *, killed: bool) -> str | None:
-    """What is wrong with the way a transfer ended; None where nothing is."""
+def complaint(plan: Plan, error: BaseException | None, disturbed: frozenset[str] = frozenset()) -> str | None:
+    """What is wrong with the way a transfer ended, when that had been done to engines; None where nothing is."""
     if error is None:
         return "it succeeded, which no client can do here" if plan.must_fail else None
     if isinstance(error, Left):
@@ -256,10 +256,10 @@ def complaint(plan: Plan, error: BaseException | None, *, killed: bool) -> str |
         return f"a bug of getm's own: {told}"
     if "secret" in str(error):
         return f"a secret in an error: {told}"
-    if isinstance(error, errors.EngineDied) and not killed:
+    if isinstance(error, errors.EngineDied) and "engine killed" not in disturbed:
         return f"nobody killed an engine: {told}"
-    scarce = isinstance(error, errors.MemoryUnavailable | errors.SlotsExhausted) and plan.where == "little memory"
-    if plan.must_succeed and not killed and not scarce:
+    scarce = isinstance(error, errors.MemoryUnavailable | errors.SlotsExhausted) and "little memory" in plan.where
+    if plan.must_succeed and not disturbed - {"engine stopped"} and not scarce:
         return f"a client should have mended this: {told}"
     return None
 

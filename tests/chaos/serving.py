@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.chaos.plan import Fault, Plan, Version, version
+from tests.chaos.plan import Fault, Plan, Refusal, Version, version
 from tests.support.fault_script import Gate, Pace, Reply, Request, answer, failure, no_reply, redirect
 
 _LATE_S = 0.05
 _THROTTLED = Pace(step_bytes=256 * 1024, interval_s=0.004)
 # Below the floor of bytes a second that transfers are given here.
 _TRICKLE = Pace(step_bytes=1, interval_s=0.02)
+# Bytes that are neither ASCII nor UTF-8, as Latin-1.
+_ANY_BYTES = "Non trouv\xe9 \xff\x80\t\xc3"
+_LONG_FIELDS: dict[str, str | list[str] | None] = {f"X-{number}": "a" * 65_000 for number in range(254)}
 _DATE = "Wed, 01 Jul 2026 00:00:00 GMT"
 _HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 _DIGEST_FIELDS = {"sha256": "x-checksum-sha256", "md5": "x-checksum-md5", "crc32c": "x-goog-hash"}
@@ -25,11 +29,13 @@ class ServedPlan:
 
     `versions`: what the object may be. `flipped`: bits of version 0 that were sent inverted, by number. `lied_sizes`:
     lengths that a server claimed, or that its connection's end told, instead of the true one. `injected`: faults by
-    kind, as requests met them.
+    kind, as requests met them. `asked` is set once a request has come. `disturb` does to an engine what a kind of fault
+    says.
     """
 
-    def __init__(self, plan: Plan, never: Gate, kill_engine: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, never: Gate, disturb: Callable[[str], None]) -> None:
         self.plan = plan
+        self.asked = threading.Event()
         self.versions = [version(plan, 0)]
         if "other version" in plan.kinds:
             self.versions.append(version(plan, 1))
@@ -38,7 +44,8 @@ class ServedPlan:
         self.injected: Counter[str] = Counter()
         self.requests = 0
         self._never = never
-        self.kill_engine = kill_engine
+        self.disturb = disturb
+        self._granted: list[Request] = []
         self._numbers = itertools.count()
         self._tokens = itertools.count()
         self._token_uses: Counter[str] = Counter()
@@ -60,6 +67,7 @@ class ServedPlan:
 
     def script(self, request: Request) -> Reply:
         """In the thread of a server: the next reply."""
+        self.asked.set()
         if request.path == self._paths["circle"]:
             return redirect(self._paths["circle"])
         if request.path == self._paths["origin"]:
@@ -70,6 +78,14 @@ class ServedPlan:
         if limit is not None and request.path.endswith("/0") and self._token_uses[request.path] >= limit:
             self.injected["token run out"] += 1
             return failure(403)
+        if self.plan.granted is not None:
+            if sum(each.outcome == "open" for each in self._granted) >= self.plan.granted:
+                self.injected["not granted"] += 1
+                return failure(429)
+            self._granted.append(request)
+        if self.plan.refusal is not None and request.header("Range") is not None:
+            self.injected["range refused"] += 1
+            return self._refuse(self.plan.refusal)
         self.requests += 1
         fault = self._fault(next(self._numbers))
         # A request whose connection closes before the end of a head is repeated as it was, redirect target and all.
@@ -82,6 +98,19 @@ class ServedPlan:
         if spoilt is not reply:
             self.injected[fault.kind] += 1
         return spoilt
+
+    def _refuse(self, refusal: Refusal) -> Reply:
+        whole = self._good(self.versions[1 if self._replaced else 0])
+        match refusal:
+            case "200":
+                return replace(whole, ranges=False)
+            case "206 of everything":
+                return replace(whole, span=(0, len(whole.body))) if whole.body else whole
+            case "206 without Content-Range":
+                return replace(whole, headers={**whole.headers, "Content-Range": None})
+            case "closed":
+                return no_reply("close")
+        return failure(int(refusal))
 
     def _cut(self, reply: Reply, request: Request, at: int) -> Reply:
         if reply.framing == "close" and not _asked(reply, request)[2]:
@@ -113,7 +142,6 @@ class ServedPlan:
             body=current.body,
             etag=current.etag,
             last_modified=current.last_modified,
-            ranges=self.plan.ranges,
             framing=self.plan.framing,
             headers=headers,
         )
@@ -142,6 +170,15 @@ class ServedPlan:
                     if reply.framing != "length"
                     else replace(reply, raw=_HINTS + made.head + bytes(made.body), body=b"")
                 )
+            case "any phrase":
+                return replace(reply, reason=_ANY_BYTES)
+            case "any bytes":
+                return replace(reply, headers={**reply.headers, "X-Any": _ANY_BYTES})
+            case "bytes after the body":
+                return replace(reply, extra=_ANY_BYTES.encode("latin-1")) if reply.framing != "close" else reply
+            case "engine stopped":
+                self.disturb(fault.kind)
+                return replace(reply, pace=_THROTTLED)
             case "closed without reply":
                 return no_reply("close")
             case "reset without reply":
@@ -205,8 +242,10 @@ class ServedPlan:
                 return redirect(self._paths["circle"])
             case "redirected nowhere":
                 return redirect(("file:///etc/passwd", "http://[", "")[at % 3])
-            case "engine killed":
-                self.kill_engine()
+            case "many long fields":
+                return replace(reply, headers={**reply.headers, **_LONG_FIELDS})
+            case "engine killed" | "descriptors run out":
+                self.disturb(fault.kind)
                 return replace(reply, pace=_THROTTLED)
         raise LookupError(f"no such fault: {fault.kind}")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,15 +17,17 @@ from typing import Self
 import psutil
 
 import getm
-from tests.chaos.consume import open_session
-from tests.chaos.plan import MIB, Plan
+from tests.chaos.consume import WHERE, open_session
+from tests.chaos.plan import Plan
 from tests.chaos.serving import ServedPlan
 from tests.support.certificates import Authority
 from tests.support.fault_script import failure
 from tests.support.fault_server import FaultServer
 
-# How long after a kill an engine's death may still surprise a transfer that began after it.
+# How long after it what was done to an engine may still surprise a transfer that began later.
 _AFTERMATH_S = 2.0
+# How long an engine stands still, or gets no descriptors.
+_DISTURBED_S = 0.25
 
 
 class Stage:
@@ -32,7 +36,8 @@ class Stage:
     def __init__(self, authority: Authority, folder: Path) -> None:
         self.folder = folder
         self.kills = 0
-        self._killed_at = -1e9
+        self._disturbed_at: dict[str, float] = {}
+        self._timers: list[threading.Timer] = []
         self._lock = threading.Lock()
         good, expired = authority.issue().server_context(), authority.issue(expired=True).server_context()
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -42,12 +47,8 @@ class Stage:
             self._plain = enter(FaultServer())
             self._tls = enter(FaultServer(tls=good))
             self._expired = enter(FaultServer(tls=expired))
-            self.sessions: dict[str, getm.Session] = {
-                "one process": enter(open_session(1, 1024 * MIB, authority.ca_path)),
-                "two processes": enter(open_session(2, 1024 * MIB, authority.ca_path)),
-                "little memory": enter(open_session(1, 24 * MIB, authority.ca_path)),
-                "limited rate": enter(open_session(1, 1024 * MIB, authority.ca_path, limit_rate=50 * MIB)),
-            }
+            self.cacert = authority.ca_path
+            self._sessions = {where: enter(open_session(where, self.cacert)) for where in WHERE}
             self._close = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -56,12 +57,20 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for timer in self._timers:
+            timer.join()
         self._close.close()
+
+    def session(self, plan: Plan) -> contextlib.AbstractContextManager[getm.Session]:
+        """The session that the plan's transfer runs in: one of its own where it is to be closed."""
+        if plan.leaver == "session":
+            return open_session(plan.where, self.cacert)
+        return contextlib.nullcontext(self._sessions[plan.where])
 
     def serve(self, plan: Plan) -> tuple[ServedPlan, list[str]]:
         """Put the plan's object on the server that it is for; where to ask for it: a URL, and its mirrors."""
         server = self._server(plan)
-        served = ServedPlan(plan, server.gate(), lambda: self.kill_engine(plan.seed))
+        served = ServedPlan(plan, server.gate(), lambda kind: self.disturb(kind, plan.seed))
         for path in served.paths:
             server.serve(path, served.script)
         if plan.wire == "no TLS behind https":
@@ -89,15 +98,36 @@ class Stage:
                     found.append(child)
         return sorted(found, key=lambda process: process.pid)
 
-    def kill_engine(self, which: int) -> None:
-        """SIGKILL one of the engines, whoever uses it."""
+    def disturb(self, kind: str, which: int) -> None:
+        """Do to one of the engines, whoever uses it, what a kind of fault says."""
         with self._lock:
             engines = self.engines()
-            if engines:
-                self._killed_at = time.monotonic()
-                os.kill(engines[which % len(engines)].pid, signal.SIGKILL)
-                self.kills += 1
+            if not engines:
+                return
+            pid = engines[which % len(engines)].pid
+            self._disturbed_at[kind] = time.monotonic()
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                match kind:
+                    case "engine killed":
+                        os.kill(pid, signal.SIGKILL)
+                        self.kills += 1
+                    case "engine stopped":
+                        os.kill(pid, signal.SIGSTOP)
+                        self._later(lambda: os.kill(pid, signal.SIGCONT))
+                    case "descriptors run out":
+                        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                        resource.prlimit(pid, resource.RLIMIT_NOFILE, (psutil.Process(pid).num_fds(), before[1]))
+                        self._later(lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, before))
 
-    def killed_since(self, began: float) -> bool:
-        """Whether a transfer that began then may have met a kill."""
-        return self._killed_at > began - _AFTERMATH_S
+    def _later(self, mend: Callable[[], object]) -> None:
+        def run() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                mend()
+
+        timer = threading.Timer(_DISTURBED_S, run)
+        self._timers.append(timer)
+        timer.start()
+
+    def disturbed_since(self, began: float) -> frozenset[str]:
+        """What a transfer that began then may have met, by the kinds of faults."""
+        return frozenset(kind for kind, at in self._disturbed_at.items() if at > began - _AFTERMATH_S)

@@ -39,7 +39,7 @@ def test_a_seed_always_stands_for_the_same_transfer() -> None:
 def served_plan(**changes: object) -> ServedPlan:
     base = next(plan for plan in map(make_plan, range(10_000)) if plan.must_succeed and plan.size > 1000)
     plan: Plan = replace(base, **{"declared": "none", "faults": (), "where": "one process", **changes})  # type: ignore[arg-type]
-    return ServedPlan(plan, None, lambda: None)  # type: ignore[arg-type]  # no fault of it waits at a gate
+    return ServedPlan(plan, None, lambda kind: None)  # type: ignore[arg-type]  # no fault of it waits at a gate
 
 
 def received(served: ServedPlan, *parts: tuple[int, bytes], verified: bool = False) -> list[str]:
@@ -85,15 +85,17 @@ def test_an_end_that_should_not_be_is_noticed() -> None:
     mendable = served_plan().plan
     hopeless = replace(mendable, wire="nobody listens")
     broken = errors.Truncated("cut", received=1)
-    assert complaint(mendable, None, killed=False) is None
-    assert complaint(hopeless, None, killed=False) is not None
-    assert complaint(mendable, broken, killed=False) is not None
-    assert complaint(hopeless, broken, killed=False) is None
+    killed, stopped = frozenset({"engine killed"}), frozenset({"engine stopped"})
+    assert complaint(mendable, None) is None
+    assert complaint(hopeless, None) is not None
+    assert complaint(mendable, broken) is not None
+    assert complaint(mendable, broken, stopped) is not None
+    assert complaint(hopeless, broken) is None
     for bug in (KeyError("x"), errors.GetmError("unexpected"), errors.ProtocolError("order")):
-        assert complaint(hopeless, bug, killed=True) is not None
+        assert complaint(hopeless, bug, killed) is not None
     died = errors.EngineDied("gone", exit_status=-9)
-    assert complaint(hopeless, died, killed=False) is not None
-    assert complaint(mendable, died, killed=True) is None
+    assert complaint(hopeless, died, stopped) is not None
+    assert complaint(mendable, died, killed) is None
 
 
 def test_every_fault_is_committed() -> None:
@@ -104,7 +106,7 @@ def test_every_fault_is_committed() -> None:
         injected = 0
         for request in (whole, ranged):
             fault = plans.Fault(kind, 0.5, lasting=True)
-            served = served_plan(faults=(fault,), ranges=True, framing="length", validator="etag")
+            served = served_plan(faults=(fault,), refusal=None, granted=None, framing="length", validator="etag")
             assert isinstance(served.script(request), Reply)
             injected += served.injected[kind]
         assert injected, kind

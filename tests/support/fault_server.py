@@ -213,6 +213,14 @@ class FaultServer:
     async def _send(self, channel: Channel, reply: Reply, request: Request) -> bool:
         """Send head and body; True if the body is complete."""
         made = answer(reply, request)
+        if reply.extra:
+            content = bytes(made.body)
+            if reply.framing == "chunked":
+                content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + b"0\r\n\r\n"
+            # At once, so that a client cannot be done before there is more.
+            await channel.send(made.head + content + reply.extra)
+            request.sent_bytes = len(made.body)
+            return True
         await channel.send(made.head)
         if request.method == "HEAD":
             return True
@@ -231,8 +239,6 @@ class FaultServer:
                 break
         if reply.framing == "chunked" and reply.raw is None:
             await channel.send(b"0\r\n\r\n")
-        if reply.extra:
-            await channel.send(reply.extra)
         return True
 
     async def _send_block(self, channel: Channel, reply: Reply, block: memoryview) -> None:
