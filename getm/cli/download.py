@@ -6,24 +6,29 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK, exit_code, reader_has_gone, sum_up
 from getm.cli.options import parse
+from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
 from getm.core.head import Head
+from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.errors import GetmError, InvalidInput, TargetError
 from getm.events import Failed, Finished, Progressed, Started
 from getm.files import StreamTarget
-from getm.integrity import parse_checksum, parse_pair
-from getm.manifests import Entry, open_list, parse_columns
+from getm.integrity import Checksum, parse_checksum, parse_pair, require_algorithm
+from getm.manifests import Entry, EntryList, check_list, parse_columns, read_list
 from getm.options import Timeout, parse_header
 from getm.results import DownloadResult
 from getm.session import Session
+
+_log = get_logger("cli")
 
 # Log records keep away from the data, by whichever name it goes there.
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -63,7 +68,7 @@ def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
             raise InvalidInput("several URLs cannot go into one FILE; give a folder with -d")
         if not all(map(_is_url, operands)):
             raise InvalidInput("expected URL [FILE], or several URLs and nothing else; list files in a manifest (-m)")
-        if options.checksum not in (None, "auto", "none") or options.checksum_algorithm is not None:
+        if not set(options.checksum) <= {"auto", "none"} or options.checksum_algorithm:
             raise InvalidInput("one checksum cannot be that of several URLs; give each its own in a manifest (-m)")
     if path in _STANDARD_OUTPUT:
         for name, of in (("dir", "-d DIR"), ("json", "--json"), ("dry_run", "--dry-run")):
@@ -77,15 +82,32 @@ def _is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def _checksum(options: argparse.Namespace) -> str | None:
-    """The checksum option as a session takes it."""
-    value = options.checksum
-    if options.checksum_algorithm is not None:
-        pair = parse_pair(options.checksum_algorithm, value)
-        return str(pair) if pair else "auto"
-    if value is None or value == "auto":
+def _checksum(options: argparse.Namespace) -> list[Checksum] | str | None:
+    """The checksum options as a session takes them: all that were given must match."""
+    values: list[str] = options.checksum
+    if options.checksum_algorithm:
+        if len(options.checksum_algorithm) != max(1, len(values)):
+            raise InvalidInput("give --checksum-algorithm as often as --checksum: they are pairs, in their order")
+        pairs = zip_longest(options.checksum_algorithm, values)
+        checksums = [checksum for pair in pairs if (checksum := parse_pair(*pair)) is not None]
+        return _agreeing(checksums) if checksums else "auto"
+    if not values:
         return "auto"
-    return None if value == "none" else str(parse_checksum(value))
+    if "auto" in values or "none" in values:
+        if len(set(values)) > 1:
+            raise InvalidInput("--checksum auto and --checksum none stand alone; leave out the other checksums")
+        return None if values[0] == "none" else "auto"
+    return _agreeing([parse_checksum(value) for value in values])
+
+
+def _agreeing(checksums: list[Checksum]) -> list[Checksum]:
+    """Raises InvalidInput where two of one algorithm differ, MissingExtra where one cannot be computed."""
+    by_algorithm: dict[str, Checksum] = {}
+    for checksum in checksums:
+        require_algorithm(checksum.algorithm)
+        if by_algorithm.setdefault(checksum.algorithm, checksum) != checksum:
+            raise InvalidInput(f"two {checksum.algorithm} checksums contradict each other; give the right one")
+    return list(by_algorithm.values())
 
 
 def _session(options: argparse.Namespace) -> Session:
@@ -109,28 +131,46 @@ def _session(options: argparse.Namespace) -> Session:
 def _download_urls(options: argparse.Namespace, urls: list[str], path: str | None) -> int:
     checksum = _checksum(options)
     # A pair of "null" says that there is none: nothing to warn of.
-    waived = checksum is None or (checksum == "auto" and options.checksum_algorithm is not None)
+    waived = checksum is None or (checksum == "auto" and bool(options.checksum_algorithm))
     entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
-    return _run(options, entries, Reporter(options, files=len(entries)), checksum)
+    checked = check_list(entries, "the command line", directory=options.dir, reserved=_reserved(options))
+    return _run(options, checked, checksum)
 
 
 def _download_list(options: argparse.Namespace) -> int:
     if options.operands or options.filepath or options.checksum or options.checksum_algorithm:
         raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
-    with open_list(
+    entries = read_list(
         options.manifest,
         format=options.format,
         base_url=options.base_url,
         columns=None if options.columns is None else parse_columns(options.columns),
         directory=options.dir,
-    ) as entries:
-        reporter = Reporter(options, files=entries.count, total_bytes=entries.total_bytes)
-        return _run(options, entries, reporter, "auto")
+        reserved=_reserved(options),
+    )
+    return _run(options, entries, "auto")
 
 
-def _run(options: argparse.Namespace, entries: Iterable[Entry], reporter: Reporter, checksum: str | None) -> int:
+def _reserved(options: argparse.Namespace) -> dict[str, str]:
+    """The files that the command itself reads or writes, and what they are: no download may replace them.
+
+    Raises InvalidInput where the receipt is one of the others."""
+    named = {"the list itself": options.manifest, "the file of certificates (--cacert)": options.cacert}
+    files = {os.path.realpath(path): what for what, path in named.items() if path not in (None, "-")}
+    if options.receipt is not None:
+        path = os.path.realpath(options.receipt)
+        if path in files:
+            raise InvalidInput(f"the receipt {options.receipt} is {files[path]}; give it a file of its own")
+        files[path] = "the receipt"
+    return files
+
+
+def _run(options: argparse.Namespace, entries: EntryList, checksum: list[Checksum] | str | None) -> int:
+    reporter = Reporter(options, files=len(entries), total_bytes=entries.total_bytes)
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json))
+        if entries.ignored:
+            _log.info("%s: understood and not used: %s", entries.name, ", ".join(map(printable, entries.ignored)))
         session = stack.enter_context(_session(options))
         results = session.download_all(
             entries,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from getm._version import __version__
 from getm.cli.output.progress import KINDS
-from getm.cli.parser import Parser
+from getm.cli.parser import Once, Parser
 from getm.errors import InvalidInput
 from getm.manifests import FORMATS
 
@@ -71,19 +71,27 @@ def build_parser() -> Parser:
     )
     parser.add_argument("operands", nargs="*", metavar="URL [FILE]", help="what to download, and where to")
     add = parser.add_argument_group("where it comes from and goes to").add_argument
-    add("-o", "-O", "--filepath", metavar="FILE", help="target: a file, a folder, or - for standard output")
-    add("-d", "--dir", metavar="DIR", help="folder for all targets; none leaves it")
-    add("-m", "-i", "--manifest", metavar="FILE", help="download what a list names; - is standard input")
+    add(
+        "-o", "-O", "--filepath", action=Once, metavar="FILE", help="target: a file, a folder, or - for standard output"
+    )
+    add("-d", "--dir", action=Once, metavar="DIR", help="folder for all targets; none leaves it")
+    add("-m", "-i", "--manifest", action=Once, metavar="FILE", help="download what a list names; - is standard input")
     add(
         "--format",
+        action=Once,
         choices=FORMATS,
         metavar="FORMAT",
         help=f"of the list: {', '.join(FORMATS)} (default: see what it is)",
     )
-    add("--base-url", metavar="URL", help="what the names in a checksum file are relative to")
-    add("--columns", metavar="FIELD=NAME,...", help="which columns of a CSV or TSV hold url, path, size, md5, ...")
+    add("--base-url", action=Once, metavar="URL", help="what the names in a checksum file are relative to")
+    add(
+        "--columns",
+        action=Once,
+        metavar="FIELD=NAME,...",
+        help="which columns of a CSV or TSV hold url, path, size, md5, ...",
+    )
     add("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="send this header; repeatable")
-    add("--cacert", metavar="FILE", help="trust the certificate authorities in this PEM file")
+    add("--cacert", action=Once, metavar="FILE", help="trust the certificate authorities in this PEM file")
     add(
         "-k",
         "--insecure",
@@ -92,16 +100,28 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument_group("verification").add_argument
     add(
-        "-cs", "--checksum", metavar="ALG:VALUE", help="what must match; auto (default): what the server declares; none"
+        "-cs",
+        "--checksum",
+        action="append",
+        default=[],
+        metavar="ALG:VALUE",
+        help="what must match (repeatable: all must); auto (default): what the server declares; none",
     )
     add(
         "-ca",
         "--checksum-algorithm",
+        action="append",
+        default=[],
         metavar="ALG",
         help="md5, gs_crc32c, s3_etag, null, ...: then --checksum is the value",
     )
     add("--strict", action="store_true", help="fail when nothing verifies the bytes")
-    add("--receipt", metavar="FILE", help="append a JSON line about each file; getm verify --receipt proves them later")
+    add(
+        "--receipt",
+        action=Once,
+        metavar="FILE",
+        help="append a JSON line about each file; getm verify --receipt proves them later",
+    )
     add = parser.add_argument_group("speed and limits").add_argument
     add("-x", "--concurrency", type=int, default=1, metavar="N", help="range requests at once for a file (default 1)")
     add("-j", "--jobs", type=int, default=8, metavar="N", help="files at once (default 8)")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines, one_line
-from getm.cli.parser import Parser, refuse_urls
+from getm.cli.parser import Once, Parser, refuse_urls
 from getm.cli.standard_input import check_standard_input
 from getm.errors import InvalidInput
 from getm.files.receipt import ReceiptFiles, read_receipt
@@ -106,7 +106,13 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add("operands", nargs="*", metavar="FILE ALG:VALUE | SUMSFILE", help="- as FILE or SUMSFILE is standard input")
-    add("-a", "--algorithm", metavar="ALG", help="what the digests of a sums file are, where it does not tell")
+    add(
+        "-a",
+        "--algorithm",
+        action=Once,
+        metavar="ALG",
+        help="what the digests of a sums file are, where that is not clear",
+    )
     add("--ignore-missing", action="store_true", help="pass over files of a sums file or receipt that are not there")
     add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no line for a file that is right, and no progress bar")

@@ -11,13 +11,13 @@ return written as \\\\, \\n and \\r. With "--zero", lines end in NUL and have no
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from getm.core.text import decode_text
 from getm.errors import InvalidInput
 from getm.integrity.values import DIGEST_BYTES, Checksum, canonical_algorithm, decode_digest, make_checksum
 
@@ -78,12 +78,9 @@ def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:
     digests says it. Raises `InvalidInput` where not one line is a checksum.
     """
     try:
-        utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = data.decode("utf-16") if utf_16 else data.decode("utf-8-sig", "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{name} is not a sums file: it begins with the byte order mark of UTF-16, but is not UTF-16 throughout"
-        ) from error
+        text = decode_text(data)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name} is not a sums file: it {error.message}") from error
     end = "\0" if "\0" in text else "\n"
     parsed = parse_sums(text.split(end), algorithm or hinted_algorithm(name), escapes=end == "\n")
     if not parsed.entries:

@@ -1,9 +1,9 @@
-"""Lists of downloads in every form that people have them: read as they come, checked whole before the first request."""
+"""Lists of downloads in every form that people have them: read and checked as a whole before the first request."""
 
-from getm.manifests.columns import Columns, parse_columns
-from getm.manifests.entries import EntryList
+from getm.manifests.detect import FORMATS
 from getm.manifests.entry import Entry
-from getm.manifests.formats import FORMATS
-from getm.manifests.open import open_list
+from getm.manifests.entry_list import EntryList, check_list
+from getm.manifests.read import read_list
+from getm.manifests.table_columns import Columns, parse_columns
 
-__all__ = ["FORMATS", "Columns", "Entry", "EntryList", "open_list", "parse_columns"]
+__all__ = ["FORMATS", "Columns", "Entry", "EntryList", "check_list", "parse_columns", "read_list"]

@@ -15,29 +15,29 @@ from getm.integrity import (
     canonical_algorithm,
     scan_sums,
 )
-from getm.manifests.entry import Entry
-from getm.manifests.problem import Problem, tried
-from getm.manifests.schemes import usable_urls
-from getm.manifests.source import Source
+from getm.manifests.document import Document
+from getm.manifests.entry import Entry, usable_urls
+from getm.manifests.entry_list import Item
+from getm.manifests.problem import Problem, attempt
 
 FETCH_LINE = re.compile(r"(?P<url>\S+)[ \t]+(?P<length>[0-9]+|-)[ \t]+(?P<path>\S.*)")
 _ENCODED = re.compile(r"%(0[aAdD]|25)")
 _DECODED = {"0a": "\n", "0d": "\r", "25": "%"}
 
-Digests = dict[int, bytes]
+Digests = dict[str, bytes]
 
 
-def read_fetch(source: Source) -> Iterator[Entry | Problem]:
+def read_fetch(document: Document) -> Iterator[Item]:
     """The entries of a fetch.txt, each with its checksum from the strongest manifest-ALGORITHM.txt in the same folder.
 
     A bag lists what it lacks in every payload manifest (section 2.2.3), so with a manifest there, an entry that it does
     not have is a problem. Without one, or from standard input, nothing is expected of the bytes.
     """
-    algorithm, digests = ("", None) if source.path is None else _manifest(source.path.parent)
-    for number, line in source.text_lines():
+    algorithm, digests = ("", None) if document.path is None else _manifest(document.path.parent)
+    for number, line in document.lines():
         if line.strip():
             place = f"line {number}"
-            yield tried(place, _entry, place, line, algorithm, digests)
+            yield attempt(place, _entry, place, line, algorithm, digests)
 
 
 def _entry(place: str, line: str, algorithm: str, digests: Digests | None) -> Entry:
@@ -53,7 +53,7 @@ def _entry(place: str, line: str, algorithm: str, digests: Digests | None) -> En
         raise InvalidInput(f"the path {path!r} is not below data/, as everything that a bag fetches is (RFC 8493)")
     checksum = None
     if digests is not None:
-        digest = digests.get(hash(path))
+        digest = digests.get(path)
         if digest is None:
             raise InvalidInput(f"the path {path!r} is not in manifest-{algorithm}.txt; every fetched file must be")
         checksum = Checksum(algorithm, digest)
@@ -62,11 +62,13 @@ def _entry(place: str, line: str, algorithm: str, digests: Digests | None) -> En
 
 
 def _manifest(folder: Path) -> tuple[str, Digests | None]:
-    """The strongest algorithm that has a manifest in `folder` and can be computed, and the digests by the hashes of
-    their paths: a third of what the paths would need."""
+    """The strongest algorithm that has a manifest in `folder` and can be computed, and the digests by path.
+
+    Raises Problem where there are manifests, and none that can be used: the bag would not be verified."""
     available = available_algorithms()
+    manifests = sorted(folder.glob("manifest-*.txt"))
     found: dict[str, Path] = {}
-    for path in folder.glob("manifest-*.txt"):
+    for path in manifests:
         try:
             algorithm = canonical_algorithm(path.stem.removeprefix("manifest-"))
         except InvalidInput:
@@ -74,16 +76,19 @@ def _manifest(folder: Path) -> tuple[str, Digests | None]:
         if algorithm in available:
             found[algorithm] = path
     best = next((algorithm for algorithm in STRENGTH if algorithm in found), None)
-    return ("", None) if best is None else (best, _digests(found[best], best))
+    if best is not None:
+        return best, _digests(found[best], best)
+    if manifests:
+        raise Problem("", f"beside it is {manifests[0].name}, whose algorithm cannot be computed here")
+    return "", None
 
 
 def _digests(path: Path, algorithm: str) -> Digests:
     digests: Digests = {}
-    with Source(path) as manifest:
-        for item in scan_sums(manifest.text_lines(), algorithm):
-            if not isinstance(item, SumsEntry):
-                raise Problem("", f"beside it, {path.name} cannot be read: line {item.line}: {item.reason}")
-            digests[hash(_decoded(item.name))] = item.checksum.value
+    for item in scan_sums(Document.read(path).lines(), algorithm):
+        if not isinstance(item, SumsEntry):
+            raise Problem("", f"beside it, {path.name} cannot be read: line {item.line}: {item.reason}")
+        digests[_decoded(item.name)] = item.checksum.value
     return digests
 
 

@@ -12,7 +12,14 @@ from getm.core.spans import MAX_POSITION
 from getm.core.url import validate_url
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
-from getm.integrity import STRENGTH, Checksum, parse_checksum, require_algorithm
+from getm.integrity import (
+    STRENGTH,
+    Checksum,
+    canonical_algorithm,
+    make_checksum,
+    parse_checksum,
+    require_algorithm,
+)
 from getm.options import HeadersInput, validate_headers
 
 _SEPARATORS = re.compile(r"[/\\]")
@@ -64,15 +71,15 @@ class Entry:
         urls = tuple(url) if not isinstance(url, str) and isinstance(url, Iterable) else (url,)
         if not urls:
             raise InvalidInput("no URL was given; expected at least one")
-        cleaned = (validate_url(urls[0]),) if len(urls) == 1 else tuple(dict.fromkeys(map(validate_url, urls)))
+        checked = (validate_url(urls[0]),) if len(urls) == 1 else tuple(dict.fromkeys(map(validate_url, urls)))
         # Frozen: there is no other way to set a field.
         put = object.__setattr__
-        put(self, "urls", cleaned)
-        put(self, "path", None if path is None else _clean_path(path))
+        put(self, "urls", checked)
+        put(self, "path", None if path is None else _validated_path(path))
         put(self, "checksums", _strongest_first(checksum))
-        put(self, "size", _clean_size(size))
+        put(self, "size", _validated_size(size))
         put(self, "headers", validate_headers(headers))
-        put(self, "place", f"the entry of {redact(cleaned[0])}" if place is None else place)
+        put(self, "place", f"the entry of {redact(checked[0])}" if place is None else place)
         put(self, "warn_unverified", warn_unverified)
         put(self, "trusted_path", trusted_path)
 
@@ -118,6 +125,43 @@ class Entry:
         return "./-" if path == "-" else path
 
 
+def usable_urls(urls: Iterable[str]) -> list[str]:
+    """The http(s) URLs among those that a list has for one file. Lists for other tools also have ftp, torrents, s3:
+    these are passed over where there is a URL to use. Raises InvalidInput where there is none."""
+    schemes = []
+    usable = []
+    for url in urls:
+        scheme, colon, _ = url.partition(":")
+        if scheme.strip().lower() in ("http", "https"):
+            usable.append(url)
+        elif colon and scheme.isascii() and scheme.isalnum():
+            schemes.append(scheme[:20])
+    if not usable:
+        got = f"only {', '.join(dict.fromkeys(schemes))}" if schemes else "none"
+        raise InvalidInput(f"expected an http or https URL, got {got}")
+    return usable
+
+
+def known_checksums(named: Iterable[tuple[str, str]]) -> list[Checksum]:
+    """The checksums in pairs of a type and a value, as other vocabularies have them (GA4GH DRS, Metalink): types that
+    getm does not know are passed over beside one that it does. Raises InvalidInput where it knows none of them: the
+    file would not be verified, although the list says how."""
+    checksums, unknown = [], []
+    for name, value in named:
+        try:
+            algorithm = canonical_algorithm(name)
+        except InvalidInput:
+            unknown.append(name)
+            continue
+        checksums.append(make_checksum(algorithm, value))
+    if unknown and not checksums:
+        types = ", ".join(repr(each[:40]) for each in unknown)
+        raise InvalidInput(
+            f"its only checksums are of types that getm does not know ({types}); remove them to download it unverified"
+        )
+    return checksums
+
+
 def _can_be_computed(checksum: Checksum) -> bool:
     try:
         require_algorithm(checksum.algorithm)
@@ -126,7 +170,7 @@ def _can_be_computed(checksum: Checksum) -> bool:
     return True
 
 
-def _clean_path(path: str | os.PathLike[str]) -> str | None:
+def _validated_path(path: str | os.PathLike[str]) -> str | None:
     text = os.fspath(path)
     if not isinstance(text, str):
         raise InvalidInput(f"the path must be a str or a Path, not {type(text).__name__}")
@@ -141,7 +185,7 @@ def _clean_path(path: str | os.PathLike[str]) -> str | None:
     return text or None
 
 
-def _clean_size(size: int | None) -> int | None:
+def _validated_size(size: int | None) -> int | None:
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_POSITION):
         raise InvalidInput(f"the size must be a number of bytes, not {size!r:.40}")
     return size

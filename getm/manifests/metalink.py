@@ -13,11 +13,10 @@ from typing import Any, NoReturn
 from xml.parsers import expat
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, canonical_algorithm, make_checksum
-from getm.manifests.entry import Entry
-from getm.manifests.problem import Problem, tried
-from getm.manifests.schemes import usable_urls
-from getm.manifests.source import MAX_ENTRY_BYTES, Source
+from getm.manifests.document import Document
+from getm.manifests.entry import Entry, known_checksums, usable_urls
+from getm.manifests.entry_list import Item
+from getm.manifests.problem import Problem, attempt
 
 _NAMESPACE = "urn:ietf:params:xml:ns:metalink"
 # RFC 5854, section 4.2.16.1: 1 is preferred, and those without a priority come last.
@@ -31,14 +30,13 @@ class _File:
     size: str | None = None
     urls: list[tuple[int, str]] = field(default_factory=list)
     hashes: list[tuple[str, str]] = field(default_factory=list)
-    length: int = 0
 
 
 class _Handlers:
-    """What expat calls. `done` collects finished files until they are taken."""
+    """What expat calls. `files`: those that were read."""
 
     def __init__(self) -> None:
-        self.done: list[_File] = []
+        self.files: list[_File] = []
         self.parser = expat.ParserCreate(namespace_separator=" ")
         self.parser.buffer_text = True
         self.parser.StartDoctypeDeclHandler = self._doctype
@@ -69,24 +67,14 @@ class _Handlers:
         self._attributes = attributes
         if self._open == ["metalink", "file"]:
             self._file = _File(self.parser.CurrentLineNumber, attributes.get("name", ""))
-        self._grow(sum(map(len, attributes.values())))
 
     def _characters(self, text: str) -> None:
         if self._wanted():
             self._text.append(text)
-            self._grow(len(text))
 
     def _wanted(self) -> bool:
         # Only the children of a file: hashes of pieces lie deeper.
         return len(self._open) == 3 and self._file is not None and self._open[2] in ("size", "hash", "url")
-
-    def _grow(self, characters: int) -> None:
-        if self._file is not None:
-            self._file.length += characters
-            if self._file.length > MAX_ENTRY_BYTES:
-                raise Problem(
-                    f"line {self._file.line}", f"a file with more than {MAX_ENTRY_BYTES:,} characters about it"
-                )
 
     def _end(self, tag: str) -> None:
         file = self._file
@@ -95,35 +83,29 @@ class _Handlers:
             if self._open[2] == "size":
                 file.size = text
             elif self._open[2] == "hash":
+                # Types are IANA's names: "sha-256" (section 4.2.3).
                 file.hashes.append((self._attributes.get("type", ""), text))
             else:
                 file.urls.append((_priority(self._attributes.get("priority")), text))
         elif file is not None and len(self._open) == 2:
-            self.done.append(file)
+            self.files.append(file)
             self._file = None
         self._open.pop()
 
 
-def read_metalink(source: Source) -> Iterator[Entry | Problem]:
+def read_metalink(document: Document) -> Iterator[Item]:
     """The files of a Metalink document, each with its http(s) mirrors in the order of their priority."""
     handlers = _Handlers()
-    for chunk in source.chunks():
-        yield from _parsed(handlers, chunk, final=False)
-    yield from _parsed(handlers, b"", final=True)
-
-
-def _parsed(handlers: _Handlers, chunk: bytes, *, final: bool) -> Iterator[Entry | Problem]:
     try:
-        handlers.parser.Parse(chunk, final)
+        handlers.parser.Parse(document.data, True)
     except expat.ExpatError as error:
         raise Problem(f"line {error.lineno}", f"not XML: {expat.errors.messages[error.code]}") from error
     except (ValueError, LookupError) as error:
         # An encoding that is declared and that Python does not know, or that no XML can be in.
         raise Problem("", f"not XML that can be read: {error}; save it as UTF-8") from error
-    for file in handlers.done:
+    for file in handlers.files:
         place = f"line {file.line}"
-        yield tried(place, _entry, place, file)
-    handlers.done.clear()
+        yield attempt(place, _entry, place, file)
 
 
 def _entry(place: str, file: _File) -> Entry:
@@ -135,21 +117,11 @@ def _entry(place: str, file: _File) -> Entry:
     return Entry(
         usable_urls(urls),
         file.name,
-        list(_checksums(file.hashes)),
+        known_checksums(file.hashes),
         None if file.size is None else int(file.size),
         place=place,
         trusted_path=False,
     )
-
-
-def _checksums(hashes: list[tuple[str, str]]) -> Iterator[Checksum]:
-    """Types are IANA's names ("sha-256"); those that getm does not know are passed over (section 4.2.3)."""
-    for name, text in hashes:
-        try:
-            algorithm = canonical_algorithm(name)
-        except InvalidInput:
-            continue
-        yield make_checksum(algorithm, text)
 
 
 def _priority(text: str | None) -> int:

@@ -220,6 +220,158 @@ def test_a_right_checksum(tmp_path: Path, nginx: NginxServer, small: ServedObjec
     assert (tmp_path / "out").read_bytes() == small.read()
 
 
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("target", ["out", "-"])
+@pytest.mark.parametrize("form", ["modern", "pairs"])
+def test_case_19_all_checksums_count(
+    tmp_path: Path, nginx: NginxServer, small: ServedObject, form: str, target: str, right: bool
+) -> None:
+    md5 = small.md5.hex() if right else "0" * 32
+    options = {
+        "modern": ["--checksum", f"md5:{md5}", "--checksum", f"sha256:{small.sha256.hex()}"],
+        "pairs": ["-ca", "md5", "-cs", md5, "-ca", "sha256", "-cs", small.sha256.hex()],
+    }[form]
+    run = getm(nginx.url(small), target, *options, cwd=tmp_path)
+    assert (run.returncode, names(tmp_path)) == (0 if right else 9, ["out"] if right and target == "out" else [])
+    assert right or "Checksum failed!" in str(failure(run)["message"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--checksum", "md5:" + "0" * 32, "--checksum", "md5:" + "1" * 32], "contradict each other"),
+        (["--checksum", "auto", "--checksum", "md5:" + "0" * 32], "stand alone"),
+        (["--checksum", "md5:" + "0" * 32, "--checksum", "none"], "stand alone"),
+        (["-ca", "md5", "-cs", "0" * 32, "-cs", "1" * 40], "as often as"),
+        (["-ca", "md5", "-ca", "sha1", "-cs", "0" * 32], "as often as"),
+        (["-o", "a", "--filepath=b"], "-o/-O/--filepath is given twice"),
+        (["-d", "a", "--dir", "b"], "-d/--dir is given twice"),
+        (["--receipt", "a", "--receipt", "b"], "--receipt is given twice"),
+        (["--cacert", "a", "--cacert", "b"], "--cacert is given twice"),
+        (["-m", "a", "-i", "b"], "-m/-i/--manifest is given twice"),
+    ],
+)
+def test_case_19_what_is_given_twice(tmp_path: Path, fault_server: FaultServer, options: list[str], words: str) -> None:
+    url = fault_server.serve("/x", Reply(body=b"data"))
+    run = getm(url, *options, cwd=tmp_path)
+    assert (run.returncode, names(tmp_path), fault_server.requests) == (2, [], [])
+    assert words in str(failure(run)["message"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["URL", "r", "--receipt", "r"], "its target r is the receipt"),
+        (["URL", "sub/../r", "--receipt", "./r"], "is the receipt"),
+        (["URL", "--receipt", "x"], "its target x is the receipt"),
+        (["URL", ".", "--receipt", "x"], "is the receipt"),
+        (["URL", "-d", ".", "--receipt", "x"], "is the receipt"),
+        (["URL", "r/below", "--receipt", "r"], "would lie below the receipt"),
+        (["URL", "link", "--receipt", "r"], "is the receipt"),
+        (["-m", "list", "--receipt", "r"], "line 2: its target r is the receipt"),
+        (["-m", "list", "--receipt", "list"], "the receipt list is the list itself"),
+        (["-m", "itself"], "its target itself is the list itself"),
+        (["URL", "ca", "--cacert", "ca"], "its target ca is the file of certificates"),
+        (["-m", "list", "--cacert", "ca", "--receipt", "ca"], "is the file of certificates"),
+    ],
+)
+def test_case_19_no_download_replaces_what_the_command_needs(
+    tmp_path: Path, fault_server: FaultServer, arguments: list[str], words: str, there: bool
+) -> None:
+    url = fault_server.serve("/x", Reply(body=b"data"))
+    before = {"list": f"# two\n{url}\n  out=r\n".encode(), "itself": f"{url}\n out=itself\n".encode(), "ca": b"ca"}
+    if there:
+        before |= {"r": b"old", "x": b"old"}
+    for name, data in before.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to("r")
+    run = getm(*(url if argument == "URL" else argument for argument in arguments), cwd=tmp_path)
+    assert (run.returncode, fault_server.requests) == (2, [])
+    assert words in str(failure(run)["message"])
+    assert {
+        path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and not path.is_symlink()
+    } == before
+
+
+def test_case_19_a_receipt_and_downloads_on_one_device(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    run = getm(nginx.url(small), "/dev/null", "--receipt", "/dev/null", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("list_text", "words"),
+    [
+        ('{"url": "URL", "md6": "x"}', "the key 'md6' is not understood"),
+        ("url,cheksum_md5\nURL,0\n", "the columns 'cheksum_md5' are not understood"),
+        ("URL\tsample.bam\n", "neither a URL nor a checksum"),
+        ("URL\n  checksm=md5=0\n", "aria2 has no option 'checksm'"),
+    ],
+)
+def test_case_12_what_a_list_says_is_understood_or_refused(
+    tmp_path: Path, fault_server: FaultServer, list_text: str, words: str
+) -> None:
+    url = fault_server.serve("/x", Reply(body=b"data"))
+    (tmp_path / "list").write_text(list_text.replace("URL", url))
+    run = getm("-m", "list", cwd=tmp_path)
+    assert (run.returncode, names(tmp_path), fault_server.requests) == (2, ["list"], [])
+    assert words in str(failure(run)["message"])
+
+
+@pytest.mark.parametrize("list_text", ['{"url": "URL", "md5": "0"}', "url,checksum_md5\nURL,0\n", "URL\tmd5:0\n"])
+def test_case_12_a_checksum_of_a_list_is_checked(
+    tmp_path: Path, nginx: NginxServer, small: ServedObject, list_text: str
+) -> None:
+    for digest, status in ((small.md5.hex(), 0), ("0" * 32, 9)):
+        text = list_text.replace("URL", nginx.url(small))
+        (tmp_path / "list").write_text(text[::-1].replace("0", digest[::-1], 1)[::-1])
+        assert getm("-m", "list", cwd=tmp_path).returncode == status
+        assert (tmp_path / small.path.name).exists() is (status == 0)
+        (tmp_path / small.path.name).unlink(missing_ok=True)
+
+
+def test_case_12_what_is_not_used_is_logged(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    (tmp_path / "list").write_text(f"{nginx.url(small)}\n  split=5\n")
+    run = getm("-m", "list", "-v", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"list: understood and not used: split" in run.stdout
+
+
+def test_case_41_getm_reads_its_own_sums(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
+    (tmp_path / small.path.name).write_bytes(small.read())
+    sums = getm("hash", "-a", "md5", "-a", "sha256", small.path.name, cwd=tmp_path).stdout
+    base = nginx.url(small).rpartition("/")[0]
+    # Either of the two counts.
+    for wrong in (b"", small.md5.hex().encode(), small.sha256.hex().encode()):
+        (tmp_path / "S").write_bytes(sums.replace(wrong, b"0" * len(wrong)) if wrong else sums)
+        (tmp_path / small.path.name).unlink(missing_ok=True)
+        run = getm("-m", "S", "--base-url", base, cwd=tmp_path)
+        assert run.returncode == (9 if wrong else 0)
+        assert (tmp_path / small.path.name).exists() is not bool(wrong)
+
+
+@pytest.mark.parametrize("options", [["-d", "d"], []])
+@pytest.mark.parametrize("paths", [("/1/get", "/2/get"), ("/get", "/get?2")])
+def test_case_42_two_urls_with_one_name(
+    tmp_path: Path, fault_server: FaultServer, paths: tuple[str, str], options: list[str]
+) -> None:
+    urls = [fault_server.url(path) for path in paths]
+    run = getm(*urls, *options, cwd=tmp_path)
+    assert (run.returncode, names(tmp_path), fault_server.requests) == (2, [], [])
+    assert "its target get is the target of" in str(failure(run)["message"])
+
+
+def test_case_42_a_file_and_a_folder_of_one_name(tmp_path: Path, fault_server: FaultServer) -> None:
+    rows = [{"url": fault_server.url(f"/{path}"), "filepath": path} for path in ("a/b", "c", "a")]
+    (tmp_path / "list").write_text(json.dumps(rows))
+    run = getm("-m", "list", cwd=tmp_path)
+    assert (run.returncode, names(tmp_path), fault_server.requests) == (2, ["list"], [])
+    assert "entry 0 (counted from 0): its target a/b would lie below the target of entry 2" in str(
+        failure(run)["message"]
+    )
+
+
 def test_no_checksum_and_strict(tmp_path: Path, nginx: NginxServer, small: ServedObject) -> None:
     wrong = nginx.declared_url(small, content_md5=base64.b64encode(bytes(16)).decode())
     assert getm(wrong, "out", cwd=tmp_path).returncode == 9

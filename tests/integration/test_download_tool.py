@@ -154,22 +154,6 @@ def test_zero_entries_and_no_list(tmp_path: Path) -> None:
         assert "empty list" in str(failure(run)["message"])
 
 
-def test_two_urls_with_one_name(tmp_path: Path, fault_server: FaultServer) -> None:
-    """Servers may name them apart, so it shows only then; and what is there is not touched by the second."""
-    named = [f"/{number}/get" for number in range(2)]
-    urls = [fault_server.serve(path, Reply(body=path.encode())) for path in named]
-    run = run_getm(*urls, "-j", 1, cwd=tmp_path)
-    assert run.returncode == 3
-    assert "another download of this batch" in str(failure(run)["message"])
-    assert below(tmp_path) == {"get": b"/0/get"}
-    disposed = [
-        fault_server.serve(path, Reply(body=path.encode(), headers={"Content-Disposition": f"filename=n{number}"}))
-        for number, path in enumerate(named)
-    ]
-    succeeded(run_getm(*disposed, "-d", "d", cwd=tmp_path))
-    assert below(tmp_path / "d") == {"n0": b"/0/get", "n1": b"/1/get"}
-
-
 @pytest.mark.parametrize("options", [[], ["-d", "in"]])
 @pytest.mark.parametrize("path", ["../out", "/tmp/getm-out", "a/../../out", "link/out", "dangling/out"])
 def test_foreign_lists_stay_inside(tmp_path: Path, fault_server: FaultServer, options: list[str], path: str) -> None:
@@ -447,7 +431,8 @@ def test_exit_statuses(tmp_path: Path, failures: dict[str, tuple[str, int]], kin
     url, expected = failures[kind]
     arguments: dict[str, list[object]] = {
         "url": [url, "x"],
-        "urls": [url, url, "-d", "d", "-j", 1],
+        # The second is not begun after the first has failed.
+        "urls": [url, "http://127.0.0.1:1/second", "-d", "d", "-j", 1],
         "list of one": ["-m", listed(tmp_path, {"url": url, "filepath": "x"})],
         "list with -c": ["-m", listed(tmp_path, {"url": url, "filepath": "x"}), "-c"],
     }

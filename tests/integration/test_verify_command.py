@@ -272,6 +272,18 @@ def test_digests_that_need_their_algorithm_told(folder: Path) -> None:
     assert (run.returncode, run.stdout) == (0, b"empty: OK\n")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_case_43_byte_order_marks_and_blanks(folder: Path, encoding: str) -> None:
+    text = "  " + tool("sha256sum", "a file", cwd=folder).stdout.decode()
+    (folder / "SUMS").write_text(text.replace("\n", "\r\n"), encoding=encoding, newline="")
+    for source in ("SUMS", "-"):
+        run = getm("verify", source, cwd=folder, stdin=(folder / "SUMS").read_bytes())
+        assert (run.returncode, run.stdout, run.stderr) == (0, b"a file: OK\n", b"")
+    (folder / "SUMS").write_bytes(b"\xff\xfex")
+    run = getm("verify", "SUMS", cwd=folder)
+    assert run.returncode == 2 and "UTF-16" in str(failure(run)["message"])
+
+
 def test_a_file_called_like_a_checksum(folder: Path) -> None:
     (folder / "sums:today").write_bytes(tool("sha256sum", "empty", cwd=folder).stdout)
     assert getm("verify", "sums:today", cwd=folder).stdout == b"empty: OK\n"

@@ -8,37 +8,47 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from getm.core.url import validate_url
 from getm.errors import InvalidInput
-from getm.integrity import SumsEntry, hinted_algorithm, scan_sums
+from getm.integrity import Checksum, SumsEntry, hinted_algorithm, scan_sums
+from getm.manifests.document import Document
 from getm.manifests.entry import Entry
-from getm.manifests.problem import Problem, tried
-from getm.manifests.source import Source
+from getm.manifests.entry_list import Item
+from getm.manifests.problem import Problem, attempt
 
 
-def read_sums(source: Source, base_url: str | None) -> Iterator[Entry | Problem]:
-    """The entries of a sums file. `base_url` is the folder's; a query in it, as signed folders have, goes with each."""
+def read_sums_list(document: Document, base_url: str | None) -> Iterator[Item]:
+    """The entries of a sums file. `base_url` is the folder's; a query in it, as signed folders have, goes with
+    each. Several lines with one name, of different algorithms, are one entry."""
     if base_url is None:
         raise Problem("", "a sums file, which has no URLs; give the base URL that its names are below")
     base = validate_url(base_url)
-    algorithm = None if source.path is None else hinted_algorithm(source.path.name)
-    for item in scan_sums(source.text_lines(), algorithm):
+    algorithm = None if document.path is None else hinted_algorithm(document.path.name)
+    files: dict[str, tuple[str, list[Checksum]]] = {}
+    end = "\0" if "\0" in document.text else "\n"
+    lines = enumerate(document.text.split(end), 1)
+    for item in scan_sums(lines, algorithm, escapes=end == "\n"):
         place = f"line {item.line}"
         if isinstance(item, SumsEntry):
-            yield tried(place, _entry, place, base, item)
+            files.setdefault(_relative(item.name), (place, []))[1].append(item.checksum)
         elif "://" in item.reason:
             # The line is quoted there, and a URL may have a secret in it.
             yield Problem(place, "expected a line of a sums file, and there is a URL in it")
         else:
             yield Problem(place, item.reason)
+    for name, (place, checksums) in files.items():
+        yield attempt(place, _entry, place, base, name, checksums)
 
 
-def _entry(place: str, base: str, item: SumsEntry) -> Entry:
-    name = item.name
+def _relative(name: str) -> str:
     # As "find . | xargs sha256sum" writes them.
     while name.startswith("./"):
         name = name[2:].lstrip("/")
+    return name
+
+
+def _entry(place: str, base: str, name: str, checksums: list[Checksum]) -> Entry:
     if not name:
         raise InvalidInput("the name is empty; expected that of a file")
-    return Entry(_below(base, name), name, item.checksum, place=place, trusted_path=False)
+    return Entry(_below(base, name), name, checksums, place=place, trusted_path=False)
 
 
 def _below(base: str, name: str) -> str:

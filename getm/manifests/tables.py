@@ -7,22 +7,24 @@ import re
 from collections.abc import Iterator
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, make_checksum, parse_checksum
-from getm.manifests.columns import GDC, Columns, Plan, Row, ena_columns, guessed_columns, is_gdc, make_plan
+from getm.integrity import make_checksum
+from getm.manifests.document import Document
 from getm.manifests.entry import Entry
-from getm.manifests.problem import Problem, tried
-from getm.manifests.source import Source
+from getm.manifests.entry_list import Ignored, Item
+from getm.manifests.fields import checksum_of
+from getm.manifests.problem import Problem, attempt
+from getm.manifests.table_columns import Columns, Plan, Row, plan_table
 
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def read_table(
-    source: Source, delimiter: str, columns: Columns | None = None, preset: str | None = None
-) -> Iterator[Entry | Problem]:
+    document: Document, delimiter: str, columns: Columns | None = None, preset: str | None = None
+) -> Iterator[Item]:
     """The entries of a table with a header line (RFC 4180, section 2; TSV likewise). `preset` is "gdc" or "ena";
     without one and without `columns`, the columns' names tell."""
-    rows = csv.reader((line for _, line in source.text_lines()), delimiter=delimiter, strict=True)
+    rows = csv.reader((line for _, line in document.lines()), delimiter=delimiter, strict=True)
     plan: Plan | None = None
     header: Row = ()
     while True:
@@ -38,35 +40,27 @@ def read_table(
         if plan is None:
             header = row
             try:
-                plan = _plan(header, columns, preset)
+                plan = plan_table(header, columns, preset)
             except InvalidInput as error:
                 raise Problem.of(place, error) from error
+            yield from map(Ignored, plan.ignored)
         elif len(row) != len(header):
             yield Problem(place, f"{len(row)} fields where the header has {len(header)}")
         else:
             yield from _entries(place, plan, row)
 
 
-def _plan(header: Row, columns: Columns | None, preset: str | None) -> Plan:
-    if columns is not None:
-        return make_plan(columns, header)
-    if preset == "gdc" or (preset is None and is_gdc(header) and "url" not in header):
-        return make_plan(GDC, header)
-    ena = ena_columns(header)
-    if preset == "ena" and ena is None:
-        raise InvalidInput("an ENA report has a column fastq_ftp (or submitted_ftp, sra_ftp, bam_ftp); ask for it")
-    if ena is not None:
-        return make_plan(ena, header, separator=";")
-    return make_plan(guessed_columns(header), header)
-
-
-def _entries(place: str, plan: Plan, row: Row) -> Iterator[Entry | Problem]:
+def _entries(place: str, plan: Plan, row: Row) -> Iterator[Item]:
     url = plan.url(row).strip()
     path = plan.path(row).strip() if plan.path else ""
     size = plan.size(row).strip() if plan.size else ""
+    named = plan.algorithm(row).strip() if plan.algorithm else None
     checksums = [(algorithm, cell(row).strip()) for algorithm, cell in plan.checksums]
+    if named and all(algorithm for algorithm, _ in checksums):
+        # A column of algorithms belongs to one of values.
+        checksums.append((None, ""))
     if plan.separator is None:
-        yield tried(place, _entry, place, url, path, size, checksums)
+        yield attempt(place, _entry, place, url, path, size, checksums, named)
         return
     urls = _items(url, plan.separator)
     sizes = _items(size, plan.separator) or [""] * len(urls)
@@ -78,7 +72,7 @@ def _entries(place: str, plan: Plan, row: Row) -> Iterator[Entry | Problem]:
     else:
         for number, item in enumerate(urls):
             sums = [(checksums[index][0], items[number]) for index, items in enumerate(digests)]
-            yield tried(place, _entry, place, _over_https(item), path, sizes[number], sums)
+            yield attempt(place, _entry, place, _over_https(item), path, sizes[number], sums)
 
 
 def _items(text: str, separator: str) -> list[str]:
@@ -90,14 +84,17 @@ def _over_https(address: str) -> str:
     return f"https://{address.removeprefix('ftp://')}" if not _SCHEME.match(address.removeprefix("ftp://")) else address
 
 
-def _entry(place: str, url: str, path: str, size: str, checksums: list[tuple[str | None, str]]) -> Entry:
+def _entry(
+    place: str, url: str, path: str, size: str, digests: list[tuple[str | None, str]], named: str | None = None
+) -> Entry:
+    """`digests` with their algorithms, None for that in the row's own cell: `named`."""
     if not url:
         raise InvalidInput("the url is empty")
     if size and not _NUMBER.fullmatch(size):
         raise InvalidInput(f"the size must be a number of bytes, not {size[:40]!r}")
-    values: list[Checksum] = [
-        parse_checksum(text) if algorithm is None else make_checksum(algorithm, text)
-        for algorithm, text in checksums
-        if text
+    checksums = [
+        checksum_of(named, text) if algorithm is None else make_checksum(algorithm, text) if text else None
+        for algorithm, text in digests
     ]
+    values = [checksum for checksum in checksums if checksum is not None]
     return Entry(url, path or None, values, int(size) if size else None, place=place, trusted_path=False)

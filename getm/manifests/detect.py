@@ -1,4 +1,4 @@
-"""Which formats there are, and how one is told from its first bytes."""
+"""Which formats there are, and how one is told from the content."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import PurePath
 
 from getm.integrity import SumsEntry, scan_sums
 from getm.manifests.bagit import FETCH_LINE
+from getm.manifests.document import Document
 from getm.manifests.problem import Problem
-from getm.manifests.source import BOM, UTF_16_BOMS, Source
 
 FORMATS = ("json", "jsonl", "urls", "aria2", "sums", "csv", "tsv", "gdc", "ena", "metalink", "bagit")
-"""What `open_list` reads. "urls" and "aria2" are one: a list of URLs is an aria2 input file without options. "gdc" and
+"""What `read_list` reads. "urls" and "aria2" are one: a list of URLs is an aria2 input file without options. "gdc" and
 "ena" are tables whose columns are known."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -29,20 +29,19 @@ _BY_SUFFIX = {
 }
 
 
-def detect_format(source: Source) -> str:
+def detect_format(document: Document) -> str:
     """One of `FORMATS`, by the content, and by the file's name where the content could be several. Raises Problem."""
-    head = source.head()
-    if head.startswith(UTF_16_BOMS):
-        raise Problem("", "begins with the byte order mark of UTF-16; save it as UTF-8 without one")
-    if b"\0" in head or head.startswith(b"\x1f\x8b"):
+    if document.is_binary and not _is_sums(document.text.partition("\0")[0]):
         raise Problem("", "not a text; unpack it first if it is compressed")
-    text = head.removeprefix(BOM).decode("utf-8", "surrogateescape")
-    by_name = None if source.path is None else _BY_SUFFIX.get(PurePath(source.path).suffix.lower())
+    text = document.text
+    by_name = None if document.path is None else _BY_SUFFIX.get(PurePath(document.path).suffix.lower())
     start = text.lstrip()[:1]
     by_mark = {"[": "json", "{": "jsonl", "<": "metalink"}.get(start)
     if by_mark is not None:
         return by_mark
-    line = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), None)
+    line = next(
+        (line for line in re.split(r"[\0\n]", text) if line.strip() and not line.lstrip().startswith("#")), None
+    )
     if line is None:
         # Nothing to tell it by, and nothing in it.
         return by_name or "urls"
@@ -56,10 +55,14 @@ def detect_format(source: Source) -> str:
 
 
 def _by_line(line: str) -> str | None:
-    if _URL.match(line):
+    if _URL.match(line.lstrip()):
         return "bagit" if FETCH_LINE.fullmatch(line) else "urls"
-    if line.startswith("-----BEGIN PGP") or any(isinstance(item, SumsEntry) for item in scan_sums([(1, line)])):
+    if line.startswith("-----BEGIN PGP") or _is_sums(line):
         return "sums"
     if "\t" in line:
         return "tsv"
     return "csv" if "," in line else None
+
+
+def _is_sums(line: str) -> bool:
+    return any(isinstance(item, SumsEntry) for item in scan_sums([(1, line)]))

@@ -1,0 +1,65 @@
+"""A list as a file: its bytes, and its text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from getm.core.text import UTF_16_BOMS, decode_text
+from getm.errors import InvalidInput
+
+# More is not a list of downloads, and would fill the memory: a million signed URLs take half of it.
+_MAX_BYTES = 1024**3
+
+
+@dataclass(frozen=True)
+class Document:
+    """`path` is None for standard input; `name` is for messages."""
+
+    path: Path | None
+    name: str
+    data: bytes
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Document:
+        """Read the file `path`, "-" for standard input.
+
+        Raises:
+            InvalidInput: It cannot be read, or is too large to be a list.
+        """
+        where = None if os.fspath(path) == "-" else Path(path)
+        name = "standard input" if where is None else str(where)
+        try:
+            if where is not None:
+                with where.open("rb") as file:
+                    data = file.read(_MAX_BYTES + 1)
+            elif sys.stdin is None:
+                raise ValueError("it is closed")
+            else:
+                data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidInput(f"The list {name} cannot be read: {reason}.") from error
+        if len(data) > _MAX_BYTES:
+            raise InvalidInput(f"{name} has more than {_MAX_BYTES:,} bytes: it is no list of downloads")
+        return cls(where, name, data)
+
+    @cached_property
+    def text(self) -> str:
+        """The text (see `decode_text`). Raises InvalidInput."""
+        return decode_text(self.data)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it cannot be a text of any kind."""
+        compressed = self.data.startswith(b"\x1f\x8b")
+        return compressed or (not self.data.startswith(UTF_16_BOMS) and b"\0" in self.data)
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """All lines with their numbers from 1, without line ends. Raises InvalidInput."""
+        for number, line in enumerate(self.text.removesuffix("\n").split("\n"), 1):
+            yield number, line.removesuffix("\r")

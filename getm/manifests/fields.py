@@ -1,0 +1,57 @@
+"""What a key of a JSON object or a column of a table is called, and what it holds: one vocabulary for all lists."""
+
+from __future__ import annotations
+
+import re
+
+from getm.errors import InvalidInput
+from getm.integrity import Checksum, canonical_algorithm, parse_checksum, parse_pair
+
+FIELDS = ("url", "path", "size", "checksum", "checksum-algorithm")
+
+_NAMES = {
+    "url": ("url", "uri", "link"),
+    "path": ("path", "filepath", "filename", "file_name", "file"),
+    "size": ("size", "bytes", "file_size", "size_bytes"),
+    "checksum": ("checksum",),
+    "checksum-algorithm": ("checksum_algorithm", "algorithm"),
+}
+_BY_NAME = {name: field for field, names in _NAMES.items() for name in names}
+
+# "checksum_sha256", "sha256 checksum", "md5sum", "file_md5", "MD5 hash".
+_AROUND_ALGORITHMS = re.compile(r"\b(?:checksum|hash|digest|sum|file|hex|base64)\b")
+
+
+def field_of(name: str) -> str | None:
+    """One of `FIELDS`, or the canonical name of an algorithm whose digests it holds; None: not understood."""
+    plain = re.sub(r"[-_\s]+", "_", name.strip().lower())
+    field = _BY_NAME.get(plain)
+    if field is not None:
+        return field
+    words = _AROUND_ALGORITHMS.sub("", plain.replace("_", " "))
+    try:
+        return canonical_algorithm(re.sub(r"sums?\b", "", words).strip())
+    except InvalidInput:
+        return None
+
+
+def checksum_of(algorithm: str | None, value: str | None) -> Checksum | None:
+    """The checksum in the two fields: a pair, or "ALG:VALUE" alone; None where there is none. Raises InvalidInput."""
+    if not algorithm and value and looks_like_checksum(value):
+        return parse_checksum(value)
+    return parse_pair(algorithm, value)
+
+
+def looks_like_checksum(text: str) -> bool:
+    """Whether it begins as "ALG:VALUE" or "ALG=VALUE" does, with an algorithm that getm knows."""
+    mark = re.search("[:=]", text)
+    try:
+        return mark is not None and bool(canonical_algorithm(text[: mark.start()].strip()))
+    except InvalidInput:
+        return False
+
+
+def quoted(names: list[str]) -> str:
+    """Names for a message, the first dozen of them."""
+    shown = ", ".join(repr(name[:40]) for name in names[:12])
+    return f"{shown}, ..." if len(names) > 12 else shown

@@ -1,0 +1,77 @@
+"""`read_list`: from the name of a file to a checked list of downloads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from getm.errors import InvalidInput
+from getm.manifests.bagit import read_fetch
+from getm.manifests.detect import FORMATS, detect_format
+from getm.manifests.document import Document
+from getm.manifests.entry_list import EntryList, Item, check_list
+from getm.manifests.json_list import read_json
+from getm.manifests.metalink import read_metalink
+from getm.manifests.problem import Problem
+from getm.manifests.sums_list import read_sums_list
+from getm.manifests.table_columns import Columns
+from getm.manifests.tables import read_table
+from getm.manifests.url_list import read_url_list
+
+_PLAIN: dict[str, Callable[[Document], Iterator[Item]]] = {
+    "json": read_json,
+    "jsonl": read_json,
+    "urls": read_url_list,
+    "aria2": read_url_list,
+    "metalink": read_metalink,
+    "bagit": read_fetch,
+}
+_TABLES = {"csv": ",", "tsv": "\t", "gdc": "\t", "ena": "\t"}
+
+
+def read_list(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    base_url: str | None = None,
+    columns: Columns | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    reserved: Mapping[str, str] | None = None,
+) -> EntryList:
+    """Read a list of downloads and check all of it: every entry, every path, every target. No request is made.
+
+    Args:
+        path: A file; "-" is standard input.
+        format: One of `FORMATS`; None: by the content, and by the name where the content could be several.
+        base_url: For sums files, the folder of what they name.
+        columns: For CSV and TSV, which column is what (see `parse_columns`).
+        directory: Where relative targets go, and what no target may leave. Without it, targets are relative to the
+            current folder, which only entries of getm's own format may leave.
+        reserved: Paths that no download may replace, each with what it is ("the receipt").
+
+    Raises:
+        InvalidInput: It cannot be read, is not of its format, or has problems: up to 20 are told with their places, and
+            how many more there are.
+
+    Example:
+        for entry in read_list("manifest.json"): ...
+    """
+    if format is not None and format not in FORMATS:
+        raise InvalidInput(f"no format is called {format[:40]!r}: expected one of {', '.join(FORMATS)}")
+    document = Document.read(path)
+    try:
+        found = format or detect_format(document)
+    except (Problem, InvalidInput) as problem:
+        raise InvalidInput(f"{document.name}: {problem}") from problem
+    if base_url is not None and found != "sums":
+        raise InvalidInput(f"a base URL is for sums files, and {document.name} is of the format {found}")
+    if columns is not None and found not in ("csv", "tsv"):
+        raise InvalidInput(f"columns are for csv and tsv, and {document.name} is of the format {found}")
+    if found == "sums":
+        items = read_sums_list(document, base_url)
+    elif found in _TABLES:
+        items = read_table(document, _TABLES[found], columns, found if found in ("gdc", "ena") else None)
+    else:
+        items = _PLAIN[found](document)
+    folder = None if directory is None else os.fspath(directory)
+    return check_list(items, document.name, format=found, directory=folder, reserved=reserved)
