@@ -1,4 +1,4 @@
-"""getm: fast reads of big data from URLs, into a program or onto a disk, with every byte verified.
+"""getm: fast downloads over HTTP, into a program or onto a disk, checked against every checksum there is.
 
     with getm.urlopen(url) as fh: ...                   # file-like; views of shared memory
     for part in getm.iter_content(url): ...             # memoryviews in order, nothing to release
@@ -6,7 +6,7 @@
     getm.download(url, path)                            # to a file: verified, then renamed
     getm.checksum(path, "sha256")                       # of a file or of bytes in memory
 
-Errors stand in `getm.errors`, all under `getm.GetmError`.
+The functions are methods of a default `getm.Session`. All errors are `getm.GetmError`s.
 
 A name is imported when it is first asked for (PEP 562): `import getm` costs next to nothing.
 """
@@ -16,73 +16,54 @@ from importlib import import_module
 from getm._version import __version__
 from getm.core import shutdown
 
-# Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from getm import errors
-    from getm.aio import AsyncContentIterator, AsyncUnorderedIterator
-    from getm.core.retry import Retries
-    from getm.errors import (
-        ChecksumMismatch,
-        EngineDied,
-        GetmError,
-        HTTPStatusError,
-        InvalidInput,
-        NetworkError,
-        RemoteChanged,
-        SlotsExhausted,
-    )
-    from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
-    from getm.functions import (
-        adownload,
-        adownload_all,
-        aiter_content,
-        aiter_content_unordered,
-        checksum,
-        download,
-        download_all,
-        iter_content,
-        iter_content_unordered,
-        read,
-        urlopen,
-    )
-    from getm.integrity import Checksum, Verdict
-    from getm.manifests import Entry
-    from getm.options import Timeout
-    from getm.reader import ContentIterator, Reader, UnorderedIterator
-    from getm.results import DownloadFailure, DownloadResult, Stats
-    from getm.session import Session, close
-
+# What is public: these names, and no others.
 __all__ = [
     "AsyncContentIterator",
     "AsyncUnorderedIterator",
+    "BadResponse",
+    "Cancelled",
     "Checksum",
     "ChecksumMismatch",
+    "ConnectFailed",
     "ContentIterator",
     "DownloadFailure",
     "DownloadResult",
     "EngineDied",
     "Entry",
+    "EntryList",
     "Event",
     "Failed",
     "Finished",
     "GetmError",
     "HTTPStatusError",
+    "IntegrityError",
     "InvalidInput",
+    "MemoryUnavailable",
+    "MissingExtra",
     "NetworkError",
     "Planned",
     "Progressed",
+    "ProtocolError",
     "Reader",
+    "ReaderClosed",
+    "RedirectError",
     "RemoteChanged",
     "Retried",
     "Retries",
     "Session",
+    "SizeMismatch",
     "Skipped",
     "SlotsExhausted",
     "Started",
     "Stats",
+    "TLSFailed",
+    "TargetError",
+    "TimedOut",
     "Timeout",
+    "Truncated",
+    "URLExpired",
     "UnorderedIterator",
+    "Unverified",
     "Verdict",
     "__version__",
     "adownload",
@@ -97,76 +78,49 @@ __all__ = [
     "iter_content",
     "iter_content_unordered",
     "read",
+    "read_list",
     "urlopen",
 ]
 
-# Where each name is imported from; the imports above say the same to those who read and do not run this.
-_HOMES = {
-    "AsyncContentIterator": "aio",
-    "AsyncUnorderedIterator": "aio",
-    "Checksum": "integrity",
-    "ChecksumMismatch": "errors",
-    "ContentIterator": "reader",
-    "DownloadFailure": "results",
-    "DownloadResult": "results",
-    "EngineDied": "errors",
-    "Entry": "manifests",
-    "Event": "events",
-    "Failed": "events",
-    "Finished": "events",
-    "GetmError": "errors",
-    "HTTPStatusError": "errors",
-    "InvalidInput": "errors",
-    "NetworkError": "errors",
-    "Planned": "events",
-    "Progressed": "events",
-    "Reader": "reader",
-    "RemoteChanged": "errors",
-    "Retried": "events",
-    "Retries": "core.retry",
-    "Session": "session",
-    "Skipped": "events",
-    "SlotsExhausted": "errors",
-    "Started": "events",
-    "Stats": "results",
-    "Timeout": "options",
-    "UnorderedIterator": "reader",
-    "Verdict": "integrity",
-    "adownload": "functions",
-    "adownload_all": "functions",
-    "aiter_content": "functions",
-    "aiter_content_unordered": "functions",
-    "checksum": "functions",
-    "close": "session",
-    "download": "functions",
-    "download_all": "functions",
-    "iter_content": "functions",
-    "iter_content_unordered": "functions",
-    "read": "functions",
-    "urlopen": "functions",
-}
+# Where they come from, those that load least first: what stands in several of them is the same in all.
+_HOMES = ("errors", "options", "results", "events", "integrity", "manifests", "reader", "session", "aio")
 
-
-# A checker would take it for a promise that there is every name.
-if not TYPE_CHECKING:
+# Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from getm import errors
+    from getm.aio import *
+    from getm.errors import *
+    from getm.events import *
+    from getm.integrity import *
+    from getm.manifests import *
+    from getm.options import *
+    from getm.reader import *
+    from getm.results import *
+    from getm.session import *
+else:
 
     def __getattr__(name: str) -> object:
-        if name == "errors":
-            return import_module("getm.errors")
-        home = _HOMES.get(name)
-        if home is None:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        try:
-            module = import_module(f"getm.{home}")
-        except ImportError:
-            # A finaliser that uses getm for the first time: nothing can be imported any more, not even what is loaded.
-            loaded = globals().get("errors")
-            if loaded is None or not shutdown.begun():
-                raise
-            raise loaded.ReaderClosed(shutdown.REFUSAL) from None
-        # Kept: it is asked for once.
-        value = globals()[name] = getattr(module, name)
-        return value
+        for home in _HOMES:
+            try:
+                module = import_module(f"getm.{home}")
+            except ImportError:
+                # A finaliser that uses getm for the first time: nothing can be imported any more, not even what is
+                # loaded.
+                loaded = globals().get("errors")
+                if loaded is None or not shutdown.begun():
+                    raise
+                raise loaded.ReaderClosed(shutdown.REFUSAL) from None
+            if name == home:
+                return module
+            # As `import *` has it: within a package, a module may bear the name.
+            if name in getattr(module, "__all__", vars(module)):
+                # Kept: it is asked for once.
+                value = globals()[name] = getattr(module, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,8 @@ from typing import Self, TypeVar
 
 from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 
+__all__ = ["AsyncContentIterator", "AsyncUnorderedIterator"]
+
 
 async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
     """Wait until the engine has sent something; False where that took longer than `timeout_s`.

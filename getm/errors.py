@@ -75,7 +75,7 @@ class NetworkError(GetmError, OSError):
     __reduce__ = GetmError.__reduce__
 
 
-class ConnectFailed(NetworkError):
+class ConnectFailed(NetworkError, ConnectionError):
     """No connection: name not resolved, refused, unreachable."""
 
     code = "connect"
@@ -87,7 +87,7 @@ class TLSFailed(NetworkError):
     code = "tls"
 
 
-class Timeout(NetworkError, TimeoutError):
+class TimedOut(NetworkError, TimeoutError):
     """Nothing came for too long, or not all of it: `phase` is "connect", "response" (no head came), "body" (silence
     within it), "pace" (slower than the floor) or "total", `timeout_s` the limit in seconds."""
 

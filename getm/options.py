@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from getm.core.retry import Retries as Retries
 from getm.core.units import MIB
+from getm.core.validate import validate_integer, validate_number
 from getm.errors import InvalidInput
 
 DEFAULT_CHUNK_BYTES = MIB
 DEFAULT_MAX_MEMORY = 256 * MIB
-# A timer takes so many seconds without overflow, and no connection brings so many bytes a second.
-_MAX_LIMIT = 1e9
 MAX_CONCURRENCY = 256
 
 # RFC 9110, section 5.6.2.
@@ -26,13 +26,23 @@ HeadersInput = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """Limits in seconds, each None for no limit. There is no limit on the whole transfer unless `total_s` sets one.
+    """Time limits in seconds; None for no limit.
 
-    `connect_s`: name resolution, TCP and TLS. `stall_s`: the longest silence, while waiting for the response head or
-    within the body. `total_s`: the whole transfer, retries included. A connection that brings fewer than
-    `floor_bytes_s` bytes a second over `floor_window_s` seconds is given up, and the rest requested on another one;
-    time in which the consumer takes nothing does not count. `tail_s`: near the end of an object that comes by several
-    connections, a part that is far slower than the others, and would take longer than this, is tried on another one.
+    Example:
+        >>> getm.Timeout(connect_s=10, stall_s=20, total_s=3600)
+
+    Args:
+        connect_s: For name resolution, TCP and TLS together.
+        stall_s: The longest silence, while waiting for the response head or within the body.
+        total_s: For the whole transfer, retries included. No limit by default.
+        floor_bytes_s: A connection that brings fewer bytes a second, over `floor_window_s`, is replaced by another one.
+            Time in which the consumer takes nothing does not count.
+        floor_window_s: See `floor_bytes_s`.
+        tail_s: Near the end of an object that comes over several connections, a part that is far slower than the
+            others, and would take longer than this, is requested on another connection as well.
+
+    Raises:
+        InvalidInput: A limit is not a positive number.
     """
 
     connect_s: float | None = 30.0
@@ -42,34 +52,52 @@ class Timeout:
     floor_window_s: float = 30.0
     tail_s: float | None = 1.0
 
-    @classmethod
-    def of(cls, value: float | Timeout | None, default: Timeout) -> Timeout:
-        """A number means that many seconds for `connect_s` and `stall_s`, as in the standard library."""
-        if value is None:
-            return default
-        if not isinstance(value, Timeout):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InvalidInput(f"timeout must be a number of seconds or a getm.Timeout, not {value!r}")
-            value = replace(default, connect_s=value, stall_s=value)
-        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s", "tail_s"):
-            limit = getattr(value, name)
-            if limit is None and name != "floor_window_s":
+    def __post_init__(self) -> None:
+        for name, unit in _TIMEOUT_UNITS.items():
+            value = getattr(self, name)
+            if value is None and name != "floor_window_s":
                 continue
-            if not (isinstance(limit, int | float) and 0 < limit <= _MAX_LIMIT):
-                raise InvalidInput(f"timeout: {name} must be a positive number (or None for no limit), not {limit!r}")
+            none = "" if name == "floor_window_s" else ", or None for no limit"
+            # Frozen: there is no other way to set a field.
+            object.__setattr__(self, name, validate_number(value, name, unit, none=none))
+
+
+_TIMEOUT_UNITS = {
+    "connect_s": "seconds",
+    "stall_s": "seconds",
+    "total_s": "seconds",
+    "floor_bytes_s": "bytes a second",
+    "floor_window_s": "seconds",
+    "tail_s": "seconds",
+}
+
+
+def validate_timeout(value: float | Timeout | str | None, default: Timeout) -> Timeout:
+    """A number means that many seconds for `connect_s` and `stall_s`, as in the standard library; None no limit."""
+    if isinstance(value, Timeout):
         return value
+    if value is None:
+        return replace(default, connect_s=None, stall_s=None, total_s=None, floor_bytes_s=None)
+    if isinstance(value, str) and value == "default":
+        return default
+    seconds = validate_number(value, "timeout", "seconds", none=', a getm.Timeout, None for no limit, or "default"')
+    return replace(default, connect_s=seconds, stall_s=seconds)
 
 
 def validate_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...]:
     """Request headers as pairs, checked against RFC 9110, section 5."""
     if headers is None:
         return ()
+    if isinstance(headers, str) or not isinstance(headers, Iterable):
+        # Not quoted: it may be a header line, secret and all.
+        raise InvalidInput(f"headers must be a mapping or pairs of str, not a {type(headers).__name__}")
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     cleaned = []
     for pair in pairs:
         if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
             raise InvalidInput(f"headers must be pairs of str, not a {type(pair).__name__}")
-        name, value = pair[0], pair[1].strip(" \t")
+        name, value = (str.__str__(text) for text in pair)
+        value = value.strip(" \t")
         if not _TOKEN.fullmatch(name):
             # Not quoted: it may be a whole header line, secret and all.
             raise InvalidInput("a header's name may hold letters, digits and !#$%&'*+-.^_`|~ only: no colon, no space")
@@ -93,24 +121,7 @@ def parse_header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def validate_concurrency(concurrency: int | None) -> int | None:
+def validate_concurrency(concurrency: int | None, name: str = "concurrency") -> int | None:
     if concurrency is None:
         return None
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise InvalidInput(f"concurrency must be None or a number from 1 to {MAX_CONCURRENCY}, not {concurrency!r}")
-    return concurrency
-
-
-def validate_rate(limit_rate: float | None) -> float | None:
-    """Bytes a second, None for no limit."""
-    if limit_rate is None:
-        return None
-    if isinstance(limit_rate, bool) or not isinstance(limit_rate, int | float) or not 1 <= limit_rate < float("inf"):
-        raise InvalidInput(f"limit_rate must be a number of bytes a second from 1 on, or None, not {limit_rate!r}")
-    return limit_rate
-
-
-def validate_chunk_size(chunk_size: int) -> int:
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-        raise InvalidInput(f"chunk_size must be a positive number of bytes, not {chunk_size!r}")
-    return chunk_size
+    return validate_integer(concurrency, name, 1, MAX_CONCURRENCY, none=", or None for a thread of this process")

@@ -1,29 +1,36 @@
-"""The public object that ties the rooms together: a session, and the functions of a default one."""
+"""A session, the object that ties the layers together; the functions of the module are methods of a default one."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 
 import msgspec
 
 from getm import batch, errors, options, reader
+from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
-from getm.core.retry import Retries
 from getm.core.units import KIB, MIB
 from getm.core.url import validate_mirrors, validate_url
+from getm.core.validate import (
+    refuse,
+    validate_bool,
+    validate_callback,
+    validate_integer,
+    validate_number,
+    validate_path,
+)
 from getm.events import Event, Failed, Finished, Progressed
 from getm.files.names import name_from_headers, name_from_url
 from getm.integrity import Checksum, parse_checksum
 from getm.manifests import Entry
-from getm.options import HeadersInput, Timeout
+from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.results import DownloadFailure, DownloadResult
 
@@ -31,12 +38,11 @@ if TYPE_CHECKING:
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
     from getm import aio
 
-ProgressCallback = Callable[[int, int | None], None]
-EventCallback = Callable[[Event], None]
-ChecksumInput = str | Checksum | Iterable[str | Checksum] | None
-
 # Of many downloads, larger ones wait until the smaller ones have begun.
 _SMALL_FILE_BYTES = 64 * MIB
+
+# In place of a URL, where each entry has its own.
+_NO_URL = "http://localhost/"
 
 # What an engine must know of the caller's environment, as it is at the time of the call.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -48,67 +54,31 @@ _ENVIRONMENT = tuple(
 _variables: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
 
 
-class CallOptions(TypedDict, total=False):
-    """What every call takes beside its URL.
-
-    `headers`: added to the session's, the same names replacing them. `timeout`: seconds, or a `Timeout`. `checksum`:
-    "auto" (default), verify against what the server declares, if anything; "ALG:VALUE" (hex or base64) or a
-    `Checksum`, the bytes must match it, or several, all of which they must match; None, no verification. `strict`:
-    refuse data that nothing verified. `retries`: attempts without progress before an error, or a `Retries`, in place of
-    the session's. `mirrors`: further URLs of the same object, asked in the order of their speed where that is known,
-    and where another one fails; `headers` go to them, too. Once bytes were delivered, another one goes on only where a
-    checksum verifies the whole.
-    """
-
-    headers: HeadersInput | None
-    timeout: float | Timeout | None
-    checksum: ChecksumInput
-    strict: bool
-    retries: int | Retries | None
-    mirrors: Iterable[str]
-
-
-class DownloadOptions(CallOptions, total=False):
-    """What downloads to disk take beside `CallOptions`.
-
-    `resume`: go on with what an earlier run left, where the server's validator is still the same (default).
-    `remote_time`: give the file the modification time that the server tells (Last-Modified). `ranged_from`: objects
-    below so many bytes are fetched over one connection, whatever `concurrency` says.
-    """
-
-    resume: bool
-    remote_time: bool
-    ranged_from: int
-
-
-class BatchDownloadOptions(DownloadOptions, total=False):
-    """What many downloads at once take beside `DownloadOptions`.
-
-    `no_clobber`: leave targets that exist as they are (`on_event` hears `Skipped`). `per_host`: connections to one host
-    at most, over all downloads and whatever `concurrency` says. `dry_run`: ask for the heads only, and write nothing:
-    there are no results, but `on_event` hears a `Started` with each name and size. `mirrors` is refused: an `Entry` has
-    its own.
-    """
-
-    no_clobber: bool
-    per_host: int
-    dry_run: bool
-
-
 class Session:
-    """Warm engine processes, their connections and their shared memory, for any number of transfers.
+    """Engine processes, their connections and their shared memory, kept for any number of transfers.
 
-    `processes`: engine processes at most; one is enough for one stream, several share the range requests (and the TLS
-    work) of `concurrency=N`. `headers`: sent with each request. `timeout`: seconds, or a `Timeout`. `max_memory`:
-    bytes of shared memory over all transfers together. `cacert`: a file or folder of certificates to trust instead of
-    the system's (which SSL_CERT_FILE names, if set). `retries`: further attempts without progress before an error, or a
-    `Retries`. `limit_rate`: bytes a second over all transfers together, None for no limit; each engine process gets an
-    equal share of it, and the thread of `concurrency=None` as much as one of them. `insecure`: certificates are not
-    checked, so that whoever sits on the way can read and change everything; only a checksum that came another way
-    shows it.
+    Thread-safe; each reader or iterator belongs to one thread or task at a time. Engines start on first use and end
+    with `close()`, with the interpreter, or after some idle minutes.
 
-    Thread-safe; each reader or iterator belongs to one thread or task at a time. Raises `InvalidInput` for arguments
-    that cannot be used. Engines start on first use and end with `close()`, with the interpreter, or when idle.
+    Args:
+        processes: Engine processes at most. One is enough for one stream; several share the range requests (and the TLS
+            work) of `concurrency=N`.
+        headers: Request headers that each request has. Authorization and cookies are not sent on to another host.
+        timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for no
+            limit.
+        max_memory: Bytes of shared memory, over all transfers together.
+        cacert: A file or folder of certificates to trust instead of the system's (which SSL_CERT_FILE names, if set).
+        retries: Further attempts in a row without progress before an error, or a `Retries`.
+        limit_rate: Bytes a second, over all transfers together; None for no limit. Each engine process gets an equal
+            share of it.
+        insecure: Do not check certificates: anyone on the network path can read and alter the data.
+
+    Raises:
+        InvalidInput: An argument cannot be used.
+
+    Example:
+        >>> with getm.Session(headers={"Authorization": "Bearer 0123"}, retries=3) as session:
+        ...     data = session.read("https://data.example.org/reads.bam", concurrency=4)
     """
 
     def __init__(
@@ -116,22 +86,24 @@ class Session:
         *,
         processes: int = 1,
         headers: HeadersInput | None = None,
-        timeout: float | Timeout | None = None,
+        timeout: float | Timeout | None = Timeout(),  # noqa: B008  # a frozen value
         max_memory: int = options.DEFAULT_MAX_MEMORY,
         cacert: str | os.PathLike[str] | None = None,
         retries: int | Retries = Retries(),  # noqa: B008  # a frozen value
         limit_rate: float | None = None,
         insecure: bool = False,
     ) -> None:
-        for name, value, low in (("processes", processes, 1), ("max_memory", max_memory, 64 * KIB)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise errors.InvalidInput(f"{name} must be a number from {low} on, not {value!r}")
         self._headers = options.validate_headers(headers)
-        self._timeout = Timeout.of(timeout, Timeout())
-        self._cacert = None if cacert is None else os.path.abspath(os.fspath(cacert))  # noqa: PTH100
-        if self._cacert is not None and not os.path.exists(self._cacert):  # noqa: PTH110
-            raise errors.InvalidInput(f"cacert: there is no file or folder {self._cacert}")
+        self._timeout = options.validate_timeout(timeout, Timeout())
         self._retries = Retries.of(retries, Retries())
+        if limit_rate is not None:
+            limit_rate = validate_number(limit_rate, "limit_rate", "bytes a second", 1, none=", or None for no limit")
+        self._make_pool = partial(
+            EnginePool,
+            validate_integer(processes, "processes", 1),
+            validate_integer(max_memory, "max_memory", 64 * KIB),
+            limit_rate,
+        )
         # What a call asks for that says no more than its URL.
         self._usual = OpenRequest(
             url="",
@@ -142,20 +114,26 @@ class Session:
             strict=False,
             **_limits(self._timeout),
             retries=self._retries,
-            insecure=insecure,
-            cacert=self._cacert,
+            insecure=validate_bool(insecure, "insecure"),
+            cacert=None if cacert is None else _existing(cacert),
             environment={},
         )
-        self._pool = EnginePool(processes, max_memory, options.validate_rate(limit_rate))
+        self._pool = self._make_pool()
         # A session that is dropped without close() must not leave processes behind.
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     def close(self) -> None:
-        """End all transfers and engines of this session. Views stay valid."""
+        """End all transfers and engines of this session. Views stay valid.
+
+        Example:
+            >>> session = getm.Session()
+            >>> session.close()
+        """
         self._finalizer()
 
     @property
     def closed(self) -> bool:
+        """Whether `close()` was called."""
         return self._pool.closed
 
     def __enter__(self) -> Self:
@@ -166,121 +144,276 @@ class Session:
     ) -> None:
         self.close()
 
-    # Opening --------------------------------------------------------------------------------------------------------
-
-    def _open_request(self, url: str, concurrency: int | None, call: CallOptions) -> OpenRequest:
-        """Check everything now: what goes to the engine, apart from what depends on the connection it goes over."""
-        return msgspec.structs.replace(
-            self._usual,
-            url=validate_url(url),
-            concurrency=options.validate_concurrency(concurrency) or 1,
-            environment=_environment(),
-            **(self._asked_for(call) if call else {}),
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a getm.Session cannot be pickled or copied, since its engines belong to this process: make one in each "
+            "process, or use the functions of the module (getm.read, getm.download, ...), which can be pickled"
         )
 
-    def _asked_for(self, call: CallOptions) -> dict[str, Any]:
-        """The fields of an `OpenRequest` that are not the session's usual ones."""
-        fields = _limits(Timeout.of(call.get("timeout"), self._timeout))
-        own = options.validate_headers(call.get("headers"))
-        if own:
-            replaced = {name.lower() for name, _ in own}
-            fields["headers"] = (*(pair for pair in self._headers if pair[0].lower() not in replaced), *own)
-        fields["checksums"] = _expected(call.get("checksum", "auto"))
-        fields["strict"] = call.get("strict", False)
-        fields["retries"] = Retries.of(call.get("retries"), self._retries)
-        fields["mirrors"] = validate_mirrors(call.get("mirrors", ()))
-        return fields
-
-    def _request(self, url: str, chunk_size: int, concurrency: int | None, call: CallOptions) -> Callable[[], Receiver]:
-        """Check everything now; the function that comes back sends the request."""
-        request = self._open_request(url, concurrency, call)
-        chunk_size = options.validate_chunk_size(chunk_size)
-
-        def start() -> Receiver:
-            connection = self._pool.acquire(chunk_size, concurrency)
-            part_slots = connection.layout.part_slots
-            sent = request if part_slots == 1 else msgspec.structs.replace(request, part_slots=part_slots)
-            return Receiver(connection, sent, self._pool.release)
-
-        return start
+    # Opening --------------------------------------------------------------------------------------------------------
 
     def urlopen(
         self,
         url: str,
         *,
         concurrency: int | None = 1,
-        **call: Unpack[CallOptions],
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
     ) -> reader.Reader:
-        """Open a URL for reading in order; returns once the response's head is there.
+        """Open a URL as a file, to be read in order. Returns once the response's head is there.
 
-        `concurrency`: 1, one request in a background process; N, up to N range requests at once where the server
-        grants them; None, the same engine in a thread of this process. The others: see `CallOptions`.
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
 
-        Raises `InvalidInput` before any request is made, `NetworkError` (and what stands under it) for what the server
-        or the network did, `Unverified`, `EngineDied`, `MemoryUnavailable`. Errors name the URL without its query.
+        Returns:
+            A reader, which the caller closes (as a context manager).
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`, by the reader's `read`), or nothing verified them,
+                with `strict` (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     magic = fh.read(4)
         """
-        transfer = self._open(self._request(url, options.DEFAULT_CHUNK_BYTES, concurrency, call))
-        return reader.Reader(transfer, _name)
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        start = self._starter(request, DEFAULT_CHUNK_BYTES, concurrency)
+        return reader.Reader(self._open(start), _name)
 
     def iter_content(
         self,
         url: str,
-        chunk_size: int = options.DEFAULT_CHUNK_BYTES,
+        chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | None = 1,
-        **call: Unpack[CallOptions],
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
     ) -> reader.ContentIterator:
-        """The object in order, as read-only views of `chunk_size` bytes, the last one shorter.
+        """Iterate over the object in order, as read-only views of `chunk_size` bytes, the last one shorter.
 
-        There is nothing to release: a view's memory is used again once the view, and all made from it, are gone. The
-        arguments and errors are `urlopen`'s; `ChecksumMismatch` comes instead of the last view.
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            chunk_size: Bytes of each part.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            An iterator of memoryviews, and a context manager. There is nothing to release: the memory of a view is used
+            again once the view, and all that was made from it, are gone.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
+                them, with `strict` (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            SlotsExhausted: The caller holds all views and asks for another one.
+
+        Example:
+            >>> for part in getm.iter_content("https://data.example.org/reads.bam"):
+            ...     crc = zlib.crc32(part, crc)
         """
-        transfer = self._open(self._request(url, chunk_size, concurrency, call))
-        return reader.ContentIterator(transfer, chunk_size)
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        start = self._starter(request, chunk_size, concurrency)
+        return reader.ContentIterator(self._open(start), chunk_size)
 
     def iter_content_unordered(
         self,
         url: str,
-        chunk_size: int = options.DEFAULT_CHUNK_BYTES,
+        chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | None = 4,
-        **call: Unpack[CallOptions],
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
     ) -> reader.UnorderedIterator:
-        """Pairs of (offset, read-only view) as they arrive, in any order; together they cover the object exactly.
+        """Iterate over the object as it arrives, in any order: pairs of an offset and a read-only view.
 
-        A view holds about 1 MiB: a whole number of chunks of `chunk_size` bytes. Otherwise as `iter_content`.
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            chunk_size: A part holds about 1 MiB: a whole number of chunks of so many bytes.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            An iterator of (offset in bytes, memoryview), and a context manager. Together they cover the object exactly.
+            There is nothing to release, as with `iter_content`.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
+                them, with `strict` (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            SlotsExhausted: The caller holds all views and asks for another one.
+
+        Example:
+            >>> with getm.iter_content_unordered("https://data.example.org/reads.bam") as parts:
+            ...     whole = bytearray(parts.size)
+            ...     for offset, part in parts:
+            ...         whole[offset : offset + len(part)] = part
         """
-        return reader.UnorderedIterator(self._open(self._request(url, chunk_size, concurrency, call)))
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        start = self._starter(request, chunk_size, concurrency)
+        return reader.UnorderedIterator(self._open(start))
 
     def aiter_content(
         self,
         url: str,
-        chunk_size: int = options.DEFAULT_CHUNK_BYTES,
+        chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | None = 1,
-        **call: Unpack[CallOptions],
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
     ) -> aio.AsyncContentIterator:
-        """`iter_content` for `async for`: never blocks the loop, and needs no thread.
+        """`iter_content` for `async for`: it never blocks the loop, and needs no thread.
 
-        The request is made when the first view is asked for, or on entering it with `async with`.
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            chunk_size: Bytes of each part.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            An asynchronous iterator of memoryviews, and a context manager. The request is made when it is first asked
+            for a view, or on entering it.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
+                them, with `strict` (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            SlotsExhausted: The caller holds all views and asks for another one.
+
+        Example:
+            >>> async for part in getm.aiter_content("https://data.example.org/reads.bam"):
+            ...     crc = zlib.crc32(part, crc)
         """
         from getm import aio
 
-        start = self._request(url, chunk_size, concurrency, call)
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        start = self._starter(request, chunk_size, concurrency)
         return aio.AsyncContentIterator(lambda: _aopen(start), chunk_size)
 
     def aiter_content_unordered(
         self,
         url: str,
-        chunk_size: int = options.DEFAULT_CHUNK_BYTES,
+        chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | None = 4,
-        **call: Unpack[CallOptions],
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
     ) -> aio.AsyncUnorderedIterator:
-        """`iter_content_unordered` for `async for`."""
+        """`iter_content_unordered` for `async for`: it never blocks the loop, and needs no thread.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            chunk_size: A part holds about 1 MiB: a whole number of chunks of so many bytes.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            An asynchronous iterator of (offset in bytes, memoryview), and a context manager. The request is made when
+            it is first asked for a view, or on entering it.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
+                them, with `strict` (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            SlotsExhausted: The caller holds all views and asks for another one.
+
+        Example:
+            >>> async with getm.aiter_content_unordered("https://data.example.org/reads.bam") as parts:
+            ...     whole = bytearray(parts.size)
+            ...     async for offset, part in parts:
+            ...         whole[offset : offset + len(part)] = part
+        """
         from getm import aio
 
-        start = self._request(url, chunk_size, concurrency, call)
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        start = self._starter(request, chunk_size, concurrency)
         return aio.AsyncUnorderedIterator(lambda: _aopen(start))
 
     def read(
@@ -288,13 +421,55 @@ class Session:
         url: str,
         *,
         concurrency: int | None = 1,
-        **call: Unpack[CallOptions],
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
     ) -> memoryview:
-        """The whole object as one read-only view, verified. Arguments and errors are `urlopen`'s.
+        """Read the whole object into one read-only view, verified.
 
-        No copy where it fits half the ring (8 MiB by default), one copy into memory of its own where it does not.
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            A view that stays valid as long as it is held. No copy is made where the object fits half the ring (8 MiB by
+            default), one copy into memory of its own where it does not.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> array = numpy.frombuffer(getm.read("https://data.example.org/numbers.f64"))
         """
-        with self.urlopen(url, concurrency=concurrency, **call) as fh:
+        with self.urlopen(
+            url,
+            concurrency=concurrency,
+            headers=headers,
+            timeout=timeout,
+            checksum=checksum,
+            strict=strict,
+            retries=retries,
+            mirrors=mirrors,
+        ) as fh:
             return fh.read()
 
     # To disk --------------------------------------------------------------------------------------------------------
@@ -305,18 +480,64 @@ class Session:
         path: str | os.PathLike[str] | None = None,
         *,
         concurrency: int | None = 1,
-        on_progress: ProgressCallback | None = None,
-        **more: Unpack[DownloadOptions],
+        on_progress: Callable[[int, int | None], None] | None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+        resume: bool = True,
+        remote_time: bool = False,
+        ranged_from: int = 0,
     ) -> DownloadResult:
-        """Bring the object to a file: under a temporary name beside it, verified, then renamed.
+        """Download an object to a file: under a temporary name beside it, verified, then renamed.
 
-        `path` None: a safe name from the response or the URL, in the current folder; a folder: such a name in it. On
-        any failure nothing stands at `path` that did not stand there before; what came is kept beside it, and the next
-        call goes on from there where the server's validator is still the same. `on_progress(done, total)` is called
-        with bytes, some ten times a second; total is None where it is not known. The other arguments: see
-        `DownloadOptions` and `CallOptions`; errors are `urlopen`'s, and `TargetError` for what the disk did.
+        On any failure nothing stands at `path` that did not stand there before. What has come is kept beside it, and
+        the next call continues from there where the server's validator is still the same.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
+                folder.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            on_progress: Called with the bytes that are there and the bytes in total (None: unknown), some ten times a
+                second.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+            resume: Continue what an earlier run left, where the server's validator is still the same.
+            remote_time: Give the file the modification time that the server states (Last-Modified).
+            ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
+
+        Returns:
+            What was downloaded: path, size, what verified it, and what it took.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            TargetError: The file cannot be written: name, permissions, space.
+
+        Example:
+            >>> result = getm.download("https://data.example.org/reads.bam", "copy.bam", concurrency=4)
+            >>> print(result.size, result.checksum)
         """
-        start = self._single(url, path, concurrency, more, wants_events=on_progress is not None)
+        request = self._open_request(
+            url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
+        )
+        start = self._single(path, request, concurrency, on_progress, resume, remote_time)
         with contextlib.closing(batch.events(start)) as events:
             for event in events:
                 if (result := _heard(event, on_progress)) is not None:
@@ -329,11 +550,60 @@ class Session:
         path: str | os.PathLike[str] | None = None,
         *,
         concurrency: int | None = 1,
-        on_progress: ProgressCallback | None = None,
-        **more: Unpack[DownloadOptions],
+        on_progress: Callable[[int, int | None], None] | None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",  # noqa: ASYNC109  # the engine's to keep
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+        resume: bool = True,
+        remote_time: bool = False,
+        ranged_from: int = 0,
     ) -> DownloadResult:
-        """`download` for `await`: the disk is written in a thread, so the loop is never blocked."""
-        start = self._single(url, path, concurrency, more, wants_events=on_progress is not None)
+        """`download` for `await`: the disk is written in a thread, so the loop is never blocked.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
+                folder.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; None, one request by a thread of this process.
+            on_progress: Called with the bytes that are there and the bytes in total (None: unknown), some ten times a
+                second, in the loop.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+            resume: Continue what an earlier run left, where the server's validator is still the same.
+            remote_time: Give the file the modification time that the server states (Last-Modified).
+            ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
+
+        Returns:
+            What was downloaded: path, size, what verified it, and what it took.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            TargetError: The file cannot be written: name, permissions, space.
+
+        Example:
+            >>> result = await getm.adownload("https://data.example.org/reads.bam", "copy.bam", concurrency=4)
+        """
+        request = self._open_request(
+            url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
+        )
+        start = self._single(path, request, concurrency, on_progress, resume, remote_time)
         async with contextlib.aclosing(batch.aevents(start)) as events:
             async for event in events:
                 if (result := _heard(event, on_progress)) is not None:
@@ -348,21 +618,81 @@ class Session:
         concurrency: int | None = 1,
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
-        on_event: EventCallback | None = None,
-        **more: Unpack[BatchDownloadOptions],
+        on_event: Callable[[Event], None] | None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        resume: bool = True,
+        remote_time: bool = False,
+        ranged_from: int = 0,
+        no_clobber: bool = False,
+        per_host: int = DEFAULT_PER_HOST,
+        dry_run: bool = False,
     ) -> Iterator[DownloadResult | DownloadFailure]:
-        """Bring many objects to files, `jobs` at once, and give their results as they finish.
+        """Download many objects to files, `jobs` at once, and give their results as they finish.
 
-        `entries`: `getm.Entry` values or URLs; anything iterable, read in the thread of the loop, some hundred entries
-        ahead at most (a list that can be read twice has its small files fetched first). `concurrency`: range requests
-        at once for each file. `directory`: where relative targets go; none leaves it. A failure stops the rest and is
-        raised, unless `continue_after_error`: then it is given as a `DownloadFailure`, and the rest goes on. `on_event`
-        hears what happens (`getm.Event`), in the thread of the loop. What was not finished is kept for a later run,
-        also when the loop is left early.
+        What was not finished is kept for a later call, also when the loop is left early.
 
-        Raises `InvalidInput` for an entry that cannot be used, and what `download` raises.
+        Args:
+            entries: `Entry` values or URLs, in any iterable, read in the thread of the loop, some hundred ahead at
+                most (a list that can be read twice has its small files fetched first).
+            jobs: Files at once.
+            concurrency: Range requests at once for each file; None: one request by a thread of this process.
+            directory: The folder for relative targets, which no target leaves. None: the current folder.
+            continue_after_error: Give a failure as a `DownloadFailure` and go on; else the first one is raised.
+            on_event: Called with each `Event`, in the thread that reads the results.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match, where the entry itself does not say. "auto", what the server declares,
+                if anything; "ALGORITHM:VALUE" (hex or base64) or a `Checksum`, or several, all of which must match;
+                None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            resume: Continue what an earlier run left, where the server's validator is still the same.
+            remote_time: Give the file the modification time that the server states (Last-Modified).
+            ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
+            no_clobber: Leave targets that exist as they are (`on_event` hears `Skipped`).
+            per_host: Connections to one host at most, over all downloads and whatever `concurrency` says.
+            dry_run: Ask for the response heads only and write nothing: there are no results, but `on_event` hears a
+                `Started` with each name and size.
+
+        Returns:
+            An iterator of results in the order in which the files finish; `index` is the position of the entry.
+
+        Raises:
+            InvalidInput: An argument cannot be used, and no request was made; or an entry cannot.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            TargetError: The file cannot be written: name, permissions, space.
+
+        Example:
+            >>> for result in getm.download_all(urls, directory="data", jobs=16):
+            ...     print(result.path, result.size)
         """
-        start = self._many(entries, jobs, concurrency, directory, continue_after_error, on_event is not None, more)
+        common = self._open_request(
+            _NO_URL, concurrency, headers, timeout, checksum, strict, retries, ranged_from=ranged_from
+        )
+        start = self._many(
+            entries,
+            common,
+            jobs,
+            concurrency,
+            directory,
+            continue_after_error,
+            on_event,
+            resume,
+            remote_time,
+            no_clobber,
+            per_host,
+            dry_run,
+        )
         return _results(batch.events(start), on_event, continue_after_error)
 
     def adownload_all(
@@ -373,57 +703,187 @@ class Session:
         concurrency: int | None = 1,
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
-        on_event: EventCallback | None = None,
-        **more: Unpack[BatchDownloadOptions],
+        on_event: Callable[[Event], None] | None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        resume: bool = True,
+        remote_time: bool = False,
+        ranged_from: int = 0,
+        no_clobber: bool = False,
+        per_host: int = DEFAULT_PER_HOST,
+        dry_run: bool = False,
     ) -> AsyncIterator[DownloadResult | DownloadFailure]:
-        """`download_all` for `async for`: never blocks the loop. `on_event` is called in the loop."""
-        start = self._many(entries, jobs, concurrency, directory, continue_after_error, on_event is not None, more)
+        """`download_all` for `async for`: it never blocks the loop.
+
+        Args:
+            entries: `Entry` values or URLs, in any iterable, read in the thread of the loop, some hundred ahead at
+                most (a list that can be read twice has its small files fetched first).
+            jobs: Files at once.
+            concurrency: Range requests at once for each file; None: one request by a thread of this process.
+            directory: The folder for relative targets, which no target leaves. None: the current folder.
+            continue_after_error: Give a failure as a `DownloadFailure` and go on; else the first one is raised.
+            on_event: Called with each `Event`, in the loop.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match, where the entry itself does not say. "auto", what the server declares,
+                if anything; "ALGORITHM:VALUE" (hex or base64) or a `Checksum`, or several, all of which must match;
+                None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            resume: Continue what an earlier run left, where the server's validator is still the same.
+            remote_time: Give the file the modification time that the server states (Last-Modified).
+            ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
+            no_clobber: Leave targets that exist as they are (`on_event` hears `Skipped`).
+            per_host: Connections to one host at most, over all downloads and whatever `concurrency` says.
+            dry_run: Ask for the response heads only and write nothing: there are no results, but `on_event` hears a
+                `Started` with each name and size.
+
+        Returns:
+            An asynchronous iterator of results in the order in which the files finish; `index` is the position of the
+            entry.
+
+        Raises:
+            InvalidInput: An argument cannot be used, and no request was made; or an entry cannot.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                breaks HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+            TargetError: The file cannot be written: name, permissions, space.
+
+        Example:
+            >>> async for result in getm.adownload_all(urls, directory="data"):
+            ...     print(result.path, result.size)
+        """
+        common = self._open_request(
+            _NO_URL, concurrency, headers, timeout, checksum, strict, retries, ranged_from=ranged_from
+        )
+        start = self._many(
+            entries,
+            common,
+            jobs,
+            concurrency,
+            directory,
+            continue_after_error,
+            on_event,
+            resume,
+            remote_time,
+            no_clobber,
+            per_host,
+            dry_run,
+        )
         return _aresults(batch.aevents(start), on_event, continue_after_error)
 
-    def _disk_request(self, url: str, concurrency: int | None, more: DownloadOptions) -> OpenRequest:
-        request = self._open_request(url, concurrency, more)
-        ranged_from = more.get("ranged_from", 0)
-        return msgspec.structs.replace(request, ranged_from=ranged_from) if ranged_from else request
+    # What a call asks for -------------------------------------------------------------------------------------------
+
+    def _open_request(
+        self,
+        url: str,
+        concurrency: int | None,
+        headers: HeadersInput | None,
+        timeout: float | Timeout | str | None,
+        checksum: str | Checksum | Iterable[str | Checksum] | None,
+        strict: bool,
+        retries: int | Retries | None,
+        mirrors: Iterable[str] = (),
+        ranged_from: int = 0,
+    ) -> OpenRequest:
+        """Check everything now: what goes to the engine, apart from what depends on the connection it goes over."""
+        fields: dict[str, Any] = {}
+        if headers is not None:
+            own = options.validate_headers(headers)
+            replaced = {name.lower() for name, _ in own}
+            fields["headers"] = (*(pair for pair in self._headers if pair[0].lower() not in replaced), *own)
+        if not _is(timeout, "default"):
+            fields |= _limits(options.validate_timeout(timeout, self._timeout))
+        if not _is(checksum, "auto"):
+            fields["checksums"] = _expected(checksum)
+        if strict is not False:
+            fields["strict"] = validate_bool(strict, "strict")
+        if retries is not None:
+            fields["retries"] = Retries.of(retries, self._retries)
+        if ranged_from != 0:
+            fields["ranged_from"] = validate_integer(ranged_from, "ranged_from", 0)
+        return msgspec.structs.replace(
+            self._usual,
+            url=validate_url(url),
+            mirrors=validate_mirrors(mirrors),
+            concurrency=options.validate_concurrency(concurrency) or 1,
+            environment=_environment(),
+            **fields,
+        )
+
+    def _starter(self, request: OpenRequest, chunk_size: int, concurrency: int | None) -> Callable[[], Receiver]:
+        """The function that sends a request, whose arguments are checked now."""
+        chunk_size = validate_integer(chunk_size, "chunk_size", 1)
+        # None stands for an engine in this process.
+        concurrency = None if concurrency is None else request.concurrency
+
+        def start() -> Receiver:
+            connection = self._pool.acquire(chunk_size, concurrency)
+            part_slots = connection.layout.part_slots
+            sent = request if part_slots == 1 else msgspec.structs.replace(request, part_slots=part_slots)
+            return Receiver(connection, sent, self._pool.release)
+
+        return start
 
     def _single(
         self,
-        url: str,
         path: str | os.PathLike[str] | None,
+        request: OpenRequest,
         concurrency: int | None,
-        more: DownloadOptions,
-        *,
-        wants_events: bool,
+        on_progress: Callable[[int, int | None], None] | None,
+        resume: bool,
+        remote_time: bool,
     ) -> Callable[[batch.Post], batch.Batch]:
-        call = batch.Call(
-            0, None if path is None else os.fspath(path), None, self._disk_request(url, concurrency, more)
+        validate_callback(on_progress, "on_progress")
+        call = batch.Call(0, None if path is None else validate_path(path, "path"), None, request)
+        chosen = batch.BatchOptions(
+            jobs=1,
+            concurrency=None if concurrency is None else request.concurrency,
+            resume=validate_bool(resume, "resume"),
+            remote_time=validate_bool(remote_time, "remote_time"),
         )
-        chosen = batch.BatchOptions(jobs=1, concurrency=concurrency, **_batch_options(more))
-        return lambda post: batch.Batch([call], self._pool, chosen, post, wants_events=wants_events)
+        return lambda post: batch.Batch([call], self._pool, chosen, post, wants_events=on_progress is not None)
 
     def _many(
         self,
         entries: Iterable[Entry | str],
+        common: OpenRequest,
         jobs: int,
         concurrency: int | None,
         directory: str | os.PathLike[str] | None,
         continue_after_error: bool,
-        wants_events: bool,
-        more: BatchDownloadOptions,
+        on_event: Callable[[Event], None] | None,
+        resume: bool,
+        remote_time: bool,
+        no_clobber: bool,
+        per_host: int,
+        dry_run: bool,
     ) -> Callable[[batch.Post], batch.Batch]:
-        folder = None if directory is None else os.fspath(directory)
-        chosen = batch.BatchOptions(
-            jobs=jobs,
-            concurrency=concurrency,
-            keep_going=continue_after_error,
-            **_batch_options(more),
-        )
-
-        if more.get("mirrors"):
+        """`common`: what the entries have in common, checked once."""
+        if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
             raise errors.InvalidInput(
-                "mirrors belong to one object: give each entry its own, getm.Entry([url, mirror])"
+                f"entries must be several URLs or getm.Entry values, such as a list, not a {type(entries).__name__}; "
+                "for a single one use download, or put it into a list"
             )
-        # What the entries have in common is checked once.
-        common = self._disk_request("http://localhost/", concurrency, more)
+        validate_callback(on_event, "on_event")
+        folder = None if directory is None else validate_path(directory, "directory")
+        chosen = batch.BatchOptions(
+            jobs=validate_integer(jobs, "jobs", 1, MAX_JOBS),
+            concurrency=None if concurrency is None else common.concurrency,
+            per_host=validate_integer(per_host, "per_host", 1, MAX_JOBS * options.MAX_CONCURRENCY),
+            resume=validate_bool(resume, "resume"),
+            no_clobber=validate_bool(no_clobber, "no_clobber"),
+            remote_time=validate_bool(remote_time, "remote_time"),
+            keep_going=validate_bool(continue_after_error, "continue_after_error"),
+            dry_run=validate_bool(dry_run, "dry_run"),
+        )
 
         def calls() -> Iterator[batch.Call]:
             for index, entry in _small_first(entries):
@@ -431,7 +891,7 @@ class Session:
                 waived = request.checksums is None or not entry.warn_unverified
                 yield batch.Call(index, *_place(entry, folder), request, waived)
 
-        return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=wants_events)
+        return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=on_event is not None)
 
     def _open(self, start: Callable[[], Receiver]) -> Receiver:
         """Start a transfer and wait for its head."""
@@ -477,12 +937,6 @@ async def _aopen(start: Callable[[], Receiver]) -> Receiver:
     raise errors.EngineDied("the engine ended twice before it answered")
 
 
-def _batch_options(more: DownloadOptions) -> dict[str, Any]:
-    """Those of the options that are the batch's."""
-    names = ("resume", "remote_time", "no_clobber", "per_host", "dry_run")
-    return {name: value for name in names if (value := more.get(name)) is not None}
-
-
 def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
     """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
     headers, checksums = common.headers, common.checksums
@@ -507,7 +961,7 @@ def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
     return target if folder is None else f"{folder}/{target}", root
 
 
-def _heard(event: Event, on_progress: ProgressCallback | None) -> DownloadResult | None:
+def _heard(event: Event, on_progress: Callable[[int, int | None], None] | None) -> DownloadResult | None:
     """What an event of a single download means to its caller. Raises what it failed with."""
     if isinstance(event, Finished):
         return event.result
@@ -528,7 +982,7 @@ def _outcome(event: Event) -> DownloadResult | DownloadFailure | None:
 
 
 def _results(
-    events: Generator[Event, None, None], on_event: EventCallback | None, continue_after_error: bool
+    events: Generator[Event, None, None], on_event: Callable[[Event], None] | None, continue_after_error: bool
 ) -> Iterator[DownloadResult | DownloadFailure]:
     failure: DownloadFailure | None = None
     with contextlib.closing(events):
@@ -546,7 +1000,7 @@ def _results(
 
 
 async def _aresults(
-    events: AsyncGenerator[Event, None], on_event: EventCallback | None, continue_after_error: bool
+    events: AsyncGenerator[Event, None], on_event: Callable[[Event], None] | None, continue_after_error: bool
 ) -> AsyncIterator[DownloadResult | DownloadFailure]:
     failure: DownloadFailure | None = None
     async with contextlib.aclosing(events):
@@ -615,49 +1069,64 @@ def _limits(timeout: Timeout) -> dict[str, Any]:
     }
 
 
-def _expected(checksum: ChecksumInput) -> tuple[str, ...] | None:
+def _is(value: object, word: str) -> bool:
+    return isinstance(value, str) and value == word
+
+
+def _expected(checksum: str | Checksum | Iterable[str | Checksum] | None) -> tuple[str, ...] | None:
     """The checksum argument as it goes to the engine; see `OpenRequest.checksums`."""
-    if checksum is None or checksum == "auto":
-        return None if checksum is None else ()
-    if isinstance(checksum, str | Checksum):
-        given = [checksum]
-    else:
-        given = list(checksum) if isinstance(checksum, Iterable) else []
+    if checksum is None:
+        return None
+    given = [checksum] if isinstance(checksum, str | Checksum) or not isinstance(checksum, Iterable) else list(checksum)
     if not given or not all(isinstance(each, str | Checksum) for each in given):
-        raise errors.InvalidInput(
-            f'checksum must be "auto", "ALG:VALUE", a Checksum, several of these, or None, not {checksum!r}'
-        )
+        refuse("checksum", '"auto", "ALGORITHM:VALUE", a Checksum, several of these, or None', checksum)
     return tuple(str(each if isinstance(each, Checksum) else parse_checksum(each)) for each in given)
 
 
-# The default session ------------------------------------------------------------------------------------------------
-
-_default: Session | None = None
-_default_lock = threading.Lock()
-
-
-def default_session() -> Session:
-    """The session of the module-level functions; started on first use, and again after `close()`."""
-    global _default
-    with _default_lock:
-        if _default is None or _default.closed:
-            _default = Session()
-        return _default
+def _existing(cacert: str | os.PathLike[str]) -> str:
+    path = os.path.abspath(validate_path(cacert, "cacert"))  # noqa: PTH100
+    if not os.path.exists(path):  # noqa: PTH110
+        raise errors.InvalidInput(f"cacert: there is no file or folder {path}")
+    return path
 
 
-def close() -> None:
-    """End the default session's transfers and engines. The next call of a module-level function starts new ones."""
-    global _default
-    with _default_lock:
-        session, _default = _default, None
-    if session is not None:
-        session.close()
+# The default session, and its methods as functions of the module ------------------------------------------------------
 
 
-def _after_fork_in_child() -> None:
-    # Another thread may have held it at the moment of the fork; it does not exist here to release it.
-    global _default_lock
-    _default_lock = threading.Lock()
+class _DefaultSession(Session):
+    """A session that starts again when it is used after `close()`."""
+
+    def __getattr__(self, name: str) -> EnginePool:
+        if name != "_pool":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # Like `pop` below, one step that nothing interrupts: no lock that a signal handler, or a fork, could find held.
+        pool: EnginePool = self.__dict__.setdefault(name, self._make_pool())
+        return pool
+
+    def close(self) -> None:
+        """End the transfers and engines of the functions of the module. The next call of one starts new ones.
+
+        Example:
+            >>> getm.close()
+        """
+        pool = self.__dict__.pop("_pool", None)
+        if pool is not None:
+            pool.close()
+
+    def __reduce__(self) -> str:  # type: ignore[override]  # a name: pickled functions are those of whoever loads them
+        return "_default"
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+_default: Final = _DefaultSession()
+
+adownload: Final = _default.adownload
+adownload_all: Final = _default.adownload_all
+aiter_content: Final = _default.aiter_content
+aiter_content_unordered: Final = _default.aiter_content_unordered
+close: Final = _default.close
+download: Final = _default.download
+download_all: Final = _default.download_all
+iter_content: Final = _default.iter_content
+iter_content_unordered: Final = _default.iter_content_unordered
+read: Final = _default.read
+urlopen: Final = _default.urlopen

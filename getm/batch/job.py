@@ -320,12 +320,12 @@ class Job:
             self._batch.post(self.progressed())
         self._batch.to_finish(self)
 
-    def _too_late(self) -> errors.Timeout:
+    def _too_late(self) -> errors.TimedOut:
         limit_s = self.call.request.total_s or 0.0
-        return errors.Timeout(f"the download took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
+        return errors.TimedOut(f"the download took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
 
     def on_failed(self, error: errors.GetmError) -> None:
-        if self._before is not None and isinstance(error, errors.Timeout) and error.phase == "total":
+        if self._before is not None and isinstance(error, errors.TimedOut) and error.phase == "total":
             # This attempt had only what the others had left of the time.
             told, error = error, self._too_late()
             error.stats = told.stats

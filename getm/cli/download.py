@@ -24,7 +24,7 @@ from getm.events import Failed, Finished, Progressed, Started
 from getm.files import StreamTarget
 from getm.integrity import Checksum, parse_checksum, parse_pair, require_algorithm
 from getm.manifests import Entry, EntryList, check_list, parse_columns, read_list
-from getm.options import Timeout, parse_header
+from getm.options import Timeout, parse_header, validate_timeout
 from getm.results import DownloadResult
 from getm.session import Session
 
@@ -113,7 +113,7 @@ def _agreeing(checksums: list[Checksum]) -> list[Checksum]:
 def _session(options: argparse.Namespace) -> Session:
     floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
     given = {name: value for name, value in floor.items() if value is not None}
-    limits = replace(Timeout.of(options.timeout, Timeout()), **given)
+    limits = replace(validate_timeout("default" if options.timeout is None else options.timeout, Timeout()), **given)
     return Session(
         processes=options.processes,
         headers=[parse_header(line) for line in options.header],

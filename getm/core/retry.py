@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from getm import errors
+from getm.core.validate import validate_integer, validate_number
 
 # Statuses that say "not now" rather than "no" (RFC 9110, section 15; 429: RFC 6585).
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -13,8 +14,6 @@ _FINAL = (errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
 # Beyond this many every backoff is at its cap.
 _MAX_DOUBLINGS = 30
 _MAX_ATTEMPTS = 1_000_000
-# A timer takes so many seconds without overflow.
-_MAX_DELAY_S = 1e9
 
 SLOW_TAIL = "slow tail"
 _CAUSES: tuple[tuple[type[errors.GetmError], str], ...] = (
@@ -48,36 +47,44 @@ Verdict = Retry | Fail
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and how soon a request is made again that failed for something that may pass.
+    """How often and how soon a request is made again whose failure may pass.
 
-    `attempts`: how many further ones in a row, each without progress (64 KiB of new bytes); 0 for none. The first one
-    after a broken connection comes at once: the usual cause is a kept-alive connection that the server had closed. The
-    others wait a random time of up to `base_s` seconds, doubled with each attempt up to `cap_s` (the "full jitter" of
-    the AWS architecture blog, "Exponential Backoff And Jitter"). A server's Retry-After is honoured up to `cap_s`.
+    The first attempt after a broken connection comes at once: the usual cause is a kept-alive connection that the
+    server had closed. The others wait a random time of up to `base_s`, doubled with each attempt up to `cap_s` (the
+    "full jitter" of the AWS architecture blog, "Exponential Backoff And Jitter").
+
+    Example:
+        >>> getm.Retries(attempts=10, base_s=1, cap_s=60)
+
+    Args:
+        attempts: Further attempts in a row, each without progress (64 KiB of new bytes); 0 for none.
+        base_s: The longest first pause, in seconds.
+        cap_s: The longest pause, in seconds. A server's Retry-After is honoured up to this.
+
+    Raises:
+        InvalidInput: A field is not a number, or is negative.
     """
 
     attempts: int = 5
     base_s: float = 0.5
     cap_s: float = 30.0
 
+    def __post_init__(self) -> None:
+        # Frozen: there is no other way to set a field.
+        put = object.__setattr__
+        put(self, "attempts", validate_integer(self.attempts, "retries: attempts", 0, _MAX_ATTEMPTS))
+        for name in ("base_s", "cap_s"):
+            put(self, name, validate_number(getattr(self, name), f"retries: {name}", "seconds", 0))
+
     @classmethod
     def of(cls, value: int | Retries | None, default: Retries) -> Retries:
         """A number means that many `attempts`. Raises `InvalidInput` for what cannot be used."""
         if value is None:
             return default
-        if not isinstance(value, Retries):
-            value = replace(default, attempts=value)
-        attempts = value.attempts
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 0 <= attempts <= _MAX_ATTEMPTS:
-            raise errors.InvalidInput(
-                f"retries must be a number from 0 to {_MAX_ATTEMPTS} or a getm.Retries with such attempts, "
-                f"not {attempts!r}"
-            )
-        for name in ("base_s", "cap_s"):
-            seconds = getattr(value, name)
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_DELAY_S:
-                raise errors.InvalidInput(f"retries: {name} must be a number of seconds from 0 on, not {seconds!r}")
-        return value
+        if isinstance(value, Retries):
+            return value
+        attempts = validate_integer(value, "retries", 0, _MAX_ATTEMPTS, none=" or a getm.Retries")
+        return replace(default, attempts=attempts)
 
     def decide(
         self,
@@ -115,7 +122,7 @@ def cause(failure: errors.GetmError) -> str:
     """What kind of failure it is, in a word: "connect", "tls", "reset" (the connection broke), "truncation" (it ended
     too soon), "stall" (silence), "slow" (a pace below the floor), "deadline", "status", "changed", "redirect",
     "bad response"; for what the network did not do, the error's code."""
-    if isinstance(failure, errors.Timeout):
+    if isinstance(failure, errors.TimedOut):
         return _CAUSE_OF_TIMEOUT.get(failure.phase, "stall")
     for kind, name in _CAUSES:
         if isinstance(failure, kind):

@@ -21,6 +21,7 @@ def validate_url(url: str) -> str:
     and characters outside ASCII are percent-encoded, the fragment is dropped (RFC 9110, section 7.1)."""
     if not isinstance(url, str):
         raise InvalidInput(f"a URL must be a str, not {type(url).__name__}")
+    url = str.__str__(url)
     if _PLAIN_URL.fullmatch(url):
         return url
     url = url.strip(" ")

@@ -77,7 +77,7 @@ class Fetch:
         except TimeoutError:
             limit_s = self._request.total_s or 0.0
             raise self._requests.told(
-                errors.Timeout(f"the transfer took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
+                errors.TimedOut(f"the transfer took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
             ) from None
         finally:
             self._verification.cancel()

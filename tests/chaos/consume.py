@@ -15,7 +15,6 @@ from typing import Any
 import getm
 from getm.client.receiver import ResponseInfo
 from getm.results import Stats
-from getm.session import CallOptions
 from tests.chaos.plan import ATTEMPTS, MIB, TO_DISK, Where
 from tests.chaos.received import Received
 from tests.chaos.serving import ServedPlan
@@ -98,7 +97,7 @@ class Consumer:
             }[plan.way]()
 
     @property
-    def _options(self) -> CallOptions:
+    def _options(self) -> dict[str, Any]:
         plan = self._plan
         return {
             "checksum": self._served.versions[0].checksum if plan.declared == "caller" else "auto",

@@ -522,7 +522,7 @@ def test_row_28_silence_ends_the_connection_and_the_rest_comes_by_another(
 def test_row_28_always_silent_is_a_timeout(fault_server: FaultServer) -> None:
     gate = fault_server.gate()
     url = fault_server.serve("/x", Reply(body=SMALL, stall_at=10, gate=gate))
-    with getm.Session(timeout=0.2, retries=1) as session, pytest.raises(errors.Timeout, match="no byte") as caught:
+    with getm.Session(timeout=0.2, retries=1) as session, pytest.raises(errors.TimedOut, match="no byte") as caught:
         session.read(url)
     gate.open()
     assert (caught.value.phase, caught.value.timeout_s) == ("body", 0.2)
@@ -543,7 +543,7 @@ def test_row_28_one_byte_a_second_is_below_the_floor(
             assert len(fault_server.requests) == 2
         else:
             # Without a length nothing can be resumed.
-            with pytest.raises(errors.Timeout, match="fewer than 1000"):
+            with pytest.raises(errors.TimedOut, match="fewer than 1000"):
                 session.read(url, concurrency=concurrency)
 
 
@@ -583,7 +583,7 @@ def test_a_slow_trickle_below_the_low_water_mark_is_no_silence(fault_server: Fau
 def test_total_time_is_limited_only_on_request(fault_server: FaultServer) -> None:
     gate = fault_server.gate()
     url = fault_server.serve("/x", Reply(body=SMALL, stall_at=10, gate=gate))
-    with getm.Session(timeout=getm.Timeout(total_s=0.3)) as session, pytest.raises(errors.Timeout) as caught:
+    with getm.Session(timeout=getm.Timeout(total_s=0.3)) as session, pytest.raises(errors.TimedOut) as caught:
         session.read(url)
     gate.open()
     assert caught.value.phase == "total"

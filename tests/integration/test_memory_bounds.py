@@ -92,7 +92,7 @@ def test_interim_responses_without_an_end(session: getm.Session, fault_server: F
     """aiohttp makes objects of all that one read of the socket brought, which is thousands, before it looks at one:
     more memory than elsewhere, and no more for more of them."""
     url = fault_server.serve("/x", endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2000))
-    with bounded(session, fault_server, 256 * MIB), pytest.raises(errors.Timeout, match="no response"):
+    with bounded(session, fault_server, 256 * MIB), pytest.raises(errors.TimedOut, match="no response"):
         session.read(url, timeout=IMPATIENT)
 
 

@@ -218,7 +218,7 @@ def test_stalls_are_counted_though_the_last_is_no_retry(fault_server: FaultServe
     url = fault_server.serve("/x", Reply(body=SMALL, stall_at=10, gate=gate))
     with (
         getm.Session(timeout=getm.Timeout(connect_s=5, stall_s=0.05), retries=1) as session,
-        pytest.raises(errors.Timeout) as caught,
+        pytest.raises(errors.TimedOut) as caught,
     ):
         session.read(url)
     gate.open()

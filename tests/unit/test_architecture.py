@@ -39,7 +39,7 @@ LAYERS = (
     Layer("files", ("events", "files"), ("getm.engine", "getm.buffers", "getm.protocol", "getm.client")),
     Layer("manifests", ("manifests",), ("asyncio", "socket", "mmap", "getm.engine", "getm.client", "getm.reader")),
     Layer("batch", ("batch",), ("getm.engine",)),
-    Layer("session", ("session", "functions"), ("getm.engine",)),
+    Layer("session", ("session",), ("getm.engine",)),
     Layer("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.protocol")),
     Layer("command", ("cli", "__main__"), ("getm.engine", "getm.buffers", "getm.protocol")),
 )

@@ -65,10 +65,11 @@ def test_unknown_field_is_refused() -> None:
         errors.HTTPStatusError("x", statuz=404)
 
 
-def test_builtin_bases() -> None:
+def test_case_61_builtin_bases() -> None:
     # Callers may catch what they know: network errors as OSError, waiting as TimeoutError, bad arguments as ValueError.
     assert issubclass(errors.NetworkError, OSError)
-    assert issubclass(errors.Timeout, TimeoutError)
+    assert issubclass(errors.TimedOut, TimeoutError)
+    assert issubclass(errors.ConnectFailed, ConnectionError)
     assert issubclass(errors.InvalidInput, ValueError)
     assert issubclass(errors.ReaderClosed, ValueError)
     assert issubclass(errors.MemoryUnavailable, MemoryError)

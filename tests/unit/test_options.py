@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import astuple
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -13,15 +16,23 @@ from hypothesis import strategies as st
 from getm.buffers.layout import RingLayout, plan_layout
 from getm.core.units import KIB, MIB
 from getm.core.url import validate_url
+from getm.core.validate import (
+    validate_bool,
+    validate_integer,
+    validate_number,
+    validate_path,
+    validate_text,
+)
 from getm.errors import InvalidInput
 from getm.options import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_MAX_MEMORY,
     MAX_CONCURRENCY,
+    Retries,
     Timeout,
-    validate_chunk_size,
     validate_concurrency,
     validate_headers,
+    validate_timeout,
 )
 
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
@@ -34,6 +45,13 @@ def refused(function: Any, *arguments: Any) -> InvalidInput | None:
     except InvalidInput as error:
         return error
     return None
+
+
+def repr_or_type(value: object) -> str:
+    try:
+        return repr(value)[:20]
+    except ValueError:  # an integer too long to be shown
+        return type(value).__name__
 
 
 # URLs ----------------------------------------------------------------------------------------------------------------
@@ -187,39 +205,98 @@ def test_a_value_that_cannot_be_encoded_is_refused() -> None:
 # Times and counts ----------------------------------------------------------------------------------------------------
 
 
-def test_a_timeout_is_a_number_or_a_timeout_or_the_default() -> None:
+def test_a_timeout_is_a_number_or_a_timeout_or_none_for_no_limit() -> None:
     default = Timeout(1.0, 2.0, 3.0)
-    assert Timeout.of(None, default) is default
-    assert Timeout.of(5, default) == Timeout(5.0, 5.0, 3.0)
-    assert Timeout.of(0.5, default) == Timeout(0.5, 0.5, 3.0)
+    assert validate_timeout("default", default) is default
+    assert validate_timeout(5, default) == Timeout(5.0, 5.0, 3.0)
+    assert validate_timeout(0.5, default) == Timeout(0.5, 0.5, 3.0)
+    assert validate_timeout(None, default) == Timeout(None, None, None, None)
     own = Timeout(None, None, None)
-    assert Timeout.of(own, default) is own
+    assert validate_timeout(own, default) is own
     assert astuple(Timeout()) == (30.0, 60.0, None, 1024.0, 30.0, 1.0)
 
 
-def test_a_timeout_that_is_no_time_is_refused() -> None:
-    numbers: list[Any] = [0, -1, -0.0, math.nan, math.inf, -math.inf]
-    default = Timeout()
-    assert [value for value in [*numbers, True, "5", [5], (1, 2)] if refused(Timeout.of, value, default) is None] == []
-    wrong = [
-        Timeout(**{name: value})
-        for name in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s", "tail_s")
-        for value in numbers
+NO_NUMBERS: list[Any] = [
+    0,
+    -1,
+    -0.0,
+    math.nan,
+    math.inf,
+    -math.inf,
+    True,
+    "5",
+    b"5",
+    [5],
+    (1, 2),
+    10**400,
+    10**5000,
+    1j,
+]
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, object()], ids=repr_or_type)
+def test_case_46_a_timeout_that_is_no_time_is_refused(value: Any) -> None:
+    assert refused(validate_timeout, value, Timeout()) is not None
+    for limit in ("connect_s", "stall_s", "total_s", "floor_bytes_s", "floor_window_s", "tail_s"):
+        with pytest.raises(InvalidInput, match=limit):
+            Timeout(**{limit: value})
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "5", [5], 10**400], ids=repr_or_type)
+def test_case_46_retries_that_are_no_numbers_are_refused(value: Any) -> None:
+    assert refused(Retries.of, value, Retries()) is not None
+    for field in ("attempts", "base_s", "cap_s"):
+        with pytest.raises(InvalidInput, match=field):
+            Retries(**{field: value})
+
+
+def test_case_44_a_check_complains_under_the_name_that_its_caller_uses() -> None:
+    checks: list[Callable[[str], object]] = [
+        lambda name: validate_integer(1000, name, 1, 256),
+        lambda name: validate_integer("3", name, 1),
+        lambda name: validate_number(0, name, "seconds"),
+        lambda name: validate_number(math.nan, name, "bytes a second", 1),
+        lambda name: validate_bool(1, name),
+        lambda name: validate_path("a\0b", name),
+        lambda name: validate_text(5, name),
     ]
-    assert [value for value in wrong if refused(Timeout.of, value, default) is None] == []
+    for check in checks:
+        for name in ("--flag", "parameter"):
+            error = refused(check, name)
+            # Of Python alone nothing, unless the caller of the check says so.
+            assert error is not None and error.message.startswith(f"{name} must be ") and "None" not in error.message
+    with pytest.raises(InvalidInput, match="from 1 to 256, or None"):
+        validate_integer(0, "concurrency", 1, 256, none=", or None")
 
 
-@pytest.mark.parametrize("value", [Timeout(connect_s="5"), 10**400], ids=["text", "huge"])  # type: ignore[arg-type]
-def test_a_timeout_of_another_type_or_beyond_a_float_is_refused(value: Any) -> None:
-    assert refused(Timeout.of, value, Timeout()) is not None
+class Text(str):
+    """As of a library that has a subclass of its own for what it has read."""
+
+    def __str__(self) -> str:
+        return "another text"
 
 
-def test_concurrency_and_chunk_size() -> None:
+def test_case_54_subclasses_and_numpy_scalars_become_plain_values() -> None:
+    for value in (Text("http://h/"), np.str_("http://h/")):
+        assert type(validate_url(value)) is str and validate_url(value) == "http://h/"
+        assert type(validate_text(value, "x")) is str and validate_text(value, "x") == "http://h/"
+        assert type(validate_path(value, "x")) is str
+        ((name, text),) = validate_headers([(Text("X-Name"), value)])
+        assert (type(name), type(text)) == (str, str) and (name, text) == ("X-Name", "http://h/")
+    for number in (np.float64(2.5), np.float32(2.5), Fraction(5, 2)):
+        assert type(validate_number(number, "x", "seconds")) is float
+        assert astuple(Timeout(number, number, number, number, number, number)) == (2.5,) * 6  # type: ignore[arg-type]
+        assert all(type(limit) is float for limit in astuple(Timeout(total_s=number)) if limit is not None)  # type: ignore[arg-type]
+    for count in (np.int64(4), np.uint8(4), np.array(4)):
+        assert type(validate_integer(count, "x", 1)) is int
+        assert type(validate_concurrency(count)) is int  # type: ignore[arg-type]
+        assert type(Retries(attempts=count).attempts) is int  # type: ignore[arg-type]
+
+
+def test_concurrency() -> None:
     assert [validate_concurrency(value) for value in (None, 1, MAX_CONCURRENCY)] == [None, 1, MAX_CONCURRENCY]
-    bad: list[Any] = [0, -1, True, 1.0, "1"]
-    assert [value for value in [*bad, MAX_CONCURRENCY + 1] if refused(validate_concurrency, value) is None] == []
-    assert [validate_chunk_size(value) for value in (1, 2**40)] == [1, 2**40]
-    assert [value for value in [*bad, None] if refused(validate_chunk_size, value) is None] == []
+    bad: list[Any] = [0, -1, True, np.True_, 1.0, np.float64(1), "1", MAX_CONCURRENCY + 1]
+    assert [value for value in bad if refused(validate_concurrency, value) is None] == []
 
 
 # Rings ---------------------------------------------------------------------------------------------------------------

@@ -27,15 +27,15 @@ class ReadLimits:
         """A context in which a byte must come."""
         return self.timers.limit(self.stall_s)
 
-    def stalled(self) -> errors.Timeout:
+    def stalled(self) -> errors.TimedOut:
         limit_s = self.stall_s or 0.0
-        return errors.Timeout(f"no byte came for {limit_s:g} s", phase="body", timeout_s=limit_s)
+        return errors.TimedOut(f"no byte came for {limit_s:g} s", phase="body", timeout_s=limit_s)
 
-    def too_slow(self, received: int, seconds: float) -> errors.Timeout | None:
+    def too_slow(self, received: int, seconds: float) -> errors.TimedOut | None:
         """The error for `received` bytes in `seconds`, a whole window at least; None where that is fast enough."""
         if self.floor_bytes_s is None or received >= self.floor_bytes_s * seconds:
             return None
-        return errors.Timeout(
+        return errors.TimedOut(
             f"the connection brought {received / seconds:.0f} bytes a second, fewer than {self.floor_bytes_s:g}, "
             f"for {seconds:.0f} s",
             phase="pace",

@@ -241,12 +241,12 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
     host = urlsplit(url).hostname
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         limit_s = request.connect_s or 0.0
-        return errors.Timeout(
+        return errors.TimedOut(
             f"no connection to {host} within {limit_s:g} s", url=at, phase="connect", timeout_s=limit_s
         )
     if isinstance(error, TimeoutError):
         limit_s = request.stall_s or 0.0
-        return errors.Timeout(f"no response within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s)
+        return errors.TimedOut(f"no response within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return errors.TLSFailed(
             f"the certificate of {host} is not trusted ({error.certificate_error}); "

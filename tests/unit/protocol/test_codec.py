@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from getm.core.retry import Retries
 from getm.errors import ProtocolError
 from getm.protocol.codec import FRAME, MAX_BODY_BYTES, Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import (
@@ -52,6 +53,8 @@ OF_TYPE: dict[object, st.SearchStrategy[object]] = {
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     type(None): st.none(),
+    # It refuses others by itself.
+    Retries: st.builds(Retries, st.integers(0, 10**6), st.floats(0, 1e9), st.floats(0, 1e9)),
 }
 
 
