@@ -55,6 +55,7 @@ def exit_code(error: BaseException) -> int:
 
 def report(error: Exception, url: str | None = None, path: Path | None = None) -> int:
     """Tell what went wrong; the exit status for it. `url` and `path` are used where the error does not name one."""
+    error = _from_surroundings(error)
     if not isinstance(error, GetmError):
         _log.debug("unexpected error", exc_info=error)
         facts: dict[str, object] = {"message": f"Unexpected error, please report it: {type(error).__name__}: {error}"}
@@ -78,6 +79,22 @@ def report(error: Exception, url: str | None = None, path: Path | None = None) -
     facts.update((name, value) for name, value in fields.items() if value is not None)
     print_error(facts)
     return exit_code(error)
+
+
+def _from_surroundings(error: Exception) -> Exception:
+    """What an error of Python's own means where the process's surroundings are to blame; else `error` itself."""
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        try:
+            os.getcwd()  # noqa: PTH109
+        except OSError:
+            return TargetError("The current folder is gone; change into another one, or give absolute paths.", path=".")
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
+        return TargetError(
+            f"The name of a file cannot be written in the encoding {error.encoding} of this locale; "
+            "set one with UTF-8, for example LC_ALL=C.UTF-8.",
+            path=error.object,
+        )
+    return error
 
 
 def sum_up(failures: Sequence[Exception], jobs: int) -> int:

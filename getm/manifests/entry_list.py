@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
@@ -122,11 +122,15 @@ class _Targets:
 
     def __init__(self, directory: str | None, reserved: Mapping[str, str]) -> None:
         self._directory = directory
-        self._root = os.path.realpath(directory or ".")
         # For lists with a folder for each entry, in the order of their folders.
         self._resolved = lru_cache(4096)(os.path.realpath)
         self._entries: dict[str, tuple[int, Entry]] = {}
         self._reserved = {os.path.realpath(path): what for path, what in reserved.items()}
+
+    @cached_property
+    def _root(self) -> str:
+        # Looked up where it matters only: the current folder may be gone, and every target absolute.
+        return os.path.realpath(self._directory or ".")
 
     def add(self, number: int, entry: Entry) -> None:
         """Raises InvalidInput for a target that leaves the folder it must stay in, by its names or by a symbolic link,

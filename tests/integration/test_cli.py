@@ -454,6 +454,89 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str], words: str) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("arguments", [["--dry-run"], ["-v"], ["--json"], ["-nc", "--dry-run"], ["-", "-v"]])
+def test_case_39_a_name_that_standard_output_cannot_encode(
+    tmp_path: Path, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    url = fault_server.serve("/gr%C3%BC%C3%9Fe", Reply(body=b"data"))
+    (tmp_path / "sub").mkdir()
+    if "-nc" in arguments:
+        (tmp_path / "sub" / "grüße").write_bytes(b"old")
+    where = [] if "-" in arguments else ["-d", "sub"]
+    run = getm(url, *arguments, *where, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    if "-" not in arguments:
+        assert rb"gr\xfc\xdfe" in run.stdout or rb"gr\u00fc\u00dfe" in run.stdout
+
+
+@pytest.mark.parametrize("word", ["hash", "verify"])
+def test_case_39_a_result_line_has_the_bytes_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    (tmp_path / "grüße").write_bytes(b"data")
+    sums = getm("hash", "grüße", cwd=tmp_path).stdout
+    assert sums.endswith("  grüße\n".encode())
+    assert getm("verify", "-", cwd=tmp_path, stdin=sums).stdout == "grüße: OK\n".encode()
+
+
+def test_case_39_a_name_that_the_file_system_cannot_encode(
+    tmp_path: Path, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    url = fault_server.serve("/gr%C3%BC%C3%9Fe", Reply(body=b"data"))
+    run = getm(url, cwd=tmp_path)
+    assert (run.returncode, names(tmp_path)) == (3, [])
+    assert "LC_ALL=C.UTF-8" in str(failure(run)["message"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["URL"], 3),
+        (["URL", "out"], 3),
+        (["URL", "new/"], 3),
+        (["URL", "-d", "new"], 3),
+        (["URL", "URL2"], 3),
+        (["URL", "ABSOLUTE", "--receipt", "r"], 3),
+        (["URL", "--dry-run"], 3),
+        (["-m", "LIST"], 3),
+        (["-m", "list"], 3),
+        (["verify", "SUMS"], 2),
+        (["verify", "--receipt", "r"], 2),
+        (["hash", "x"], 1),
+        (["URL", "ABSOLUTE"], 0),
+        (["URL", "-d", "FOLDER"], 0),
+        (["URL", "-"], 0),
+        (["-m", "LIST", "-d", "FOLDER"], 0),
+        (["--version"], 0),
+    ],
+)
+def test_case_40_the_current_folder_is_gone(
+    tmp_path: Path, fault_server: FaultServer, arguments: list[str], status: int
+) -> None:
+    url = fault_server.serve("/x", Reply(body=b"data"))
+    (tmp_path / "list").write_text(f"{url}\n")
+    words = {
+        "URL": url,
+        "URL2": f"{url}2",
+        "ABSOLUTE": f"{tmp_path}/out",
+        "FOLDER": f"{tmp_path}/d",
+        "LIST": f"{tmp_path}/list",
+    }
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["/bin/sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), *GETM]
+    run = subprocess.run([*command, *(words.get(each, each) for each in arguments)], capture_output=True)
+    assert run.returncode == status
+    if status:
+        message = str(failure(run)["message"])
+        assert ("The current folder is gone" in message) is (status == 3)
+        assert "Unexpected" not in message and fault_server.requests == []
+
+
 # Signals -------------------------------------------------------------------------------------------------------------
 
 

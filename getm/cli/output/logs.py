@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -37,7 +38,11 @@ def logging_to_stdout(verbosity: int, to_stdout: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_process() -> Iterator[None]:
-    """Nothing but `print_error` writes to standard error."""
+    """Nothing but `print_error` writes to standard error, and no name is a reason not to write a line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names may hold characters that the locale's encoding lacks.
+            stream.reconfigure(errors="backslashreplace")
     root = logging.getLogger()
     # Without any handler, logging prints warnings to standard error.
     null = logging.NullHandler()
