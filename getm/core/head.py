@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import chain
 
 from getm.core.spans import MAX_POSITION, ContentRange, parse_content_range
+from getm.core.text import brief, decode
 from getm.core.version import Validator
 
 Headers = tuple[tuple[str, str], ...]
@@ -123,11 +124,11 @@ class Head:
         """The value that may stand in If-Range, so that responses may be joined; None where there is no strong one.
 
         A strong entity tag, or else a Last-Modified at least a second older than the Date of the same response
-        (RFC 9110, sections 8.8.2.2 and 13.1.5).
+        (RFC 9110, sections 8.8.2.2 and 13.1.5). One beyond ASCII is none: its bytes are not known any more.
         """
         etag = self.get("etag")
         if etag is not None:
-            return etag if len(etag) >= 2 and etag[0] == etag[-1] == '"' else None
+            return etag if len(etag) >= 2 and etag[0] == etag[-1] == '"' and etag.isascii() else None
         modified, date = _timestamp(self.get("last-modified")), _timestamp(self.get("date"))
         if modified is not None and date is not None and date - modified >= 1:
             return self.get("last-modified")
@@ -161,14 +162,12 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
         texts = []
     if len(texts) == 2 * len(pairs):
         return tuple(zip(texts[::2], texts[1::2], strict=True))
-    return tuple([(_text(name), _text(value)) for name, value in pairs])
+    return tuple([(decode(name), decode(value)) for name, value in pairs])
 
 
-def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+def decode_phrase(surrogate_escaped: str) -> str:
+    """A reason phrase as the parser has it, as text for people: a client makes nothing of it (RFC 9112, section 4)."""
+    return brief(decode(surrogate_escaped.encode("utf-8", "surrogateescape")))
 
 
 def retry_after_s(head: Head) -> float | None:

@@ -1,11 +1,15 @@
-"""Text files of other programs: lists, checksum files."""
+"""Text from outside: what servers send, as it may stand in a message and cross the pipe; files of other programs."""
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
 
 from getm.errors import InvalidInput
+
+_MAX_CHARS = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 UTF_16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -26,3 +30,23 @@ def decode_text(data: bytes) -> str:
         raise InvalidInput(
             f"begins with the byte order mark of UTF-16 and is not UTF-16 ({error.reason}); save it as UTF-8"
         ) from error
+
+
+def decode(data: bytes) -> str:
+    """UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost (RFC 9110, section 5.5)."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def encodable(text: str) -> str:
+    """`text` with lone surrogates written out: Python keeps bytes in them that were not UTF-8, and no codec takes
+    them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def brief(text: str) -> str:
+    """The start of `text` on one line, without control characters: what a server sent may be megabytes of anything."""
+    line = _CONTROL.sub(" ", encodable(text[: _MAX_CHARS + 1])).strip()
+    return line if len(text) <= _MAX_CHARS else f"{line[:_MAX_CHARS]}..."

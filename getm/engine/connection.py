@@ -13,6 +13,7 @@ from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.buffers.segment import Segment
 from getm.core.log import get_logger
+from getm.core.text import encodable
 from getm.engine.fetch import Fetch
 from getm.engine.helpers import HelperPipe
 from getm.engine.http.requests import HttpClient
@@ -157,8 +158,10 @@ class EngineConnection:
     # Messages out ---------------------------------------------------------------------------------------------------
 
     def _send(self, kind: Kind, number: int, body: HeadInfo | NoteInfo | EndInfo | FailedInfo) -> None:
+        # Encoded first: what cannot be has not been said, and a FAILED may follow.
+        data = encode_body(kind, number, body)
         self._conversation.pass_(kind, number)
-        self._queue(encode_body(kind, number, body))
+        self._queue(data)
 
     def head(self, number: int, info: HeadInfo) -> None:
         self._send(HEAD, number, info)
@@ -261,11 +264,11 @@ class EngineConnection:
 
 
 def failed_info(error: errors.GetmError, stats: Stats) -> FailedInfo:
-    """An error as it travels on the pipe."""
+    """An error as it travels on the pipe. Can be encoded whatever it holds: nothing else would end the transfer."""
     return FailedInfo(
         code=error.code,
-        message=error.message,
-        url=error.url,
+        message=encodable(error.message),
+        url=None if error.url is None else encodable(error.url),
         fields={name: plain(value) for name, value in error.fields().items()},
         stats=stats,
     )

@@ -36,6 +36,7 @@ from typing import Any
 import msgspec
 
 from getm.core.retry import Retries
+from getm.core.text import encodable
 from getm.results import Stats
 
 
@@ -204,4 +205,4 @@ FROM_ENGINE = frozenset({Kind.HEAD, Kind.PREFIX, Kind.PART, Kind.RETURN, Kind.NO
 
 def plain(value: Any) -> str | int | float | bool | None:
     """A field value that may travel in `FailedInfo`."""
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    return value if value is None or isinstance(value, int | float | bool) else encodable(str(value))

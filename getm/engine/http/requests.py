@@ -13,9 +13,10 @@ import aiohttp
 from msgspec import Struct
 
 from getm import errors
-from getm.core.head import Head, HeadError, decode_headers
+from getm.core.head import Head, HeadError, decode_headers, decode_phrase
 from getm.core.log import get_logger
 from getm.core.redact import redact
+from getm.core.text import brief
 from getm.core.url import validate_url
 from getm.engine.http.connections import Exchanges, HeaderFields, Reply, split_url
 from getm.engine.speeds import Speeds
@@ -31,7 +32,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SMALL_CONTENT_BYTES = 64 * 1024
 _SMALL_CONTENT_S = 5.0
 _KEEPALIVE_S = 30.0
-_BRIEF_CHARS = 200
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
@@ -129,7 +129,9 @@ class HttpClient:
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
             raw = await self._send(request, url, headers, wanted)
-            head = Head(raw.status, url, decode_headers(raw.raw_headers), range_header is not None, raw.reason)
+            head = Head(
+                raw.status, url, decode_headers(raw.raw_headers), range_header is not None, decode_phrase(raw.reason)
+            )
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route)
             if raw.status not in _REDIRECTS:
                 return response
@@ -249,26 +251,20 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
         return errors.TimedOut(f"no response within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return errors.TLSFailed(
-            f"the certificate of {host} is not trusted ({error.certificate_error}); "
+            f"the certificate of {host} is not trusted ({brief(str(error.certificate_error))}); "
             "for a private certificate authority give cacert",
             url=at,
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return errors.TLSFailed(f"TLS with {host} failed ({_brief(getattr(error, 'os_error', error))})", url=at)
+        return errors.TLSFailed(f"TLS with {host} failed ({brief(str(getattr(error, 'os_error', error)))})", url=at)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
         return errors.ConnectFailed(f"no connection to {error.host}:{error.port} ({error.strerror})", url=at)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return errors.ConnectFailed(f"the proxy refused: {error.status} {error.message}", url=at)
+        return errors.ConnectFailed(f"the proxy refused: {error.status} {decode_phrase(error.message)}", url=at)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return errors.Truncated("the server closed the connection without a response", url=at, received=0)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
-        return errors.BadResponse(f"the response is not valid HTTP ({_brief(error.message)})", url=at)
+        return errors.BadResponse(f"the response is not valid HTTP ({brief(error.message)})", url=at)
     if isinstance(error, aiohttp.ClientError | OSError):
-        return errors.NetworkError(f"the connection broke ({_brief(error)})", url=at)
-    return errors.InvalidInput(f"the request could not be made ({_brief(error)})", url=at)
-
-
-def _brief(reason: object) -> str:
-    """The start of the first line: a parser quotes what the server sent, which may be megabytes of anything."""
-    line = str(reason).strip().partition("\n")[0]
-    return line if len(line) <= _BRIEF_CHARS else f"{line[:_BRIEF_CHARS]}..."
+        return errors.NetworkError(f"the connection broke ({brief(str(error))})", url=at)
+    return errors.InvalidInput(f"the request could not be made ({brief(str(error))})", url=at)
