@@ -226,14 +226,14 @@ class Part:
 
     async def _overtake(self, answer: Answer) -> Answer | None:
         """Read from the new connection until it is ahead of the old one; None where it cannot be."""
-        content, end, data = answer.response.raw.content, answer.start, b""
+        raw, end, data = answer.response.raw, answer.start, b""
         try:
             while end <= self._writer.position:
-                data = await content.readany()
+                data = await raw.readany()
                 if not data:
                     return None
                 end += len(data)
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, errors.GetmError):
             return None
         if answer.stop is not None and end > answer.stop:
             # More than its Content-Range tells of, which nobody asked for.

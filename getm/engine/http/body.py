@@ -183,7 +183,7 @@ async def _receive(
 ) -> None:
     content = response.content
     # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
-    if length is None or hdrs.TRANSFER_ENCODING in response.headers:
+    if length is None or response.coded or hdrs.TRANSFER_ENCODING in response.headers:
         await _receive_plain(response, writer, length, read_limits, meter)
         return
     taken = 0
@@ -206,19 +206,11 @@ async def _receive(
             # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
             transport.pause_reading()
         await _write(early, writer, meter)
-    if (
-        taken == length
-        or content.is_eof()
-        or content.exception() is not None
-        or connection is None
-        or connection.protocol is None
-        or transport is None
-        # Its end is on the way to aiohttp's protocol: nothing would come to another one any more.
-        or transport.is_closing()
-    ):
+    bypass = None if taken == length else response.begin_bypass()
+    if bypass is None:
         await _receive_plain(response, writer, length - taken, read_limits, meter)
         return
-    sink = SlotSink(transport, connection.protocol, writer, length - taken, meter)
+    sink = SlotSink(*bypass, writer, length - taken, meter)
     sink.start()
     watch = StallMonitor(sink, read_limits)
     try:
@@ -230,7 +222,7 @@ async def _receive(
         raise
     finally:
         watch.cancel()
-    content.feed_eof()
+    response.end_bypass()
 
 
 async def _receive_plain(
@@ -244,18 +236,20 @@ async def _receive_plain(
 
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
-    content = response.content
     ended = _end_of_connection(response) if missing is None else None
     clock = asyncio.get_running_loop().time
     # Of the present window: the time spent waiting for the server, and what it brought.
     waited_s, brought = 0.0, 0
-    while missing != 0 and not content.at_eof():
+    while missing != 0 and not response.at_eof():
         began = clock()
         try:
             with read_limits.listen():
-                data = await content.readany()
+                data = await response.readany()
         except TimeoutError:
             raise read_limits.stalled() from None
+        except errors.GetmError:
+            # What is wrong with a transfer coding.
+            raise
         except aiohttp.ClientPayloadError as error:
             raise errors.Truncated(
                 f"the content ended before its end was marked ({error})", received=writer.position

@@ -9,20 +9,28 @@ only in what they ask the same server for.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from getm._version import __version__
+from getm.core.head import HeadError
+from getm.engine.http.framing import Decoder, frame
+from getm.engine.http.low_water import unread_bytes
 
 # Signed redirects (CloudFront, Hugging Face) have Locations of several KiB.
 _MAX_HEADER_BYTES = 64 * 1024
+# All of a head together: curl takes 300 KiB.
+_MAX_HEAD_BYTES = 256 * 1024
 _MAX_HEADERS = 256
 _READ_BYTES = 64 * 1024
 # How many servers are remembered, each with the header fields that go there.
@@ -31,6 +39,8 @@ _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"
 _URL = re.compile(r"([^:]+://[^/?#]*)([^?#]*)((?:\?[^#]*)?)(?:#.*)?", re.DOTALL)
 # RFC 9110, section 5.5.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# RFC 9112, section 2.2: a line may end without CR.
+_HEAD_END = re.compile(rb"\n\r?\n")
 
 HeaderFields = tuple[tuple[str, str], ...]
 
@@ -45,20 +55,151 @@ def split_url(url: str) -> tuple[str, str]:
     return origin, (path or "/") + query
 
 
+class _ResponseProtocol(ResponseHandler):
+    """aiohttp's end of one connection, which gets each head whole and apart from what follows it.
+
+    Whole, so that its framing can be made plain first: aiohttp's parser refuses some of what RFC 9112 permits, and
+    passes on some of what it forbids. Apart, since the parser forgets a message where an error comes after it in the
+    same bytes: what lies beyond the end of a response says something of the connection, and nothing of the response.
+    """
+
+    codings: tuple[str, ...] = ()
+    """Transfer codings of the last response that are not taken off yet; see `Framing`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._head = bytearray()
+        self._in_head = False
+        self._answered = False
+        self._responses = 0
+        # While another protocol takes the content off the connection, past this one.
+        self.bypassed = False
+
+    def set_response_params(self, **params: Any) -> None:
+        # What comes next is a head.
+        self._in_head = True
+        self._answered = False
+        self._responses += 1
+        super().set_response_params(**params)
+
+    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        if self._answered:
+            self._refuse(HeadError("another response came beyond the end of the response"))
+            return
+        self._answered = data[0].code >= 200 or data[0].code == 101
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._in_head:
+            if data and (self.bypassed or (self._payload is not None and self._payload.is_eof())):
+                # Nobody asked for it. Kept, it would pass for the answer to the next request.
+                self._refuse(HeadError("bytes came beyond the end of the response"))
+            else:
+                super().data_received(data)
+            return
+        seen = len(self._head)
+        self._head += data if seen else data.lstrip(b"\r\n")
+        if not b"HTTP/".startswith(self._head[:5]):
+            # No HTTP: the parser says so, and need not see the end of it.
+            self._pass_head_on()
+            return
+        end = _HEAD_END.search(self._head, max(0, seen - 2))
+        if (len(self._head) if end is None else end.end()) > _MAX_HEAD_BYTES:
+            self._refuse(HeadError(f"the head is longer than {_MAX_HEAD_BYTES} bytes"))
+        elif end is not None:
+            head, rest = bytes(self._head[: end.end()]), bytes(self._head[end.end() :])
+            self._head.clear()
+            self._in_head = False
+            try:
+                framing = frame(head)
+            except HeadError as error:
+                self._refuse(error)
+                return
+            self.codings = framing.codings
+            if framing.length is not None and len(rest) <= framing.length:
+                # The usual case.
+                super().data_received(framing.head + rest)
+                return
+            super().data_received(framing.head)
+            if not framing.reusable:
+                self.force_close()
+            self._in_head = framing.interim
+            if rest:
+                self.data_received(rest)
+
+    @property
+    def out_of_step(self) -> bool:
+        """Whether bytes wait that came after the last response, and before another request: what is sent now would be
+        answered by them. (Over TLS they may be tickets of the session, RFC 8446, section 4.6.1.)"""
+        if self._responses == 0 or self.transport is None or self.transport.get_extra_info("ssl_object") is not None:
+            return False
+        return unread_bytes(self.transport.get_extra_info("socket")) > 0
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head:
+            # The parser tells what is wrong with it, if more than its end is missing.
+            self._pass_head_on()
+        super().connection_lost(exc)
+
+    def _pass_head_on(self) -> None:
+        head = bytes(self._head)
+        self._head.clear()
+        self._in_head = False
+        super().data_received(head)
+
+    def _refuse(self, error: HeadError) -> None:
+        self._head.clear()
+        self._in_head = False
+        if self.transport is not None:
+            self.transport.close()
+        self.set_exception(error)
+
+
+class Connector(aiohttp.TCPConnector):
+    """aiohttp's pool of connections, each with our protocol."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_ResponseProtocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
+
+
 class Reply:
     """The answer to one request: its head, and its content on the way.
 
-    Owns its connection until the content has ended, and then gives it back to the pool; or until `close`.
+    Owns its connection until the content has ended, and then gives it back to the pool; or until `close`. `codings`:
+    what is to be taken off `content`, the outermost first.
     """
 
-    __slots__ = ("_message", "connection", "content")
+    __slots__ = ("_decoder", "_message", "connection", "content", "readany")
 
-    def __init__(self, connection: Connection, message: RawResponseMessage, content: aiohttp.StreamReader) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        message: RawResponseMessage,
+        content: aiohttp.StreamReader,
+        codings: tuple[str, ...] = (),
+    ) -> None:
         self._message = message
         self.content = content
         self.connection: Connection | None = connection
         """None once the content has ended, or was given up."""
+        read = content.readany
+        self._decoder: Decoder | None = None
+        for coding in codings:
+            self._decoder = Decoder(coding, read)
+            read = self._decoder.read
+        self.readany = read
+        """What there is of the content, b"" at its end. Raises aiohttp's errors, and those of `Decoder.read`."""
         content.on_eof(self._release)
+
+    @property
+    def coded(self) -> bool:
+        """Whether `readany` takes transfer codings off `content`."""
+        return self._decoder is not None
+
+    def at_eof(self) -> bool:
+        """Whether `readany` has given everything."""
+        return self.content.at_eof() if self._decoder is None else self._decoder.ended
 
     @property
     def status(self) -> int:
@@ -76,6 +217,30 @@ class Reply:
     def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
         """Names and values as they came, in the order of the wire."""
         return self._message.raw_headers
+
+    def begin_bypass(self) -> tuple[asyncio.Transport, asyncio.BaseProtocol] | None:
+        """The transport, and aiohttp's protocol on it, for another protocol that takes the rest of the content past it
+        and then puts it back; None where that is not possible any more."""
+        protocol = None if self.connection is None else self.connection.protocol
+        transport = None if self.connection is None else self.connection.transport
+        if (
+            not isinstance(protocol, _ResponseProtocol)
+            or transport is None
+            or self.content.is_eof()
+            or self.content.exception() is not None
+            # Its end is on the way to aiohttp's protocol: nothing would come to another one any more.
+            or transport.is_closing()
+        ):
+            return None
+        protocol.bypassed = True
+        return transport, protocol
+
+    def end_bypass(self) -> None:
+        """The last byte was taken, and the protocol is back: the content has ended."""
+        protocol = None if self.connection is None else self.connection.protocol
+        if isinstance(protocol, _ResponseProtocol):
+            protocol.bypassed = False
+        self.content.feed_eof()
 
     def _release(self) -> None:
         connection, self.connection = self.connection, None
@@ -189,7 +354,7 @@ class Exchanges:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
         try:
             protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None:
+            if not isinstance(protocol, _ResponseProtocol) or transport is None or protocol.out_of_step:
                 raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(
                 read_until_eof=True,
@@ -204,7 +369,7 @@ class Exchanges:
                 message, content = await protocol.read()
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.
                 if not 100 <= message.code < 200 or message.code == 101:
-                    return Reply(connection, message, content)
+                    return Reply(connection, message, content, protocol.codings)
         except BaseException:
             connection.close()
             raise

@@ -65,8 +65,13 @@ class LowWater:
 
     def waiting(self) -> int:
         """How many bytes the kernel holds for us."""
-        if not self.mark or not self._open:
-            return 0
-        count = array.array("i", [0])
-        fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, count)
-        return count[0]
+        return unread_bytes(self._socket) if self.mark else 0
+
+
+def unread_bytes(sock: socket.socket) -> int:
+    """How many bytes the kernel holds that were not read from `sock`; 0 where it is closed."""
+    if sock.fileno() < 0:
+        return 0
+    count = array.array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+    return count[0]

@@ -18,7 +18,7 @@ from getm.core.log import get_logger
 from getm.core.redact import redact
 from getm.core.text import brief
 from getm.core.url import validate_url
-from getm.engine.http.connections import Exchanges, HeaderFields, Reply, split_url
+from getm.engine.http.connections import Connector, Exchanges, HeaderFields, Reply, split_url
 from getm.engine.speeds import Speeds
 from getm.engine.timers import Timers
 from getm.integrity import may_ask_checksums
@@ -101,9 +101,7 @@ class HttpClient:
             context: ssl.SSLContext | bool = True
             if tls:
                 context = _tls_context(request.cacert, cafile, capath, request.insecure)
-            session = self._sessions[key] = Exchanges(
-                aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S)
-            )
+            session = self._sessions[key] = Exchanges(Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S))
         return session
 
     async def get(
@@ -263,6 +261,8 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
         return errors.ConnectFailed(f"the proxy refused: {error.status} {decode_phrase(error.message)}", url=at)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return errors.Truncated("the server closed the connection without a response", url=at, received=0)
+    if isinstance(error, HeadError):
+        return errors.BadResponse(f"{error}", url=at)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
         return errors.BadResponse(f"the response is not valid HTTP ({brief(error.message)})", url=at)
     if isinstance(error, aiohttp.ClientError | OSError):

@@ -1,0 +1,150 @@
+"""How a response's head frames its content (RFC 9112, section 6), made plain for a parser of the usual forms.
+
+Pure: bytes of a head in, bytes of a head out, and what else must be done to the content.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from getm import errors
+from getm.core.head import HeadError
+from getm.core.text import brief, decode
+
+# The value of a field may go on in lines that begin with a blank (RFC 9112, section 5.2).
+_LINE = rb"\n(%b):([^\n]*(?:\n[ \t][^\n]*)*)"
+_FRAMING = re.compile(_LINE % rb"content-length|transfer-encoding", re.IGNORECASE)
+_STATUS = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})")
+_DIGITS = re.compile(r"[0-9]{1,19}")
+_GZIP, _DEFLATE = "gzip", "deflate"
+# RFC 9112, section 7: what can be taken off besides "chunked", which is the parser's.
+_CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
+# A coded content may be a thousand times as large as it looks: it is taken apart in pieces of this size.
+_PIECE_BYTES = 256 * 1024
+
+
+class Framing(NamedTuple):
+    """`head` as the parser is to have it. `codings`: the transfer codings below "chunked", the outermost first.
+    `reusable`: whether the connection may carry another response. `interim`: another head follows. `length`: of the
+    content, None where the head does not tell or the status has none."""
+
+    head: bytes
+    codings: tuple[str, ...] = ()
+    reusable: bool = True
+    interim: bool = False
+    length: int | None = None
+
+
+def frame(head: bytes) -> Framing:
+    """Make the framing of `head` plain. Raises `HeadError` for a transfer coding that is not understood.
+
+    Lengths that are told several times and agree are told once (RFC 9110, section 8.6); those that do not are left for
+    the parser to refuse. Empty elements of a list, and "identity", say nothing (RFC 9110, section 5.6.1.2). Where there
+    is a transfer coding the length does not count, and the connection is not trusted any further (section 6.3).
+    """
+    line = _STATUS.match(head)
+    status = 0 if line is None else int(line[3])
+    interim = 100 <= status < 200 and status != 101
+    fields = [(name.lower(), value) for name, value in _FRAMING.findall(head)]
+    if len(fields) == 1 and fields[0][0] == b"content-length" and (length := fields[0][1].strip()).isdigit():
+        # As nearly every response has it.
+        return Framing(head, interim=interim, length=int(length[:20]) if status in (200, 206) else None)
+    if not fields:
+        return Framing(head, interim=interim)
+    told = _elements(fields, b"content-length")
+    codings = [coding for coding in _elements(fields, b"transfer-encoding") if coding not in ("", "identity")]
+    if not codings:
+        agreed = all(map(_DIGITS.fullmatch, told)) and len({int(length) for length in told}) == 1
+        plain = _without(head, b"transfer-encoding")
+        if agreed:
+            plain = _with(_without(plain, b"content-length"), b"Content-Length: %d" % int(told[0]))
+        return Framing(plain, interim=interim)
+    chunked = codings[-1] == "chunked"
+    inner = codings[:-1] if chunked else codings
+    unknown = [coding for coding in inner if coding not in _CODINGS]
+    if unknown:
+        named = brief(", ".join(codings))
+        raise HeadError(
+            f"Transfer-Encoding is {named!r}: only gzip and deflate are understood, and then chunked as the last one"
+        )
+    plain = _without(head, b"content-length|transfer-encoding")
+    return Framing(
+        _with(plain, b"Transfer-Encoding: chunked") if chunked else plain,
+        codings=tuple(_CODINGS[coding] for coding in reversed(inner)),
+        # HTTP/1.0 has no transfer codings: whoever sends one may not know where the message ends (section 6.1).
+        reusable=not told and line is not None and (line[1], line[2]) >= (b"1", b"1"),
+        interim=interim,
+    )
+
+
+def _elements(fields: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    lines = [decode(value) for found, value in fields if found == name]
+    return [" ".join(element.split()).lower() for line in lines for element in line.split(",")]
+
+
+def _without(head: bytes, names: bytes) -> bytes:
+    return re.sub(_LINE % names, b"", head, flags=re.IGNORECASE)
+
+
+def _with(head: bytes, field: bytes) -> bytes:
+    line, _, rest = head.partition(b"\n")
+    return b"%b\n%b\r\n%b" % (line, field, rest)
+
+
+class Decoder:
+    """Takes one transfer coding off a content, whose coded pieces `read` gives, b"" at its end."""
+
+    def __init__(self, coding: str, read: Callable[[], Awaitable[bytes]]) -> None:
+        self._coding = coding
+        self._read = read
+        self._coded = b""
+        self._decoder: zlib._Decompress | None = None
+        self._received = 0
+        self.ended = False
+
+    async def read(self) -> bytes:
+        """The next piece of the content, b"" at its end. Raises `BadResponse` for what is not coded so, and
+        `Truncated` where it ends too soon; whatever `read` raises."""
+        while not self.ended:
+            if not self._coded:
+                self._coded = await self._read()
+            at_end = not self._coded
+            if at_end and self._decoder is None:
+                if not self._received:
+                    raise self._truncated()
+                self.ended = True
+            elif piece := self._decode():
+                return piece
+            elif at_end and self._decoder is not None:
+                # There was no more within it, either.
+                raise self._truncated()
+        return b""
+
+    def _truncated(self) -> errors.Truncated:
+        return errors.Truncated(f"the content ended within its transfer coding {self._coding}", received=self._received)
+
+    def _decode(self) -> bytes:
+        if self._decoder is None:
+            self._decoder = zlib.decompressobj(self._window_bits())
+        before = len(self._coded)
+        try:
+            piece = self._decoder.decompress(self._coded, _PIECE_BYTES)
+        except zlib.error as error:
+            raise errors.BadResponse(
+                f"the content is not coded as its Transfer-Encoding says: {self._coding} ({error})"
+            ) from None
+        self._coded = self._decoder.unconsumed_tail
+        if self._decoder.eof:
+            # Of gzip there may be another member (RFC 1952, section 2.2); anything else shows as an error.
+            self._coded, self._decoder = self._decoder.unused_data, None
+        self._received += before - len(self._coded)
+        return piece
+
+    def _window_bits(self) -> int:
+        if self._coding == _GZIP:
+            return zlib.MAX_WBITS + 16
+        # "Some non-conformant implementations send deflate without the zlib wrapper" (RFC 9110, section 8.4.1.2).
+        return zlib.MAX_WBITS if self._coded[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
