@@ -1,7 +1,7 @@
 """A server whose connections are each limited to a rate, in a process of its own: `python -m benchmarks.capped`.
 
-nginx's limit_rate counts anew for each response and lets the first second's bytes through at once, so that a client of
-many range requests never meets it. Here the limit is the connection's, without a burst, as that of a long way is.
+nginx's limit_rate starts over with each response and lets the first second's bytes through at once, so that a client of
+many range requests never meets it. Here the limit is the connection's, without a burst, as on a long network path.
 """
 
 from __future__ import annotations

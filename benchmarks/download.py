@@ -87,8 +87,8 @@ def one_tool(name: str, job: One, served: ServedObject) -> Tool | None:
 def many_tool(name: str, job: Many, served: Path) -> Tool | None:
     def prepare() -> None:
         if job.folder.exists():
-            # Emptied and put aside, not removed: ext4 gives out no inode that was given up just now, and its search for
-            # another one would make the next tool's files five times as dear.
+            # Emptied and moved away, not removed: ext4 does not reuse an inode that was just freed, and its search for
+            # another one would make the next tool's files five times as expensive.
             for file in job.folder.iterdir():
                 os.truncate(file, 0)
             job.folder.rename(tempfile.mkdtemp(prefix="done-", dir=job.folder.parent))

@@ -52,7 +52,7 @@ class Many:
 
 @dataclass(frozen=True)
 class Downloader:
-    """How a tool is told; None where it cannot do it. `package` is what to install where `program` or, for a Python
+    """A tool's command lines; None for what it cannot do. `package` is what to install where `program` or, for a Python
     package, `module` is missing."""
 
     package: str

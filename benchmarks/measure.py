@@ -32,7 +32,7 @@ class Cost:
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    """Run `work` and tell what it cost. Processes that it leaves running (warm engines) count like those it ended."""
+    """Run `work` and return what it cost. Processes that it leaves running (warm engines) count like those it ended."""
     # To look for processes costs milliseconds: before the first clock is read, and after the last.
     before = _others_cpu_s(_descendants())
     own, wall = time.process_time(), time.perf_counter()
@@ -84,7 +84,7 @@ def environment() -> dict[str, str]:
 
 
 def cost_of_command(command: list[str]) -> Cost:
-    """Run a command line to its end and tell what it and the processes under it cost. Raises `RuntimeError` with the
+    """Run a command line to its end; what it and the processes under it cost. Raises `RuntimeError` with the
     last line of its standard error where it fails."""
     with tempfile.TemporaryFile("w+") as errors:
         wall = time.perf_counter()

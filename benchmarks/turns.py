@@ -24,7 +24,7 @@ Result = dict[str, float]
 
 
 class Contender:
-    """A process that runs `benchmarks.worker`: told what it is by `setup`, then one turn at a time.
+    """A process that runs `benchmarks.worker`: `setup` says what it is, then it takes one turn at a time.
 
     `why_not`: why it cannot be measured; None as long as it can. It ends with the context. `under`: a command that
     runs it, such as valgrind.
@@ -96,7 +96,7 @@ def take_turns(
     turns: Sequence[tuple[Key, TakesTurns, dict[str, Any]]], rounds: int, what: str
 ) -> dict[Key, list[Result]]:
     """The results of each turn, one for each round; none at all for a contender that failed. A round before the first
-    warms everything up. `what` is told on a terminal."""
+    warms everything up. `what` is shown on a terminal."""
     results: dict[Key, list[Result]] = {key: [] for key, _, _ in turns}
     for number in range(rounds + 1):
         for key, contender, request in random.sample(turns, len(turns)):
@@ -143,7 +143,7 @@ def ratio(of: Sequence[Result], base: Sequence[Result] | None, field: str, digit
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as what stands in them, all but the first to the right. A row may end early."""
+    """Columns as wide as their content, all but the first aligned to the right. A row may end early."""
     widths = [
         max(len(head), *(len(row[index]) for row in rows if len(row) == len(heads)), 0)
         for index, head in enumerate(heads)
