@@ -38,7 +38,7 @@ _Taken = Callable[[memoryview], None]
 class Row:
     """One line of the table: `seconds` from the call to the last byte; `checksum` what getm says of the bytes."""
 
-    face: str
+    function: str
     concurrency: int | None
     seconds: float
     checksum: Verdict
@@ -181,7 +181,7 @@ def _download(session: getm.Session, url: str, concurrency: int | None, take: _T
     return result.checksum, result.seconds
 
 
-_FACES = {"urlopen": _urlopen, "iter_content": _iter_content, "aiter_content": _aiter_content, "download": _download}
+_READERS = {"urlopen": _urlopen, "iter_content": _iter_content, "aiter_content": _aiter_content, "download": _download}
 _CONCURRENCIES = (1, 4, None)
 
 
@@ -195,13 +195,13 @@ def run(url: str, original: mmap.mmap) -> Iterator[Row]:
             # The engine starts on first use; the table is to show what reading costs.
             with session.urlopen(url, concurrency=concurrency) as reader:
                 reader.read(1)
-            for face, read in _FACES.items():
+            for function, read in _READERS.items():
                 comparison = _Comparison(original)
                 verdict, seconds = read(session, url, concurrency, comparison.take)
                 comparison.finish()
                 if not verdict:
                     raise GetmError(f"The demo's checksum was not verified ({verdict.reason}); please report it.")
-                yield Row(face, concurrency, seconds, verdict)
+                yield Row(function, concurrency, seconds, verdict)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -229,7 +229,7 @@ def main(argv: Sequence[str]) -> int:
             sha256 = hashlib.sha256(original).hexdigest()
             print(f"getm {__version__}: {size_bytes // MIB} MiB of random bytes from a server on the loopback")
             print(f"sha256 {sha256}\n")
-            print(f"{'face':<14} {'concurrency':>11} {'size':>10} {'seconds':>8} {'MB/s':>7}  verified by")
+            print(f"{'function':<14} {'concurrency':>11} {'size':>10} {'seconds':>8} {'MB/s':>7}  verified by")
             with serve(path) as url:
                 count = 0
                 for row in run(url, original):
@@ -244,7 +244,7 @@ def _line(row: Row, size_bytes: int) -> str:
     size = f"{size_bytes // MIB} MiB"
     # The algorithm and who declared it; the digests are the same in every row.
     verified_by = f"{row.checksum.checksum.algorithm} ({row.checksum.source})" if row.checksum.checksum else ""
-    return f"{row.face:<14} {row.concurrency!s:>11} {size:>10} {row.seconds:>8.3f} {rate:>7.0f}  {verified_by}"
+    return f"{row.function:<14} {row.concurrency!s:>11} {size:>10} {row.seconds:>8.3f} {rate:>7.0f}  {verified_by}"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -49,8 +49,8 @@ def test_the_demo_verifies_every_mode_and_cleans_up() -> None:
     run = subprocess.run(command, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
     rows = re.findall(r"^(\w+) +(1|4|None) +9 MiB +\d+\.\d{3} +\d+  sha256 \(Repr-Digest\)$", run.stdout, re.MULTILINE)
-    faces = ("urlopen", "iter_content", "aiter_content", "download")
-    assert rows == [(face, concurrency) for concurrency in ("1", "4", "None") for face in faces]
+    functions = ("urlopen", "iter_content", "aiter_content", "download")
+    assert rows == [(name, concurrency) for concurrency in ("1", "4", "None") for name in functions]
     assert run.stdout.endswith("12 of 12 modes: every byte compared with the original, every checksum verified\n")
     assert max(map(len, run.stdout.splitlines())) <= 80
     # The leak check of conftest.py looks only at what is new; this looks at what the demo names.
