@@ -75,12 +75,15 @@ def validate_path(value: str | os.PathLike[str], name: str) -> str:
         path = os.fspath(value)
     except TypeError:
         refuse(name, "a str or a path-like object", value)
-    path = validate_text(path, name)
+    if not isinstance(path, str):
+        refuse(name, "a str or a path-like object", value)
+    path = str.__str__(path)
     try:
-        if b"\0" in os.fsencode(path):
-            refuse(name, "a path without NUL characters", path)
+        usable = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
-        refuse(name, "a path whose characters can stand in a file's name", path)
+        usable = False
+    if not usable:
+        refuse(name, "a path that a file can have, without NUL and lone surrogates", value)
     return path
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from getm.core.validate import refuse, validate_path
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.declared.types import Declared
 from getm.integrity.hashing.hasher import PartsHasher
@@ -26,26 +27,28 @@ _READ_AHEAD = 4
 _FEED_BYTES = 4 << 20
 
 
-def checksum(
-    source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256", *, pool: HashPool | None = None
-) -> Checksum:
-    """Compute the checksum of a file or of bytes in memory.
+def checksum(source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256") -> Checksum:
+    """Compute the checksum of a file or of bytes in memory, in threads of its own and without holding the GIL.
 
     Args:
-        source: a file's path (`str` or path-like), or any object with the buffer protocol.
-        algorithm: its name in any spelling; "s3-etag" gives the single-part kind.
-        pool: threads to hash with; None starts some for this call.
+        source: A file's path (`str` or path-like), or any object with the buffer protocol (`bytes`, a memoryview, a
+            NumPy array).
+        algorithm: md5, sha1, sha224, sha256, sha384, sha512, crc32, crc32c, crc64nvme, or, where the extra is
+            installed, blake3, xxh64, xxh3-64, xxh3-128, in any usual spelling; s3-etag is that of a single-part upload.
+
+    Returns:
+        The checksum. `str()` gives "algorithm:hex".
 
     Raises:
-        InvalidInput: an unknown algorithm.
-        MissingExtra: the algorithm's package is not installed.
-        OSError: the file cannot be read.
+        InvalidInput: An unknown algorithm, or a source that is neither a path nor a buffer.
+        MissingExtra: The algorithm's package is not installed.
+        OSError: The file cannot be read.
 
     Example:
-        >>> str(checksum(b"123456789", "crc32"))
+        >>> str(getm.checksum(b"123456789", "crc32"))
         'crc32:cbf43926'
     """
-    return checksums(source, (algorithm,), pool=pool)[0]
+    return checksums(source, (algorithm,))[0]
 
 
 def checksums(
@@ -55,7 +58,7 @@ def checksums(
     names = tuple(require_algorithm(algorithm) for algorithm in algorithms)
     with borrowed(pool) as threads:
         if isinstance(source, (str, os.PathLike)):
-            verdict = check_file(source, (), also=names, pool=threads)
+            verdict = check_file(validate_path(source, "source"), (), also=names, pool=threads)
         else:
             verdict = _check_buffer(_flat(source), names, threads)
     by_name = {each.algorithm: each for each in verdict.computed}
@@ -118,6 +121,8 @@ def _flat(source: Buffer) -> memoryview:
     """All bytes of a buffer: a view, or a copy where no view can show them as bytes."""
     try:
         view = memoryview(source)
+    except TypeError:
+        refuse("source", "a path or an object with the buffer protocol", source)
     except ValueError:
         return memoryview(b"".join((source,)))  # NumPy's dates, which have no format but bytes
     return view.cast("B") if view.nbytes and view.c_contiguous else memoryview(view.tobytes())

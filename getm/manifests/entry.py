@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION
 from getm.core.url import validate_url
+from getm.core.validate import validate_bool, validate_integer, validate_path, validate_text
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
 from getm.integrity import (
@@ -30,15 +31,30 @@ ChecksumsInput = str | Checksum | Iterable[str | Checksum] | None
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Entry:
-    """One download. Made by the readers of lists, or by you for `getm.download_all`.
+    """One download of many: what `read_list` gives, and `download_all` takes.
 
-    `urls`: the first is preferred, the rest are mirrors of it. `path`: where to, as the list says it; one that ends
-    with "/" is a folder; None: a name by the URL. `checksums`: what the bytes must be, strongest first, at most one
-    for each algorithm; empty: what the server declares. `size`: bytes, None where unknown. `headers`: sent with this
-    download's requests. `place`: where it stands in its list, for messages ("line 7", "entry 3 (counted from 0)").
-    `warn_unverified`: False where the list says that there is no checksum ("checksum-algorithm": null).
-    `trusted_path`: whether `path` may be absolute and hold ".." when no directory is given. It may in your own entries
-    and in getm's own lists; in lists of other formats, which come from elsewhere, it may not.
+    The attributes are the arguments, checked: `urls`, all of them; `checksums`, strongest first, at most one for each
+    algorithm.
+
+    Args:
+        url: One, or several of the same object in the order of preference: mirrors.
+        path: The file, relative to the folder of the download. One that ends with "/" is a folder; None: a name from
+            the URL.
+        checksum: What the bytes must be: "ALGORITHM:VALUE" or a `Checksum`, or several. None: what the server declares.
+        size: Of the object, in bytes; None where unknown.
+        headers: Request headers of this download.
+        place: Where it stands in its list, for messages ("line 7", "entry 3 (counted from 0)").
+        warn_unverified: False where the list says that there is no checksum, so that unverified bytes are nothing to
+            warn of.
+        trusted_path: Whether `path` may be absolute and hold ".." when no directory is given. It may in your own
+            entries and in getm's own lists; in lists of other formats, which come from elsewhere, it may not.
+
+    Raises:
+        InvalidInput: An argument cannot be used: a URL that is not http(s), a path that no file can have, a checksum
+            that cannot be read, two of one algorithm that contradict each other, a negative size.
+
+    Example:
+        >>> getm.Entry("https://data.example.org/reads.bam", "in/reads.bam", "md5:fa604061530db3127b31b061c7527e82")
     """
 
     urls: tuple[str, ...]
@@ -62,11 +78,6 @@ class Entry:
         warn_unverified: bool = True,
         trusted_path: bool = True,
     ) -> None:
-        """`url`: one, or several in the order of preference. `checksum`: "ALG:VALUE" or a `Checksum`, or several.
-
-        Raises InvalidInput: a URL that is not http(s), no URL, a path that no file can have, a checksum that cannot be
-        read, two of one algorithm that contradict each other, a negative size, a header that cannot be sent.
-        """
         # What is no iterable goes to validate_url, which says what is wrong with it.
         urls = tuple(url) if not isinstance(url, str) and isinstance(url, Iterable) else (url,)
         if not urls:
@@ -75,13 +86,13 @@ class Entry:
         # Frozen: there is no other way to set a field.
         put = object.__setattr__
         put(self, "urls", checked)
-        put(self, "path", None if path is None else _validated_path(path))
+        put(self, "path", None if path is None else validate_path(path, "path") or None)
         put(self, "checksums", _strongest_first(checksum))
-        put(self, "size", _validated_size(size))
+        put(self, "size", None if size is None else validate_integer(size, "size", 0, MAX_POSITION))
         put(self, "headers", validate_headers(headers))
-        put(self, "place", f"the entry of {redact(checked[0])}" if place is None else place)
-        put(self, "warn_unverified", warn_unverified)
-        put(self, "trusted_path", trusted_path)
+        put(self, "place", f"the entry of {redact(checked[0])}" if place is None else validate_text(place, "place"))
+        put(self, "warn_unverified", validate_bool(warn_unverified, "warn_unverified"))
+        put(self, "trusted_path", validate_bool(trusted_path, "trusted_path"))
 
     def __repr__(self) -> str:
         # No secret: URLs without their query, and of headers the names only.
@@ -168,27 +179,6 @@ def _can_be_computed(checksum: Checksum) -> bool:
     except MissingExtra:
         return False
     return True
-
-
-def _validated_path(path: str | os.PathLike[str]) -> str | None:
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise InvalidInput(f"the path must be a str or a Path, not {type(text).__name__}")
-    if "\0" in text:
-        raise InvalidInput("the path holds a NUL character; no file can have it in its name")
-    if not text.isascii():
-        try:
-            os.fsencode(text)
-        except UnicodeEncodeError:
-            raise InvalidInput(f"the path {text!r} holds characters that no file can have in its name") from None
-    # An empty path was the same as none in getm 0.0.x.
-    return text or None
-
-
-def _validated_size(size: int | None) -> int | None:
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_POSITION):
-        raise InvalidInput(f"the size must be a number of bytes, not {size!r:.40}")
-    return size
 
 
 def _strongest_first(checksum: ChecksumsInput) -> tuple[Checksum, ...]:

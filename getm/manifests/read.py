@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 
+from getm.core.url import validate_url
+from getm.core.validate import refuse, validate_path, validate_text
 from getm.errors import InvalidInput
 from getm.manifests.bagit import read_fetch
 from getm.manifests.detect import FORMATS, detect_format
@@ -44,21 +46,34 @@ def read_list(
         path: A file; "-" is standard input.
         format: One of `FORMATS`; None: by the content, and by the name where the content could be several.
         base_url: For sums files, the folder of what they name.
-        columns: For CSV and TSV, which column is what (see `parse_columns`).
+        columns: For CSV and TSV, which column is what: {"url": "link", "path": "{id}/{name}", "md5": "md5sum"}.
         directory: Where relative targets go, and what no target may leave. Without it, targets are relative to the
             current folder, which only entries of getm's own format may leave.
         reserved: Paths that no download may replace, each with what it is ("the receipt").
+
+    Returns:
+        The entries, checked, in their order: anything that `download_all` takes.
 
     Raises:
         InvalidInput: It cannot be read, is not of its format, or has problems: up to 20 are told with their places, and
             how many more there are.
 
     Example:
-        for entry in read_list("manifest.json"): ...
+        >>> entries = getm.read_list("manifest.json", directory="data")
+        >>> results = list(getm.download_all(entries, directory="data"))
     """
-    if format is not None and format not in FORMATS:
+    if format is not None and validate_text(format, "format") not in FORMATS:
         raise InvalidInput(f"no format is called {format[:40]!r}: expected one of {', '.join(FORMATS)}")
-    document = Document.read(path)
+    if base_url is not None:
+        base_url = validate_url(base_url)
+    if columns is not None:
+        pairs = columns.items() if isinstance(columns, Mapping) else [(None, None)]
+        if not all(isinstance(text, str) for pair in pairs for text in pair):
+            refuse("columns", "a mapping of fields to columns, all of them str", columns)
+    if reserved is not None and not isinstance(reserved, Mapping):
+        refuse("reserved", "a mapping of paths to what they are", reserved)
+    folder = None if directory is None else validate_path(directory, "directory")
+    document = Document.read(validate_path(path, "path"))
     try:
         found = format or detect_format(document)
     except (Problem, InvalidInput) as problem:
@@ -73,5 +88,4 @@ def read_list(
         items = read_table(document, _TABLES[found], columns, found if found in ("gdc", "ena") else None)
     else:
         items = _PLAIN[found](document)
-    folder = None if directory is None else os.fspath(directory)
     return check_list(items, document.name, format=found, directory=folder, reserved=reserved)
