@@ -43,7 +43,7 @@ async def wait(transfer: Receiver) -> None:
     """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
     if transfer.starved():
         grace_s = transfer.grace_s(other_tasks=len(asyncio.all_tasks()) > 1)
-        if not await readable(transfer, grace_s) and transfer.starved():
+        if transfer.still_starved(await readable(transfer, grace_s)):
             raise transfer.exhausted()
     await readable(transfer)
     transfer.pump(wait=False)
@@ -91,7 +91,7 @@ class _Parts(ResponseInfo, AsyncIterator[T]):
 class AsyncContentIterator(_Parts[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, opener: Callable[[], Awaitable[Receiver]], chunk_size: int) -> None:
+    def __init__(self, opener: Callable[[], Awaitable[Receiver]], chunk_size: int | None) -> None:
         super().__init__(opener)
         self._chunk_size = chunk_size
         self._assembler: ChunkReader | None = None
@@ -101,7 +101,7 @@ class AsyncContentIterator(_Parts[memoryview]):
             raise StopAsyncIteration
         if self._assembler is None:
             self._assembler = ChunkReader(await self._open())
-        while (view := self._assembler.try_read(self._chunk_size)) is None:
+        while (view := self._assembler.try_read_chunk(self._chunk_size)) is None:
             await wait(self._transfer)
         if not view:
             self._close()

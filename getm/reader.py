@@ -13,8 +13,7 @@ from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 
 def wait(transfer: Receiver) -> None:
     """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
-    # Asked again at the end: a view may have been let go after the first look, just before its thread ended.
-    if transfer.starved() and not transfer.wait(transfer.grace_s()) and transfer.starved():
+    if transfer.starved() and transfer.still_starved(transfer.wait(transfer.grace_s())):
         raise transfer.exhausted()
     transfer.pump(wait=True)
 
@@ -110,7 +109,7 @@ class _Parts(ResponseInfo):
 class ContentIterator(_Parts, Iterator[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, transfer: Receiver, chunk_size: int) -> None:
+    def __init__(self, transfer: Receiver, chunk_size: int | None) -> None:
         super().__init__(transfer)
         self._assembler = ChunkReader(transfer)
         self._chunk_size = chunk_size
@@ -119,7 +118,7 @@ class ContentIterator(_Parts, Iterator[memoryview]):
     def __next__(self) -> memoryview:
         if self._over:
             raise StopIteration
-        while (view := self._assembler.try_read(self._chunk_size)) is None:
+        while (view := self._assembler.try_read_chunk(self._chunk_size)) is None:
             wait(self._transfer)
         if not view:
             self._over = True

@@ -203,7 +203,7 @@ class Session:
     def iter_content(
         self,
         url: str,
-        chunk_size: int = DEFAULT_CHUNK_BYTES,
+        chunk_size: int | None = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | None = 1,
         headers: HeadersInput | None = None,
@@ -217,7 +217,7 @@ class Session:
 
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
-            chunk_size: Bytes of each part.
+            chunk_size: Bytes of each part; None, whatever has come.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; None, one request by a thread of this process.
             headers: Request headers, added to the session's; the same names replace them.
@@ -309,7 +309,7 @@ class Session:
     def aiter_content(
         self,
         url: str,
-        chunk_size: int = DEFAULT_CHUNK_BYTES,
+        chunk_size: int | None = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | None = 1,
         headers: HeadersInput | None = None,
@@ -323,7 +323,7 @@ class Session:
 
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
-            chunk_size: Bytes of each part.
+            chunk_size: Bytes of each part; None, whatever has come.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; None, one request by a thread of this process.
             headers: Request headers, added to the session's; the same names replace them.
@@ -818,14 +818,16 @@ class Session:
             **fields,
         )
 
-    def _starter(self, request: OpenRequest, chunk_size: int, concurrency: int | None) -> Callable[[], Receiver]:
+    def _starter(self, request: OpenRequest, chunk_size: int | None, concurrency: int | None) -> Callable[[], Receiver]:
         """The function that sends a request, whose arguments are checked now."""
-        chunk_size = validate_integer(chunk_size, "chunk_size", 1)
+        if chunk_size is None:
+            chunk_size = DEFAULT_CHUNK_BYTES
+        chunk_bytes = validate_integer(chunk_size, "chunk_size", 1)
         # None stands for an engine in this process.
         concurrency = None if concurrency is None else request.concurrency
 
         def start() -> Receiver:
-            connection = self._pool.acquire(chunk_size, concurrency)
+            connection = self._pool.acquire(chunk_bytes, concurrency)
             part_slots = connection.layout.part_slots
             sent = request if part_slots == 1 else msgspec.structs.replace(request, part_slots=part_slots)
             return Receiver(connection, sent, self._pool.release)

@@ -202,9 +202,6 @@ class Job:
                 if full:
                     self._connection.give_back(slot)
             self._early.clear()
-            if self._connection.helpers:
-                # Its helpers may sit on slots that were meant for this object.
-                self._batch.drop(self._connection)
         self._connection = None
 
     # What the connection tells ---------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import socket
-import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -86,9 +85,6 @@ class ClientConnection:
         self.corked = False
         self._unsent: deque[bytes] = deque()
         self.closed = False
-        # The thread that reads, and whether another one has ever let go of a slot: then it may do so again.
-        self._reader = threading.get_ident()
-        self.freed_elsewhere = False
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.HELD)
         self._ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
@@ -195,7 +191,6 @@ class ClientConnection:
 
         Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
-        self._reader = threading.get_ident()
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
         try:
@@ -298,8 +293,6 @@ class ClientConnection:
             return
         # First here, then to the engine: its next PART may come before this returns.
         self._ledger.give_back(slot)
-        if self._reader != threading.get_ident():
-            self.freed_elsewhere = True
         self._unsent.append(encode(GRANT, slot=slot, length=1))
         # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
         # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.

@@ -23,8 +23,9 @@ from getm.results import Stats
 
 _log = get_logger()
 
-# How long daemon threads, which may have nothing to do with this, may take to let a view go before it is an error.
-_DAEMONS_GRACE_S = 30.0
+# How long other threads and tasks, which may have nothing to do with this, may take to let go of a view before it is an
+# error. Longer than a chunk's work takes, mostly; after the first view there is no limit.
+_OTHERS_GRACE_S = 20.0
 # Shorter reads are copies: those few bytes are cheaper than a view of shared memory, and whoever keeps them keeps no
 # slot.
 COPIED_BYTES = 64 * 1024
@@ -53,6 +54,8 @@ class Receiver:
         self._pending: dict[int, Part] = {}
         # The offset of what came last: it may be the end of an object of unknown size.
         self._newest = -1
+        # Whether another thread or task let go of a view while this one waited for it: then it may do so again.
+        self._others_let_go = False
         self._received = 0
         self._began = time.monotonic()
         self._stats: Stats | None = None
@@ -205,14 +208,22 @@ class Receiver:
         return not self._connection.with_engine
 
     def grace_s(self, *, other_tasks: bool = False) -> float | None:
-        """How long to wait when starved; None: until somebody lets go of a view. Only where nobody else could, no other
-        thread and no other task, is it certain that this would wait for itself."""
-        me = threading.current_thread()
-        others = [each for each in threading.enumerate() if each is not me and not each.name.startswith("getm-")]
-        if other_tasks or self._connection.freed_elsewhere or not all(each.daemon for each in others):
+        """How long to wait when starved: not at all where there is no other thread and no other task that could let go
+        of a view, and without a limit (None) once one has done so. An end of unknown size may be all that is still to
+        come: that is waited for as well."""
+        if self._others_let_go:
             return None
-        # An end of unknown size may be all that is still to come.
-        return _DAEMONS_GRACE_S if others or self.size is None else 0.0
+        me = threading.current_thread()
+        others = any(each is not me and not each.name.startswith("getm-") for each in threading.enumerate())
+        return _OTHERS_GRACE_S if others or other_tasks or self.size is None else 0.0
+
+    def still_starved(self, came: bool) -> bool:
+        """Whether waiting was in vain; `came`: that there is something to receive."""
+        if came:
+            self._others_let_go = self._connection.with_engine > 0
+            return False
+        # A view may have been let go after the last look, just before its thread ended.
+        return self.starved()
 
     def wait(self, timeout_s: float | None) -> bool:
         """Block until `pump` has something to do; False where that takes longer than `timeout_s`."""
@@ -245,9 +256,6 @@ class Receiver:
             return
         self._released = True
         self._connection.cancel(self._number)
-        if self._connection.helpers and self._end is None:
-            # Its helpers may sit on slots that were meant for this object.
-            self._connection.close()
         self._release(self._connection)
 
     @property
@@ -351,8 +359,10 @@ class ChunkReader:
             if self._held * 2 > self._receiver.ring_bytes:
                 self._spill(self._have if missing is None else min(self._have, self._have - len(part.view) + missing))
 
-    def try_read_some(self) -> memoryview | None:
-        """Whatever has come, a slot at most; empty at the end, None where nothing has come yet."""
+    def try_read_chunk(self, size: int | None) -> memoryview | None:
+        """The next `size` bytes as `try_read` gives them; None: whatever has come, a slot at most."""
+        if size is not None:
+            return self.try_read(size)
         if not self._fetch_one():
             return memoryview(b"") if self._receiver.finished else None
         return self._take(len(self._parts[0].view) - self._used)
