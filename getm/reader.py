@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, overload
 
 from getm import errors
 from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
@@ -16,6 +16,19 @@ def wait(transfer: Receiver) -> None:
     if transfer.starved() and transfer.still_starved(transfer.wait(transfer.grace_s())):
         raise transfer.exhausted()
     transfer.pump(wait=True)
+
+
+def _writable(buffer: Any) -> memoryview:
+    """The bytes of any buffer that a file could be read into. Raises what a file raises, before anything is read."""
+    io.BytesIO().readinto(buffer)
+    try:
+        view = memoryview(buffer)
+    except ValueError:
+        # NumPy's dates have no format that a view could have.
+        view = memoryview(buffer.reshape(-1).view("B"))
+    if "O" in view.format:
+        raise TypeError("a buffer of Python objects cannot be read into")
+    return view.cast("B") if view.nbytes else memoryview(bytearray())
 
 
 class Reader(ResponseInfo, io.RawIOBase):
@@ -46,6 +59,11 @@ class Reader(ResponseInfo, io.RawIOBase):
         if self.closed:
             raise errors.ReaderClosed("the reader is closed", url=self._transfer.url)
 
+    # Any: `io` and `shutil` are declared for readers of `bytes`, and take every buffer.
+    @overload
+    def read(self, size: None = None, /) -> memoryview: ...
+    @overload
+    def read(self, size: int = -1, /) -> Any: ...
     def read(self, size: int | None = -1, /) -> memoryview:
         """Exactly `size` bytes as a read-only view, fewer only at the end, empty there; all that is left by default.
 
@@ -69,7 +87,7 @@ class Reader(ResponseInfo, io.RawIOBase):
     def readinto(self, buffer: object, /) -> int:
         """Copy what has come into any writable buffer, waiting for the first byte: the count of bytes, 0 at the end."""
         self._check()
-        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        target = _writable(buffer)
         while (count := self._assembler.try_readinto(target)) is None:
             wait(self._transfer)
         return count

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from getm import errors
 from getm.client.connection import ClientConnection
@@ -277,6 +277,12 @@ class ResponseInfo:
 
     def __init__(self, transfer: Receiver | None) -> None:
         self._transfer_ = transfer
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a getm.{type(self).__name__} cannot be pickled or copied, since its transfer belongs to this process: "
+            "pass the URL on, and open it there"
+        )
 
     @property
     def _transfer(self) -> Receiver:

@@ -121,8 +121,7 @@ def test_a_long_read_over_adjacent_slots_is_no_copy(
 
 def test_a_buffered_reader_and_numpy_take_it(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
     served = nginx.objects.write("lines.txt", b"first line\nsecond line\n" * 1000)
-    # typeshed wants `read` to return bytes; BufferedReader itself only calls readinto and readall.
-    with io.BufferedReader(session.urlopen(nginx.url(served))) as buffered:  # type: ignore[type-var]
+    with io.BufferedReader(session.urlopen(nginx.url(served))) as buffered:
         assert buffered.readline() == b"first line\n"
         assert buffered.read() == served.read()[11:]
     with session.urlopen(nginx.url(served)) as fh:
