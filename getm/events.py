@@ -1,15 +1,15 @@
-"""What happens while files are downloaded, as typed values: what the progress displays and the receipt are made from.
+"""What happens while files are downloaded, as typed values, for progress displays and receipts.
 
 The order for one entry: `Started`, any number of `Progressed` and `Retried`, and one of `Finished`, `Failed` and
-`Skipped`, each of which may also come without a `Started` before it. URLs are redacted; no event holds a secret.
+`Skipped`, each of which may also come without a `Started` before it. URLs are redacted; no event has a secret.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from getm.errors import GetmError
 
@@ -21,34 +21,42 @@ Json = str | int | float | bool | None | dict[str, "Json"] | list["Json"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events. `name` is the one that stands in JSON."""
+    """Base of all events. `name` is the event's name in JSON."""
 
     name: ClassVar[str] = "event"
 
     def to_json(self) -> dict[str, Json]:
-        """Plain fields, "event" (the name) first. A path that is not UTF-8 holds lone surrogates, as `os.fsdecode`
-        makes them: `json.dumps` writes them, stricter encoders refuse."""
-        return {"event": self.name}
+        """The fields as JSON values, "event" (the name) first. A path that is not UTF-8 has lone surrogates, as
+        `os.fsdecode` makes them: `json.dumps` writes them, stricter encoders refuse."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {"event": self.name, **{name: _plain(value) for name, value in values.items()}}
 
 
 @dataclass(frozen=True, slots=True)
 class Planned(Event):
-    """What is known of all downloads before the first request, or better known later: how many `files`, and their
-    `total_bytes`. None: not known."""
+    """What is known about all downloads: before the first request, and again when more is known.
+
+    Attributes:
+        files: how many; None where it is not known.
+        total_bytes: the sum of their sizes; None where it is not known.
+    """
 
     name: ClassVar[str] = "planned"
     files: int | None
     total_bytes: int | None
 
-    def to_json(self) -> dict[str, Json]:
-        return {"event": self.name, "files": self.files, "total_bytes": self.total_bytes}
-
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """The response's head is there. `index`: the entry's position in the list, from 0, in this and all other events.
-    `url`: redacted. `path`: the target. `size`: of the object in bytes, None where the server does not tell.
-    `resumed_bytes`: those of them that an earlier run left."""
+    """The head of the response has come.
+
+    Attributes:
+        index: the entry's position in the list, from 0, in this and all other events.
+        url: its URL, redacted.
+        path: the target.
+        size: the object's size in bytes; None where the server does not declare it.
+        resumed_bytes: how many of them an earlier run has left.
+    """
 
     name: ClassVar[str] = "started"
     index: int
@@ -57,40 +65,34 @@ class Started(Event):
     size: int | None
     resumed_bytes: int = 0
 
-    def to_json(self) -> dict[str, Json]:
-        return {
-            "event": self.name,
-            "index": self.index,
-            "url": self.url,
-            "path": _text(self.path),
-            "size": self.size,
-            "resumed_bytes": self.resumed_bytes,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Progressed(Event):
-    """`done_bytes` of `total_bytes` (None: unknown) are there, resumed ones included. It falls back to 0 where a
-    download begins anew, since its object was replaced midway."""
+    """More bytes have come.
+
+    Attributes:
+        index: the entry's position in the list.
+        done_bytes: bytes that are there, resumed ones included; 0 again where a download starts over.
+        total_bytes: the object's size; None where it is not known.
+    """
 
     name: ClassVar[str] = "progressed"
     index: int
     done_bytes: int
     total_bytes: int | None
 
-    def to_json(self) -> dict[str, Json]:
-        return {
-            "event": self.name,
-            "index": self.index,
-            "done_bytes": self.done_bytes,
-            "total_bytes": self.total_bytes,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Retried(Event):
-    """A request failed for `cause` and is made again in `delay_s` seconds. `attempt` counts the failures without
-    progress between them; `message` says it for people."""
+    """A request failed and is retried.
+
+    Attributes:
+        index: the entry's position in the list.
+        cause: why it failed, in a word or two (the keys of `Stats.retries`).
+        attempt: how many failures there were in a row without progress.
+        delay_s: seconds until the retry.
+        message: why it failed, in a sentence.
+    """
 
     name: ClassVar[str] = "retried"
     index: int
@@ -99,21 +101,16 @@ class Retried(Event):
     delay_s: float
     message: str
 
-    def to_json(self) -> dict[str, Json]:
-        return {
-            "event": self.name,
-            "index": self.index,
-            "cause": self.cause,
-            "attempt": self.attempt,
-            "delay_s": self.delay_s,
-            "message": self.message,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """The file is complete, checked as far as it can be, and in place. `waived`: nothing was to be verified, as the
-    caller or the list says, so that unverified bytes are nothing to warn of."""
+    """The file is complete, verified as far as it can be, and in place.
+
+    Attributes:
+        index: the entry's position in the list.
+        result: the result of the download.
+        waived: the caller or the list asked for no verification, so unverified bytes are no reason for a warning.
+    """
 
     name: ClassVar[str] = "finished"
     index: int
@@ -126,7 +123,7 @@ class Finished(Event):
             "event": self.name,
             "index": self.index,
             "url": self.result.url,
-            "path": _text(self.result.path),
+            "path": _plain(self.result.path),
             "size": self.result.size,
             "seconds": round(self.result.seconds, 6),
             "verified": verdict.verified,
@@ -141,20 +138,30 @@ class Finished(Event):
 
 @dataclass(frozen=True, slots=True)
 class Skipped(Event):
-    """Nothing was downloaded, on purpose; `reason` says why."""
+    """Nothing was downloaded, on purpose.
+
+    Attributes:
+        index: the entry's position in the list.
+        path: the target; None where it is not known.
+        reason: why.
+    """
 
     name: ClassVar[str] = "skipped"
     index: int
     path: Path | None
     reason: str
 
-    def to_json(self) -> dict[str, Json]:
-        return {"event": self.name, "index": self.index, "path": _text(self.path), "reason": self.reason}
-
 
 @dataclass(frozen=True, slots=True)
 class Failed(Event):
-    """The download has failed for good. `url`: redacted. `path`: None where it was not known yet."""
+    """The download failed for good.
+
+    Attributes:
+        index: the entry's position in the list.
+        url: its URL, redacted.
+        path: the target; None where it was not known yet.
+        error: why it failed.
+    """
 
     name: ClassVar[str] = "failed"
     index: int
@@ -171,12 +178,12 @@ class Failed(Event):
             "event": self.name,
             "index": self.index,
             "url": self.url,
-            "path": _text(self.path),
+            "path": _plain(self.path),
             "error": self.error.code,
             "message": self.error.message,
             **{name: value for name, value in fields.items() if name != "path"},
         }
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else os.fspath(path)
+def _plain(value: object) -> Json:
+    return os.fspath(value) if isinstance(value, Path) else cast("Json", value)

@@ -1,4 +1,4 @@
-"""What transfers give back: what each took, and how downloads ended."""
+"""The results of transfers: statistics, and how downloads ended."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a transfer took, over all its requests and engines. Before its end only `received_bytes` and `seconds` are
-    known, and the rest is as if nothing had happened.
+    """The statistics of a transfer, over all its requests and engines.
 
-    `received_bytes`: bytes of the object that came over the network. `requests`: sent, without those of redirects and
-    those repeated because the server had just closed a connection that was kept alive. `connections`: opened for them;
-    a connection that was kept alive is not counted again. `retries`: how often the rest was asked for again, by cause
-    (see `getm.core.retry.cause`; "mirror" where another URL took the place of one that failed, "slow tail" where a slow
-    connection was replaced by a faster one). `stalls`: how often a connection fell silent. `first_byte_s`: seconds
-    until the head of the response was there, redirects and retries included; None where none came. `seconds`: from the
-    request to the verdict.
+    Before its end only `received_bytes` and `seconds` are known; the others have their defaults.
+
+    Attributes:
+        received_bytes: bytes of the object that came over the network.
+        requests: requests sent, without those of redirects and those repeated because the server had just closed a
+            kept-alive connection.
+        connections: connections opened for them; a kept-alive one is not counted again.
+        retries: how often the rest was requested again, by cause: "connect", "tls", "reset", "truncation", "stall",
+            "slow", "status", "changed", "redirect", "bad response"; "mirror" where another URL was used instead of one
+            that failed, "slow tail" where a slow connection was replaced by a faster one.
+        stalls: how often a connection was silent for too long.
+        first_byte_s: seconds until the head of the response, redirects and retries included; None where none came.
+        seconds: seconds from the request to the verdict.
     """
 
     received_bytes: int = 0
@@ -38,7 +43,7 @@ class Stats:
     seconds: float = 0.0
 
     def __add__(self, later: Stats) -> Stats:
-        """What two attempts took, `later` after this one."""
+        """The statistics of two attempts, `later` after this one."""
         first_byte_s = self.first_byte_s
         if first_byte_s is None and later.first_byte_s is not None:
             first_byte_s = self.seconds + later.first_byte_s
@@ -63,11 +68,18 @@ class Stats:
 class DownloadResult:
     """A download that succeeded.
 
-    `path`: the file, complete and in place. `size`: bytes. `checksum`: what verified the bytes and who declared it, or
-    why nothing did. `verified`: whether anything did (`checksum.verified`). `seconds`: wall time from the call to the
-    file in place. `stats`: what the transfer took. `url`: what was asked for, redacted. `url_host`: that sent the
-    bytes, after redirects, with its port where the URL names one. `validator`: ETag and Last-Modified of the version
-    that was fetched. `started_at`: when it began, in UTC. `index`: of many downloads, the position of its entry.
+    Attributes:
+        path: the file, complete and in place.
+        size: its size in bytes.
+        checksum: what verified the bytes and who declared it, or why nothing did.
+        verified: whether anything did (`checksum.verified`).
+        seconds: wall time from the call to the file in place.
+        stats: the statistics of the transfer.
+        url: the URL that was given, redacted.
+        url_host: the host that sent the bytes, after redirects, with its port where the URL names one.
+        validator: ETag and Last-Modified of the version that was fetched.
+        started_at: when it began, in UTC.
+        index: of several downloads, the position of its entry, from 0.
     """
 
     path: Path
@@ -85,10 +97,13 @@ class DownloadResult:
 
 @dataclass(frozen=True, slots=True)
 class DownloadFailure:
-    """A download of several that failed.
+    """One of several downloads, which failed.
 
-    `index`: its entry's position. `url`: redacted. `path`: the target, None where it was not known yet. `error`: what
-    it failed with.
+    Attributes:
+        index: the position of its entry, from 0.
+        url: its URL, redacted.
+        path: the target; None where it was not known yet.
+        error: why it failed.
     """
 
     index: int

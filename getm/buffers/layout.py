@@ -17,7 +17,7 @@ _MIN_SLOT_BYTES = 4 * KIB
 
 @dataclass(frozen=True, slots=True)
 class RingLayout:
-    """The shape of a ring: `slots` slots of `slot_bytes` bytes; a ranged part covers `part_slots` of them."""
+    """The shape of a ring: `slots` slots of `slot_bytes` bytes; a range request is for `part_slots` of them."""
 
     slot_bytes: int
     slots: int
@@ -33,8 +33,8 @@ def plan_layout(chunk_bytes: int, concurrency: int, budget_bytes: int, *, jobs: 
     """The ring for a transfer, or for `jobs` of them at once, within `budget_bytes` of shared memory.
 
     A slot holds a whole number of chunks where that fits the budget, so that every chunk is one view without a copy.
-    Each of `concurrency` parts in flight has its slots, and one part more is being consumed. Of several transfers with
-    one request each, every one has a slot that is being filled and one that is being consumed.
+    Each of `concurrency` parts in flight has its slots, and one more part is being consumed. Each of several transfers
+    with one request has a slot that is being filled and one that is being consumed.
     """
     slot_bytes = max(1, _SLOT_BYTES // chunk_bytes) * chunk_bytes
     if slot_bytes * 4 > budget_bytes:

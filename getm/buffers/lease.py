@@ -1,8 +1,8 @@
-"""Leases: read-only views of slots that end by themselves when the last view goes.
+"""Leases: read-only views of slots, each of which ends by itself when the last view of it is gone.
 
-A lease is a memoryview over a ctypes array that lies on the slot's memory. The array dies with the last view derived
-from it, be it a slice, a NumPy array or the view itself, released or simply dropped; a weak reference's callback then
-gives the slot back. So a view that someone still holds is never overwritten, and nobody must call `release()`.
+A lease is a memoryview over a ctypes array on the slot's memory. The array is freed with the last view derived from it,
+be it a slice, a NumPy array or the view itself, released or simply dropped; the callback of a weak reference then gives
+the slot back. So a view that is still referenced is never overwritten, and nobody must call `release()`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Array = ctypes.Array[ctypes.c_ubyte]
 
 
 class _SlotRef(weakref.ref[_Array]):
-    """The weak reference that knows its slot."""
+    """A weak reference with the number of its slot."""
 
     __slots__ = ("slot",)
     slot: int
@@ -28,8 +28,8 @@ class _SlotRef(weakref.ref[_Array]):
 class LeaseRing:
     """Leases on the slots of one segment.
 
-    `give_back(slot)` is called exactly once for each lease, when its last view is gone: in any thread, even from
-    within garbage collection, so it must take no lock.
+    `give_back(slot)` is called exactly once for each lease, when its last view is gone: in any thread, even within a
+    garbage collection, so it must take no lock.
     """
 
     def __init__(self, segment: Segment, slots: int, slot_bytes: int, give_back: Callable[[int], None]) -> None:
@@ -37,13 +37,13 @@ class LeaseRing:
         self._slot_bytes = slot_bytes
         self._give_back = give_back
         self._slot_type = ctypes.c_ubyte * slot_bytes
-        # Keeps each weak reference alive until it has fired; a dropped one would lose its slot for ever.
+        # Keeps each weak reference alive until its callback was called: without it the slot would be lost.
         self._live: dict[int, _SlotRef] = {}
         self._ended = self._on_end
 
     @property
     def live(self) -> int:
-        """How many slots are on lease."""
+        """How many slots are leased."""
         return len(self._live)
 
     def _on_end(self, ref: weakref.ref[_Array]) -> None:
@@ -52,7 +52,7 @@ class LeaseRing:
         self._give_back(slot)
 
     def close(self) -> None:
-        """No lease begins from here on: the memory goes with the last view of it, and waits for nobody else."""
+        """Allow no more leases: the memory is freed with the last view of it."""
         self._memory = None
 
     def _open_memory(self) -> mmap.mmap:
@@ -70,15 +70,14 @@ class LeaseRing:
         return memoryview(array).cast("B").toreadonly()
 
     def view(self, slot: int, start: int, length: int) -> memoryview:
-        """`length` bytes of the slot from its byte `start` on, read-only, without a lease: whoever asks answers for its
-        end."""
+        """`length` bytes of the slot from its byte `start` on, read-only, without a lease: the caller must end it."""
         start += slot * self._slot_bytes
         return memoryview(self._open_memory())[start : start + length].toreadonly()
 
     def join(self, views: Sequence[memoryview], address: int, length: int) -> memoryview:
         """One view over memory that several leases share: `length` bytes from byte `address` of the segment on.
 
-        `views` are the leases it stands on; they live as long as the joined view and all made from it.
+        `views` are its leases; they live as long as the joined view and all views made from it.
         """
         array = (ctypes.c_ubyte * length).from_buffer(self._open_memory(), address)
         weakref.finalize(array, _hold, tuple(views)).atexit = False
@@ -86,4 +85,4 @@ class LeaseRing:
 
 
 def _hold(views: tuple[memoryview, ...]) -> None:
-    """Called when a joined view dies: its finaliser's reference to the leases was what kept them."""
+    """Called when a joined view is freed: the reference in its finalizer has kept the leases until then."""

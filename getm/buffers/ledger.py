@@ -1,12 +1,12 @@
 """Who owns each slot of a ring: the rules, without memory, sockets or clock.
 
-Each end of a pipe keeps a ledger of its own, and a slot changes hands only with a message, so at any time exactly one
-of (this ledger, the peer's ledger, a message on its way) has it. On one end a slot is in one of these states:
+Each end of a pipe has a ledger of its own, and a slot changes its owner only by a message, so at any time exactly one
+of this ledger, the peer's ledger and a message on its way has it. On one end a slot is in one of these states:
 
     PEER    the other end has it, or a message with it is on its way
     FREE    engine: ours, empty
     FILLING engine: ours, bytes are being received into it
-    HELD    consumer: ours, full of bytes that someone may be reading
+    HELD    consumer: ours, with bytes that someone may be reading
 
     engine:   grant PEER -> FREE,  take FREE -> FILLING,  drop FILLING -> FREE,  send FILLING -> PEER,
               reserve PEER -> FILLING (granted for one object)
@@ -31,7 +31,7 @@ class Owner(enum.Enum):
     HELD = "held"
 
 
-# Looked up once, not in the class at every step of every slot.
+# Looked up once, not in the class for every step of every slot.
 PEER, FREE, FILLING, HELD = Owner
 
 
@@ -41,9 +41,9 @@ class SlotLedger:
     def __init__(self, slots: int, initial: Owner) -> None:
         self._owners = [initial] * slots
         self._pins = [0] * slots
-        # A heap: the lowest is taken first. With a prompt consumer the engine then fills the same few slots over and
-        # over, which stay in the processor's cache (over HTTPS that saves a fifth of the CPU against taking turns), and
-        # a consumer of long reads gets adjacent slots, which make one view.
+        # A heap: the lowest is taken first. With a prompt consumer the engine then fills the same few slots again and
+        # again, which stay in the processor's cache (over HTTPS that saves a fifth of the CPU), and a consumer of long
+        # reads gets adjacent slots, which make one view.
         self._free: list[int] = list(range(slots)) if initial is FREE else []
 
     def __len__(self) -> int:
@@ -101,12 +101,12 @@ class SlotLedger:
         self._move(slot, FILLING, PEER, "PART")
 
     def pin(self, slot: int) -> None:
-        """Engine: the slot is being read here, whoever owns it."""
+        """Engine: the slot is being read here, no matter who owns it."""
         self._check(slot, "pin")
         self._pins[slot] += 1
 
     def unpin(self, slot: int) -> bool:
-        """Engine: one reader less. True where the slot became available by this."""
+        """Engine: one reader less. True where this makes the slot available."""
         self._check(slot, "unpin")
         if not self._pins[slot]:
             raise ProtocolError(f"unpin of slot {slot}, which is not pinned")

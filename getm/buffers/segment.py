@@ -1,4 +1,4 @@
-"""One piece of memory that two processes map, named by a descriptor only."""
+"""One segment of memory that two processes map. It has a descriptor and no name."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from getm.errors import MemoryUnavailable
 # Set to "posix" to use POSIX shared memory though memfd is there.
 BACKING_VARIABLE = "GETM_SHARED_MEMORY"
 
-# Segments that an engine in a thread of this process maps too: descriptors would only cost page tables there.
+# Segments for an engine in a thread of this process: mapping them twice by a descriptor would only cost page tables.
 _private: dict[int, mmap.mmap] = {}
 
 
 class Segment:
     """`size` bytes of memory, all of them reserved: touching them can never end in SIGBUS.
 
-    `memory` is the mapping. It is never closed: views may be exported from it, and it goes with the last of them.
-    `descriptor` (-1 for private memory) travels to the engine over a Unix socket; `close_descriptor` once it has.
+    `memory` is the mapping. It is never closed, since views may be exported from it: it is freed with the last of them.
+    `descriptor` (-1 for private memory) is sent to the engine over a Unix socket; then call `close_descriptor`.
     """
 
-    # Until there is one to close: a Ctrl-C may come before.
+    # Nothing to close yet, should a Ctrl-C come in __init__.
     descriptor = -1
 
     def __init__(self, memory: mmap.mmap, descriptor: int, token: int | None = None) -> None:
@@ -35,7 +35,7 @@ class Segment:
         self.descriptor = descriptor
 
     def __del__(self) -> None:
-        # Where Ctrl-C came before `close_descriptor`.
+        # Ctrl-C may have come before `close_descriptor`.
         if self.descriptor >= 0:
             os.close(self.descriptor)
 
@@ -47,7 +47,7 @@ class Segment:
         """
         available = available_bytes()
         if available is not None and size > available:
-            # Not left to the system to find out: beyond a cgroup's limit reserving does not fail, it kills.
+            # Checked here: beyond the limit of a control group, reserving memory does not fail but kills the process.
             raise _unavailable(size, available, "the machine, or the control group, has less")
         if private:
             return cls._create_private(size)
@@ -79,14 +79,14 @@ class Segment:
         try:
             memory = mmap.mmap(-1, size)
         except (OSError, ValueError) as error:
-            raise MemoryUnavailable(f"{size} bytes of memory could not be had ({error})", wanted=size) from None
+            raise MemoryUnavailable(f"{size} bytes of memory could not be allocated ({error})", wanted=size) from None
         token = id(memory)
         _private[token] = memory
         return cls(memory, -1, token)
 
     @classmethod
     def attach(cls, size: int, *, descriptor: int = -1, token: int | None = None) -> Segment:
-        """Map a segment that the other side created. Takes the descriptor over and closes it."""
+        """Map a segment that the other end created. Closes the descriptor."""
         if token is not None:
             return cls(_private.pop(token), -1)
         try:
@@ -95,7 +95,7 @@ class Segment:
             os.close(descriptor)
 
     def close_descriptor(self) -> None:
-        """The engine has the descriptor: the mapping alone keeps the memory from now on."""
+        """To be called when the engine has the descriptor: from then on the mapping alone keeps the memory."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -105,7 +105,7 @@ class Segment:
 
 def _unavailable(size: int, available: int | None, reason: str) -> MemoryUnavailable:
     return MemoryUnavailable(
-        f"shared memory of {size} bytes could not be had ({reason}); lower max_memory, or use concurrency=None, "
+        f"shared memory of {size} bytes could not be allocated ({reason}); lower max_memory, or use concurrency=None, "
         "which needs none",
         wanted=size,
         available=available,
@@ -118,12 +118,12 @@ def _open_memfd() -> int:
 
 
 def _open_posix() -> int:
-    # What multiprocessing.shared_memory stands on, without the resource tracker process that it starts.
+    # The module behind multiprocessing.shared_memory, without the resource tracker process that the latter starts.
     import _posixshmem  # type: ignore[import-not-found]
 
     name = f"/getm-{os.urandom(8).hex()}"
     descriptor: int = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
-    # Unlinked before anyone uses it: the descriptor is passed on, so no name is needed, and none can be left behind.
+    # Unlinked before it is used: the descriptor is passed on, so no name is needed, and none can be left behind.
     _posixshmem.shm_unlink(name)
     return descriptor
 
@@ -142,7 +142,7 @@ def _reserve(descriptor: int, size: int) -> None:
 def available_bytes() -> int | None:
     """Bytes of memory that could be taken without pushing the machine or this process's cgroup over its limit.
 
-    None where the system does not tell. Reserving more than a cgroup allows does not fail: it kills.
+    None where the system does not say. Reserving more than a cgroup allows does not fail: it kills.
     """
     known = [value for value in (_machine_bytes(), _cgroup_bytes(), _posix_bytes()) if value is not None]
     return min(known) if known else None
@@ -159,8 +159,8 @@ def _machine_bytes() -> int | None:
 
 
 def _cgroup_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """What the control group still allows, v2 or v1, over all its ancestors."""
-    rooms: list[int] = []
+    """What the control group (v1 or v2) and all its ancestors still allow."""
+    limits: list[int] = []
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -178,22 +178,22 @@ def _cgroup_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
             try:
                 limit, used = (folder / limit_name).read_text().strip(), int((folder / used_name).read_text())
                 if limit != "max":
-                    rooms.append(max(0, int(limit) - used + _reclaimable(folder)))
+                    limits.append(max(0, int(limit) - used + _reclaimable(folder)))
             except (OSError, ValueError):
                 # Not every level shows its files inside a container; the others still count.
                 pass
             if folder == base or base not in folder.parents:
                 break
             folder = folder.parent
-    return min(rooms) if rooms else None
+    return min(limits) if limits else None
 
 
 def _reclaimable(folder: Path) -> int:
-    """Page cache that the kernel gives up before it kills: without it a group that has read files looks full."""
+    """Page cache, which the kernel frees before it kills: without it, a group that has read files would look full."""
     try:
         lines = (folder / "memory.stat").read_text().splitlines()
     except OSError:
-        # Not shown at every level: then nothing is taken for reclaimable.
+        # Not there at every level: then nothing counts as reclaimable.
         return 0
     for line in lines:
         name, _, value = line.partition(" ")
@@ -203,7 +203,7 @@ def _reclaimable(folder: Path) -> int:
 
 
 def _posix_bytes() -> int | None:
-    """Free bytes of /dev/shm, where segments must lie in it."""
+    """Free bytes of /dev/shm, where segments are there; else None."""
     if os.environ.get(BACKING_VARIABLE) != "posix" and sys.platform == "linux":
         return None
     try:

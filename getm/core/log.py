@@ -1,4 +1,4 @@
-"""Loggers under the name `getm`: quiet unless the program says otherwise, as libraries are (Python's logging HOWTO)."""
+"""Loggers under the name `getm`: silent unless the program configures logging (Python's logging HOWTO)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that takes the secrets out of a URL: what may be told of it."""
+"""The one place that removes the secrets of a URL, for messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 _START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?/*")
-# What nearly every URL looks like, and what of it may be told; anything else is taken apart with more care.
+# What nearly every URL looks like, and what of it may be shown; anything else is parsed with more care.
 _USUAL = re.compile(
     r"(https?://([a-z0-9.\-]+(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?)(?:/[!-\"$->A-~]*)?)(?:[?#].*)?", re.DOTALL
 )
@@ -14,7 +14,7 @@ _PORT = re.compile(r"[^:]*|\[[^\]]*\]|(?:[^:]*|\[[^\]]*\]):[0-9]*")
 
 
 def redact(url: str) -> str:
-    """`url` without userinfo, query and fragment: what may stand in a log, an error or a file's name.
+    """`url` without userinfo, query and fragment: as it may appear in a log, an error or a file name.
 
     A signed URL carries its secret in the query (AWS SigV4, GCS V4, Azure SAS) or in the userinfo.
     """
@@ -54,7 +54,7 @@ def _suspicious(url: str) -> str:
     if "@" in authority:
         authority = authority.rpartition("@")[2]
     elif not _PORT.fullmatch(authority):
-        # What looks like a port is none. It may be half of a password, whose other half ends with an "@" in the path.
+        # Not a port: it may be half of a password, whose other half ends with an "@" in the path.
         authority = authority.partition(":")[0]
         path = path.rpartition("@")[2]
     return scheme + re.split(r"[?#]", f"{authority}{slash}{path}", maxsplit=1)[0]

@@ -12,7 +12,7 @@ from getm.errors import InvalidInput
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _ON_THE_WIRE = re.compile(r"[!-~]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Most URLs, and nothing that `validate_url` would refuse or change: taking one apart costs ten times as much.
+# Most URLs, and nothing that `validate_url` would refuse or change: parsing one costs ten times as much.
 _PLAIN_URL = re.compile(r"https?://[a-zA-Z0-9.\-]+(?::[1-5]?[1-9][0-9]{0,3})?(?:/[!-\"$-~]*)?")
 
 
@@ -26,7 +26,7 @@ def validate_url(url: str) -> str:
         return url
     url = url.strip(" ")
     if _CONTROL.search(url):
-        raise InvalidInput("the URL holds control characters; check for a line break at its end", url=redact(url))
+        raise InvalidInput("the URL has control characters; check for a line break at its end", url=redact(url))
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -35,7 +35,7 @@ def validate_url(url: str) -> str:
     if parts.scheme not in ("http", "https"):
         raise InvalidInput(f"expected an http or https URL, got the scheme {parts.scheme!r}", url=redact(url))
     if not parts.hostname or port == 0:
-        raise InvalidInput("the URL names no host and port that could be connected to", url=redact(url))
+        raise InvalidInput("the URL has no host and port to connect to", url=redact(url))
     url = url.partition("#")[0]
     if _ON_THE_WIRE.fullmatch(url):
         return url
@@ -47,7 +47,7 @@ def validate_url(url: str) -> str:
         # Everything printable in ASCII is safe here, "%" included: nothing that is encoded may be encoded twice.
         return quote(url, safe=_PRINTABLE)
     except UnicodeError as error:
-        raise InvalidInput(f"the URL holds characters that cannot be sent ({error})", url=redact(url)) from None
+        raise InvalidInput(f"the URL has characters that cannot be sent ({error})", url=redact(url)) from None
 
 
 def validate_mirrors(mirrors: Iterable[str]) -> tuple[str, ...]:
