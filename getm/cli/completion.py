@@ -1,9 +1,13 @@
-"""`getm completion SHELL`: a script by which the shell completes getm's options, made from the parsers themselves."""
+"""`getm completion SHELL`: the script by which the shell completes getm's options.
+
+The scripts are data: dev_scripts/generate.py makes them of the parsers, and a test finds those that are out of date.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK
 from getm.cli.parser import Parser
@@ -12,20 +16,17 @@ SHELLS = ("bash", "zsh", "fish")
 
 _EPILOG = """\
 examples:
-  source <(getm completion bash)                                   # in ~/.bashrc
-  source <(getm completion zsh)                                    # in ~/.zshrc, after compinit
+  source <(getm completion bash)                  # in ~/.bashrc
+  eval "$(getm completion zsh)"                   # in ~/.zshrc, after compinit
   getm completion fish > ~/.config/fish/completions/getm.fish
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm completion` with `arguments` and return its exit status; raises what getm raises."""
-    # It imports every command, this one among them.
-    from getm.cli import shells
-
     options = build_parser().parse(arguments)
     if sys.stdout is not None:
-        sys.stdout.write(shells.script(options.shell))
+        sys.stdout.write((Path(__file__).parent / "completions" / f"getm.{options.shell}").read_text())
     return EXIT_OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK, exit_code, reader_has_gone, sum_up
-from getm.cli.options import parse
+from getm.cli.options import build_parser
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
@@ -39,7 +40,7 @@ _RESUMABLE = "What has come of unfinished files is kept beside them: the same co
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with `arguments` and return its exit status; raises what getm raises."""
-    options = parse(arguments)
+    options = build_parser().parse(arguments)
     if options.manifest is not None:
         return _download_list(options)
     urls, path = _operands(options)
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str]) -> int:
 def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
     """The URLs, and the target where there is one of them."""
     operands, path = list(options.operands), options.filepath
+    unknown = [operand for operand in operands if re.fullmatch(r"-\d+", operand)]
+    if unknown:
+        # argparse takes them for negative numbers.
+        raise InvalidInput(f"unknown option: {', '.join(unknown)}; see getm --help")
     if not operands:
         raise InvalidInput("one of URL and --manifest must be given; see getm --help")
     for name in _LISTED:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines
-from getm.cli.parser import Parser, refuse_urls
+from getm.cli.parser import Parser, refuse_urls, whole_number
 from getm.cli.standard_input import check_standard_input
 from getm.errors import InvalidInput
 from getm.integrity import FileReport, available_algorithms, format_sums_line, hash_files, require_algorithm
@@ -71,15 +71,13 @@ def build_parser() -> Parser:
     add("files", nargs="+", metavar="FILE", help="a file; - alone is standard input")
     add("-a", "--algorithm", action="append", metavar="ALG", help="sha256 (default), md5, crc32c, ...; repeatable")
     add("--bsd", "--tag", action="store_true", help='write "ALGORITHM (NAME) = DIGEST"')
-    add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
+    add("-j", "--jobs", type=whole_number(1), metavar="N", help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no progress bar on a terminal")
     return parser
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = build_parser().parse(arguments)
-    if options.jobs is not None and options.jobs < 1:
-        raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
     refuse_urls(options.files)
     if STANDARD_INPUT in options.files and len(options.files) > 1:
         raise InvalidInput('- stands for standard input and must be the only FILE; a file of that name is "./-"')

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from getm._version import __version__
+from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, MAX_JOBS
 from getm.cli.output.progress import KINDS
-from getm.cli.parser import Once, Parser
-from getm.errors import InvalidInput
+from getm.cli.parser import Once, Parser, whole_number
 from getm.manifests import FORMATS
+from getm.options import MAX_CONCURRENCY
 
 USAGE = (
     "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m MANIFEST\n"
@@ -21,7 +22,7 @@ USAGE = (
 _EPILOG = """\
 examples:
   getm https://host/sample.bam
-  getm https://host/sample.bam data/ -x 8 --checksum md5:9e107d9d372bb6826bd81d3542a419d6
+  getm https://host/sample.bam data/ -x 8 --checksum sha256:9f86d081884c7d...
   getm https://host/a.bam https://host/b.bam -d data
   getm https://host/sample.tar - | tar x
   getm -m manifest.json -j 8 -c --receipt received.jsonl
@@ -30,35 +31,62 @@ examples:
   getm verify SHA256SUMS
   getm demo
 
-A manifest is a JSON list of {"url", "filepath", "checksum", "checksum-algorithm"}; all but "url" may be left out. Also
-read: JSON Lines, a URL on each line, aria2 input files, checksum files, CSV and TSV, Metalink 4, BagIt fetch.txt. What
-it is shows; --format says so where it does not.
+A manifest is a JSON list of {"url", "filepath", "checksum",
+"checksum-algorithm"}; only "url" is required. Also read: JSON Lines, a URL on
+each line, aria2 input files, checksum files, CSV and TSV, Metalink 4, BagIt
+fetch.txt. The format is detected; --format overrides it. All problems in a
+list are reported before the first request.
 
-A file appears at its target complete and verified, or not at all. What an interrupted run has brought is kept beside
-the target (.NAME.getm-part), and the next one goes on from there. -v tells what verified a file, and who declared it.
-More on files at hand: getm verify --help, getm hash --help.
+A file appears at its target complete and verified, or not at all. An
+interrupted download resumes where it stopped when the same command runs
+again; until then its data is kept beside the target (.NAME.getm-part). With
+-v the log says what verified each file. For local files, see getm verify
+--help and getm hash --help.
 
 exit status:
-  0  success                              8  the server answered with an error status
-  1  another failure, or several kinds;   9  wrong checksum, or unverified with --strict
-     getm verify: a file is not right   130  interrupted (Ctrl-C); 143 terminated
-  2  bad options, URL or manifest       141  the reader of standard output has gone
+  0  success
+  1  another failure, or failures of several kinds
+  2  bad options, URL or manifest
   3  the target cannot be written
-  4  network: connection, TLS, time, truncation
+  4  network: connection, TLS, timeout, truncation
+  8  the server answered with an error status
+  9  wrong checksum, or unverified with --strict
+  130  interrupted (Ctrl-C); 143 terminated
+  141  the reader of standard output is gone
 
-On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.
+On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on
+the same line.
 """
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+# A timer takes so many without overflow.
+_MAX_SECONDS = 1e9
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
-def amount(text: str) -> int:
-    """Bytes, with the suffixes K, M, G and T for powers of 1024, as curl, wget and aria2 have them."""
-    match = _AMOUNT.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount of bytes; give one like 500K, 20M or 1048576")
-    return int(float(match[1]) * _SUFFIXES[match[2].lower()])
+def amount(low: int) -> Callable[[str], int]:
+    """Bytes from `low` on, with the suffixes K, M, G and T for powers of 1024, as curl, wget and aria2 have them."""
+
+    def parse(text: str) -> int:
+        match = _AMOUNT.fullmatch(text)
+        count = int(float(match[1]) * _SUFFIXES[match[2].lower()]) if match else -1
+        if match is None or count < low:
+            expected = "an amount of bytes like 500K, 20M or 1048576"
+            raise argparse.ArgumentTypeError(f"must be {expected}{', more than 0' * bool(low)}, not {text[:40]!r}")
+        return count
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text[:40]!r}")
+    return number
 
 
 def build_parser() -> Parser:
@@ -66,22 +94,21 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="getm",
         usage=USAGE,
-        description="Download data from http(s) URLs, fast, with every byte verified. Or verify files at hand.",
+        description="Fast downloads over HTTP, checked against every checksum the server declares\n"
+        "or you give. Also verifies local files.",
         epilog=_EPILOG,
     )
     parser.add_argument("operands", nargs="*", metavar="URL [FILE]", help="what to download, and where to")
-    add = parser.add_argument_group("where it comes from and goes to").add_argument
-    add(
-        "-o", "-O", "--filepath", action=Once, metavar="FILE", help="target: a file, a folder, or - for standard output"
-    )
-    add("-d", "--dir", action=Once, metavar="DIR", help="folder for all targets; none leaves it")
+    add = parser.add_argument_group("source and target").add_argument
+    add("-o", "-O", "--filepath", action=Once, metavar="FILE", help="target: a file, a folder, or - (standard output)")
+    add("-d", "--dir", action=Once, metavar="DIR", help="folder for all targets; no target may leave it")
     add("-m", "-i", "--manifest", action=Once, metavar="FILE", help="download what a list names; - is standard input")
     add(
         "--format",
         action=Once,
         choices=FORMATS,
         metavar="FORMAT",
-        help=f"of the list: {', '.join(FORMATS)} (default: see what it is)",
+        help=f"format of the list: {', '.join(FORMATS)} (default: detected)",
     )
     add("--base-url", action=Once, metavar="URL", help="what the names in a checksum file are relative to")
     add(
@@ -96,7 +123,7 @@ def build_parser() -> Parser:
         "-k",
         "--insecure",
         action="store_true",
-        help="check no certificates: anybody on the way can change the data",
+        help="do not check certificates (anyone on the network path can alter the data)",
     )
     add = parser.add_argument_group("verification").add_argument
     add(
@@ -105,7 +132,7 @@ def build_parser() -> Parser:
         action="append",
         default=[],
         metavar="ALG:VALUE",
-        help="what must match (repeatable: all must); auto (default): what the server declares; none",
+        help="what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing",
     )
     add(
         "-ca",
@@ -113,58 +140,67 @@ def build_parser() -> Parser:
         action="append",
         default=[],
         metavar="ALG",
-        help="md5, gs_crc32c, s3_etag, null, ...: then --checksum is the value",
+        help="md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone",
     )
-    add("--strict", action="store_true", help="fail when nothing verifies the bytes")
-    add(
-        "--receipt",
-        action=Once,
-        metavar="FILE",
-        help="append a JSON line about each file; getm verify --receipt proves them later",
-    )
+    add("--strict", action="store_true", help="fail where nothing verifies the data")
+    add("--receipt", action=Once, metavar="FILE", help="append a JSON line for each file; see getm verify --receipt")
     add = parser.add_argument_group("speed and limits").add_argument
-    add("-x", "--concurrency", type=int, default=1, metavar="N", help="range requests at once for a file (default 1)")
-    add("-j", "--jobs", type=int, default=8, metavar="N", help="files at once (default 8)")
-    add("--per-host", type=int, default=64, metavar="N", help="connections to one host at most (default 64)")
-    add("--processes", type=int, default=1, metavar="N", help="background processes that fetch (default 1)")
+    add(
+        "-x",
+        "--concurrency",
+        type=whole_number(1, MAX_CONCURRENCY),
+        default=1,
+        metavar="N",
+        help="range requests at once for a file (default 1)",
+    )
+    add(
+        "-j",
+        "--jobs",
+        type=whole_number(1, MAX_JOBS),
+        default=DEFAULT_JOBS,
+        metavar="N",
+        help=f"files at once (default {DEFAULT_JOBS})",
+    )
+    add(
+        "--per-host",
+        type=whole_number(1, MAX_JOBS * MAX_CONCURRENCY),
+        default=DEFAULT_PER_HOST,
+        metavar="N",
+        help=f"most connections to one host (default {DEFAULT_PER_HOST})",
+    )
+    add(
+        "--processes",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="background processes that download (default 1)",
+    )
     add(
         "--multipart-threshold",
-        type=amount,
+        type=amount(0),
         default=0,
         metavar="BYTES",
-        help="smaller objects are fetched over one connection despite -x",
+        help="smaller objects are downloaded over one connection despite -x",
     )
-    add("--limit-rate", type=amount, metavar="BYTES", help="bytes a second at most, over everything (500K, 20M, ...)")
-    add("--timeout", type=float, metavar="SECONDS", help="longest silence of a connection (default 30, then 60)")
-    add(
-        "--speed-limit",
-        type=amount,
-        metavar="BYTES",
-        help="give up a connection that brings fewer a second (1K)",
-    )
-    add("--speed-time", type=float, metavar="SECONDS", help="... over this time (default 30)")
-    add("--retries", type=int, default=5, metavar="N", help="attempts after the first without progress (default 5)")
+    add("--limit-rate", type=amount(1), metavar="BYTES", help="most bytes a second for everything (500K, 20M, ...)")
+    add("--timeout", type=seconds, metavar="SECONDS", help="longest silence of a connection (default 30, then 60)")
+    add("--speed-limit", type=amount(1), metavar="BYTES", help="replace a connection slower than this a second (1K)")
+    add("--speed-time", type=seconds, metavar="SECONDS", help="measure --speed-limit over this time (default 30)")
+    add("--retries", type=whole_number(0), default=5, metavar="N", help="retries without progress (default 5)")
     add("-c", "--continue-after-error", action="store_true", help="go on with the other files after a failure")
-    add = parser.add_argument_group("files").add_argument
-    add("--no-resume", action="store_true", help="begin anew, whatever an interrupted run has left, and leave nothing")
-    add("-nc", "--no-clobber", action="store_true", help="leave files that exist as they are")
+    add = parser.add_argument_group("existing files").add_argument
+    add("--no-resume", action="store_true", help="start over, and keep no partial data")
+    add("-nc", "--no-clobber", action="store_true", help="skip files that exist")
     add("-R", "--remote-time", action="store_true", help="give files the server's time (Last-Modified)")
-    add = parser.add_argument_group("what it tells").add_argument
-    add("--dry-run", action="store_true", help="ask for sizes only; list what would be downloaded, and the free space")
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print names, sizes, the total and the free space, and download nothing",
+    )
     add("--json", action="store_true", help="a JSON object on standard output for each file")
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
     add("-q", "--quiet", "--no-progress", action="store_true", help="no progress bar on a terminal")
     add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")
     add("--version", action="version", version=f"getm {__version__}")
     return parser
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of a download. Raises `InvalidInput`."""
-    options = build_parser().parse(arguments)
-    for name in ("concurrency", "jobs", "per_host", "processes"):
-        if getattr(options, name) < 1:
-            raise InvalidInput(f"--{name.replace('_', '-')} must be 1 or more, not {getattr(options, name)}")
-    if options.limit_rate is not None and options.limit_rate < 1:
-        raise InvalidInput("--limit-rate must be 1 byte a second or more")
-    return options

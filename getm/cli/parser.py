@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from getm.core.redact import redact
@@ -23,6 +23,21 @@ class Once(argparse.Action):
         if getattr(namespace, self.dest) is not None:
             parser.error(f"{'/'.join(self.option_strings)} is given twice")
         setattr(namespace, self.dest, values)
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """What reads an option's number from `low` to `high`, both included."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < low or (high is not None and number > high):
+            limits = f"{low} or more" if high is None else f"a number from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"must be {limits}, not {number}")
+        return number
+
+    # argparse names it where the text is no number.
+    parse.__name__ = "int"
+    return parse
 
 
 class Parser(argparse.ArgumentParser):

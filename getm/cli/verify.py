@@ -14,7 +14,7 @@ from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines, one_line
-from getm.cli.parser import Once, Parser, refuse_urls
+from getm.cli.parser import Once, Parser, refuse_urls, whole_number
 from getm.cli.standard_input import check_standard_input
 from getm.errors import InvalidInput
 from getm.files.receipt import ReceiptFiles, read_receipt
@@ -114,7 +114,7 @@ def build_parser() -> Parser:
         help="what the digests of a sums file are, where that is not clear",
     )
     add("--ignore-missing", action="store_true", help="pass over files of a sums file or receipt that are not there")
-    add("-j", "--jobs", type=int, metavar="N", help="files at once (default: the number of cores)")
+    add("-j", "--jobs", type=whole_number(1), metavar="N", help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no line for a file that is right, and no progress bar")
     add("--receipt", action="append", default=[], metavar="FILE", help="check what a receipt says is there; repeatable")
     return parser
@@ -122,8 +122,6 @@ def build_parser() -> Parser:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = build_parser().parse(arguments)
-    if options.jobs is not None and options.jobs < 1:
-        raise InvalidInput(f"--jobs must be 1 or more, not {options.jobs}")
     if options.receipt and (options.operands or options.algorithm):
         raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm beside it: a receipt says what is what")
     if not options.receipt and not options.operands:

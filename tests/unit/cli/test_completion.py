@@ -1,60 +1,63 @@
-"""Completion and the man page: made from the parsers, so what is tested here is that nothing of them is lost, and that
-the shells take the scripts."""
+"""Completion scripts and the man page, which are made from the parsers: none of the options is missing, and the shells
+take the scripts."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from getm.cli import shells
+from getm.cli import completion, demo, hash, options, verify
 from getm.cli.completion import SHELLS
-from getm.cli.options import build_parser
-from getm.cli.schema import Kind, commands
 from tests.support.command import failure, getm
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "getm.1"
+PARSERS = {"": options, "verify": verify, "hash": hash, "completion": completion, "demo": demo}
 
 
 def wants(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
-def test_every_word_is_the_commands(tmp_path: Path) -> None:
-    """The words stand in cli.py once more, which imports a command only when it is called."""
-    for command in commands():
-        words = [command.word] if command.word else []
-        run = getm(*words, "--help", cwd=tmp_path)
-        assert run.returncode == 0
-        assert run.stdout.decode().startswith(f"usage: {command.usage.splitlines()[0]}")
+def script_path(shell: str) -> Path:
+    return ROOT / "getm" / "cli" / "completions" / f"getm.{shell}"
 
 
-def test_the_tree_has_every_option_of_a_parser() -> None:
-    downloads = commands()[0]
-    names = {name for option in downloads.options for name in option.names}
-    assert names == set(build_parser()._option_string_actions)
-    by_name = {name: option for option in downloads.options for name in option.names}
-    assert by_name["-m"].value is not None and by_name["-m"].value.kind is Kind.FILE
-    assert by_name["--progress"].value is not None and "plain" in by_name["--progress"].value.words
-    assert by_name["--strict"].value is None
-    assert by_name["-H"].repeatable and by_name["-v"].repeatable and not by_name["-o"].repeatable
+def every_option() -> Iterator[str]:
+    for module in PARSERS.values():
+        parser: argparse.ArgumentParser = module.build_parser()
+        yield from parser._option_string_actions
+
+
+def test_what_is_generated_is_up_to_date() -> None:
+    run = subprocess.run([sys.executable, ROOT / "dev_scripts" / "generate.py", "--check"], capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("word", PARSERS)
+def test_every_word_is_the_commands(tmp_path: Path, word: str) -> None:
+    """The words stand in main.py once more, which imports a command only when it is called."""
+    run = getm(*([word] if word else []), "--help", cwd=tmp_path)
+    assert run.returncode == 0
+    assert run.stdout.decode().startswith(f"usage: getm {word}".rstrip())
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_script_has_every_option(tmp_path: Path, shell: str) -> None:
     run = getm("completion", shell, cwd=tmp_path)
-    assert (run.returncode, run.stderr) == (0, b"")
+    assert (run.returncode, run.stderr, run.stdout) == (0, b"", script_path(shell).read_bytes())
     text = run.stdout.decode()
-    assert text == shells.script(shell)
-    for command in commands():
-        for option in command.options:
-            for name in option.names:
-                assert re.search(rf"(?<![\w-]){name.lstrip('-') if shell == 'fish' else name}(?![\w-])", text)
+    for name in every_option():
+        assert re.search(rf"(?<![\w-]){name.lstrip('-') if shell == 'fish' else name}(?![\w-])", text)
+    for word in PARSERS:
+        assert word in text
 
 
 def test_other_shells_are_refused(tmp_path: Path) -> None:
@@ -67,16 +70,9 @@ def test_other_shells_are_refused(tmp_path: Path) -> None:
 _BASH = """
 source {script}
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-_getm 2>/dev/null
+_shtab_getm 2>/dev/null
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-
-
-@pytest.fixture(scope="module")
-def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("completion") / "getm.bash"
-    path.write_text(shells.script("bash"))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -85,29 +81,28 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["ver"], ["verify"]),
         (["--prog"], ["--progress"]),
         (["--progress", "j"], ["json"]),
-        (["--progress", "=", "p"], ["plain"]),
-        (["--progress", "="], ["auto", "bar", "plain", "json", "none"]),
+        (["--progress", ""], ["auto", "bar", "plain", "json", "none"]),
         (["verify", "--rec"], ["--receipt"]),
         (["verify", "-a", "sha25"], ["sha256"]),
         (["verify", "--progress", "j"], []),
-        (["https://host/x", "-x"], ["-x"]),
-        (["hash", "--t"], ["--tag"]),
+        (["https://host/x", "--dry"], ["--dry-run"]),
+        (["-d", "a"], ["a", "name"]),
+        (["hash", "--ta"], ["--tag"]),
         (["completion", ""], list(SHELLS)),
-        (["-m", "an"], []),
-        (["https://host/x", "ver"], []),
+        (["-m", "a"], ["a", "name"]),
     ],
 )
-def test_bash_completes(tmp_path: Path, bash_script: Path, words: list[str], replies: list[str]) -> None:
+def test_bash_completes(tmp_path: Path, words: list[str], replies: list[str]) -> None:
     (tmp_path / "a name").mkdir()
-    command = ["bash", "--norc", "-c", _BASH.format(script=bash_script), "bash", "getm", *words]
+    command = ["bash", "--norc", "-c", _BASH.format(script=script_path("bash")), "bash", "getm", *words]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (run.stdout.split(), run.stderr) == (replies, "")
 
 
-def test_bash_knows_how_to_complete_getm(bash_script: Path) -> None:
-    command = f"source {bash_script} && complete -p getm"
+def test_bash_knows_how_to_complete_getm() -> None:
+    command = f"source {script_path('bash')} && complete -p getm"
     run = subprocess.run(["bash", "--norc", "-c", command], capture_output=True, text=True)
-    assert (run.stdout, run.stderr) == ("complete -o default -F _getm getm\n", "")
+    assert (run.stdout, run.stderr) == ("complete -o bashdefault -o default -F _shtab_getm getm\n", "")
 
 
 # Other shells --------------------------------------------------------------------------------------------------------
@@ -115,10 +110,9 @@ def test_bash_knows_how_to_complete_getm(bash_script: Path) -> None:
 
 @wants("zsh")
 def test_zsh_takes_the_script(tmp_path: Path) -> None:
-    (tmp_path / "_getm").write_text(shells.script("zsh"))
-    command = f"autoload -Uz compinit && compinit -D && source {tmp_path}/_getm && print $_comps[getm]"
+    command = f'autoload -Uz compinit && compinit -D && eval "$(cat {script_path("zsh")})" && print $_comps[getm]'
     run = subprocess.run(["zsh", "-f", "-c", command], capture_output=True, text=True, cwd=tmp_path)
-    assert (run.stdout, run.stderr) == ("_getm\n", "")
+    assert (run.stdout, run.stderr) == ("_shtab_getm\n", "")
 
 
 @wants("fish")
@@ -134,8 +128,7 @@ def test_zsh_takes_the_script(tmp_path: Path) -> None:
     ],
 )
 def test_fish_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
-    (tmp_path / "getm.fish").write_text(shells.script("fish"))
-    command = f"source getm.fish; complete -C '{line}'"
+    command = f"source {script_path('fish')}; complete -C '{line}'"
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     run = subprocess.run(
         ["fish", "--no-config", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=environment
@@ -146,17 +139,11 @@ def test_fish_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
 # The man page --------------------------------------------------------------------------------------------------------
 
 
-def test_the_man_page_is_up_to_date() -> None:
-    run = subprocess.run([sys.executable, ROOT / "dev_scripts" / "man_page.py", "--check"], capture_output=True)
-    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
-
-
 def test_the_man_page_has_every_option_and_word() -> None:
     text = PAGE.read_text().replace("\\-", "-")
-    for command in commands():
-        assert f"GETM {command.word.upper()}".rstrip() in text
-        for option in command.options:
-            assert all(f"\\fB{name}\\fR" in text for name in option.names)
+    assert all(f"\\fB{name}\\fR" in text for name in every_option() if name not in ("-h", "--help"))
+    assert all(f"\\fBgetm {word}\\fR" in text for word in PARSERS if word)
+    assert {"SYNOPSIS", "EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "FILES"} <= set(re.findall(r"(?m)^\.SH (.*)$", text))
 
 
 @wants("man")
