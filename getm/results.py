@@ -94,6 +94,10 @@ class DownloadResult:
     started_at: datetime | None = None
     index: int = 0
 
+    def __repr__(self) -> str:
+        verified = "verified" if self.verified else "not verified"
+        return f"DownloadResult({_cut(repr(self.path.name), 40)}, {self.size} bytes, {verified})"
+
 
 @dataclass(frozen=True, slots=True)
 class DownloadFailure:
@@ -110,3 +114,12 @@ class DownloadFailure:
     url: str
     path: Path | None
     error: GetmError
+
+    def __repr__(self) -> str:
+        name = repr(self.url if self.path is None else self.path.name)
+        return _cut(f"DownloadFailure({_cut(name, 40)}, {type(self.error).__name__}: {self.error.message}", 98) + ")"
+
+
+def _cut(text: str, width: int) -> str:
+    """One line of a notebook for each result: all else stands in its attributes."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -56,6 +56,9 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.verified
 
+    def __repr__(self) -> str:
+        return f"<Verdict {self}>"
+
     def __str__(self) -> str:
         if self.verified:
             return f"verified: {self.checksum} (from {self.source})"
