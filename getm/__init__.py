@@ -36,6 +36,7 @@ __all__ = [
     "Finished",
     "GetmError",
     "HTTPStatusError",
+    "HostNotFound",
     "IntegrityError",
     "InvalidInput",
     "MemoryUnavailable",

@@ -81,6 +81,12 @@ class ConnectFailed(NetworkError, ConnectionError):
     code = "connect"
 
 
+class HostNotFound(ConnectFailed):
+    """The host's name does not exist. Never retried; a resolver that cannot tell is a plain `ConnectFailed`."""
+
+    code = "host-not-found"
+
+
 class TLSFailed(NetworkError):
     """The TLS handshake or the server's certificate failed. Never retried: a wrong certificate stays wrong."""
 

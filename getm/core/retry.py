@@ -9,8 +9,8 @@ from getm.core.validate import validate_integer, validate_number
 
 # Statuses that say "not now" rather than "no" (RFC 9110, section 15; 429: RFC 6585).
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-# A wrong certificate, a replaced object or a refused redirect is the same the next time.
-_FINAL = (errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
+# A name that does not exist, a wrong certificate, a replaced object or a refused redirect is the same the next time.
+_FINAL = (errors.HostNotFound, errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
 # Beyond this many every backoff is at its cap.
 _MAX_DOUBLINGS = 30
 _MAX_ATTEMPTS = 1_000_000

@@ -233,9 +233,7 @@ class Fetch:
             total=self._total,
             # Nobody hurries a part that has no siblings here, nor at another engine.
             alternate=None if alone and request.span is None else self._alternate,
-            read_limits=ReadLimits(
-                request.stall_s, request.floor_bytes_s, request.floor_window_s, self._connection.http.timers
-            ),
+            read_limits=ReadLimits(request.stall_s, request.floor_bytes_s, request.floor_window_s),
             throttle=self._connection.throttle,
             counters=self._tally,
         )

@@ -16,7 +16,7 @@ from aiohttp import hdrs
 
 from getm import errors
 from getm.engine.http.connections import Reply
-from getm.engine.http.limits import ReadLimits, StallMonitor
+from getm.engine.http.limits import PulledContent, ReadLimits, StallMonitor
 from getm.engine.http.low_water import LowWater
 from getm.engine.http.throttle import Meter, Throttle
 from getm.engine.sinks.ring import RingSink
@@ -237,36 +237,30 @@ async def _receive_plain(
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
     ended = _end_of_connection(response) if missing is None else None
-    clock = asyncio.get_running_loop().time
-    # Of the present window: the time spent waiting for the server, and what it brought.
-    waited_s, brought = 0.0, 0
-    while missing != 0 and not response.at_eof():
-        began = clock()
-        try:
-            with read_limits.listen():
-                data = await response.readany()
-        except TimeoutError:
-            raise read_limits.stalled() from None
-        except errors.GetmError:
-            # What is wrong with a transfer coding.
-            raise
-        except aiohttp.ClientPayloadError as error:
-            raise errors.Truncated(
-                f"the content ended before its end was marked ({error})", received=writer.position
-            ) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise errors.NetworkError(f"the connection broke ({error})") from None
-        waited_s, brought = waited_s + clock() - began, brought + len(data)
-        if waited_s >= read_limits.floor_window_s:
-            failure = read_limits.too_slow(brought, waited_s)
-            if failure is not None:
-                raise failure
-            waited_s, brought = 0.0, 0
-        if missing is not None:
-            data = data[:missing]
-            missing -= len(data)
-        if data:
-            await _write(data, writer, meter)
+    pulled = PulledContent(response.close)
+    watch = StallMonitor(pulled, read_limits)
+    try:
+        while missing != 0 and not response.at_eof():
+            data = await response.readany()
+            pulled.received += len(data)
+            if missing is not None:
+                data = data[:missing]
+                missing -= len(data)
+            if data:
+                pulled.pause()
+                await _write(data, writer, meter)
+                pulled.resume()
+    except errors.GetmError:
+        # Of the watch, of a transfer coding, of the writer.
+        raise
+    except aiohttp.ClientPayloadError as error:
+        raise errors.Truncated(
+            f"the content ended before its end was marked ({error})", received=writer.position
+        ) from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise errors.NetworkError(f"the connection broke ({error})") from None
+    finally:
+        watch.cancel()
     if missing:
         raise errors.Truncated(
             f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None

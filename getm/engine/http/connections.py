@@ -10,6 +10,7 @@ only in what they ask the same server for.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache, partial
@@ -135,6 +136,17 @@ class _ResponseProtocol(ResponseHandler):
             return False
         return unread_bytes(self.transport.get_extra_info("socket")) > 0
 
+    async def read_head(self, limit_s: float | None) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+        """The next head, and the content that follows it. Raises `TimeoutError` after `limit_s` seconds."""
+        if limit_s is None:
+            return await self.read()
+        # A timer alone is half of what `asyncio.timeout` costs, and a small object takes little else.
+        timer = self._loop.call_later(limit_s, self.set_exception, TimeoutError())
+        try:
+            return await self.read()
+        finally:
+            timer.cancel()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head:
             # The parser tells what is wrong with it, if more than its end is missing.
@@ -247,14 +259,14 @@ class Reply:
         if connection is not None:
             connection.release()
 
-    def close(self) -> None:
-        """Give up what is still to come, and the connection with it. Harmless afterwards."""
+    def close(self, error: Exception | None = None) -> None:
+        """Give up what is still to come, and the connection with it. Harmless afterwards. Whoever is reading the
+        content gets `error`."""
         connection, self.connection = self.connection, None
         if connection is None:
             return
         if self.content.exception() is None:
-            # Somebody may be reading it.
-            self.content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
+            self.content.set_exception(error or aiohttp.ClientConnectionError("Connection closed"))
         connection.close()
 
 
@@ -313,6 +325,12 @@ def _encode(fields: Iterable[tuple[str, str]]) -> bytes:
     return "".join(lines).encode()
 
 
+@lru_cache(maxsize=64)
+def _connect_limit(connect_s: float | None) -> aiohttp.ClientTimeout:
+    # aiohttp's read timeout would not see the bytes that go past it, so it is off. Nor may it round limits up.
+    return aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
+
+
 class Exchanges:
     """Makes requests over the connections of `connector`, which it owns until `close`."""
 
@@ -330,26 +348,31 @@ class Exchanges:
         headers: HeaderFields,
         wanted: HeaderFields,
         proxy: str | None,
-        limits: aiohttp.ClientTimeout,
+        connect_s: float | None,
+        head_s: float | None,
     ) -> Reply:
         """The answer to a GET of `target` from `origin` (see `split_url`), whatever it says. `headers` are those that
-        other requests to the same server have as well, `wanted` those of this one.
+        other requests to the same server have as well, `wanted` those of this one. `connect_s` is for a connection
+        (name, TCP, proxy, TLS), `head_s` for each head that comes over it, in seconds.
 
-        Raises aiohttp's errors, `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection
-        that ends without an answer, most often one that was kept alive, is replaced once without a word.
+        Raises `aiohttp.ConnectionTimeoutError` and `TimeoutError` where these are over, other errors of aiohttp's, and
+        `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection that ends without an
+        answer, most often one that was kept alive, is replaced once without a word.
         """
         way = self._way(origin, headers, proxy)
         try:
-            return await self._ask(way, target, wanted, limits)
+            return await self._ask(way, target, wanted, connect_s, head_s)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            return await self._ask(way, target, wanted, limits)
+            return await self._ask(way, target, wanted, connect_s, head_s)
 
-    async def _ask(self, way: _Way, target: str, wanted: HeaderFields, limits: aiohttp.ClientTimeout) -> Reply:
+    async def _ask(
+        self, way: _Way, target: str, wanted: HeaderFields, connect_s: float | None, head_s: float | None
+    ) -> Reply:
         request = way.request()
         try:
-            connection = await self._connector.connect(request, [], limits)
+            connection = await self._connector.connect(request, [], _connect_limit(connect_s))
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
         try:
@@ -366,7 +389,7 @@ class Exchanges:
             )
             transport.write(way.encode(request, target, wanted))
             while True:
-                message, content = await protocol.read()
+                message, content = await protocol.read_head(head_s)
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.
                 if not 100 <= message.code < 200 or message.code == 101:
                     return Reply(connection, message, content, protocol.codings)

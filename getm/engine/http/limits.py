@@ -1,19 +1,19 @@
-"""When a connection is given up for its silence or its pace."""
+"""When a connection is given up for its silence or its throughput."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from getm import errors
-from getm.engine.timers import Limit, Timer, Timers
 
-# A timer may come a little early.
-_NEARLY = 0.95
+# So often within a limit it is looked at what has come: silence is told that much later than it could be, at most.
+_LOOKS = 20
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ReadLimits:
     """When a connection is given up: after `stall_s` seconds of silence, or when it brings fewer than `floor_bytes_s`
     bytes a second over `floor_window_s` seconds. None: no limit."""
@@ -21,11 +21,6 @@ class ReadLimits:
     stall_s: float | None
     floor_bytes_s: float | None
     floor_window_s: float
-    timers: Timers
-
-    def listen(self) -> Limit:
-        """A context in which a byte must come."""
-        return self.timers.limit(self.stall_s)
 
     def stalled(self) -> errors.TimedOut:
         limit_s = self.stall_s or 0.0
@@ -44,65 +39,89 @@ class ReadLimits:
 
 
 class Watched(Protocol):
-    """What brings bytes, and may be paused meanwhile."""
+    """What receives bytes, and may be paused meanwhile."""
 
     received: int
-    paused: bool
 
+    @property
+    def paused(self) -> bool: ...
     def paused_s(self) -> float: ...
     def in_kernel(self) -> int: ...
     def abort(self, error: errors.GetmError) -> None: ...
 
 
 class StallMonitor:
-    """Two timers that look, each a limit after its last look, at what has come meanwhile."""
+    """Looks again and again at what has come, and ends what has been silent or slow for too long.
 
-    def __init__(self, sink: Watched, read_limits: ReadLimits) -> None:
+    Waiting for the consumer is not the server's fault: time in which `sink` is paused does not count.
+    """
+
+    def __init__(self, sink: Watched, limits: ReadLimits) -> None:
         self._sink = sink
-        self._patience = read_limits
-        self._clock = asyncio.get_running_loop().time
-        self._timers: dict[str, Timer] = {}
-        self._look_for_silence(-1)
-        self._look_at_pace(0, self._unpaused_s())
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        windows = (limits.stall_s, None if limits.floor_bytes_s is None else limits.floor_window_s)
+        self._period_s = min((window for window in windows if window is not None), default=0.0) / _LOOKS
+        self._total = self._window_total = 0
+        self._changed_at = self._loop.time()
+        self._window_began_s = self._unpaused_s()
+        self._timer: asyncio.TimerHandle | None = None
+        if self._period_s:
+            self._look_later()
 
-    def _total(self) -> int:
-        return self._sink.received + self._sink.in_kernel()
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(self._period_s, self._look)
 
-    def _look_for_silence(self, before: int) -> None:
-        if self._patience.stall_s is None:
-            return
-        now = self._total()
-        # Waiting for the consumer is not the server's fault: a paused transfer cannot stall.
-        if now == before and not self._sink.paused:
-            self._sink.abort(self._patience.stalled())
-            return
-        seen = -1 if self._sink.paused else now
-        self._timers["silence"] = self._patience.timers.call_later(
-            self._patience.stall_s, lambda: self._look_for_silence(seen)
-        )
-
-    def _look_at_pace(self, before: int, unpaused_before_s: float) -> None:
-        """Judge what has come since then as soon as it was not paused for a window: where others have the slots, a slow
-        one may be paused for a moment again and again."""
-        if self._patience.floor_bytes_s is None:
-            return
-        window_s = self._patience.floor_window_s
-        now, unpaused_s = self._total(), self._unpaused_s()
-        if unpaused_s - unpaused_before_s >= window_s * _NEARLY:
-            failure = self._patience.too_slow(now - before, unpaused_s - unpaused_before_s)
-            if failure is not None:
-                self._sink.abort(failure)
-                return
-            before, unpaused_before_s = now, unpaused_s
-        self._timers["pace"] = self._patience.timers.call_later(
-            window_s, lambda: self._look_at_pace(before, unpaused_before_s)
-        )
+    def _look(self) -> None:
+        now, total = self._loop.time(), self._sink.received + self._sink.in_kernel()
+        if total != self._total or self._sink.paused:
+            self._total, self._changed_at = total, now
+        failure = None
+        # A timer may come a little early.
+        early_s = self._period_s / 2
+        if self._limits.stall_s is not None and now - self._changed_at >= self._limits.stall_s - early_s:
+            failure = self._limits.stalled()
+        elif (seconds := self._unpaused_s() - self._window_began_s) >= self._limits.floor_window_s - early_s:
+            failure = self._limits.too_slow(total - self._window_total, seconds)
+            self._window_total, self._window_began_s = total, self._window_began_s + seconds
+        if failure is not None:
+            self._sink.abort(failure)
+        else:
+            self._look_later()
 
     def _unpaused_s(self) -> float:
-        return self._clock() - self._sink.paused_s()
+        return self._loop.time() - self._sink.paused_s()
 
     def cancel(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        # They know this watch, and it them: neither waits for the collector of garbage to part them.
-        self._timers.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            # Each knows the other: the collector of garbage is not needed to part them.
+            self._timer = None
+
+
+class PulledContent:
+    """A content that is read piece by piece, as `StallMonitor` watches it. `abort` ends the reading with an error."""
+
+    def __init__(self, abort: Callable[[errors.GetmError], None]) -> None:
+        self.abort = abort
+        self.received = 0
+        self._clock = asyncio.get_running_loop().time
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
+
+    def pause(self) -> None:
+        """What was read is being passed on, and nothing more is asked for."""
+        self._paused_at = self._clock()
+
+    def resume(self) -> None:
+        self._paused_s, self._paused_at = self.paused_s(), None
+
+    @property
+    def paused(self) -> bool:
+        return self._paused_at is not None
+
+    def paused_s(self) -> float:
+        return self._paused_s + (0.0 if self._paused_at is None else self._clock() - self._paused_at)
+
+    def in_kernel(self) -> int:
+        return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import urllib.request
 from functools import lru_cache
@@ -20,7 +21,6 @@ from getm.core.text import brief
 from getm.core.url import validate_url
 from getm.engine.http.connections import Connector, Exchanges, HeaderFields, Reply, split_url
 from getm.engine.speeds import Speeds
-from getm.engine.timers import Timers
 from getm.integrity import may_ask_checksums
 from getm.protocol.messages import OpenRequest
 
@@ -30,8 +30,10 @@ _MAX_REDIRECTS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Content of a redirect or an error that is read to keep its connection alive; more is not worth the wait.
 _SMALL_CONTENT_BYTES = 64 * 1024
-_SMALL_CONTENT_S = 5.0
+_SMALL_CONTENT_S = 0.5
 _KEEPALIVE_S = 30.0
+# What a resolver says of a name that does not exist, or has no address (RFC 3493, section 6.1).
+_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
@@ -75,10 +77,8 @@ class HttpClient:
     def __init__(self) -> None:
         self._sessions: dict[tuple[str | None, ...], Exchanges] = {}
         self.speeds = Speeds()
-        self.timers = Timers()
 
     async def close(self) -> None:
-        self.timers.close()
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
@@ -146,25 +146,16 @@ class HttpClient:
             url = target
 
     async def _send(self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields) -> Reply:
-        connect_s, stall_s = request.connect_s, request.stall_s
-        limit_s = None if stall_s is None or connect_s is None else connect_s + stall_s
         try:
             origin, target = split_url(url)
             proxy = _proxy(origin, tuple(request.environment.items()))
             session = self._session(request, origin, proxy)
-            with self.timers.limit(limit_s):
-                return await session.get(origin, target, headers, wanted, proxy, _timeout(connect_s))
+            return await session.get(origin, target, headers, wanted, proxy, request.connect_s, request.stall_s)
         except errors.InvalidInput:
             # Certificates that cannot be loaded. (It is a ValueError, too.)
             raise
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
             raise translate(error, url, request) from error
-
-
-@lru_cache(maxsize=64)
-def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
-    # aiohttp's read timeout would not see the bytes of the slot path, so it is off; silence is watched by us.
-    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=None)
 
 
 def _redirect_target(head: Head) -> str:
@@ -255,6 +246,8 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return errors.TLSFailed(f"TLS with {host} failed ({brief(str(getattr(error, 'os_error', error)))})", url=at)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _not_resolved(error, at)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
         return errors.ConnectFailed(f"no connection to {error.host}:{error.port} ({error.strerror})", url=at)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -268,3 +261,11 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
     if isinstance(error, aiohttp.ClientError | OSError):
         return errors.NetworkError(f"the connection broke ({brief(str(error))})", url=at)
     return errors.InvalidInput(f"the request could not be made ({brief(str(error))})", url=at)
+
+
+def _not_resolved(error: aiohttp.ClientConnectorDNSError, at: str) -> errors.ConnectFailed:
+    """A name that does not exist will not exist the next time; a resolver that could not tell may tell then."""
+    why = brief(error.strerror or "")
+    if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
+        return errors.HostNotFound(f"there is no host {error.host} ({why}); check the name in the URL", url=at)
+    return errors.ConnectFailed(f"the name {error.host} could not be resolved ({why})", url=at)
