@@ -170,13 +170,12 @@ def decode_phrase(surrogate_escaped: str) -> str:
     return brief(decode(surrogate_escaped.encode("utf-8", "surrogateescape")))
 
 
-def retry_after_s(head: Head) -> float | None:
-    """Seconds to wait by Retry-After (RFC 9110, section 10.2.3): a number, or a date set against the response's own
-    Date, so that a wrong clock here does no harm. A past date is 0; None where it is missing or malformed."""
+def retry_after_s(head: Head, now: float) -> float | None:
+    """Seconds to wait by Retry-After (RFC 9110, section 10.2.3): a number, or a date. A date is set against the
+    response's own Date, so that a wrong clock here does no harm, and against `now`, our clock in seconds since the
+    epoch, where there is none. A past date is 0; None where it is missing or malformed."""
     value = (head.get("retry-after") or "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:12])
-    at, now = _timestamp(value or None), _timestamp(head.get("date"))
-    if at is None or now is None:
-        return None
-    return max(0.0, at - now)
+    at, their_now = _timestamp(value or None), _timestamp(head.get("date"))
+    return None if at is None else max(0.0, at - (now if their_now is None else their_now))

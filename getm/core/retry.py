@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from getm import errors
-from getm.core.validate import validate_integer, validate_number
+from getm.core.validate import refuse, validate_integer, validate_number
 
-# Statuses that say "not now" rather than "no" (RFC 9110, section 15; 429: RFC 6585).
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Statuses that say "not now" rather than "no": RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585. 509: bandwidth limit
+# exceeded (cPanel); 520 to 524: Cloudflare cannot reach the origin; 529: the site is overloaded.
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529})
 # A name that does not exist, a wrong certificate, a replaced object or a refused redirect is the same the next time.
 _FINAL = (errors.HostNotFound, errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
 # Beyond this many every backoff is at its cap.
@@ -60,14 +63,16 @@ class Retries:
         attempts: Further attempts in a row, each without progress (64 KiB of new bytes); 0 for none.
         base_s: The longest first pause, in seconds.
         cap_s: The longest pause, in seconds. A server's Retry-After is honoured up to this.
+        statuses: HTTP statuses after which the request is made again. Other statuses are final.
 
     Raises:
-        InvalidInput: A field is not a number, or is negative.
+        InvalidInput: A field is not a number, or is negative; a status is not a number from 100 to 999.
     """
 
     attempts: int = 5
     base_s: float = 0.5
     cap_s: float = 30.0
+    statuses: frozenset[int] = TRANSIENT_STATUSES
 
     def __post_init__(self) -> None:
         # Frozen: there is no other way to set a field.
@@ -75,6 +80,10 @@ class Retries:
         put(self, "attempts", validate_integer(self.attempts, "retries: attempts", 0, _MAX_ATTEMPTS))
         for name in ("base_s", "cap_s"):
             put(self, name, validate_number(getattr(self, name), f"retries: {name}", "seconds", 0))
+        statuses: Any = self.statuses
+        if isinstance(statuses, str | bytes) or not isinstance(statuses, Iterable):
+            refuse("retries: statuses", "several HTTP statuses, such as {429, 503}", statuses)
+        put(self, "statuses", frozenset([validate_integer(each, "retries: a status", 100, 999) for each in statuses]))
 
     @classmethod
     def of(cls, value: int | Retries | None, default: Retries) -> Retries:
@@ -97,7 +106,7 @@ class Retries:
     ) -> Verdict:
         """`attempt` counts the failures in a row without progress, this one included (so from 1); `jitter` is a random
         number from 0 to 1; `left_s`: seconds until the deadline of the whole, None where there is none."""
-        if attempt > self.attempts or not is_transient(failure):
+        if attempt > self.attempts or not is_transient(failure, self.statuses):
             return Fail()
         delay_s = self._delay_s(failure, attempt, jitter, retry_after_s)
         # Nobody is served by waiting for an attempt that can no longer be made.
@@ -111,10 +120,10 @@ class Retries:
         return jitter * min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS))
 
 
-def is_transient(failure: errors.GetmError) -> bool:
-    """Whether the same request may succeed later."""
+def is_transient(failure: errors.GetmError, statuses: frozenset[int] = TRANSIENT_STATUSES) -> bool:
+    """Whether the same request may succeed later. `statuses`: those that may pass."""
     if isinstance(failure, errors.HTTPStatusError):
-        return failure.status in _TRANSIENT
+        return failure.status in statuses
     return isinstance(failure, errors.NetworkError) and not isinstance(failure, _FINAL)
 
 

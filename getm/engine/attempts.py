@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -79,7 +80,7 @@ class Requests:
         if refused is None:
             return response
         await response.discard()
-        raise Answered(refused, retry_after_s(head))
+        raise Answered(refused, retry_after_s(head, time.time()))
 
     def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
         self._tally.requests += 1

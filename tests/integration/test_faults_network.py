@@ -6,8 +6,10 @@ Every test runs in each mode that its fault can meet; the bytes that were delive
 from __future__ import annotations
 
 import dataclasses
+import email.utils
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -352,6 +354,35 @@ def test_row_18_retry_after_is_honoured_and_capped(
             assert len(fault_server.requests) == 1
         with pytest.raises(errors.HTTPStatusError, match="after 2 requests"):
             session.read(url, concurrency=concurrency, retries=getm.Retries(1, base_s=0.0, cap_s=0.01))
+
+
+@each_mode
+def test_case_28_a_retry_after_date_without_a_date_is_counted_from_our_clock(
+    concurrency: int | None, fault_server: FaultServer
+) -> None:
+    """Seen by the deadline that it would pass."""
+    in_an_hour = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    url = fault_server.serve("/x", failure(503, retry_after=in_an_hour))
+    with (
+        getm.Session(retries=getm.Retries(1, base_s=0.0, cap_s=10_000.0)) as session,
+        pytest.raises(errors.HTTPStatusError, match="another attempt would come after the limit"),
+    ):
+        session.read(url, concurrency=concurrency, timeout=getm.Timeout(total_s=600))
+    assert len(fault_server.requests) == 1
+
+
+@each_mode
+def test_case_27_more_statuses_may_pass_and_a_caller_may_say_which(
+    concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    for status in (509, 520, 524, 529):
+        url = fault_server.serve(f"/{status}", failure(status), Reply(body=SMALL))
+        assert session.read(url, concurrency=concurrency) == SMALL
+    policy = getm.Retries(2, base_s=0, statuses=frozenset({202, 404}))
+    url = fault_server.serve("/mine", failure(202), failure(404), Reply(body=SMALL))
+    assert session.read(url, concurrency=concurrency, retries=policy) == SMALL
+    with pytest.raises(errors.HTTPStatusError, match="503"):
+        session.read(fault_server.serve("/final", failure(503)), concurrency=concurrency, retries=policy)
 
 
 @each_mode

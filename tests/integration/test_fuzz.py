@@ -109,7 +109,7 @@ def read_everything(raw: list[tuple[bytes, bytes]], *, status: int, size: int | 
     head.content_range()
     head.content_coding()
     head.strong_validator()
-    retry_after_s(head)
+    retry_after_s(head, 0.0)
     dict(HeaderMap(headers))
     found = discover([Head(302, "https://data.example/", headers), head], size=size)
     for declared in found.declared:

@@ -93,6 +93,7 @@ WRONG: dict[str, list[Any]] = {
     "size": NO_COUNT,
     "source": [5, None, object(), 1.5, ["a"], "a\0b"],
     "stall_s": NO_SECONDS,
+    "statuses": [503, None, True, "503", b"\1", [99], [1000], [503.0], ["503"], [True], {"a": 1}],
     "strict": NO_BOOL,
     "tail_s": NO_SECONDS,
     "timeout": [*NO_SECONDS, "", "defaults"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ FINAL = {
     errors.GetmError,
     errors.InvalidInput,
     errors.MissingExtra,
+    errors.HostNotFound,
     errors.TLSFailed,
     errors.URLExpired,
     errors.HTTPStatusError,
@@ -40,7 +43,7 @@ FINAL = {
     errors.MemoryUnavailable,
     errors.TargetError,
 }
-TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529}
 
 
 def subclasses(cls: type[errors.GetmError]) -> set[type[errors.GetmError]]:
@@ -192,3 +195,24 @@ def test_a_number_means_attempts() -> None:
 def test_what_cannot_be_used_is_refused(value: int) -> None:
     with pytest.raises(errors.InvalidInput, match="retries"):
         Retries.of(value, Retries())
+
+
+@given(st.frozensets(st.integers(100, 999)), st.integers(100, 999))
+def test_case_27_which_statuses_may_pass_is_the_callers_to_say(statuses: frozenset[int], status: int) -> None:
+    policy = Retries(statuses=statuses)
+    retried = isinstance(policy.decide(status_error(status), 1, jitter=0.0), Retry)
+    assert retried == (status in statuses)
+    # Whatever else may pass is not concerned.
+    assert isinstance(policy.decide(errors.Truncated("x", received=0), 1, jitter=0.0), Retry)
+
+
+def test_case_27_any_collection_of_statuses_will_do() -> None:
+    assert Retries(statuses=[500, 500, 599]).statuses == {500, 599}  # type: ignore[arg-type]  # as a caller may
+    assert Retries(statuses=range(500, 600)).statuses == {*range(500, 600)}  # type: ignore[arg-type]
+    assert not isinstance(Retries(statuses=frozenset()).decide(status_error(503), 1, jitter=0.0), Retry)
+
+
+@pytest.mark.parametrize("statuses", ["503", 503, None, [True], [503.0], ["503"], [99], [1000], [-1]])
+def test_case_27_what_is_no_status_is_refused(statuses: Any) -> None:
+    with pytest.raises(errors.InvalidInput, match="retries: "):
+        Retries(statuses=statuses)

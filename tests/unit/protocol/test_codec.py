@@ -54,7 +54,13 @@ OF_TYPE: dict[object, st.SearchStrategy[object]] = {
     bool: st.booleans(),
     type(None): st.none(),
     # It refuses others by itself.
-    Retries: st.builds(Retries, st.integers(0, 10**6), st.floats(0, 1e9), st.floats(0, 1e9)),
+    Retries: st.builds(
+        Retries,
+        st.integers(0, 10**6),
+        st.floats(0, 1e9),
+        st.floats(0, 1e9),
+        st.frozensets(st.integers(100, 999), max_size=3),
+    ),
 }
 
 
