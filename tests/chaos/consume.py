@@ -103,7 +103,7 @@ class Consumer:
             "checksum": self._served.versions[0].checksum if plan.declared == "caller" else "auto",
             "strict": plan.strict,
             # In a list each entry has its own.
-            "mirrors": [] if plan.way == "download_all" else self._mirrors,
+            **({} if plan.way == "download_all" else {"mirrors": self._mirrors}),
             "timeout": getm.Timeout(
                 # A server that does not know that it is to shake hands says nothing.
                 connect_s=0.5 if plan.wire == "no TLS behind https" else 10,
