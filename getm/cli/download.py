@@ -12,8 +12,9 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from getm.cli.exit_status import EXIT_OK, exit_code, reader_has_gone, sum_up
+from getm.cli.exit_status import EXIT_OK, batch_exit_status, exit_status, is_broken_pipe
 from getm.cli.options import build_parser
+from getm.cli.output.errors import print_summary
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
@@ -35,7 +36,7 @@ _log = get_logger("cli")
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _LISTED = ("format", "base_url", "columns")
 
-_RESUMABLE = "What has come of unfinished files is kept beside them: the same command goes on from there."
+_RESUMABLE = "Partial data is kept; run the same command to resume."
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -202,11 +203,12 @@ def _run(options: argparse.Namespace, entries: EntryList, checksum: list[Checksu
                 stop.add_note(_RESUMABLE)
             raise
         except GetmError as error:
-            # A failure was told as it happened; what ended the batch as a whole was not.
-            if not any(error is told for told in reporter.failures):
+            # A failure was reported as it happened; what ended the batch as a whole was not.
+            if not any(error is reported for reported in reporter.failures):
                 raise
         reporter.finish()
-    return sum_up(reporter.failures, reporter.files)
+    print_summary(reporter.failures, reporter.files)
+    return batch_exit_status(reporter.failures)
 
 
 # Standard output -----------------------------------------------------------------------------------------------------
@@ -234,10 +236,10 @@ def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int
                 done_bytes += len(part)
                 reporter.on_event(Progressed(0, done_bytes, parts.size))
         except GetmError as error:
-            if reader_has_gone(error):
+            if is_broken_pipe(error):
                 raise
             reporter.on_event(Failed(0, redact(url), Path(path), error))
-            return exit_code(error)
+            return exit_status(error)
         head = Head(200, parts.url, tuple(parts.headers.items()))
         result = DownloadResult(
             path=Path(path),

@@ -1,29 +1,11 @@
-"""Exit statuses, and the one form in which a failure is told on standard error.
-
-`ERROR:getm.cli:`, followed on the same line by one JSON object with `"message"`, `"url"` (without query and userinfo)
-where a URL is concerned, and `"status_code"` for HTTP errors.
-"""
+"""Exit statuses: what each means, and which one stands for an error."""
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from getm.core.log import get_logger
-from getm.core.redact import redact
-from getm.errors import (
-    ChecksumMismatch,
-    GetmError,
-    HTTPStatusError,
-    IntegrityError,
-    InvalidInput,
-    NetworkError,
-    TargetError,
-)
+from getm.errors import GetmError, HTTPStatusError, IntegrityError, InvalidInput, NetworkError, TargetError
 
 EXIT_OK = 0
 EXIT_OTHER = 1
@@ -37,7 +19,7 @@ EXIT_INTEGRITY = 9
 EXIT_SIGNAL = 128
 EXIT_BROKEN_PIPE = EXIT_SIGNAL + signal.SIGPIPE
 
-_EXIT_CODES: tuple[tuple[type[GetmError], int], ...] = (
+_BY_ERROR: tuple[tuple[type[GetmError], int], ...] = (
     (InvalidInput, EXIT_USAGE),
     (TargetError, EXIT_DISK),
     (HTTPStatusError, EXIT_HTTP),
@@ -45,81 +27,19 @@ _EXIT_CODES: tuple[tuple[type[GetmError], int], ...] = (
     (IntegrityError, EXIT_INTEGRITY),
 )
 
-_log = get_logger("cli")
+
+def exit_status(error: BaseException) -> int:
+    """The exit status for `error`."""
+    return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), EXIT_OTHER)
 
 
-def exit_code(error: BaseException) -> int:
-    """The exit status that stands for `error`."""
-    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_OTHER)
+def batch_exit_status(failures: Sequence[Exception]) -> int:
+    """The exit status of a batch: that of its failures where they agree."""
+    statuses = set(map(exit_status, failures))
+    return EXIT_OK if not statuses else statuses.pop() if len(statuses) == 1 else EXIT_OTHER
 
 
-def report(error: Exception, url: str | None = None, path: Path | None = None) -> int:
-    """Tell what went wrong; the exit status for it. `url` and `path` are used where the error does not name one."""
-    error = _from_surroundings(error)
-    if not isinstance(error, GetmError):
-        _log.debug("unexpected error", exc_info=error)
-        facts: dict[str, object] = {"message": f"Unexpected error, please report it: {type(error).__name__}: {error}"}
-        if url is not None:
-            facts["url"] = redact(url)
-        print_error(facts)
-        return EXIT_OTHER
-    # The words that callers of getm 0.0.x look for.
-    wanting = isinstance(error, ChecksumMismatch) and "Checksum failed!" not in error.message
-    message = f"Checksum failed! {error.message}" if wanting else error.message
-    facts = {"message": message, "error": error.code}
-    where = error.url or url
-    if where is not None:
-        facts["url"] = redact(where)
-    fields = error.fields()
-    if isinstance(error, HTTPStatusError):
-        facts["status_code"] = fields.pop("status")
-    if path is not None:
-        # Of many files whose URLs differ in their queries alone, the path tells which one it was.
-        facts["path"] = os.fspath(path)
-    facts.update((name, value) for name, value in fields.items() if value is not None)
-    print_error(facts)
-    return exit_code(error)
-
-
-def _from_surroundings(error: Exception) -> Exception:
-    """What an error of Python's own means where the process's surroundings are to blame; else `error` itself."""
-    if isinstance(error, FileNotFoundError) and error.filename is None:
-        try:
-            os.getcwd()  # noqa: PTH109
-        except OSError:
-            return TargetError("The current folder is gone; change into another one, or give absolute paths.", path=".")
-    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
-        return TargetError(
-            f"The name of a file cannot be written in the encoding {error.encoding} of this locale; "
-            "set one with UTF-8, for example LC_ALL=C.UTF-8.",
-            path=error.object,
-        )
-    return error
-
-
-def sum_up(failures: Sequence[Exception], jobs: int) -> int:
-    """The exit status of a batch: that of its failures where they agree. After several, a last line sums them up."""
-    codes = {exit_code(error) for error in failures}
-    if len(failures) > 1:
-        facts: dict[str, object] = {"message": f"{len(failures)} of {jobs} downloads failed.", "failed": len(failures)}
-        statuses = [error.status for error in failures if isinstance(error, HTTPStatusError)]
-        # Callers read the last status on standard error, and retry by it. One that no retry mends decides.
-        lasting = [status for status in statuses if 400 <= status < 500 and status not in (408, 429)]
-        if statuses:
-            facts["status_code"] = (lasting or statuses)[0]
-        print_error(facts)
-    return codes.pop() if len(codes) == 1 else EXIT_OTHER if codes else EXIT_OK
-
-
-def print_error(facts: dict[str, object]) -> None:
-    """Write the line of one failure to standard error."""
-    if sys.stderr is not None:
-        # json.dumps escapes everything beyond ASCII: the line stays one line for every reader. Its end goes with it, or
-        # a line of progress from another thread could come between.
-        print(f"ERROR:getm.cli:{json.dumps(facts)}\n", end="", file=sys.stderr, flush=True)
-
-
-def reader_has_gone(error: BaseException | None) -> bool:
+def is_broken_pipe(error: BaseException | None) -> bool:
     """Whether `error` means no more than that nobody reads standard output any longer."""
     return isinstance(error, BrokenPipeError) or (
         isinstance(error, TargetError) and isinstance(error.__cause__, BrokenPipeError)

@@ -7,7 +7,8 @@ import os
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
+from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
+from getm.cli.output.errors import print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines
 from getm.cli.parser import Parser, refuse_urls, whole_number
 from getm.cli.standard_input import check_standard_input
@@ -19,17 +20,21 @@ _PLAIN = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 
 _EPILOG = """\
 examples:
-  getm hash data/*.bam > SHA256SUMS          checked by getm verify SHA256SUMS, or sha256sum -c
+  getm hash data/*.bam > SHA256SUMS
   getm hash -a md5 -a crc32c sample.bam
   tar c folder | getm hash -
 
-Lines are those of sha256sum and its kin: "DIGEST  NAME", as long as one of MD5, SHA-1 and SHA-2 is asked for. Several
-algorithms, and others, are written in the form of BSD, "ALGORITHM (NAME) = DIGEST", which says what the digest is.
+One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes
+it, "DIGEST  NAME"; several algorithms, and others, in the BSD form, "ALGORITHM
+(NAME) = DIGEST". getm verify and sha256sum -c read both.
 
 algorithms here:
 {algorithms}
 
-exit status: 0 success; 1 a file could not be read (told on standard error); 2 bad options.
+exit status:
+  0  success
+  1  a file could not be read
+  2  bad options
 """
 
 
@@ -65,7 +70,7 @@ def build_parser() -> Parser:
         prog="getm hash",
         usage="getm hash [-a ALG]... [--bsd] FILE...",
         description="Print checksums of files, computed on all cores.",
-        epilog=_EPILOG.format(algorithms=textwrap.fill(", ".join(available_algorithms()), 100)),
+        epilog=_EPILOG.format(algorithms=textwrap.fill(", ".join(available_algorithms()), 79)),
     )
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="a file; - alone is standard input")

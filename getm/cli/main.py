@@ -1,11 +1,11 @@
-"""The command `getm`: its entrance, which chooses what to run and turns what was raised into an exit status.
+"""The command `getm`: chooses what to run, and turns what it raises into an exit status.
 
 What callers may rely on: on success standard error is empty (unless it is a terminal, which gets a progress bar). On
 failure it begins `ERROR:getm.cli:`, followed on the same line by one JSON object with `"message"`, `"url"` (without
 query and userinfo) where a URL is concerned, and `"status_code"` for HTTP errors; in a batch there is such a line for
 each failure and, after several, one that sums them up. No traceback, no warning and no log record goes there.
 
-Nearly all that this process imports, it imports while the engine that it will need starts beside it.
+This process imports nearly everything while the engine that it needs starts beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gc
 import signal
 import sys
 
-from getm.cli.startup import Stopped, occupy_standard_descriptors, signals_raise
+from getm.cli.startup import Stopped, occupy_standard_descriptors, raise_on_signals
 from getm.client.process import end_ahead, launch_ahead
 
 # As in the package's __init__: `typing` is not needed here.
@@ -31,33 +31,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (default: this process's arguments) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     occupy_standard_descriptors()
-    with signals_raise():
+    with raise_on_signals(restore=argv is not None):
         try:
             gc.disable()
-            if _leads_to_a_download(arguments):
+            if _is_download(arguments):
                 launch_ahead()
             return _run(arguments)
         except KeyboardInterrupt as stop:
-            return _tell_stop(stop)
+            return _report_stop(stop)
         finally:
             end_ahead()
 
 
-def _leads_to_a_download(arguments: list[str]) -> bool:
-    """Whether an engine will be asked for something, unless the arguments are wrong."""
+def _is_download(arguments: list[str]) -> bool:
+    """Whether an engine will be needed, unless the arguments are wrong."""
     names_source = any(argument.lower().startswith(_SOURCES) for argument in arguments)
     return names_source and not any(argument in _NO_DOWNLOAD for argument in arguments)
 
 
 def _run(arguments: list[str]) -> int:
-    """Import what is asked for, run it, and tell what it raised."""
-    from getm.cli.exit_status import EXIT_BROKEN_PIPE, EXIT_OK, reader_has_gone, report
+    """Import what is asked for, run it, and report what it raises."""
+    from getm.cli.exit_status import EXIT_BROKEN_PIPE, EXIT_OK, is_broken_pipe
+    from getm.cli.output.errors import print_failure
     from getm.cli.output.logs import quiet_process
 
     with quiet_process():
         try:
             run, rest = _choose(arguments)
-            # What was imported stays: the collector need not look at it while it grows, nor ever after.
+            # What was imported stays: the collector need not look at it.
             gc.freeze()
             gc.enable()
             return run(rest)
@@ -65,18 +66,18 @@ def _run(arguments: list[str]) -> int:
             # argparse, after --help and --version.
             return exit_.code if isinstance(exit_.code, int) else EXIT_OK
         except Exception as error:
-            if reader_has_gone(error):
+            if is_broken_pipe(error):
                 return EXIT_BROKEN_PIPE
-            return report(error)
+            return print_failure(error)
 
 
-def _tell_stop(stop: KeyboardInterrupt) -> int:
-    from getm.cli.exit_status import EXIT_SIGNAL, print_error
+def _report_stop(stop: KeyboardInterrupt) -> int:
+    from getm.cli.exit_status import EXIT_SIGNAL
+    from getm.cli.output.errors import print_error
 
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     word = "Interrupted" if number == signal.SIGINT else "Terminated"
-    said = f"{word} by {signal.Signals(number).name}; no unfinished file was put in place."
-    print_error({"message": " ".join([said, *getattr(stop, "__notes__", ())])})
+    print_error({"message": " ".join([f"{word} by {signal.Signals(number).name}.", *getattr(stop, "__notes__", ())])})
     return EXIT_SIGNAL + number
 
 

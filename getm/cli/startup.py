@@ -1,6 +1,6 @@
-"""What must be right before anything else of the command is imported: standard descriptors, and signals.
+"""What must be right before anything else of the command is imported: standard descriptors and signals.
 
-Light, as `getm.client.process` is: both come before the first engine is started.
+Light, as `getm.client.process` is: both are imported before the first engine starts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
+
+
+_AGAIN_S = 0.05
 
 
 class Stopped(KeyboardInterrupt):
@@ -37,8 +40,11 @@ def occupy_standard_descriptors() -> None:
 
 
 @contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """Make SIGINT, SIGTERM and SIGHUP raise `Stopped`, where nobody (nohup, a shell's `&`) has said otherwise."""
+def raise_on_signals(*, restore: bool) -> Iterator[None]:
+    """Make SIGINT, SIGTERM and SIGHUP raise `Stopped`, unless they are ignored (by nohup, a shell's `&`) or handled.
+
+    `restore`: set the handlers of before at the end. Else a signal ends the process then, which has nothing left to do:
+    Python's own handler would print a traceback while the interpreter ends."""
     caught: dict[int, Callable[[int, FrameType | None], Any] | int] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -50,10 +56,18 @@ def signals_raise() -> Iterator[None]:
         yield
     finally:
         for caught_number, handler in caught.items():
-            signal.signal(caught_number, handler)
+            signal.signal(caught_number, handler if restore else signal.SIG_DFL)
+
+
+def raise_again(stop: Stopped) -> None:
+    """Raise `stop` once more, a moment later: it was raised in a finaliser, where Python discards what is raised."""
+    signal.signal(stop.number, _on_signal)
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), stop.number))
+    again.daemon = True
+    again.start()
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    # A second one ends the process at once, should cleaning up take too long.
+    # A second one ends the process at once, should the end take too long.
     signal.signal(number, signal.SIG_DFL)
     raise Stopped(number)

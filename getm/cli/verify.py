@@ -1,5 +1,4 @@
-"""`getm verify`: files at hand against checksums given, against sums files as sha256sum and its kin write them, or
-against the receipt of a download."""
+"""`getm verify`: local files against checksums, sums files (as sha256sum writes them) or the receipt of a download."""
 
 from __future__ import annotations
 
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, print_error
+from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
+from getm.cli.output.errors import print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines, one_line
 from getm.cli.parser import Once, Parser, refuse_urls, whole_number
 from getm.cli.standard_input import check_standard_input
@@ -36,26 +36,32 @@ from getm.integrity.files import check_file
 _EPILOG = """\
 examples:
   getm verify sample.bam md5:9e107d9d372bb6826bd81d3542a419d6
-  getm verify sample.bam crc32c:AAAAAA== sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  getm verify sample.bam crc32c:AAAAAA== md5:9e107d9d372bb6826bd81d3542a419d6
   getm verify SHA256SUMS MD5SUMS
   curl -s https://host/SHA256SUMS | getm verify --ignore-missing -
   getm verify --receipt data/receipt.jsonl
 
-Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST  NAME") and in
-that of BSD ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c".
-What stands behind FILE is a checksum if it begins with an algorithm's name and ":" or "=", else it is a sums file.
-Receipts are what "getm --receipt" writes. Each file that the last line of its path calls "done" must be there, with
-the size and the checksums of that line. Their names are relative to the receipt's folder.
+Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a",
+in the GNU form ("DIGEST  NAME", also -z) and in the BSD form ("ALGORITHM (NAME)
+= DIGEST"). Their names are relative to the current folder, as for "sha256sum
+-c". An operand after FILE is a checksum if it begins with the name of an
+algorithm and ":" or "=", otherwise a sums file.
 
-Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or
-"NAME: NOT VERIFIED" for an S3 multipart ETag whose part size cannot be found, and where a receipt has no checksum.
+Receipts are what "getm --receipt" writes. The last line with "done" for a path
+says which size and checksums the file must have. Their names are relative to
+the receipt's folder.
+
+Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME:
+FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part
+size cannot be found, or a receipt without a checksum).
 
 exit status:
-  0  every file is what it should be
-  1  a file is not, or could not be read or verified, or a line of a sums file or receipt could not be understood
+  0  every file is as expected
+  1  a file is not, or cannot be read or verified; a line cannot be understood
   2  bad options, or a sums file or receipt that cannot be read
 
-On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.
+On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on
+the same line.
 """
 
 _OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read", "NOT VERIFIED"
@@ -63,20 +69,20 @@ _OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a list says of a file. `size` in bytes, None where it does not tell."""
+    """What a list says of a file. `size` in bytes, None where it is not given."""
 
     name: str
     checksums: tuple[Checksum, ...]
     size: int | None = None
 
     def has_wrong_size(self) -> bool:
-        """Whether the file is there with another size: reading it would tell nothing more."""
+        """Whether the file exists with another size: reading it is then needless."""
         if self.size is None:
             return False
         try:
             return Path(self.name).stat().st_size != self.size
         except OSError:
-            return False  # told when it is opened
+            return False  # reported when it is opened
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -113,10 +119,10 @@ def build_parser() -> Parser:
         metavar="ALG",
         help="what the digests of a sums file are, where that is not clear",
     )
-    add("--ignore-missing", action="store_true", help="pass over files of a sums file or receipt that are not there")
+    add("--ignore-missing", action="store_true", help="skip files of a sums file or receipt that do not exist")
     add("-j", "--jobs", type=whole_number(1), metavar="N", help="files at once (default: the number of cores)")
-    add("-q", "--quiet", action="store_true", help="no line for a file that is right, and no progress bar")
-    add("--receipt", action="append", default=[], metavar="FILE", help="check what a receipt says is there; repeatable")
+    add("-q", "--quiet", action="store_true", help="no lines for files that are as expected, no progress bar")
+    add("--receipt", action="append", default=[], metavar="FILE", help="check the files of a receipt; repeatable")
     return parser
 
 
@@ -154,7 +160,7 @@ def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Names
         else:
             report = _check_file(name, expected, lines)
         outcome = _outcome(report)
-        _tell(lines, name, outcome, options)
+        _write_result(lines, name, outcome, options)
     if outcome == _OK:
         return EXIT_OK
     verdict, path = report.verdict, {"path": name}
@@ -196,7 +202,7 @@ def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: a
         for entry in entries:
             outcome = _FAILED if entry in wrong else _outcome(next(reports))
             outcomes[outcome] += 1
-            _tell(lines, entry.name, outcome, options)
+            _write_result(lines, entry.name, outcome, options)
     return _sum_up(outcomes, len(entries), problems)
 
 
@@ -233,7 +239,7 @@ def _read_sums(name: str, algorithm: str | None) -> SumsFile:
         raise InvalidInput(f"The sums file {name} cannot be read: {error.strerror}.") from error
 
 
-# Telling -------------------------------------------------------------------------------------------------------------
+# Results -------------------------------------------------------------------------------------------------------------
 
 
 def _outcome(report: FileReport) -> str:
@@ -249,7 +255,7 @@ def _why(report: FileReport) -> str:
     return "unknown" if report.error is None else report.error.strerror or str(report.error)
 
 
-def _tell(lines: Lines, name: str, outcome: str, options: argparse.Namespace) -> None:
+def _write_result(lines: Lines, name: str, outcome: str, options: argparse.Namespace) -> None:
     if outcome != _OK or not options.quiet:
         lines.write(f"{one_line(name)}: {outcome}")
 

@@ -596,9 +596,51 @@ def test_row_53_a_signal_ends_it_clean(
         _, stderr = process.communicate()
     assert process.returncode == 128 + number
     run = subprocess.CompletedProcess(process.args, process.returncode, b"", stderr)
-    assert number.name in str(failure(run)["message"])
+    word = "Interrupted" if number == signal.SIGINT else "Terminated"
+    advice = "" if form == "stdout" else " Partial data is kept; run the same command to resume."
+    assert failure(run)["message"] == f"{word} by {number.name}.{advice}"
     # What had come is kept for the next run, hidden; nothing stands at the target.
     assert [name for name in names(folder) if not name.startswith(".out.")] == []
+
+
+def test_case_51_an_interrupt_within_a_finaliser_is_not_lost(tmp_path: Path) -> None:
+    """Python discards what a finaliser raises, and a garbage collection may run one at any moment."""
+    program = """
+import os, signal, threading
+from getm.cli.output.logs import quiet_process
+from getm.cli.startup import Stopped, raise_on_signals
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(60)
+
+with raise_on_signals(restore=True), quiet_process():
+    try:
+        Finalised()
+        threading.Event().wait(60)
+    except Stopped as stop:
+        print(stop.number)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"2\n", b"")
+
+
+def test_case_51_an_interrupt_after_the_work_prints_no_traceback(tmp_path: Path) -> None:
+    program = """
+import atexit, os, signal, sys, threading
+from getm.cli.main import main
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(60)
+
+atexit.register(interrupted)
+sys.argv = ["getm", "--version"]
+sys.exit(main())
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, f"getm {__version__}\n".encode(), b"")
 
 
 # Manifests -----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ _shtab_getm_commands() {
   local _commands=(
     completion:'Print a script by which a shell completes getm'"'"'s options.'
     demo:'Read a file of random bytes from an embedded server in every mode.'
-    hash:'Print checksums of files, computed on all cores. Lines are those of sha256sum and its kin: "DIGEST NAME", as long as one of MD5, SHA-1 and SHA-2 is asked for. Several algorithms, and others, are written in the form of BSD, "ALGORITHM (NAME) = DIGEST", which says what the digest is.'
-    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME") and in that of BSD ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". What stands behind FILE is a checksum if it begins with an algorithm'"'"'s name and ":" or "=", else it is a sums file. Receipts are what "getm --receipt" writes. Each file that the last line of its path calls "done" must be there, with the size and the checksums of that line. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" for an S3 multipart ETag whose part size cannot be found, and where a receipt has no checksum. On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.'
+    hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
+    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.'
   )
   _describe 'getm commands' _commands
 }
@@ -89,10 +89,10 @@ _shtab_getm_hash_defaults_added=0
 _shtab_getm_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-a,--algorithm}"[what the digests of a sums file are, where that is not clear]:ALG:(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)"
-  "--ignore-missing[pass over files of a sums file or receipt that are not there]"
+  "--ignore-missing[skip files of a sums file or receipt that do not exist]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
-  {-q,--quiet}"[no line for a file that is right, and no progress bar]"
-  "*--receipt[check what a receipt says is there\; repeatable]:FILE:_files"
+  {-q,--quiet}"[no lines for files that are as expected, no progress bar]"
+  "*--receipt[check the files of a receipt\; repeatable]:FILE:_files"
   "(*)::- as FILE or SUMSFILE is standard input:_files"
 )
 

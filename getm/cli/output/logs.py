@@ -1,4 +1,4 @@
-"""The process around a command: its log records, and what may reach standard error."""
+"""Log records, and what may reach standard error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from getm.cli.startup import Stopped, raise_again
 from getm.core.log import get_logger
 
 _log = get_logger("cli")
@@ -49,7 +50,7 @@ def quiet_process() -> Iterator[None]:
     root.addHandler(null)
     hooks = threading.excepthook, sys.unraisablehook, logging.raiseExceptions
     threading.excepthook = lambda args: _log.debug("unexpected error in a thread", exc_info=args.exc_value)
-    sys.unraisablehook = lambda args: _log.debug("unexpected error in a finaliser", exc_info=args.exc_value)
+    sys.unraisablehook = _on_unraisable
     logging.raiseExceptions = False
     logging.captureWarnings(True)
     try:
@@ -59,6 +60,13 @@ def quiet_process() -> Iterator[None]:
         threading.excepthook, sys.unraisablehook, logging.raiseExceptions = hooks
         root.removeHandler(null)
         _flush_stdout()
+
+
+def _on_unraisable(args: sys.UnraisableHookArgs) -> None:
+    if isinstance(args.exc_value, Stopped):
+        raise_again(args.exc_value)
+    else:
+        _log.debug("unexpected error in a finaliser", exc_info=args.exc_value)
 
 
 def _flush_stdout() -> None:

@@ -1,4 +1,4 @@
-"""What the command tells of downloads as they happen: progress, results, a receipt, log records, failures."""
+"""What the command shows of downloads as they happen: progress, results, a receipt, log records, failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from getm.cli.exit_status import report
+from getm.cli.output.errors import print_failure
 from getm.cli.output.formatting import bytes_text, finished_text, name_of, printable
 from getm.cli.output.progress import DisplayKind, open_display
 from getm.core.log import get_logger
@@ -23,10 +23,10 @@ _log = get_logger("cli")
 
 
 class Reporter:
-    """Tells what happens in all the ways that the options ask for. A context manager.
+    """Reports events in all the ways that the options ask for. A context manager.
 
-    `files`: how many downloads there are, and `total_bytes` their sizes together, None where that is not known.
-    `shows_progress`: False where a display would disturb. `failures`: what went wrong, in the order of events.
+    `files`: how many downloads there are; `total_bytes`: the sum of their sizes, None where that is not known.
+    `shows_progress`: False where a display would disturb. `failures`: the errors of downloads, in their order.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Reporter:
         self.failures: list[GetmError] = []
         self._options = options
         self._total_bytes = total_bytes
-        # With -v, log records tell what a bar would, and would tear it apart.
+        # With -v, log records say what a bar would, and would break it.
         silent = options.quiet or not shows_progress or (options.verbose and options.progress == "auto")
         kind: DisplayKind = "none" if silent else options.progress
         self._display = open_display(sys.stderr, kind, files=files)
@@ -67,23 +67,23 @@ class Reporter:
         match event:
             case Started() if self._options.dry_run:
                 self._plan.add(event)
-                self._tell(event, f"{_size_text(event.size):>18}  {name_of(event.path)}  {event.url}")
+                self._write(event, f"{_size_text(event.size):>18}  {name_of(event.path)}  {event.url}")
             case Finished():
                 # A warning, though none for standard error: callers take what is there for a failure.
                 level = logging.INFO if event.result.verified or event.waived else logging.WARNING
                 _log.log(level, "%s", finished_text(event.result))
-                self._tell(event)
+                self._write(event)
             case Skipped():
                 _log.info("%s: skipped: %s", name_of(event.path), event.reason)
                 text = f"{'skipped':>18}  {name_of(event.path)}  {printable(event.reason)}"
-                self._tell(event, text if self._options.dry_run else None)
+                self._write(event, text if self._options.dry_run else None)
             case Failed():
                 self.failures.append(event.error)
-                self._tell(event)
-                report(event.error, event.url, event.path if self.files > 1 else None)
+                self._write(event)
+                print_failure(event.error, event.url, event.path if self.files > 1 else None)
 
     def finish(self) -> None:
-        """All downloads have ended."""
+        """Print what is known only when all downloads have ended."""
         if self._options.dry_run:
             if self._options.json:
                 _print(json.dumps(self._plan.to_json()))
@@ -91,8 +91,8 @@ class Reporter:
                 for line in self._plan.lines():
                     _print(line)
 
-    def _tell(self, event: Event, text: str | None = None) -> None:
-        """On standard output: to a program what happened, to people `text`, if there is any."""
+    def _write(self, event: Event, text: str | None = None) -> None:
+        """On standard output: the event for programs, `text` for people, if there is any."""
         if self._options.json:
             _print(json.dumps(event.to_json()))
         elif text is not None:
@@ -100,7 +100,7 @@ class Reporter:
 
 
 class _Plan:
-    """What a dry run has found out: how much would go to which file system, and whether it has the room."""
+    """What a dry run found: how much would go to which file system, and the free space there."""
 
     def __init__(self) -> None:
         self._files = 0
