@@ -67,7 +67,7 @@ def test_row_53_ctrl_c_is_a_keyboard_interrupt_and_nothing_stays(
     held = Reply(body=body, hold=gate) if moment == "head" else Reply(body=body, stall_at=2 * MIB, gate=gate)
     url = fault_server.serve("/x", held)
     program = f"""
-        import asyncio, getm
+        import asyncio, io, getm
         url, n, size = {url!r}, {concurrency}, {len(body)}
         async def consume():
             async for part in getm.aiter_content(url, concurrency=n):
