@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
     sums = [_read_sums(name, options.algorithm) for name in options.operands]
     entries = [_Entry(entry.name, (entry.checksum,)) for each in sums for entry in each.entries]
-    return _verify_lists(entries, [problem for each in sums for problem in each.problems], options)
+    return _verify_lists(entries, [str(problem) for each in sums for problem in each.problems], options)
 
 
 def build_parser() -> Parser:

@@ -19,7 +19,6 @@ from getm.integrity.sums_files import (
     parse_sums,
     read_sums,
     read_sums_file,
-    scan_sums,
 )
 from getm.integrity.values import Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
 from getm.integrity.verdict import Mismatch, Verdict, unverified
@@ -52,7 +51,6 @@ __all__ = [
     "read_sums",
     "read_sums_file",
     "require_algorithm",
-    "scan_sums",
     "unverified",
     "verify_file",
     "verify_files",

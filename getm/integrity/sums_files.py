@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +53,16 @@ class SumsProblem:
     line: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class SumsFile:
-    """All entries of a sums file, and a sentence for each line that is not understood."""
+    """The entries of a sums file, and the lines that are not understood."""
 
     entries: tuple[SumsEntry, ...]
-    problems: tuple[str, ...]
+    problems: tuple[SumsProblem, ...]
 
 
 def read_sums_file(path: str | os.PathLike[str], algorithm: str | None = None) -> SumsFile:
@@ -69,60 +71,42 @@ def read_sums_file(path: str | os.PathLike[str], algorithm: str | None = None) -
 
 
 def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:
-    """Parse the content of a sums file called `name`.
+    """Parse the content of a sums file called `name`, which may say the algorithm ("SHA256SUMS", "x.iso.md5").
 
-    UTF-16 needs its byte order mark. In anything else names may hold bytes that are not UTF-8, which are kept as
-    `os.fsdecode` keeps them. Where there is a NUL, lines end in NUL and have no escapes ("sha256sum --zero").
-
-    `algorithm` is needed only where neither the lines nor `name` ("SHA256SUMS", "x.iso.md5") nor the length of the
-    digests says it. Raises `InvalidInput` where not one line is a checksum.
+    Encodings are those of `decode_text`. Raises `InvalidInput` where not one line is a checksum.
     """
     try:
-        text = decode_text(data)
+        parsed = parse_sums(decode_text(data), algorithm or hinted_algorithm(name))
     except InvalidInput as error:
         raise InvalidInput(f"{name} is not a sums file: it {error.message}") from error
-    end = "\0" if "\0" in text else "\n"
-    parsed = parse_sums(text.split(end), algorithm or hinted_algorithm(name), escapes=end == "\n")
     if not parsed.entries:
         raise InvalidInput(f"{name} is not a sums file: {parsed.problems[0] if parsed.problems else 'it is empty'}")
     return parsed
 
 
-def parse_sums(lines: Iterable[str], algorithm: str | None = None, *, escapes: bool = True) -> SumsFile:
-    """Parse the lines of a sums file. `algorithm` says what a bare digest is; without it, the digest's length does.
+def parse_sums(text: str, algorithm: str | None = None) -> SumsFile:
+    """Parse the text of a sums file. `algorithm` says what a bare digest is; without it, the digest's length does.
 
-    Blank lines, lines that start with "#", and the frame of a PGP-signed list are skipped. `escapes` is false where
-    names are written as they are. Raises `InvalidInput` for an unknown `algorithm` only.
+    Blank lines, lines that start with "#", and the frame of a PGP-signed list are skipped. Raises `InvalidInput` for an
+    unknown `algorithm` only.
     """
-    entries: list[SumsEntry] = []
-    problems: list[str] = []
-    for item in scan_sums(enumerate(lines, 1), algorithm, escapes=escapes):
-        if isinstance(item, SumsEntry):
-            entries.append(item)
-        else:
-            problems.append(f"line {item.line}: {item.reason}")
-    return SumsFile(tuple(entries), tuple(problems))
-
-
-def scan_sums(
-    lines: Iterable[tuple[int, str]], algorithm: str | None = None, *, escapes: bool = True
-) -> Iterator[SumsEntry | SumsProblem]:
-    """As `parse_sums`, one line at a time, for lists too long for memory; `lines` come with their numbers."""
     wanted = None if algorithm is None else canonical_algorithm(algorithm)
-    framed = False
-    for number, raw in lines:
-        line = raw.rstrip("\r\n") if escapes else raw
+    entries: list[SumsEntry] = []
+    problems: list[SumsProblem] = []
+    escapes, framed = "\0" not in text, False
+    for number, line in enumerate(text.split("\n" if escapes else "\0"), 1):
+        if escapes:
+            line = line.rstrip("\r")
         if line.startswith(_PGP_SIGNATURE):
             break
         if _PGP_LINE.fullmatch(line):
             framed = True
-            continue
-        if not line.strip() or line.startswith("#") or (framed and line.startswith("Hash: ")):
-            continue
-        try:
-            yield _parse_line(line.lstrip(" \t"), number, wanted, escapes)
-        except InvalidInput as error:
-            yield SumsProblem(number, str(error))
+        elif line.strip() and not line.startswith("#") and not (framed and line.startswith("Hash: ")):
+            try:
+                entries.append(_parse_line(line.lstrip(" \t"), number, wanted, escapes))
+            except InvalidInput as error:
+                problems.append(SumsProblem(number, str(error)))
+    return SumsFile(tuple(entries), tuple(problems))
 
 
 def _parse_line(line: str, number: int, wanted: str | None, escapes: bool) -> SumsEntry:

@@ -10,10 +10,9 @@ from getm.errors import InvalidInput
 from getm.integrity import (
     STRENGTH,
     Checksum,
-    SumsEntry,
     available_algorithms,
     canonical_algorithm,
-    scan_sums,
+    parse_sums,
 )
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, usable_urls
@@ -84,12 +83,10 @@ def _manifest(folder: Path) -> tuple[str, Digests | None]:
 
 
 def _digests(path: Path, algorithm: str) -> Digests:
-    digests: Digests = {}
-    for item in scan_sums(Document.read(path).lines(), algorithm):
-        if not isinstance(item, SumsEntry):
-            raise Problem("", f"beside it, {path.name} cannot be read: line {item.line}: {item.reason}")
-        digests[_decoded(item.name)] = item.checksum.value
-    return digests
+    parsed = parse_sums(Document.read(path).text, algorithm)
+    if parsed.problems:
+        raise Problem("", f"beside it, {path.name} cannot be read: {parsed.problems[0]}")
+    return {_decoded(entry.name): entry.checksum.value for entry in parsed.entries}
 
 
 def _decoded(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from getm.integrity import SumsEntry, scan_sums
+from getm.integrity import parse_sums
 from getm.manifests.bagit import FETCH_LINE
 from getm.manifests.document import Document
 from getm.manifests.problem import Problem
@@ -31,7 +31,7 @@ _BY_SUFFIX = {
 
 def detect_format(document: Document) -> str:
     """One of `FORMATS`, by the content, and by the file's name where the content could be several. Raises Problem."""
-    if document.is_binary and not _is_sums(document.text.partition("\0")[0]):
+    if document.is_binary and not parse_sums(document.text.partition("\0")[0]).entries:
         raise Problem("", "not a text; unpack it first if it is compressed")
     text = document.text
     by_name = None if document.path is None else _BY_SUFFIX.get(PurePath(document.path).suffix.lower())
@@ -57,12 +57,8 @@ def detect_format(document: Document) -> str:
 def _by_line(line: str) -> str | None:
     if _URL.match(line.lstrip()):
         return "bagit" if FETCH_LINE.fullmatch(line) else "urls"
-    if line.startswith("-----BEGIN PGP") or _is_sums(line):
+    if line.startswith("-----BEGIN PGP") or parse_sums(line).entries:
         return "sums"
     if "\t" in line:
         return "tsv"
     return "csv" if "," in line else None
-
-
-def _is_sums(line: str) -> bool:
-    return any(isinstance(item, SumsEntry) for item in scan_sums([(1, line)]))

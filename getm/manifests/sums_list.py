@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from getm.core.url import validate_url
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, SumsEntry, hinted_algorithm, scan_sums
+from getm.integrity import Checksum, hinted_algorithm, parse_sums
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry
 from getm.manifests.entry_list import Item
@@ -22,18 +22,15 @@ def read_sums_list(document: Document, base_url: str | None) -> Iterator[Item]:
         raise Problem("", "a sums file, which has no URLs; give the base URL that its names are below")
     base = validate_url(base_url)
     algorithm = None if document.path is None else hinted_algorithm(document.path.name)
+    parsed = parse_sums(document.text, algorithm)
+    for problem in parsed.problems:
+        # The line is quoted there, and a URL may have a secret in it.
+        url = "://" in problem.reason
+        reason = "expected a line of a sums file, and there is a URL in it" if url else problem.reason
+        yield Problem(f"line {problem.line}", reason)
     files: dict[str, tuple[str, list[Checksum]]] = {}
-    end = "\0" if "\0" in document.text else "\n"
-    lines = enumerate(document.text.split(end), 1)
-    for item in scan_sums(lines, algorithm, escapes=end == "\n"):
-        place = f"line {item.line}"
-        if isinstance(item, SumsEntry):
-            files.setdefault(_relative(item.name), (place, []))[1].append(item.checksum)
-        elif "://" in item.reason:
-            # The line is quoted there, and a URL may have a secret in it.
-            yield Problem(place, "expected a line of a sums file, and there is a URL in it")
-        else:
-            yield Problem(place, item.reason)
+    for entry in parsed.entries:
+        files.setdefault(_relative(entry.name), (f"line {entry.line}", []))[1].append(entry.checksum)
     for name, (place, checksums) in files.items():
         yield attempt(place, _entry, place, base, name, checksums)
 

@@ -163,9 +163,9 @@ READERS: dict[str, Callable[[str], object]] = {
     "header name": lambda text: validate_headers({text: "x"}),
     "name": safe_name,
     "name of URL": lambda text: name_from_url(f"https://h/{text}"),
-    "sums": lambda text: parse_sums([text]),
-    "sums, escaped": lambda text: parse_sums([f"\\{'0' * 32}  {text}"]),
-    "sums, BSD": lambda text: parse_sums([f"MD5 ({text}) = {'0' * 32}"]),
+    "sums": lambda text: parse_sums(text),
+    "sums, escaped": lambda text: parse_sums(f"\\{'0' * 32}  {text}"),
+    "sums, BSD": lambda text: parse_sums(f"MD5 ({text}) = {'0' * 32}"),
     "checksum": parse_checksum,
     "checksum of an algorithm": lambda text: parse_checksum(f"sha256:{text}"),
     "Content-Range": parse_content_range,
@@ -191,10 +191,12 @@ def test_any_text_is_a_value_or_invalid_input(reader: str) -> None:
 
 
 @given(
-    st.text(st.characters(codec="utf-8"), min_size=1, max_size=30), st.binary(min_size=32, max_size=32), st.booleans()
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30),
+    st.binary(min_size=32, max_size=32),
+    st.booleans(),
 )
 def test_a_line_that_was_written_is_read_back(name: str, digest: bytes, bsd: bool) -> None:
     checksum = parse_checksum(f"sha256:{digest.hex()}")
     line = format_sums_line(checksum, name, bsd=bsd)
-    (entry,) = parse_sums(line.split("\n")).entries
+    (entry,) = parse_sums(line).entries
     assert (entry.name, entry.checksum) == (name, checksum)

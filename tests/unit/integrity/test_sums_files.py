@@ -79,7 +79,7 @@ def test_case_38_lines_that_end_in_nul_have_no_escapes(tool: str, form: list[str
 @pytest.mark.parametrize("prefix", ["  ", "\t", " \t "])
 @pytest.mark.parametrize("line", [f"{MD5.hex}  a\\b", f"\\{MD5.hex}  a\\\\b", f"MD5 (a\\b) = {MD5.hex}"])
 def test_case_43_blanks_before_a_digest_are_fine_as_in_coreutils(prefix: str, line: str) -> None:
-    parsed = parse_sums([prefix + line])
+    parsed = parse_sums(prefix + line)
     assert parsed == SumsFile((SumsEntry("a\\b", MD5, 1),), ())
 
 
@@ -110,14 +110,14 @@ def test_what_is_written_here_coreutils_check(tool: str, bsd: bool, folder: Path
 
 @given(
     name=st.text(min_size=1).filter(
-        lambda name: ("\0" not in name and name.isprintable()) or "\n" in name or "\\" in name
+        lambda name: "\0" not in name and (name.isprintable() or "\n" in name or "\\" in name)
     ),
     bsd=st.booleans(),
 )
 def test_any_name_reads_back(name: str, bsd: bool) -> None:
     line = format_sums_line(SHA256, name, bsd=bsd)
     assert "\n" not in line
-    assert parse_sums([line]).entries == (SumsEntry(name, SHA256, 1),)
+    assert parse_sums(line).entries == (SumsEntry(name, SHA256, 1),)
 
 
 @pytest.mark.parametrize(
@@ -140,20 +140,20 @@ def test_any_name_reads_back(name: str, bsd: bool) -> None:
     ],
 )
 def test_lines_as_tools_write_them(line: str, expected: tuple[str, Checksum]) -> None:
-    parsed = parse_sums([line])
+    parsed = parse_sums(line)
     assert parsed.problems == ()
     assert [(entry.name, entry.checksum) for entry in parsed.entries] == [expected]
 
 
 def test_the_algorithm_given_settles_what_a_bare_digest_is() -> None:
     line = f"{'ab' * 32}  name"
-    assert parse_sums([line]).entries[0].checksum.algorithm == "sha256"
-    assert parse_sums([line], "BLAKE3").entries[0].checksum.algorithm == "blake3"
-    wrong = parse_sums([line], "md5")
+    assert parse_sums(line).entries[0].checksum.algorithm == "sha256"
+    assert parse_sums(line, "BLAKE3").entries[0].checksum.algorithm == "blake3"
+    wrong = parse_sums(line, "md5")
     assert wrong.entries == ()
-    assert wrong.problems[0].startswith("line 1: expected a md5 checksum")
+    assert str(wrong.problems[0]).startswith("line 1: expected a md5 checksum")
     with pytest.raises(InvalidInput):
-        parse_sums([line], "sha0")
+        parse_sums(line, "sha0")
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,18 @@ def test_the_algorithm_told_by_the_file_name(file_name: str, algorithm: str, tmp
 
 
 def test_lines_that_are_no_checksum_are_told_with_their_number() -> None:
-    parsed = parse_sums(
-        ["# comment", "", f"{MD5.hex}  good", "abc  bad", "nonsense", f"\\{MD5.hex}  a\\xb", f"WHIRL (a) = {MD5.hex}"]
-    )
+    lines = [
+        "# comment",
+        "",
+        f"{MD5.hex}  good",
+        "abc  bad",
+        "nonsense",
+        f"\\{MD5.hex}  a\\xb",
+        f"WHIRL (a) = {MD5.hex}",
+    ]
+    parsed = parse_sums("\n".join(lines))
     assert [entry.line for entry in parsed.entries] == [3]
-    assert [problem.partition(":")[0] for problem in parsed.problems] == ["line 4", "line 5", "line 6", "line 7"]
+    assert [problem.line for problem in parsed.problems] == [4, 5, 6, 7]
 
 
 def test_a_signed_list_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -201,7 +208,7 @@ def test_a_file_without_one_checksum_is_refused(content: str, tmp_path: Path) ->
         read_sums_file(path)
 
 
-@given(st.lists(st.text(max_size=100), max_size=5))
-def test_any_lines_are_entries_or_problems(lines: list[str]) -> None:
-    parsed = parse_sums(lines)
-    assert len(parsed.entries) + len(parsed.problems) <= len(lines)
+@given(st.text(max_size=500))
+def test_any_lines_are_entries_or_problems(text: str) -> None:
+    parsed = parse_sums(text)
+    assert len(parsed.entries) + len(parsed.problems) <= 1 + text.count("\0" if "\0" in text else "\n")
