@@ -3,34 +3,92 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
+from getm.client.connection import ClientConnection
+from getm.client.exclusive import Exclusive
+from getm.client.opening import Opening
+from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
+from getm.errors import ReaderClosed
 
 __all__ = ["AsyncContentIterator", "AsyncUnorderedIterator"]
 
 
+async def start(opening: Opening) -> Receiver:
+    """`Opening.start` that never blocks the loop: what may take its time (an engine's start, memory for a ring) is done
+    in a thread of the loop's executor, and memory of others is waited for in the loop."""
+    pool, wanted = opening.pool, (opening.chunk_bytes, opening.concurrency)
+    connection = pool.take_idle(*wanted)
+    if connection is None:
+        connection = await _acquire(pool, *wanted)
+    return opening.start_on(connection)
+
+
+async def _acquire(pool: EnginePool, chunk_bytes: int, concurrency: int | None) -> ClientConnection:
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+    waiter = Waiter(Holder.current(), lambda: _call_soon(loop, woken.set))
+    try_acquire = partial(pool.try_acquire, chunk_bytes, concurrency, holder=waiter.holder)
+    with pool.waiting(waiter):
+        while True:
+            acquiring = loop.run_in_executor(None, try_acquire)
+            try:
+                connection = await asyncio.shield(acquiring)
+            except asyncio.CancelledError:
+                # The thread goes on: what it gets is for others.
+                acquiring.add_done_callback(partial(_give_back, pool))
+                raise
+            if connection is not None:
+                return connection
+            while not woken.is_set():
+                pool.check_wait(waiter)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await woken.wait()
+            woken.clear()
+
+
+def _give_back(pool: EnginePool, acquiring: asyncio.Future[ClientConnection | None]) -> None:
+    if not acquiring.cancelled() and acquiring.exception() is None:
+        connection = acquiring.result()
+        if connection is not None:
+            pool.release(connection)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):
+        # The loop is closed: nobody waits in it.
+        loop.call_soon_threadsafe(call)
+
+
 async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
-    """Wait until the engine has sent something; False where that took longer than `timeout_s`.
+    """Wait until the engine has sent something, or until `transfer` is closed; False where that took longer than
+    `timeout_s`.
 
     The descriptor is with the loop only while this waits: an iterator that is dropped leaves nothing behind.
     """
     loop = asyncio.get_running_loop()
     came: asyncio.Future[None] = loop.create_future()
-    descriptor = transfer.fileno()
-    if descriptor < 0:
-        # Closed, as `pump` will tell.
-        return True
-    loop.add_reader(descriptor, _settle, came)
+    transfer.begin_wait()
     try:
-        async with asyncio.timeout(timeout_s):
-            await came
-    except TimeoutError:
-        return False
+        descriptor = transfer.connection.fileno()
+        loop.add_reader(descriptor, _settle, came)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await came
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(descriptor)
     finally:
-        loop.remove_reader(descriptor)
+        # Only now may the descriptor be closed: the loop would forget a closed one, or take another of its number for
+        # it.
+        transfer.end_wait()
     return True
 
 
@@ -50,23 +108,64 @@ async def wait(transfer: Receiver) -> None:
 
 
 T = TypeVar("T")
+# Opens the URL. It gives the transfer to its argument as soon as there is one, and returns it with its head.
+Opener = Callable[[Callable[[Receiver], None]], Awaitable[Receiver]]
 
 
 class _Parts(ResponseInfo, AsyncIterator[T]):
-    """An asynchronous iterator that opens its URL when it is first asked, or entered as a context."""
+    """An asynchronous iterator that opens its URL when it is first asked, or entered as a context.
 
-    def __init__(self, opener: Callable[[], Awaitable[Receiver]]) -> None:
+    For one task at a time: a second one gets `ReaderBusy`. Any task or thread may close it: whoever waits for its next
+    part gets `ReaderClosed`.
+    """
+
+    def __init__(self, opener: Opener) -> None:
         super().__init__(None)
         self._opener = opener
-        self._over = False
+        self._opened = False
+        self._use = Exclusive(self._clean_up)
+        # Whether every part was given out: only then iteration ends, and does not say that it was closed.
+        self._complete = False
 
     async def _open(self) -> Receiver:
-        if self._transfer_ is None:
-            self._transfer_ = await self._opener()
-        return self._transfer_
+        if self._use.closed:
+            raise ReaderClosed("closed: open the URL again")
+        if not self._opened:
+            await self._opener(self._started)
+            self._opened = True
+        return self._transfer
+
+    def _started(self, transfer: Receiver) -> None:
+        # Known before its head has come, so that a close ends the wait for it.
+        self._transfer_ = transfer
+        if self._use.closed:
+            transfer.close()
+
+    async def __anext__(self) -> T:
+        with self._use:
+            if self._complete:
+                raise StopAsyncIteration
+            transfer = await self._open()
+            while (part := self._next_part(transfer)) is None:
+                if self._complete:
+                    transfer.close()
+                    raise StopAsyncIteration
+                await self._wait(transfer)
+            return part
+
+    def _next_part(self, transfer: Receiver) -> T | None:
+        """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
+        raise NotImplementedError
+
+    async def _wait(self, transfer: Receiver) -> None:
+        raise NotImplementedError
+
+    def _clean_up(self) -> None:
+        """Drop what was received and not given out."""
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        with self._use:
+            await self._open()
         return self
 
     async def __aexit__(
@@ -75,11 +174,11 @@ class _Parts(ResponseInfo, AsyncIterator[T]):
         self._close()
 
     async def aclose(self) -> None:
-        """Stop the transfer. Views that were given out stay valid."""
+        """Stop the transfer, and whoever waits for its next part. Views that were given out stay valid."""
         self._close()
 
     def _close(self) -> None:
-        self._over = True
+        self._use.close()
         if self._transfer_ is not None:
             self._transfer_.close()
 
@@ -91,40 +190,37 @@ class _Parts(ResponseInfo, AsyncIterator[T]):
 class AsyncContentIterator(_Parts[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, opener: Callable[[], Awaitable[Receiver]], chunk_size: int | None) -> None:
+    def __init__(self, opener: Opener, chunk_size: int | None) -> None:
         super().__init__(opener)
         self._chunk_size = chunk_size
         self._assembler: ChunkReader | None = None
 
-    async def __anext__(self) -> memoryview:
-        if self._over:
-            raise StopAsyncIteration
+    def _next_part(self, transfer: Receiver) -> memoryview | None:
         if self._assembler is None:
-            self._assembler = ChunkReader(await self._open())
-        while (view := self._assembler.try_read_chunk(self._chunk_size)) is None:
-            await wait(self._transfer)
-        if not view:
-            self._close()
-            raise StopAsyncIteration
-        return view
+            self._assembler = ChunkReader(transfer)
+        view = self._assembler.try_read_chunk(self._chunk_size)
+        if view is None or view:
+            return view
+        self._complete = True
+        return None
 
-    def _close(self) -> None:
+    async def _wait(self, transfer: Receiver) -> None:
+        await wait(transfer)
+
+    def _clean_up(self) -> None:
         if self._assembler is not None:
             self._assembler.clear()
-        super()._close()
 
 
 class AsyncUnorderedIterator(_Parts[tuple[int, memoryview]]):
     """Pairs of an offset and a read-only view, as they arrive. Together they cover the object exactly."""
 
-    async def __anext__(self) -> tuple[int, memoryview]:
-        while not self._over:
-            transfer = await self._open()
-            part = transfer.next_part(ordered=False)
-            if part is not None:
-                return part.offset, part.view
-            if transfer.finished:
-                self._close()
-            else:
-                await wait(transfer)
-        raise StopAsyncIteration
+    def _next_part(self, transfer: Receiver) -> tuple[int, memoryview] | None:
+        part = transfer.next_part(ordered=False)
+        if part is not None:
+            return part.offset, part.view
+        self._complete = transfer.finished
+        return None
+
+    async def _wait(self, transfer: Receiver) -> None:
+        await wait(transfer)

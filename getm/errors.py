@@ -8,6 +8,7 @@ their secrets.
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 from getm.results import Stats
@@ -207,6 +208,12 @@ class ReaderClosed(GetmError, ValueError):
     code = "closed"
 
 
+class ReaderBusy(GetmError, RuntimeError):
+    """Used by a second thread or task while a first one reads from it. (A `RuntimeError`, as generators raise.)"""
+
+    code = "busy"
+
+
 class Cancelled(GetmError):
     """The transfer was cancelled by this side before its end."""
 
@@ -234,6 +241,28 @@ class SlotsExhausted(GetmError):
     FIELDS: ClassVar[tuple[str, ...]] = ("slots", "slot_bytes")
     slots: int
     slot_bytes: int
+
+
+class DescriptorsExhausted(GetmError, OSError):
+    """No file descriptor was left, in this process or in the engine's: raise the limit (`ulimit -n`), or do less at
+    once."""
+
+    code = "descriptors"
+
+    # As `NetworkError` has them.
+    __str__ = GetmError.__str__
+    __reduce__ = GetmError.__reduce__
+
+    @staticmethod
+    def means(error: OSError) -> bool:
+        """Whether it says that there are too many: in this process, in the system, or on their way between two."""
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
+
+    @classmethod
+    def of(cls, where: str, url: str | None = None) -> DescriptorsExhausted:
+        """The error to raise; `where`: the process that has none left."""
+        advice = "raise the limit (ulimit -n), close readers, or do less at once"
+        return cls(f"no file descriptor is left in {where}: {advice}", url=url)
 
 
 class MemoryUnavailable(GetmError, MemoryError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 from getm import errors
+from getm.client.exclusive import Exclusive
 from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 
 
@@ -34,12 +35,14 @@ def _writable(buffer: Any) -> memoryview:
 class Reader(ResponseInfo, io.RawIOBase):
     """An open URL, read in order. An `io.RawIOBase`: wrap it in `io.BufferedReader` where lines or `bytes` are wanted.
 
-    Not to be used by two threads at once. Closing it stops the transfer; views that were read stay valid.
+    For one thread at a time: a second one gets `ReaderBusy`. Any thread may close it: that stops the transfer, and a
+    read under way raises `ReaderClosed`. Views that were read stay valid.
     """
 
     def __init__(self, transfer: Receiver, name: Callable[[Receiver], str]) -> None:
         ResponseInfo.__init__(self, transfer)
         self._assembler = ChunkReader(transfer)
+        self._use = Exclusive(self._assembler.clear)
         self._name = name
 
     @property
@@ -74,11 +77,12 @@ class Reader(ResponseInfo, io.RawIOBase):
         Raises `ChecksumMismatch` instead of returning the last byte where the whole is not what was declared, and
         `SlotsExhausted` where the caller's own views leave no slot to receive into.
         """
-        self._check()
         wanted = None if size is None or size < 0 else size
-        while (view := self._assembler.try_read(wanted)) is None:
-            wait(self._transfer)
-        return view
+        with self._use:
+            self._check()
+            while (view := self._assembler.try_read(wanted)) is None:
+                wait(self._transfer)
+            return view
 
     def readall(self) -> bytes:
         """All that is left, as `bytes`: what `io.BufferedReader` demands of it. `read()` saves this copy."""
@@ -86,25 +90,53 @@ class Reader(ResponseInfo, io.RawIOBase):
 
     def readinto(self, buffer: object, /) -> int:
         """Copy what has come into any writable buffer, waiting for the first byte: the count of bytes, 0 at the end."""
-        self._check()
         target = _writable(buffer)
-        while (count := self._assembler.try_readinto(target)) is None:
-            wait(self._transfer)
-        return count
+        with self._use:
+            self._check()
+            while (count := self._assembler.try_readinto(target)) is None:
+                wait(self._transfer)
+            return count
 
     def readline(self, size: int | None = -1, /) -> bytes:
         raise io.UnsupportedOperation("for lines wrap the reader: io.BufferedReader(fh)")
 
     def close(self) -> None:
-        """Stop the transfer, if it is not over, and let its connection and slots serve others."""
+        """Stop the transfer, if it is not over, and let its connection and slots serve others. From any thread."""
         if not self.closed:
-            self._assembler.clear()
+            super().close()
             self._transfer.close()
-        super().close()
+            self._use.close()
 
 
-class _Parts(ResponseInfo):
-    """An iterator that is a context manager, too."""
+T = TypeVar("T")
+
+
+class _Parts(ResponseInfo, Iterator[T]):
+    """An iterator that is a context manager, too. For one thread at a time; any thread may close it."""
+
+    def __init__(self, transfer: Receiver, clean_up: Callable[[], None]) -> None:
+        super().__init__(transfer)
+        self._use = Exclusive(clean_up)
+        # Whether every part was given out: only then iteration ends, and does not say that it was closed.
+        self._complete = False
+
+    def __next__(self) -> T:
+        with self._use:
+            if self._complete:
+                raise StopIteration
+            while (part := self._next_part()) is None:
+                if self._complete:
+                    self._transfer.close()
+                    raise StopIteration
+                self._wait()
+            return part
+
+    def _next_part(self) -> T | None:
+        """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
+        raise NotImplementedError
+
+    def _wait(self) -> None:
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -116,52 +148,45 @@ class _Parts(ResponseInfo):
 
     def __del__(self) -> None:
         # An abandoned loop: the engine must not go on filling slots for nobody.
-        if not self._transfer.closed:
-            self.close()
+        self.close()
 
     def close(self) -> None:
-        """Stop the transfer. Views that were given out stay valid."""
+        """Stop the transfer, and whoever waits for its next part. Views that were given out stay valid."""
         self._transfer.close()
+        self._use.close()
 
 
-class ContentIterator(_Parts, Iterator[memoryview]):
+class ContentIterator(_Parts[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
     def __init__(self, transfer: Receiver, chunk_size: int | None) -> None:
-        super().__init__(transfer)
         self._assembler = ChunkReader(transfer)
         self._chunk_size = chunk_size
-        self._over = False
+        super().__init__(transfer, self._assembler.clear)
 
-    def __next__(self) -> memoryview:
-        if self._over:
-            raise StopIteration
-        while (view := self._assembler.try_read_chunk(self._chunk_size)) is None:
-            wait(self._transfer)
-        if not view:
-            self._over = True
-            self.close()
-            raise StopIteration
-        return view
+    def _next_part(self) -> memoryview | None:
+        view = self._assembler.try_read_chunk(self._chunk_size)
+        if view is None or view:
+            return view
+        self._complete = True
+        return None
 
-    def close(self) -> None:
-        self._assembler.clear()
-        super().close()
+    def _wait(self) -> None:
+        wait(self._transfer)
 
 
-class UnorderedIterator(_Parts, Iterator[tuple[int, memoryview]]):
+class UnorderedIterator(_Parts[tuple[int, memoryview]]):
     """Pairs of an offset and a read-only view, as they arrive. Together they cover the object exactly."""
 
-    _over = False
+    def __init__(self, transfer: Receiver) -> None:
+        super().__init__(transfer, lambda: None)
 
-    def __next__(self) -> tuple[int, memoryview]:
-        while not self._over:
-            part = self._transfer.next_part(ordered=False)
-            if part is not None:
-                return part.offset, part.view
-            if self._transfer.finished:
-                self._over = True
-                self.close()
-            else:
-                wait(self._transfer)
-        raise StopIteration
+    def _next_part(self) -> tuple[int, memoryview] | None:
+        part = self._transfer.next_part(ordered=False)
+        if part is not None:
+            return part.offset, part.view
+        self._complete = self._transfer.finished
+        return None
+
+    def _wait(self) -> None:
+        wait(self._transfer)

@@ -14,6 +14,7 @@ import msgspec
 
 from getm import batch, errors, options, reader
 from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
+from getm.client.opening import Opening
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
 from getm.core.units import KIB, MIB
@@ -119,17 +120,18 @@ class Session:
             environment={},
         )
         self._pool = self._make_pool()
-        # A session that is dropped without close() must not leave processes behind.
-        self._finalizer = weakref.finalize(self, self._pool.close)
+        # A session that is dropped without close() must not leave processes behind. At the interpreter's end the pools
+        # are closed by themselves.
+        weakref.finalize(self, self._pool.leave).atexit = False
 
     def close(self) -> None:
-        """End all transfers and engines of this session. Views stay valid.
+        """End all transfers and engines of this session, and whoever waits for them. Views stay valid.
 
         Example:
             >>> session = getm.Session()
             >>> session.close()
         """
-        self._finalizer()
+        self._pool.close()
 
     @property
     def closed(self) -> bool:
@@ -197,8 +199,8 @@ class Session:
             ...     magic = fh.read(4)
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        start = self._starter(request, DEFAULT_CHUNK_BYTES, concurrency)
-        return reader.Reader(self._open(start), _name)
+        opening = self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
+        return reader.Reader(self._open(opening), _name)
 
     def iter_content(
         self,
@@ -249,8 +251,8 @@ class Session:
             ...     crc = zlib.crc32(part, crc)
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        start = self._starter(request, chunk_size, concurrency)
-        return reader.ContentIterator(self._open(start), chunk_size)
+        opening = self._opening(request, chunk_size, concurrency)
+        return reader.ContentIterator(self._open(opening), chunk_size)
 
     def iter_content_unordered(
         self,
@@ -303,8 +305,8 @@ class Session:
             ...         whole[offset : offset + len(part)] = part
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        start = self._starter(request, chunk_size, concurrency)
-        return reader.UnorderedIterator(self._open(start))
+        opening = self._opening(request, chunk_size, concurrency)
+        return reader.UnorderedIterator(self._open(opening))
 
     def aiter_content(
         self,
@@ -357,8 +359,8 @@ class Session:
         from getm import aio
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        start = self._starter(request, chunk_size, concurrency)
-        return aio.AsyncContentIterator(lambda: _aopen(start), chunk_size)
+        opening = self._opening(request, chunk_size, concurrency)
+        return aio.AsyncContentIterator(lambda started: _aopen(opening, started), chunk_size)
 
     def aiter_content_unordered(
         self,
@@ -413,8 +415,8 @@ class Session:
         from getm import aio
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        start = self._starter(request, chunk_size, concurrency)
-        return aio.AsyncUnorderedIterator(lambda: _aopen(start))
+        opening = self._opening(request, chunk_size, concurrency)
+        return aio.AsyncUnorderedIterator(lambda started: _aopen(opening, started))
 
     def read(
         self,
@@ -818,21 +820,12 @@ class Session:
             **fields,
         )
 
-    def _starter(self, request: OpenRequest, chunk_size: int | None, concurrency: int | None) -> Callable[[], Receiver]:
-        """The function that sends a request, whose arguments are checked now."""
-        if chunk_size is None:
-            chunk_size = DEFAULT_CHUNK_BYTES
-        chunk_bytes = validate_integer(chunk_size, "chunk_size", 1)
+    def _opening(self, request: OpenRequest, chunk_size: int | None, concurrency: int | None) -> Opening:
+        """The transfer to be started, whose arguments are checked now."""
+        chunk_bytes = DEFAULT_CHUNK_BYTES if chunk_size is None else validate_integer(chunk_size, "chunk_size", 1)
         # None stands for an engine in this process.
-        concurrency = None if concurrency is None else request.concurrency
-
-        def start() -> Receiver:
-            connection = self._pool.acquire(chunk_bytes, concurrency)
-            part_slots = connection.layout.part_slots
-            sent = request if part_slots == 1 else msgspec.structs.replace(request, part_slots=part_slots)
-            return Receiver(connection, sent, self._pool.release)
-
-        return start
+        width = None if concurrency is None else request.concurrency
+        return Opening(self, self._pool, request, chunk_bytes, width)
 
     def _single(
         self,
@@ -895,11 +888,11 @@ class Session:
 
         return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=on_event is not None)
 
-    def _open(self, start: Callable[[], Receiver]) -> Receiver:
+    def _open(self, opening: Opening) -> Receiver:
         """Start a transfer and wait for its head."""
         for last in (False, True):
             try:
-                transfer = start()
+                transfer = opening.start()
             except errors.EngineDied:
                 # Before it was asked anything: another one is started.
                 if last:
@@ -916,18 +909,19 @@ class Session:
         raise errors.EngineDied("the engine ended twice before it answered")
 
 
-async def _aopen(start: Callable[[], Receiver]) -> Receiver:
-    """`Session._open` for the asynchronous face."""
+async def _aopen(opening: Opening, started: Callable[[Receiver], None]) -> Receiver:
+    """`Session._open` for the asynchronous API. `started` gets each transfer before its head has come."""
     from getm import aio
 
     for last in (False, True):
         try:
-            transfer = start()
+            transfer = await aio.start(opening)
         except errors.EngineDied:
             if last:
                 raise
             continue
         try:
+            started(transfer)
             while not transfer.has_head():
                 await aio.readable(transfer)
                 transfer.pump(wait=False)

@@ -20,6 +20,7 @@ from hypothesis import settings
 import getm
 from tests.support import leaks, mounts
 from tests.support.certificates import Authority
+from tests.support.engines import await_left_engines
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -100,6 +101,7 @@ def _no_leaks(_process_wide_state: None) -> Iterator[None]:
     yield
     getm.close()
     gc.collect()
+    await_left_engines()
     found = leaks.left_behind(before)
     if found:
         pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)

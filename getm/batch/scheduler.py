@@ -19,7 +19,7 @@ from getm.batch.folders import Folders
 from getm.batch.job import Call, Job
 from getm.batch.settings import BatchOptions
 from getm.client.connection import ClientConnection
-from getm.client.pool import EnginePool
+from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.events import Event
 from getm.options import DEFAULT_CHUNK_BYTES
 
@@ -58,6 +58,8 @@ class Batch:
         self.wants_events = wants_events
         self.feed = Feed(calls, options.jobs)
         self._pool = pool
+        # Who waits for this batch, and so lets go of nothing while it waits for memory.
+        self._caller = Holder.current()
         self._post = post
         self._waiting: deque[Job] = deque()
         self._all_taken = False
@@ -166,6 +168,8 @@ class Batch:
         connection.close()
         if connection in self._connections:
             self._connections.remove(connection)
+            connection.end_wait()
+            self._pool.release(connection)
 
     def _release(self, job: Job) -> None:
         self._changed.discard(job)
@@ -257,6 +261,7 @@ class Batch:
     def _lost(self, connection: ClientConnection, error: errors.GetmError) -> None:
         """The engine behind it is gone: its jobs go on with another."""
         self._connections.remove(connection)
+        connection.end_wait()
         self._pool.release(connection)
         for job in [job for job, its in self._active.items() if its is connection]:
             job.engine_died(error)
@@ -303,6 +308,9 @@ class Batch:
         except errors.GetmError as error:
             job.finish_failed(error)
             return
+        if connection is None:
+            job.stop()
+            return
         self._active[job] = connection
         left = self.options.per_host - self._hosts[job.host]
         job.connections = min(job.call.request.concurrency, left)
@@ -312,16 +320,44 @@ class Batch:
         except errors.EngineDied as error:
             self._lost(connection, error)
 
-    def _connection(self) -> ClientConnection:
-        """The connection with the fewest jobs; a new one while there are engines without any."""
+    def _connection(self) -> ClientConnection | None:
+        """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
+        stopped meanwhile."""
         concurrency, jobs = self.options.concurrency, self.options.jobs
         wanted = 1 if concurrency is None else min(self._pool.processes, jobs)
         if len(self._connections) < wanted:
             width = None if concurrency is None else min(concurrency, self.options.per_host)
-            connection = self._pool.acquire(DEFAULT_CHUNK_BYTES, width, jobs=jobs)
+            try:
+                connection = self._acquire(width, jobs)
+            except (errors.DescriptorsExhausted, errors.MemoryUnavailable):
+                if not self._connections:
+                    raise
+                connection = None
+            if connection is None:
+                return self._least_loaded() if self._connections else None
+            # As long as this thread has it: `close` in another one then ends the pipe, and not the descriptor.
+            if not connection.begin_wait():
+                raise errors.ReaderClosed("the session was closed")
             connection.corked = True
             self._connections.append(connection)
             return connection
+        return self._least_loaded()
+
+    def _acquire(self, width: int | None, jobs: int) -> ClientConnection | None:
+        """A connection. Memory for it is waited for while there is no other one to use."""
+        waiter = Waiter(self._caller, self.awaken)
+        with self._pool.waiting(waiter):
+            while (connection := self._pool.try_acquire(DEFAULT_CHUNK_BYTES, width, jobs=jobs)) is None:
+                if self._connections or self._stopping:
+                    return None
+                self._pool.check_wait(waiter)
+                poll = select.poll()
+                poll.register(self._wake_end, select.POLLIN)
+                if poll.poll(LOOK_S * 1000):
+                    self._wake_end.recv(4096)
+        return connection
+
+    def _least_loaded(self) -> ClientConnection:
         if len(self._connections) == 1:
             return self._connections[0]
         load = Counter(self._active.values())
@@ -406,9 +442,10 @@ class Batch:
             self._settle(finishing)
         for connection in self._connections:
             connection.corked = False
-            with contextlib.suppress(errors.EngineDied):
-                # Cancellations on their way; a dead engine needs none.
+            with contextlib.suppress(errors.EngineDied, errors.ReaderClosed):
+                # Cancellations on their way; an engine that is dead or was left needs none.
                 connection.flush()
+            connection.end_wait()
             self._pool.release(connection)
         self._connections.clear()
         self.folders.close()

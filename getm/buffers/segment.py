@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from getm.errors import MemoryUnavailable
+from getm.errors import DescriptorsExhausted, MemoryUnavailable
 
 # Set to "posix" to use POSIX shared memory though memfd is there.
 BACKING_VARIABLE = "GETM_SHARED_MEMORY"
@@ -62,6 +62,8 @@ class Segment:
             except (OSError, ImportError) as error:
                 # A seccomp profile may refuse memfd_create; a container may have no /dev/shm; under a memory limit not
                 # even the module may load. Try the next one.
+                if isinstance(error, OSError) and DescriptorsExhausted.means(error):
+                    raise DescriptorsExhausted.of("this process") from None
                 refused = error
                 continue
             try:

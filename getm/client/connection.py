@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,8 +16,8 @@ from getm.buffers import LeaseRing, Segment, SlotLedger
 from getm.buffers.layout import RingLayout
 from getm.buffers.ledger import Owner
 from getm.client.engines import Engine
-from getm.client.process import in_transit
-from getm.client.sockets import NO_WAIT, SEND_NOW
+from getm.client.process import in_transit, socket_pair
+from getm.client.sockets import NO_SIGNAL, NO_WAIT, SEND_NOW
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import (
     CANCEL,
@@ -42,7 +43,6 @@ _READ_BYTES = 64 * 1024
 # While corked: the messages of some four small objects. Their caller opens as many new ones before it reads on; with
 # all that has come at once, the engine would wait for it, and then it for the engine, in turns.
 _CORKED_READ_BYTES = 4 * 1024
-_MAKE_WAY_S = 1.0
 # One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
 _MAX_OPEN_BYTES = 32 * 1024
 # Credits that wait for a flush while corked: with more the engine might run out of slots meanwhile.
@@ -85,15 +85,21 @@ class ClientConnection:
         self.corked = False
         self._unsent: deque[bytes] = deque()
         self.closed = False
+        # Whether anything has come: an engine without descriptors to spare ends a pipe before it says anything by it.
+        self._heard = False
+        # How many waits on the socket are under way: 0 or 1, or more where a signal's handler receives as well. Its
+        # descriptor is closed when there is none: a closed one wakes nobody, and its number may already be another's.
+        self._waits = 0
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.HELD)
         self._ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
-        self._sock, theirs = socket.socketpair()
-        passed = [theirs]
+        passed: list[socket.socket] = []
         try:
+            self._sock, theirs = _socket_pair()
+            passed.append(theirs)
             leads: list[socket.socket] = []
             for helper in helpers:
-                lead_end, helper_end = socket.socketpair()
+                lead_end, helper_end = _socket_pair()
                 passed += [lead_end, helper_end]
                 in_transit.update(passed)
                 helper.serve(helper_end, segment, layout, ())
@@ -101,7 +107,8 @@ class ClientConnection:
             in_transit.update(passed)
             engine.serve(theirs, segment, layout, leads)
         except BaseException:
-            self._sock.close()
+            if passed:
+                self._sock.close()
             raise
         finally:
             for end in passed:
@@ -112,7 +119,7 @@ class ClientConnection:
         for slot in range(layout.slots):
             self._ledger.give_back(slot)
         try:
-            self._sock.sendall(encode(GRANT, slot=0, length=layout.slots))
+            self._sock.sendall(encode(GRANT, slot=0, length=layout.slots), NO_SIGNAL)
         except OSError:
             raise self._ended() from None
 
@@ -161,7 +168,7 @@ class ClientConnection:
         data = self._take_unsent()
         if data:
             try:
-                self._sock.sendall(data)
+                self._sock.sendall(data, NO_SIGNAL)
             except OSError:
                 raise self._ended() from None
 
@@ -178,13 +185,37 @@ class ClientConnection:
                 # A dead engine needs no telling.
                 self._sock.send(message, SEND_NOW)
 
+    def begin_wait(self) -> bool:
+        """Keep the descriptor open until `end_wait`, so that a `close` from any thread or task shows on it as the end
+        of the pipe. False where it is closed already: then there is nothing to wait on, and nothing to end."""
+        self._waits += 1
+        if self.closed:
+            self.end_wait()
+            return False
+        return True
+
+    def end_wait(self) -> None:
+        """The counterpart of a `begin_wait` that returned True."""
+        self._waits -= 1
+        # Looked at after the count: `close` sets the mark before it looks at the count, so one of them closes.
+        if self.closed and not self._waits:
+            self._sock.close()
+
+    @property
+    def waited_on(self) -> bool:
+        """Whether a thread or a task waits on it just now."""
+        return self._waits > 0
+
     def wait(self, timeout_s: float | None) -> bool:
         """Whether `pump` has something to do within that time: a message, or the end of the pipe."""
-        if self.closed:
+        if not self.begin_wait():
             return True
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+        try:
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+        finally:
+            self.end_wait()
 
     def pump(self, *, wait: bool) -> None:
         """Receive what has come, waiting for something if told to, and pass it to the listeners.
@@ -203,6 +234,14 @@ class ClientConnection:
             raise
 
     def _pump(self, *, wait: bool) -> None:
+        if not self.begin_wait():
+            raise self._ended()
+        try:
+            self._receive(wait=wait)
+        finally:
+            self.end_wait()
+
+    def _receive(self, *, wait: bool) -> None:
         if self._unsent:
             self._flush_credits()
         try:
@@ -213,6 +252,7 @@ class ClientConnection:
             data = b""
         if not data:
             raise self._ended()
+        self._heard = True
         try:
             for message in self._decoder.feed(data):
                 self._route(message)
@@ -224,8 +264,12 @@ class ClientConnection:
     def _ended(self) -> errors.GetmError:
         """Why there is nothing more on the pipe: it was closed here, or the engine is gone."""
         if self.closed:
-            return errors.ReaderClosed("the session was closed, or interrupted, while its data was being read")
+            return errors.ReaderClosed(
+                "closed or interrupted while its data was being read: the reader, or the session was closed"
+            )
         self.close()
+        if not self._heard and self.engine.alive:
+            return errors.DescriptorsExhausted.of("the engine for another transfer")
         return self.engine.died()
 
     def _route(self, message: Message) -> None:
@@ -302,7 +346,7 @@ class ClientConnection:
         elif len(self._unsent) >= _MAX_CORKED:
             with contextlib.suppress(OSError):
                 # The engine is gone, which the next `pump` tells.
-                self._sock.sendall(self._take_unsent())
+                self._sock.sendall(self._take_unsent(), NO_SIGNAL)
 
     def _next_unsent(self) -> bytes | None:
         if not self._unsent:
@@ -328,20 +372,49 @@ class ClientConnection:
                 # The engine is gone, or the connection was closed in another thread: no slot is needed any more.
                 return
 
-    def make_way(self) -> None:
-        """Close, and wait until the engine has let go of the ring: only then is its memory there for another one."""
+    def begin_close(self) -> None:
+        """Tell the engine to let go of the ring, which nobody uses any more; `await_close` waits until it has."""
         with contextlib.suppress(OSError):
-            # An engine that is gone, or that does not answer in time, is no reason to keep the ring.
-            self._sock.settimeout(_MAKE_WAY_S)
+            # An engine that is gone has let go.
             self._sock.shutdown(socket.SHUT_WR)
-            while self._sock.recv(_READ_BYTES):
+
+    def await_close(self, deadline: float) -> None:
+        """Close, once the engine has let go of the ring: only then is its memory there for another one. `deadline`, by
+        `time.monotonic`: an engine that does not answer is no reason to keep the ring."""
+        with contextlib.suppress(OSError):
+            while (left_s := deadline - time.monotonic()) > 0 and self.wait(left_s) and self._sock.recv(_READ_BYTES):
                 pass
         self.close()
 
     def close(self) -> None:
-        """Close the pipe: the engine stops what it does for it. Views stay valid."""
+        """Close the pipe: the engine stops what it does for it, and whoever waits on it is woken. Views stay valid.
+
+        From any thread or task, a signal's handler or a finalizer: takes no lock and waits for nothing.
+        """
         self.closed = True
+        with contextlib.suppress(OSError):
+            # Before the descriptor is closed: that alone would wake nobody. (It may be closed, or its peer gone.)
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._forget()
+
+    def abandon(self) -> None:
+        """In a forked child: close its copy of the pipe, which stays the parent's."""
+        self.closed = True
+        self._waits = 0
+        self._forget()
+
+    def _forget(self) -> None:
         self._listeners.clear()
         self._growing.clear()
         self._ring.close()
-        self._sock.close()
+        if not self._waits:
+            self._sock.close()
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    try:
+        return socket_pair()
+    except OSError as error:
+        if errors.DescriptorsExhausted.means(error):
+            raise errors.DescriptorsExhausted.of("this process") from None
+        raise

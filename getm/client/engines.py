@@ -17,6 +17,9 @@ from getm.client.sockets import SEND_NOW
 from getm.protocol.codec import encode, encode_body
 from getm.protocol.messages import Kind, ServeRequest
 
+# A process is gone a moment after the kernel has closed its descriptors; this is for a machine that is busy.
+_DEATH_S = 1.0
+
 
 class Engine:
     """An engine seen from the caller: a control socket, and whether it lives.
@@ -41,7 +44,9 @@ class Engine:
         descriptors.extend(helper.fileno() for helper in helpers)
         try:
             socket.send_fds(self._control, [encode_body(Kind.SERVE, 0, request)], descriptors)
-        except OSError:
+        except OSError as error:
+            if errors.DescriptorsExhausted.means(error):
+                raise errors.DescriptorsExhausted.of("this process") from None
             raise self.died() from None
 
     @property
@@ -51,8 +56,12 @@ class Engine:
         # It never writes there: what can be read is its end. (Reading nothing would cost an exception each time.)
         return self._control.fileno() >= 0 and not self._ended.poll(0)
 
-    def died(self) -> errors.EngineDied:
-        """The error for a pipe that ended though nobody closed it."""
+    def await_end(self) -> bool:
+        """Wait until it has ended, as one whose pipe has ended is about to. False where it goes on nevertheless."""
+        return not self.alive
+
+    def died(self) -> errors.GetmError:
+        """The error for a pipe that ended though nobody closed it. `EngineDied`, unless the engine lives on."""
         return errors.EngineDied("the engine ended; open the URL again, and another one is started", exit_status=None)
 
     def tell_to_stop(self) -> None:
@@ -64,6 +73,10 @@ class Engine:
 
     def stop(self) -> None:
         """Tell it to end, if it was not told yet, and wait until it has."""
+        self.tell_to_stop()
+
+    def leave(self) -> None:
+        """Tell it to end, and see to it without waiting here."""
         self.tell_to_stop()
 
     def abandon(self) -> None:
@@ -78,11 +91,21 @@ class ProcessEngine(Engine):
         try:
             self._launched = process.take()
         except OSError as error:
+            if errors.DescriptorsExhausted.means(error):
+                raise errors.DescriptorsExhausted.of("this process") from None
             raise errors.EngineDied(f"no engine process could be started ({error}); use concurrency=None") from None
         self.process = self._launched.process
         super().__init__(self._launched.control, limit_rate)
 
-    def died(self) -> errors.EngineDied:
+    def await_end(self) -> bool:
+        return self._launched.has_ended(_DEATH_S)
+
+    def died(self) -> errors.GetmError:
+        if not self.await_end():
+            # It serves others: it is not for one of its consumers to end it.
+            return errors.EngineDied(
+                "the engine closed this connection, and goes on with others; open the URL again", exit_status=None
+            )
         status = self._launched.wait()
         if status < 0:
             how = f"was ended by {signal.Signals(-status).name}"
@@ -99,6 +122,10 @@ class ProcessEngine(Engine):
     def stop(self) -> None:
         super().stop()
         self._launched.end()
+
+    def leave(self) -> None:
+        super().leave()
+        self._launched.leave()
 
     def abandon(self) -> None:
         self._launched.abandon()

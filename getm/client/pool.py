@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
+import sys
 import threading
+import time
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from getm import errors
 from getm.buffers import available_bytes
@@ -13,10 +19,69 @@ from getm.buffers.layout import RingLayout, plan_layout
 from getm.client.connection import ClientConnection
 from getm.client.engines import Engine, ProcessEngine, ThreadEngine
 from getm.core import shutdown
+from getm.core.units import KIB
+
+# One message takes the descriptors of a connection to its engine: the pipe's, the segment's, and one for each helper.
+# Linux allows 253 in one.
+_MAX_HELPERS = 253 - 2
+# How long the engines may take to let go of rings that nobody uses, all together.
+_MAKE_WAY_S = 1.0
+
+
+# A ring takes what it wants as long as a quarter of the budget is left after it; what remains is for small ones, each a
+# share of what is left, so that a session of 256 MiB has some 600 rings.
+_SMALL_RINGS_SHARE = 4
+_SMALL_RING_SHARE = 256
+_SMALL_RING_BYTES = 64 * KIB
+_MIN_RING_BYTES = 16 * KIB
+# Nothing tells of the end of a thread or a task that had a connection: whoever waits for its memory looks so often.
+LOOK_S = 1.0
+
+
+class Holder(NamedTuple):
+    """Who has a connection, or waits for one: a thread, and the asyncio task that runs in it, if any."""
+
+    thread: threading.Thread
+    task: Any
+
+    @classmethod
+    def current(cls) -> Holder:
+        # Where asyncio was never imported, or is being imported, there is no task.
+        current_task = getattr(sys.modules.get("asyncio"), "current_task", None)
+        task = None
+        if current_task is not None:
+            with contextlib.suppress(RuntimeError):
+                # No loop runs in this thread.
+                task = current_task()
+        return cls(threading.current_thread(), task)
+
+    def may_let_go(self, waiter: Holder) -> bool:
+        """Whether it may let go of what it has while `waiter` waits: it runs, and not because of `waiter`."""
+        if self.task is not None and self.task.done():
+            return False
+        if self.thread is not waiter.thread:
+            return self.thread.is_alive()
+        # Other tasks of a thread go on while one of them waits; if a thread itself waits, nothing in it goes on.
+        return waiter.task is not None and self.task is not None and self.task is not waiter.task
+
+
+class Waiter:
+    """A place in the queue for memory. `wake` is called whenever some may have become free: from any thread, from
+    within garbage collection, so it may take no lock."""
+
+    def __init__(self, holder: Holder, wake: Callable[[], None]) -> None:
+        self.holder = holder
+        self.wake = wake
+        # Whether it waits just now: then it lets go of nothing.
+        self.blocked = False
 
 
 class EnginePool:
-    """The engines and connections of one session, within one budget of shared memory."""
+    """The engines and connections of one session, within one budget of shared memory.
+
+    Its lock is re-entrant: a signal's handler may use getm while the thread that it interrupts is in here. So every
+    step leaves the lists right, and takes nothing for granted that an earlier step has seen.
+    """
 
     def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
         _refuse_at_the_end()
@@ -24,108 +89,224 @@ class EnginePool:
         # Engines do not know of each other's bytes: each has its share.
         self._limit_rate = None if limit_rate is None else limit_rate / processes
         self._max_memory = max_memory
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._engines: list[ProcessEngine] = []
         self._thread_engine: ThreadEngine | None = None
         self._turn = 0
         self._connections: list[ClientConnection] = []
-        # Channels come back from finalisers too, which may take no lock: appending is atomic, the next user sorts them.
+        # Connections come back from finalizers too, which may take no lock: appending is atomic, the next user sorts
+        # them.
         self._returned: deque[ClientConnection] = deque()
         self._free: list[ClientConnection] = []
+        self._holders: dict[ClientConnection, Holder] = {}
+        self._waiters: list[Waiter] = []
         self.closed = False
         _pools.add(self)
 
+    # For one transfer, or for several at once ------------------------------------------------------------------------
+
     def acquire(self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1) -> ClientConnection:
-        """A connection for one transfer, or for `jobs` at once; `release` it afterwards. Starts engines as needed."""
+        """A connection for one transfer, or for `jobs` at once; `release` it afterwards. Starts engines as needed.
+
+        Waits for memory where another thread may let go of some, and raises `MemoryUnavailable` where none can. In a
+        coroutine see `aio.acquire`.
+        """
+        connection = self.try_acquire(chunk_bytes, concurrency, jobs=jobs)
+        if connection is not None:
+            return connection
+        woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # All of this thread waits, whatever task it runs.
+        waiter = Waiter(Holder(threading.current_thread(), None), lambda: woken.put(None))
+        with self.waiting(waiter):
+            while (connection := self.try_acquire(chunk_bytes, concurrency, jobs=jobs)) is None:
+                self.check_wait(waiter)
+                with contextlib.suppress(queue.Empty):
+                    woken.get(timeout=LOOK_S)
+        return connection
+
+    def try_acquire(
+        self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1, holder: Holder | None = None
+    ) -> ClientConnection | None:
+        """`acquire` without waiting for memory: None where none is left. May take the time in which an engine starts.
+        `holder`: who will have it, if not the caller."""
         _refuse_at_the_end()
         with self._lock:
-            if self.closed:
-                raise errors.ReaderClosed("the session is closed; open another one")
+            self._refuse_closed()
             self._collect()
-            width = concurrency or 1
             private = concurrency is None
-            wanted = plan_layout(chunk_bytes, width, self._max_memory, jobs=jobs)
+            width = concurrency or 1
             # Where there are several transfers, each is one engine's: that keeps all of them busy without their help.
-            helpers = 0 if private or jobs > 1 else min(self.processes, width) - 1
-            for connection in list(self._free):
-                if (
-                    # Mostly the very same object: `plan_layout` remembers.
-                    (connection.layout is wanted or connection.layout == wanted)
-                    and connection.helpers == helpers
-                    and isinstance(connection.engine, ThreadEngine) is private
-                    and connection.with_engine * 2 >= wanted.slots
-                ):
-                    self._free.remove(connection)
-                    if connection.alive:
-                        return connection
-                    connection.close()
-                    self._connections.remove(connection)
-            return self._create(chunk_bytes, width, jobs, helpers, private)
+            helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
+            try:
+                connection = self._find(_Wanted(chunk_bytes, width, jobs, helpers, private))
+                if connection is not None:
+                    self._holders[connection] = holder or Holder.current()
+            finally:
+                if self.closed:
+                    # By a signal's handler, while it was being made.
+                    for engine in self._end():
+                        engine.stop()
+            self._refuse_closed()
+            return connection
+
+    def take_idle(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection | None:
+        """A connection that is there and free, as large as any; None where one would have to be made, or where another
+        thread is at work here. Never blocks."""
+        if concurrency != 1 or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self.closed or shutdown.begun():
+                return None
+            self._collect()
+            connection = self._take_free(_Wanted(chunk_bytes, 1, 1, 0, private=False), at_least=self._max_memory)
+            if connection is not None:
+                self._holders[connection] = Holder.current()
+            return connection
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def waiting(self, waiter: Waiter) -> Iterator[None]:
+        """While `waiter` has a place in the queue for memory. The first one is woken when some may be free."""
+        self._waiters.append(waiter)
+        try:
+            yield
+        finally:
+            self._waiters.remove(waiter)
+            # There may be enough for another one; or it was woken and does not want it any more.
+            self._wake()
+
+    def check_wait(self, waiter: Waiter) -> None:
+        """Raises `MemoryUnavailable` where `waiter` would wait for nobody but itself and others who wait."""
+        with self._lock:
+            self._refuse_closed()
+            blocked = [other.holder for other in self._waiters if other.blocked and other is not waiter]
+            holders = [holder for connection, holder in self._holders.items() if not connection.closed]
+        waiter.blocked = any(each.may_let_go(waiter.holder) and each not in blocked for each in holders)
+        if not waiter.blocked:
+            used = self._used()
+            raise errors.MemoryUnavailable(
+                f"no room for another ring: {len(holders)} transfers hold {used} of {self._max_memory} bytes; "
+                "close some, or give the session a larger max_memory",
+                wanted=_MIN_RING_BYTES,
+                available=max(0, self._budget() - used),
+            )
+
+    def _wake(self) -> None:
+        for waiter in list(self._waiters)[:1]:
+            waiter.blocked = False
+            waiter.wake()
+
+    def _refuse_closed(self) -> None:
+        if self.closed:
+            raise errors.ReaderClosed("the session is closed; open another one")
 
     def _collect(self) -> None:
         """Sort out what came back: connections that are quiet and alive may serve again."""
-        for _ in range(len(self._returned)):
-            connection = self._returned.popleft()
-            if not connection.closed:
-                self._free.append(connection)
-        closed = False
-        for connection in self._free:
+        while self._returned:
+            with contextlib.suppress(IndexError):
+                # Empty by now: a signal's handler was faster.
+                connection = self._returned.popleft()
+                if not connection.closed:
+                    self._free.append(connection)
+        for connection in list(self._free):
             if not connection.idle:
                 # The last words of an object that was cancelled. One that is idle has nothing to say.
-                try:
+                with contextlib.suppress(errors.GetmError):
                     connection.pump(wait=False)
-                except errors.GetmError:
-                    connection.close()
-            closed = closed or connection.closed
-        if closed:
-            self._free = [connection for connection in self._free if not connection.closed]
-        self._connections = [connection for connection in self._connections if not connection.closed]
-        if len(self._free) > 1:
-            # Those whose cancelled object has not ended yet come last.
-            self._free.sort(key=lambda connection: not connection.idle)
+            if connection.closed:
+                self._take(connection)
+        self._forget_closed()
 
-    def _create(self, chunk_bytes: int, width: int, jobs: int, helpers: int, private: bool) -> ClientConnection:
-        room = self._room()
-        if room < self._max_memory // 4:
-            self._make_way()
-            room = self._room()
+    def _forget_closed(self) -> None:
+        for connection in [connection for connection in self._connections if connection.closed]:
+            with contextlib.suppress(ValueError):
+                self._connections.remove(connection)
+
+    def _take(self, connection: ClientConnection) -> bool:
+        """Take it out of those that are free; False where a signal's handler was faster."""
+        try:
+            self._free.remove(connection)
+        except ValueError:
+            return False
+        return True
+
+    def _take_free(self, wanted: _Wanted, *, at_least: int) -> ClientConnection | None:
+        """The largest free ring that `wanted` fits; None where it would be smaller than `at_least` and than the largest
+        that makes sense."""
+        largest = wanted.layout(self._max_memory)
+        enough = min(at_least, largest.total_bytes)
+        fitting = [
+            connection
+            for connection in self._free
+            if connection.layout.total_bytes >= enough and wanted.fits(connection, self._max_memory)
+        ]
+        # Those whose cancelled object has not ended yet come last.
+        fitting.sort(key=lambda connection: (not connection.idle, -connection.layout.total_bytes))
+        for connection in fitting:
+            if self._take(connection):
+                if connection.alive:
+                    return connection
+                connection.close()
+                self._forget_closed()
+        return None
+
+    def _find(self, wanted: _Wanted) -> ClientConnection | None:
+        """A free ring or a new one; None where no memory is left."""
+        ceiling = self._max_memory
         while True:
-            layout = plan_layout(chunk_bytes, width, room, jobs=jobs)
-            if layout.total_bytes > room:
-                raise errors.MemoryUnavailable(
-                    f"no room for another ring: {len(self._connections)} transfers hold {self._max_memory - room} of "
-                    f"{self._max_memory} bytes; close some, or give the session a larger max_memory",
-                    wanted=layout.total_bytes,
-                    available=room,
-                )
+            budget = self._budget()
+            used = self._used()
+            left = budget - used
+            generous = left - budget // _SMALL_RINGS_SHARE
+            if generous >= max(_MIN_RING_BYTES, budget // 16):
+                layout = wanted.layout(min(generous, ceiling))
+                connection = self._take_free(wanted, at_least=layout.total_bytes)
+            else:
+                share = max(min(left, _SMALL_RING_BYTES), _power_of_two(left // _SMALL_RING_SHARE))
+                layout = wanted.layout(max(_MIN_RING_BYTES, min(share, ceiling)))
+                connection = self._take_free(wanted, at_least=0)
+            if connection is None and self._free and layout.total_bytes < wanted.layout(self._max_memory).total_bytes:
+                # A larger ring is better than those that are idle and fit nobody who asks.
+                self._make_way()
+                continue
+            if connection is not None:
+                return connection
+            if left < _MIN_RING_BYTES or layout.total_bytes > left:
+                return None
             try:
-                connection = self._connect(layout, helpers, private)
-            except errors.MemoryUnavailable:
-                # Less than the system said.
+                connection = self._connect(layout, wanted.helpers, wanted.private)
+            except (errors.DescriptorsExhausted, errors.MemoryUnavailable) as error:
+                # Less than the system said; and each ring that nobody uses has a descriptor.
                 if self._free:
                     self._make_way()
-                elif layout.slots <= 2:
+                elif layout.slots <= 2 or isinstance(error, errors.DescriptorsExhausted):
                     raise
                 else:
                     # What is left may do for a smaller ring.
-                    room = layout.total_bytes // 2
+                    ceiling = layout.total_bytes // 2
                 continue
             self._connections.append(connection)
             return connection
 
     def _make_way(self) -> None:
         """Give up the rings that nobody uses."""
-        for connection in self._free:
-            connection.make_way()
-            self._connections.remove(connection)
-        self._free.clear()
+        going = [connection for connection in list(self._free) if self._take(connection)]
+        for connection in going:
+            connection.begin_close()
+        deadline = time.monotonic() + _MAKE_WAY_S
+        for connection in going:
+            connection.await_close(deadline)
+        self._forget_closed()
 
-    def _room(self) -> int:
-        used = sum(connection.layout.total_bytes for connection in self._connections)
-        room = self._max_memory - used
+    def _used(self) -> int:
+        return sum(connection.layout.total_bytes for connection in self._connections)
+
+    def _budget(self) -> int:
+        """Bytes that all rings together may take just now, those that there are included."""
         available = available_bytes()
         # Never more than half of what is left to the machine: others want to live too.
-        return room if available is None else min(room, available // 2)
+        return self._max_memory if available is None else min(self._max_memory, self._used() + available // 2)
 
     def _connect(self, layout: RingLayout, helpers: int, private: bool) -> ClientConnection:
         for attempt in range(2):
@@ -147,45 +328,96 @@ class EnginePool:
         """`count` living engines, each time another one first."""
         for engine in list(self._engines):
             if not engine.alive:
+                with contextlib.suppress(ValueError):
+                    # A signal's handler was faster.
+                    self._engines.remove(engine)
                 engine.stop()
-                self._engines.remove(engine)
         # One more engine for each stream, up to the limit: a stream whose turn it is does not share before that.
-        while len(self._engines) < min(self.processes, max(count, self._turn + 1)):
+        while len(engines := list(self._engines)) < min(self.processes, max(count, self._turn + 1)):
             self._engines.append(ProcessEngine(self._limit_rate))
+            self._refuse_closed()
         start, self._turn = self._turn, (self._turn + 1) % self.processes
-        return [self._engines[(start + index) % len(self._engines)] for index in range(count)]
+        return [engines[(start + index) % len(engines)] for index in range(count)]
 
     def release(self, connection: ClientConnection) -> None:
         """The transfer on it is over, complete or cancelled. Any thread, no lock."""
+        self._holders.pop(connection, None)
         if not self.closed:
             self._returned.append(connection)
+        self._wake()
 
     def close(self) -> None:
-        """End all transfers and engines. Views stay valid."""
+        """End all transfers and engines, and wait until the engines have ended. Views stay valid."""
         with self._lock:
-            self.closed = True
-            for connection in self._connections:
-                connection.close()
-            engines: list[Engine] = [*self._engines]
-            if self._thread_engine is not None:
-                engines.append(self._thread_engine)
-            self._connections, self._free, self._engines, self._thread_engine = [], [], [], None
-            self._returned.clear()
-        for engine in engines:
-            engine.tell_to_stop()
+            engines = self._end()
         for engine in engines:
             engine.stop()
 
-    def abandon(self) -> None:
-        """In a forked child: everything here is the parent's."""
-        self._lock = threading.Lock()
+    def leave(self) -> None:
+        """`close` for a finalizer, which may run in any thread at any moment: takes no lock and waits for nothing.
+
+        Nobody else uses the pool then: whoever does holds the session whose end calls this.
+        """
+        for engine in self._end():
+            engine.leave()
+
+    def _end(self) -> list[Engine]:
+        """End all transfers and tell the engines to end, which are the caller's to wait for."""
+        self.closed = True
         for connection in self._connections:
             connection.close()
+        engines: list[Engine] = [*self._engines]
+        if self._thread_engine is not None:
+            engines.append(self._thread_engine)
+        self._connections, self._free, self._engines, self._thread_engine = [], [], [], None
+        self._returned.clear()
+        self._holders.clear()
+        for engine in engines:
+            engine.tell_to_stop()
+        for waiter in list(self._waiters):
+            waiter.wake()
+        return engines
+
+    def abandon(self) -> None:
+        """In a forked child: everything here is the parent's."""
+        self._lock = threading.RLock()
+        self._waiters.clear()
+        self._holders.clear()
+        for connection in self._connections:
+            connection.abandon()
         for engine in [*self._engines, self._thread_engine]:
             if engine is not None:
                 engine.abandon()
         self._connections, self._free, self._engines, self._thread_engine = [], [], [], None
         self._returned.clear()
+
+
+class _Wanted(NamedTuple):
+    """What a transfer, or `jobs` of them, want of a connection."""
+
+    chunk_bytes: int
+    width: int
+    jobs: int
+    helpers: int
+    private: bool
+
+    def layout(self, budget_bytes: int) -> RingLayout:
+        return plan_layout(self.chunk_bytes, self.width, budget_bytes, jobs=self.jobs)
+
+    def fits(self, connection: ClientConnection, max_memory: int) -> bool:
+        """Whether a ring of that size would be made for it just so, and most of its slots are there."""
+        layout = connection.layout
+        return (
+            layout == self.layout(min(max_memory, layout.total_bytes))
+            and connection.helpers == self.helpers
+            and isinstance(connection.engine, ThreadEngine) is self.private
+            and connection.with_engine * 2 >= layout.slots
+        )
+
+
+def _power_of_two(number: int) -> int:
+    """The largest that is not above it: rings of few sizes serve many. 0 for 0."""
+    return 1 << number.bit_length() - 1 if number else 0
 
 
 _pools: weakref.WeakSet[EnginePool] = weakref.WeakSet()

@@ -6,6 +6,7 @@ engine imports what it needs.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import os
@@ -51,13 +52,28 @@ main({control}, {parent})
 # end of the engine would never show as end of file.
 in_transit: set[socket.socket] = set()
 
+# The engines whose end is waited for in a thread of its own.
+leaving: set[Launched] = set()
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """`socket.socketpair`, but never with one of the descriptors 0 to 2. Raises `OSError`.
+
+    Where those are closed, whoever prints would write into the socket, an engine's would be replaced by its own
+    standard streams, and libuv ends the process: so they become the null device's, as daemons do it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    return socket.socketpair()
+
 
 @contextlib.contextmanager
 def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """The two ends of an engine's control socket, ours first, for the time of its start: the other one is in passage.
     Where the start fails, ours is closed. The other one is the caller's to close, who knows whether an engine has it by
     then: one in a thread would never learn of its end."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket_pair()
     in_transit.add(theirs)
     try:
         yield ours, theirs
@@ -107,12 +123,15 @@ class Launched:
 
     def wait(self) -> int:
         """Its exit status, as `subprocess` has them. One that does not end in time is killed."""
-        if self.process.returncode is None and not self._ends_within(STOP_S):
+        if not self.has_ended(STOP_S):
             # It cannot be trusted with anything any more.
             self.process.kill()
         return self.process.wait()
 
-    def _ends_within(self, timeout_s: float) -> bool:
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether it has, or does so within that time."""
+        if self.process.returncode is not None:
+            return True
         try:
             descriptor = os.pidfd_open(self.process.pid)
         except (AttributeError, OSError):
@@ -145,6 +164,18 @@ class Launched:
         self.wait()
         with self._reading:
             self._stderr.close()
+
+    def leave(self) -> None:
+        """`end` for a finalizer, which may not wait: in a thread of its own."""
+        # Not by `threading`, whose `start` waits for the thread. At the interpreter's end there is none to be had:
+        # nobody is left then who would miss the engine's end.
+        leaving.add(self)
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(self._end_and_forget, ())
+
+    def _end_and_forget(self) -> None:
+        self.end()
+        leaving.discard(self)
 
     def kill(self) -> None:
         """End it at once: nobody has asked it for anything."""
@@ -197,6 +228,8 @@ def _after_fork_in_child() -> None:
     for end in list(in_transit):
         end.close()
     in_transit.clear()
+    while leaving:
+        leaving.pop().abandon()
     while _ahead:
         _ahead.pop().abandon()
 

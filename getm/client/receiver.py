@@ -98,9 +98,10 @@ class Receiver:
 
     # What a face asks -----------------------------------------------------------------------------------------------
 
-    def fileno(self) -> int:
-        """Readable when `pump` would have something to do."""
-        return self._connection.fileno()
+    @property
+    def connection(self) -> ClientConnection:
+        """What is readable when `pump` would have something to do."""
+        return self._connection
 
     @property
     def url(self) -> str:
@@ -143,17 +144,37 @@ class Receiver:
             return self._stats
         return Stats(received_bytes=self._received, seconds=time.monotonic() - self._began)
 
+    def begin_wait(self) -> None:
+        """Before waiting on the connection, until `end_wait`: a `close` meanwhile ends the wait. Raises `ReaderClosed`
+        where it is closed already."""
+        # In this order, and `close` in the other one: the mark, then a look at who waits. So no wait is overlooked.
+        if not self._connection.begin_wait():
+            raise errors.ReaderClosed("closed while its data was being read: the session was closed", url=self.url)
+        if self._closed:
+            self._connection.end_wait()
+            self._check()
+
+    def end_wait(self) -> None:
+        self._connection.end_wait()
+
     def pump(self, *, wait: bool) -> None:
         """Receive what the engine has sent. An engine's death becomes this transfer's error."""
-        if self._error is None and self._end is None:
-            try:
-                self._connection.pump(wait=wait)
-            except (errors.EngineDied, errors.ProtocolError) as error:
-                error.url = self.url
-                self.on_failed(error)
-            if self._error is not None:
-                # Not left to close(): the error's traceback may keep this alive until the next garbage collection.
-                self._give_up_channel()
+        if self._error is not None or self._end is not None:
+            return
+        self.begin_wait()
+        try:
+            self._connection.pump(wait=wait)
+        except (errors.EngineDied, errors.ProtocolError) as error:
+            error.url = self.url
+            self.on_failed(error)
+        except errors.ReaderClosed as error:
+            error.url = self.url
+            raise
+        finally:
+            self.end_wait()
+        if self._error is not None:
+            # Not left to close(): the error's traceback may keep this alive until the next garbage collection.
+            self._give_up_channel()
 
     def has_head(self) -> bool:
         """Whether the head is there. Raises what went wrong before it."""
@@ -227,7 +248,11 @@ class Receiver:
 
     def wait(self, timeout_s: float | None) -> bool:
         """Block until `pump` has something to do; False where that takes longer than `timeout_s`."""
-        return self._connection.wait(timeout_s)
+        self.begin_wait()
+        try:
+            return self._connection.wait(timeout_s)
+        finally:
+            self.end_wait()
 
     def exhausted(self) -> errors.SlotsExhausted:
         return errors.SlotsExhausted(
@@ -256,6 +281,9 @@ class Receiver:
             return
         self._released = True
         self._connection.cancel(self._number)
+        if self._connection.waited_on:
+            # Another thread or task waits for this object: the end of the pipe wakes it.
+            self._connection.close()
         self._release(self._connection)
 
     @property

@@ -126,7 +126,13 @@ class EngineConnection:
                 self._pool.granted(message.object, slot, is_open=message.object in self._tasks)
             self._pool.distribute()
         elif message.kind is OPEN:
-            transfer = Fetch(self, message.object, decode_body(message, OpenRequest))
+            try:
+                request = decode_body(message, OpenRequest)
+            except errors.ProtocolError as error:
+                # It is this object's failure, and no reason to end the others of the connection.
+                self._send(FAILED, message.object, failed_info(error, Stats()))
+                return
+            transfer = Fetch(self, message.object, request)
             self._transfers[message.object] = transfer
             self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
         elif message.kind is CANCEL and message.object in self._tasks:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
+import sys
 from collections import deque
 
 from getm.buffers.segment import Segment
@@ -21,7 +24,10 @@ from getm.protocol.messages import ON_CONTROL, Kind, Message, ServeRequest
 
 # An engine that serves nothing for this long ends by itself; the next use starts another one (about 0.2 s).
 IDLE_S = 300.0
-_MAX_DESCRIPTORS = 64
+# As many as one message may carry: SCM_MAX_FD of Linux.
+_MAX_DESCRIPTORS = 253
+# Descriptors of an engine that no connection to a consumer has: its own, and those of its requests.
+_RESERVED_DESCRIPTORS = 32
 _READ_BYTES = 64 * 1024
 
 
@@ -37,6 +43,8 @@ class EngineServer:
         self._idle_s = idle_s
         self._decoder = Decoder(ON_CONTROL)
         self._descriptors: deque[int] = deque()
+        # Whether descriptors of the message that is being received were lost.
+        self._cut_short = False
         self._connections: set[EngineConnection] = set()
         self._http = HttpClient()
         self._parent_pid = parent_pid
@@ -91,11 +99,14 @@ class EngineServer:
 
     def _readable(self) -> None:
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(self._control, _READ_BYTES, _MAX_DESCRIPTORS)
+            data, descriptors, flags, _address = socket.recv_fds(self._control, _READ_BYTES, _MAX_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data, descriptors = b"", []
+        if flags & socket.MSG_CTRUNC:
+            # This process has no descriptor left for all of them.
+            self._cut_short = True
         self._descriptors.extend(descriptors)
         if not data:
             self._stopped.set()
@@ -112,6 +123,13 @@ class EngineServer:
             self._stopped.set()
             return
         request = decode_body(message, ServeRequest)
+        if self._cut_short or len(self._connections) >= _max_connections():
+            # The descriptors of one message come with it, and no others. The consumer sees the end of its pipe before
+            # anything came by it, and knows what that means; nobody else's transfer suffers.
+            self._cut_short = False
+            while self._descriptors:
+                os.close(self._descriptors.popleft())
+            return
         pipe = socket.socket(fileno=self._descriptors.popleft())
         if request.segment_token is None:
             segment = Segment.attach(request.segment_bytes, descriptor=self._descriptors.popleft())
@@ -150,6 +168,20 @@ class EngineServer:
             self._idle_timer = self._loop.call_later(left_s, self._look_idle)
 
 
+def _max_connections() -> int:
+    """To consumers: each has a descriptor of its own, and needs another one for its requests."""
+    limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, (limit - _RESERVED_DESCRIPTORS) // 2)
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as the system allows: the usual limit is there for programs that use `select`."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        # macOS promises more than it gives.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
     """Run an engine on this thread until it ends."""
     with asyncio.Runner(loop_factory=EngineLoop) as runner:
@@ -159,6 +191,7 @@ def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S
 def main(control_descriptor: int, parent_pid: int) -> None:
     """The engine process. Ctrl-C goes to the whole group of processes: the engine leaves it to its parent to act."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _raise_descriptor_limit()
     # What was imported lives as long as the process: the collector need not look at it again and again.
     gc.freeze()
     gc.enable()

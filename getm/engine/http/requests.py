@@ -230,6 +230,8 @@ def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmEr
     """aiohttp's and asyncio's exceptions as getm's."""
     at = redact(url)
     host = urlsplit(url).hostname
+    if isinstance(error, OSError) and errors.DescriptorsExhausted.means(error):
+        return errors.DescriptorsExhausted.of(f"the engine for a connection to {host}", at)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         limit_s = request.connect_s or 0.0
         return errors.TimedOut(

@@ -1,0 +1,38 @@
+"""A transfer that is to be started: what it asks for, and the pool that it takes a connection of."""
+
+from __future__ import annotations
+
+import msgspec
+
+from getm.client.connection import ClientConnection
+from getm.client.pool import EnginePool
+from getm.client.receiver import Receiver
+from getm.protocol.messages import OpenRequest
+
+
+class Opening:
+    """`owner` closes the pool when it is dropped: this, and the transfer that it starts, keep it alive."""
+
+    def __init__(
+        self, owner: object, pool: EnginePool, request: OpenRequest, chunk_bytes: int, concurrency: int | None
+    ) -> None:
+        self.pool = pool
+        self.chunk_bytes = chunk_bytes
+        self.concurrency = concurrency
+        self._owner = owner
+        self._request = request
+
+    def start(self) -> Receiver:
+        """Send the request over a connection of the pool. Raises `EngineDied` where an engine ended just then."""
+        return self.start_on(self.pool.acquire(self.chunk_bytes, self.concurrency))
+
+    def start_on(self, connection: ClientConnection) -> Receiver:
+        """Send the request over `connection`, which was acquired for it."""
+        request, part_slots = self._request, connection.layout.part_slots
+        if part_slots != request.part_slots:
+            request = msgspec.structs.replace(request, part_slots=part_slots)
+        return Receiver(connection, request, self._release)
+
+    def _release(self, connection: ClientConnection) -> None:
+        # A method of this, not of the pool.
+        self.pool.release(connection)
