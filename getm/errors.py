@@ -71,10 +71,6 @@ class NetworkError(GetmError, OSError):
     FIELDS: ClassVar[tuple[str, ...]] = ("attempts",)
     attempts: int | None
 
-    # OSError and its subclasses replace args-based str(); keep ours.
-    __str__ = GetmError.__str__
-    __reduce__ = GetmError.__reduce__
-
 
 class ConnectFailed(NetworkError, ConnectionError):
     """No connection: name not resolved, refused, unreachable."""

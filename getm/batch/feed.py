@@ -28,8 +28,8 @@ class Feed:
         self._calls = iter(calls)
         self._enough = min(jobs, _LOW)
         self._queue: deque[Call] = deque()
-        self.wanted = True
-        self.ended = False
+        self.wanted: bool = True
+        self.ended: bool = False
 
     def fill(self, wake: Callable[[], None], has_events: Callable[[], bool]) -> None:
         """Read ahead for a short while, but not beyond the call during which an event has come. `wake` is called where

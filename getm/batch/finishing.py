@@ -17,9 +17,9 @@ class Finishing:
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self.jobs = list(jobs)
+        self.jobs: list[Job] = list(jobs)
         self.broken: BaseException | None = None
-        self.placed = False
+        self.placed: bool = False
         self._failures: dict[Job, errors.GetmError | None] = {}
         self._with_file: list[Job] = []
         self._commit = Commit(())

@@ -68,11 +68,11 @@ class Job:
 
     def __init__(self, batch: Batch, call: Call) -> None:
         self.call = call
-        self.url = redact(call.request.url)
-        self.connections = call.request.concurrency
+        self.url: str = redact(call.request.url)
+        self.connections: int = call.request.concurrency
         """How many it may open to its host: fewer than asked for where the batch has no more left for it."""
-        self.host = host_of(call.request.url)
-        self.done = 0
+        self.host: str | None = host_of(call.request.url)
+        self.done: int = 0
         self._batch = batch
         self._began = time.monotonic()
         self._connection: ClientConnection | None = None
@@ -83,7 +83,7 @@ class Job:
         self._stream: StreamTarget | None = None
         # Where they are, by offset: bytes that came before their turn, for a stream.
         self._early: dict[int, tuple[int, int, int, bool]] = {}
-        self.streams = False
+        self.streams: bool = False
         """Whether it writes to something that may make it wait for ever."""
         self._head: HeadInfo | None = None
         self._end: EndInfo | None = None

@@ -56,7 +56,7 @@ class Batch:
     ) -> None:
         self.options = options
         self.wants_events = wants_events
-        self.feed = Feed(calls, options.jobs)
+        self.feed: Feed = Feed(calls, options.jobs)
         self._pool = pool
         # Who waits for this batch, and so lets go of nothing while it waits for memory.
         self._caller = Holder.current()
@@ -67,7 +67,7 @@ class Batch:
         self._hosts: Counter[str | None] = Counter()
         self._connections: list[ClientConnection] = []
         self._targets: dict[str, int] = {}
-        self.folders = Folders()
+        self.folders: Folders = Folders()
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0

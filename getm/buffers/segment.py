@@ -26,12 +26,12 @@ class Segment:
     """
 
     # Nothing to close yet, should a Ctrl-C come in __init__.
-    descriptor = -1
+    descriptor: int = -1
 
     def __init__(self, memory: mmap.mmap, descriptor: int, token: int | None = None) -> None:
         self.memory = memory
         self.token = token
-        self.size = len(memory)
+        self.size: int = len(memory)
         self.descriptor = descriptor
 
     def __del__(self) -> None:

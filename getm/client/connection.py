@@ -72,7 +72,7 @@ class ClientConnection:
         self.engine = engine
         self.layout = layout
         self._team = (engine, *helpers)
-        self.helpers = len(helpers)
+        self.helpers: int = len(helpers)
         self._pid = os.getpid()
         self._conversation = Conversation()
         self._decoder = Decoder(FROM_ENGINE)
@@ -84,7 +84,7 @@ class ClientConnection:
         # that has many objects open, and the connection to itself.
         self.corked = False
         self._unsent: deque[bytes] = deque()
-        self.closed = False
+        self.closed: bool = False
         # Whether anything has come: an engine without descriptors to spare ends a pipe before it says anything by it.
         self._heard = False
         # How many waits on the socket are under way: 0 or 1, or more where a signal's handler receives as well. Its

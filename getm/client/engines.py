@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from subprocess import Popen
 
 from getm import errors
 from getm.buffers import Segment
@@ -94,7 +95,7 @@ class ProcessEngine(Engine):
             if errors.DescriptorsExhausted.means(error):
                 raise errors.DescriptorsExhausted.of("this process") from None
             raise errors.EngineDied(f"no engine process could be started ({error}); use concurrency=None") from None
-        self.process = self._launched.process
+        self.process: Popen[bytes] = self._launched.process
         super().__init__(self._launched.control, limit_rate)
 
     def await_end(self) -> bool:

@@ -18,7 +18,7 @@ class Exclusive:
     def __init__(self, clean_up: Callable[[], None]) -> None:
         self._clean_up = clean_up
         self._lock = threading.Lock()
-        self.closed = False
+        self.closed: bool = False
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):

@@ -100,7 +100,7 @@ class EnginePool:
         self._free: list[ClientConnection] = []
         self._holders: dict[ClientConnection, Holder] = {}
         self._waiters: list[Waiter] = []
-        self.closed = False
+        self.closed: bool = False
         _pools.add(self)
 
     # For one transfer, or for several at once ------------------------------------------------------------------------

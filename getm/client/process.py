@@ -100,6 +100,7 @@ class Launched:
         self._stderr = _nameless_file()
         # One thread may ask why the engine died while another one is done with it.
         self._reading = threading.Lock()
+        self.control: socket.socket
         try:
             with control_pair() as (self.control, theirs), theirs:
                 code = _BOOTSTRAP.format(
@@ -109,7 +110,7 @@ class Launched:
                     control=theirs.fileno(),
                     parent=os.getpid(),
                 )
-                self.process = subprocess.Popen(
+                self.process: subprocess.Popen[bytes] = subprocess.Popen(
                     [sys.executable, "-P", "-c", code],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

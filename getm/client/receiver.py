@@ -373,7 +373,7 @@ class ChunkReader:
         self._used = 0
         self._have = 0
         self._copy: bytearray | None = None
-        self.position = 0
+        self.position: int = 0
 
     def try_read(self, size: int | None) -> memoryview | None:
         """The next `size` bytes (None: all that is left), fewer only at the end; None where more must come first."""

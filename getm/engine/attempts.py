@@ -45,7 +45,7 @@ class Requests:
         self._note = note
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
-        self.sources = Sources(request, http.speeds)
+        self.sources: Sources = Sources(request, http.speeds)
         # Whether a request was answered before: a helper's lead has seen to that.
         self._answered = request.span is not None
         # Whether another source may go on where one fails.

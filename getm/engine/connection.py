@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections import deque
@@ -52,7 +53,7 @@ from getm.results import Stats
 class EngineConnection:
     """Serves the objects that one consumer opens on its pipe. Closed by the consumer's end, or by `close`."""
 
-    log = get_logger("engine")
+    log: logging.Logger = get_logger("engine")
 
     def __init__(
         self,

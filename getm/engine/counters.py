@@ -20,10 +20,10 @@ class Counters:
         self._began = time.monotonic()
         self._first_byte_s: float | None = None
         self._retries: dict[str, int] = {}
-        self.received_bytes = 0
-        self.requests = 0
-        self.connections = 0
-        self.stalls = 0
+        self.received_bytes: int = 0
+        self.requests: int = 0
+        self.connections: int = 0
+        self.stalls: int = 0
 
     def answered(self) -> None:
         """The head of the response is there."""

@@ -37,7 +37,7 @@ class Pipe:
         self._on_closed = on_closed
         self._decoder = Decoder(kinds)
         self._unsent: deque[bytes] = deque()
-        self.closed = False
+        self.closed: bool = False
         loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:

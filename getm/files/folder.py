@@ -23,7 +23,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         """Raises TargetError: no such folder, no permission."""
         self.path = path
-        self.fd = -1
+        self.fd: int = -1
         try:
             try:
                 self.fd = os.open(path, _READ)
@@ -34,8 +34,8 @@ class Folder:
         except OSError as error:
             self.close()
             raise target_error(error, path) from error
-        self.device = status.st_dev
-        self.identity = (status.st_dev, status.st_ino)
+        self.device: int = status.st_dev
+        self.identity: tuple[int, int] = (status.st_dev, status.st_ino)
 
     def close(self) -> None:
         """Harmless when repeated."""

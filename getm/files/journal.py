@@ -166,7 +166,7 @@ class Journal:
     """An open journal. Owns the descriptor `fd` until `close()`; one process at a time writes."""
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.fd: int = fd
         self._sequence = 0
         self._turns = {True: _DURABLE_SLOTS, False: _WRITTEN_SLOTS}
 

@@ -124,8 +124,8 @@ class PartialFile:
     in_order = False
 
     def __init__(self, path: Path, folder: Folder, owns_folder: bool) -> None:
-        self.path = path
-        self.exclusive = True
+        self.path: Path = path
+        self.exclusive: bool = True
         """Whether no other process is known to work on the same target's partial file."""
         self.saved: Saved | None = None
         """What a former run has left, until `begin`."""

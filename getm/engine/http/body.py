@@ -41,10 +41,10 @@ class SlotSink(asyncio.BufferedProtocol):
         self._meter = meter
         # Without a mark under a limit: what the kernel kept until it is reached would come as a burst.
         self._low_water = LowWater(transport, length if meter is None else 0)
-        self.received = 0
+        self.received: int = 0
         self._loop = asyncio.get_running_loop()
         # Waiting for a slot, or for what the limit on the rate allows; since when, and how long before that.
-        self.paused = False
+        self.paused: bool = False
         self._paused_at = self._paused_s = 0.0
         self.done: asyncio.Future[None] = self._loop.create_future()
 

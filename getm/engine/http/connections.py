@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -192,15 +192,15 @@ class Reply:
         codings: tuple[str, ...] = (),
     ) -> None:
         self._message = message
-        self.content = content
+        self.content: aiohttp.StreamReader = content
         self.connection: Connection | None = connection
         """None once the content has ended, or was given up."""
-        read = content.readany
+        read: Callable[[], Awaitable[bytes]] = content.readany
         self._decoder: Decoder | None = None
         for coding in codings:
             self._decoder = Decoder(coding, read)
             read = self._decoder.read
-        self.readany = read
+        self.readany: Callable[[], Awaitable[bytes]] = read
         """What there is of the content, b"" at its end. Raises aiohttp's errors, and those of `Decoder.read`."""
         content.on_eof(self._release)
 

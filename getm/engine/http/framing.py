@@ -103,7 +103,7 @@ class Decoder:
         self._coded = b""
         self._decoder: zlib._Decompress | None = None
         self._received = 0
-        self.ended = False
+        self.ended: bool = False
 
     async def read(self) -> bytes:
         """The next piece of the content, b"" at its end. Raises `BadResponse` for what is not coded so, and

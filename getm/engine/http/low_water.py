@@ -30,9 +30,9 @@ class LowWater:
     """
 
     def __init__(self, transport: asyncio.Transport, length: int) -> None:
-        self.mark = 0
+        self.mark: int = 0
         # With fewer bytes than this still to come, `lower` must be called.
-        self.floor = 0
+        self.floor: int = 0
         self._reserve = RECORD_BYTES if isinstance(transport, TLSTransport) else 0
         # uvloop's own TLS (behind a proxy) holds bytes that no mark can see.
         hidden = transport.get_extra_info("sslcontext") is not None and not self._reserve

@@ -76,7 +76,7 @@ class HttpClient:
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[str | None, ...], Exchanges] = {}
-        self.speeds = Speeds()
+        self.speeds: Speeds = Speeds()
 
     async def close(self) -> None:
         for session in self._sessions.values():

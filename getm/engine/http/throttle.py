@@ -62,7 +62,7 @@ class Throttle:
 
     def __init__(self, rate: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self.allowance = int(min(max(rate * _ALLOWANCE_S, _MIN_ALLOWANCE_BYTES), _MAX_ALLOWANCE_BYTES))
+        self.allowance: int = int(min(max(rate * _ALLOWANCE_S, _MIN_ALLOWANCE_BYTES), _MAX_ALLOWANCE_BYTES))
         self._bucket = TokenBucket(rate, self.allowance, self._loop.time())
         self._waiting: deque[Meter] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -101,7 +101,7 @@ class Meter:
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
-        self.allowed = 0
+        self.allowed: int = 0
         self._on_allowed: Callable[[], None] | None = None
 
     def ready(self, on_allowed: Callable[[], None]) -> bool:

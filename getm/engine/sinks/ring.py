@@ -42,7 +42,7 @@ class RingSink:
         self._claim = claim
         self._emit = emit
         self._start = start
-        self.position = start
+        self.position: int = start
         self.stop = stop
         self._slot: int | None = None
         self._filled = 0
@@ -52,12 +52,12 @@ class RingSink:
         self._room = 0
         # Whether slots fill so fast that nobody waits for less than a whole one; how many were sent, and had been at
         # the last tick.
-        self.fast = True
+        self.fast: bool = True
         self._sent = self._sent_before = 0
         self._tick: asyncio.TimerHandle | None = None
         self._on_pace: Callable[[], None] | None = None
         # Whether there was no slot to fill at any time since someone last cleared this.
-        self.waited = False
+        self.waited: bool = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_space: Callable[[], None] | None = None
         claim.on_slot = self._slot_ready

@@ -40,14 +40,14 @@ class _Line:
     __slots__ = ("claims", "granted", "number", "queued", "unhashed")
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number: int = number
         self.claims: list[Claim] = []
         # How many slots are still being hashed.
-        self.unhashed = 0
+        self.unhashed: int = 0
         # Slots granted for this object alone, before its claim was there; None: it shares those of the pipe.
         self.granted: list[int] | None = None
         # Whether it waits for a slot for its first part.
-        self.queued = False
+        self.queued: bool = False
 
     def lacking(self) -> Claim | None:
         """The first claim that reserves and has not all it needs."""
@@ -78,16 +78,16 @@ class Claim:
         self.line = line
         self.offset = offset
         self.needed = needed
-        self.on_slot = on_slot
+        self.on_slot: Callable[[], None] = on_slot
         self._max_unhashed = max_unhashed
         # Alone in its object: it reserves nothing.
-        self.alone = needed is None or max_unhashed is not None
+        self.alone: bool = needed is None or max_unhashed is not None
         # A heap, as the ledger's: the lowest is filled first.
         self.reserved: list[int] = []
         # Slots that were reserved at some time, used since or not.
-        self.given = 0
+        self.given: int = 0
         self._waiting = False
-        self.started = False
+        self.started: bool = False
 
     @property
     def satisfied(self) -> bool:

@@ -21,11 +21,11 @@ class Block:
     __slots__ = ("done", "offset", "readers", "size_bytes", "view")
 
     def __init__(self, offset: int, view: memoryview, done: Callable[[], None], readers: int) -> None:
-        self.offset = offset
-        self.view = view
-        self.size_bytes = view.nbytes
-        self.done = done
-        self.readers = readers
+        self.offset: int = offset
+        self.view: memoryview = view
+        self.size_bytes: int = view.nbytes
+        self.done: Callable[[], None] = done
+        self.readers: int = readers
 
     def read_by_one(self) -> bool:
         """One stream has read it. True for the last one: then the block must be given back."""
