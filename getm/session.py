@@ -954,6 +954,9 @@ def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
         # Not None: the name would be absolute, and is shown.
         return f"{folder or '.'}/", root
     target = entry.target(folder)
+    if entry.path.endswith("/"):
+        # A folder: the server may name the file in it, as it may where there is no path.
+        target = target[: target.rindex("/") + 1]
     return target if folder is None else f"{folder}/{target}", root
 
 

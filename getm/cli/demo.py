@@ -1,6 +1,6 @@
 """`getm demo`: a server on the loopback, a file of random bytes, and every way of reading it, each verified.
 
-The first thing that a stranger runs: it needs no network, leaves nothing behind, and fails loudly if one byte differs.
+The first thing to run: it needs no network, leaves nothing behind, and fails if one byte differs.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the table is what there is to see."""
+        """Log nothing: the output is the table."""
 
 
 class _Server(ThreadingHTTPServer):

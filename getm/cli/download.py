@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     return _download_urls(options, urls, path)
 
 
-# What was asked for --------------------------------------------------------------------------------------------------
+# Operands and options -------------------------------------------------------------------------------------------------
 
 
 def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
@@ -145,7 +145,7 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
 
 def _download_list(options: argparse.Namespace) -> int:
     if options.operands or options.filepath or options.checksum or options.checksum_algorithm:
-        raise InvalidInput("--manifest takes no URL, FILE or checksum beside it: these stand in the manifest")
+        raise InvalidInput("--manifest takes no URL, FILE or checksum: these belong in the manifest")
     entries = read_list(
         options.manifest,
         format=options.format,

@@ -40,7 +40,7 @@ def batch_exit_status(failures: Sequence[Exception]) -> int:
 
 
 def is_broken_pipe(error: BaseException | None) -> bool:
-    """Whether `error` means no more than that nobody reads standard output any longer."""
+    """Whether `error` only means that the reader of standard output is gone."""
     return isinstance(error, BrokenPipeError) or (
         isinstance(error, TargetError) and isinstance(error.__cause__, BrokenPipeError)
     )

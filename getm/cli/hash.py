@@ -15,7 +15,7 @@ from getm.cli.standard_input import check_standard_input
 from getm.errors import InvalidInput
 from getm.integrity import FileReport, available_algorithms, format_sums_line, hash_files, require_algorithm
 
-# Those whose plain lines a tool of coreutils writes and checks, and whose digests no two share their length.
+# Those whose plain lines coreutils writes and checks; the length of a digest says which one it is.
 _PLAIN = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 
 _EPILOG = """\

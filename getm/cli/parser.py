@@ -1,4 +1,4 @@
-"""Reading arguments: what is wrong with them is told as every other failure is."""
+"""Reads arguments. Wrong ones raise `InvalidInput`, as every other failure raises an error of getm."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             description=description,
             epilog=epilog,
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34),
-            # Abbreviations that scripts come to use would break with the next option.
+            # An abbreviation in a script would break with the next option.
             allow_abbrev=False,
         )
 
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def refuse_urls(operands: Sequence[str]) -> None:
-    """Raises `InvalidInput` where an operand that must be a file is a URL, before it is quoted with its query."""
+    """Raise `InvalidInput` where an operand that must be a file is a URL, before a message quotes it with its query."""
     for operand in operands:
         if operand.lower().startswith(("http://", "https://")):
             raise InvalidInput(

@@ -273,7 +273,7 @@ def _sum_up(outcomes: Counter[str], files: int, problems: Sequence[str]) -> int:
     if problems:
         sentences.append(f"{len(problems)} {_lines(len(problems))} could not be understood: {problems[0]}")
     if not files:
-        sentences.append("no file was verified: none of those listed is there")
+        sentences.append("no file was verified: none of the listed files exists")
     if not sentences:
         return EXIT_OK
     counts = {"failed": failed, "unreadable": unreadable, "unverified": unverified, "malformed": len(problems)}

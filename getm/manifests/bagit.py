@@ -1,4 +1,4 @@
-"""BagIt's fetch.txt (RFC 8493, section 2.2.3): URL, length, path; the checksums stand in the manifests beside it."""
+"""BagIt's fetch.txt (RFC 8493, section 2.2.3): URL, length, path. The checksums are in manifests beside it."""
 
 from __future__ import annotations
 

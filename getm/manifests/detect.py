@@ -1,4 +1,4 @@
-"""Which formats there are, and how one is told from the content."""
+"""The formats of lists, and how one is detected."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def detect_format(document: Document) -> str:
         (line for line in re.split(r"[\0\n]", text) if line.strip() and not line.lstrip().startswith("#")), None
     )
     if line is None:
-        # Nothing to tell it by, and nothing in it.
+        # Nothing in it.
         return by_name or "urls"
     found = _by_line(line)
-    # A header may look like anything but a line of the others; a first cell may be a URL.
+    # The header of a table may look like anything; its first cell may be a URL.
     if found is None or (found == "urls" and by_name in ("csv", "tsv")):
         found = by_name
     if found is None:

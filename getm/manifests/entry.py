@@ -78,7 +78,7 @@ class Entry:
         warn_unverified: bool = True,
         trusted_path: bool = True,
     ) -> None:
-        # What is no iterable goes to validate_url, which says what is wrong with it.
+        # validate_url refuses what is no iterable.
         urls = tuple(url) if not isinstance(url, str) and isinstance(url, Iterable) else (url,)
         if not urls:
             raise InvalidInput("no URL was given; expected at least one")
@@ -95,7 +95,7 @@ class Entry:
         put(self, "trusted_path", validate_bool(trusted_path, "trusted_path"))
 
     def __repr__(self) -> str:
-        # No secret: URLs without their query, and of headers the names only.
+        # No secrets: URLs without their query, headers without their values.
         urls = ", ".join(map(redact, self.urls))
         checksums = ", ".join(map(str, self.checksums))
         headers = ", ".join(name for name, _ in self.headers)
@@ -138,7 +138,7 @@ class Entry:
 
 def usable_urls(urls: Iterable[str]) -> list[str]:
     """The http(s) URLs among those that a list has for one file. Lists for other tools also have ftp, torrents, s3:
-    these are passed over where there is a URL to use. Raises InvalidInput where there is none."""
+    these are skipped where there is a URL to use. Raises InvalidInput where there is none."""
     schemes = []
     usable = []
     for url in urls:
@@ -155,7 +155,7 @@ def usable_urls(urls: Iterable[str]) -> list[str]:
 
 def known_checksums(named: Iterable[tuple[str, str]]) -> list[Checksum]:
     """The checksums in pairs of a type and a value, as other vocabularies have them (GA4GH DRS, Metalink): types that
-    getm does not know are passed over beside one that it does. Raises InvalidInput where it knows none of them: the
+    getm does not know are skipped beside one that it does. Raises InvalidInput where it knows none of them: the
     file would not be verified, although the list says how."""
     checksums, unknown = [], []
     for name, value in named:

@@ -134,8 +134,9 @@ class _Targets:
 
     def add(self, number: int, entry: Entry) -> None:
         """Raises InvalidInput for a target that leaves the folder it must stay in, by its names or by a symbolic link,
-        that is another entry's, or that is reserved. That links are the same when the file is written is for the writer
-        to see to. Devices and pipes take any number of downloads; a name that only the server tells is not foreseen."""
+        that is another entry's, or that is reserved. Whether the links are the same when the file is written, the
+        writer checks. Devices and pipes take any number of downloads. Names that only the server knows are not checked.
+        """
         confined = self._directory is not None or not entry.trusted_path
         target = entry.target(self._directory)
         path = target if self._directory is None else f"{self._directory}/{target}"

@@ -1,4 +1,4 @@
-"""What is wrong with a list of downloads, and where: collected first, reported all at once."""
+"""Problems in a list of downloads, with their places: collected first, reported all at once."""
 
 from __future__ import annotations
 

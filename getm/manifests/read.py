@@ -55,8 +55,8 @@ def read_list(
         The entries, checked, in their order: anything that `download_all` takes.
 
     Raises:
-        InvalidInput: It cannot be read, is not of its format, or has problems: up to 20 are told with their places, and
-            how many more there are.
+        InvalidInput: It cannot be read, is not of its format, or has problems: up to 20 are reported with their places,
+            and how many more there are.
 
     Example:
         >>> entries = getm.read_list("manifest.json", directory="data")

@@ -49,7 +49,7 @@ class Plan:
 
 
 def plan_table(header: Row, columns: Columns | None, preset: str | None) -> Plan:
-    """Which column is what: as `columns` says, or the `preset` ("gdc", "ena"), or what their names tell.
+    """Which column is what: as `columns` says, or the `preset` ("gdc", "ena"), or what their names say.
 
     Raises:
         InvalidInput: No column is the URL, one that was asked for is missing, or one is not understood.

@@ -23,7 +23,7 @@ def read_table(
     document: Document, delimiter: str, columns: Columns | None = None, preset: str | None = None
 ) -> Iterator[Item]:
     """The entries of a table with a header line (RFC 4180, section 2; TSV likewise). `preset` is "gdc" or "ena";
-    without one and without `columns`, the columns' names tell."""
+    without one and without `columns`, the columns' names decide."""
     rows = csv.reader((line for _, line in document.lines()), delimiter=delimiter, strict=True)
     plan: Plan | None = None
     header: Row = ()

@@ -1,6 +1,6 @@
 """A URL per line, with aria2's extensions: mirrors on the same line, options on the lines below it.
 
-    # blank lines and comments are passed over
+    # blank lines and comments are skipped
     https://host/file.iso<TAB>https://mirror/file.iso
       dir=images
       out=file.iso

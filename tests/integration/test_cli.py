@@ -110,6 +110,15 @@ def test_row_40_the_server_names_the_file_safely(tmp_path: Path, fault_server: F
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "inner" / "most" / "_evil"]
 
 
+@pytest.mark.parametrize("target", [["new/"], ["-d", "new"], ["-o", "new/"]])
+def test_the_server_names_the_file_in_a_new_folder(
+    tmp_path: Path, fault_server: FaultServer, target: list[str]
+) -> None:
+    url = fault_server.serve("/x", Reply(body=b"data", headers={"Content-Disposition": "filename=theirs"}))
+    assert getm(url, *target, cwd=tmp_path).returncode == 0
+    assert names(tmp_path / "new") == ["theirs"]
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_standard_output(tmp_path: Path, nginx: NginxServer, large: ServedObject, concurrency: int) -> None:
     run = getm(nginx.url(large), "-", "-x", concurrency, "-vv", cwd=tmp_path)

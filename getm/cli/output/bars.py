@@ -57,7 +57,7 @@ class _Speed:
             samples.popleft()
         then, before = samples[0]
         elapsed_s = now - then
-        # A download that begins anew falls back.
+        # A download that starts over falls back.
         return max(0.0, (done_bytes - before) / elapsed_s) if elapsed_s > 0 else 0.0
 
 
@@ -186,7 +186,7 @@ class Bars:
         return lines
 
     def rows(self) -> list[_Row]:
-        """What there is to draw now."""
+        """The rows to draw now."""
         now = self._clock()
         with self._lock:
             rows = [] if self._files == 1 else [self._overall(now)]
@@ -274,12 +274,12 @@ def _cells(row: _Row, name_width: int, bar_width: int) -> Iterator[RenderableTyp
 
 
 def _shortened(name: str, width: int) -> str:
-    """The end of a path tells more than its beginning."""
+    """The end of a path says more than its beginning."""
     return name if len(name) <= width else f"…{name[1 - width :]}"
 
 
 def _remaining(done_bytes: int, total_bytes: int | None, speed: float) -> float | None:
-    """Seconds to go, None where nobody knows."""
+    """Seconds left; None: not known."""
     return None if total_bytes is None or not speed else max(0, total_bytes - done_bytes) / speed
 
 

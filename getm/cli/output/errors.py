@@ -30,7 +30,7 @@ def print_failure(error: Exception, url: str | None = None, path: Path | None = 
             facts["url"] = redact(url)
         print_error(facts)
         return EXIT_OTHER
-    # The words that callers of getm 0.0.x look for.
+    # Callers of getm 0.0.x look for these words.
     wanting = isinstance(error, ChecksumMismatch) and "Checksum failed!" not in error.message
     message = f"Checksum failed! {error.message}" if wanting else error.message
     facts = {"message": message, "error": error.code}
@@ -41,7 +41,7 @@ def print_failure(error: Exception, url: str | None = None, path: Path | None = 
     if isinstance(error, HTTPStatusError):
         facts["status_code"] = fields.pop("status")
     if path is not None:
-        # Of many files whose URLs differ in their queries alone, the path tells which one it was.
+        # The URLs of many files may differ only in their queries: the path says which one it was.
         facts["path"] = os.fspath(path)
     facts.update((name, value) for name, value in fields.items() if value is not None)
     print_error(facts)

@@ -1,8 +1,8 @@
 """Displays of what happens: bars on a terminal, plain lines for logs, JSON for programs, or nothing.
 
-Each consumes the events of `getm.events`, and what it is told costs microseconds, since it is told a lot: bars are
-drawn by a timer of their own, lines of progress are few. rich is imported only when a bar is shown: a pipeline that
-runs getm ten thousand times pays nothing for it.
+Each consumes the events of `getm.events`, of which there are thousands a second: an event costs microseconds, bars are
+drawn by a timer, lines of progress are few. rich is imported only when a bar is shown: a pipeline that runs getm ten
+thousand times pays nothing for it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ KINDS: tuple[DisplayKind, ...] = get_args(DisplayKind)
 
 _PLAIN_INTERVAL_S = 1.0
 # A line for a file that comes so slowly that it reaches no further tenth, or whose size is not known.
-_PLAIN_PATIENCE_S = 30.0
+_PLAIN_SILENCE_S = 30.0
 _JSON_INTERVAL_S = 0.5
 
 _Clock = Callable[[], float]
 
 
 class Display(Protocol):
-    """A context manager that is told events, from any thread. A stream that nobody reads any longer, or that is full,
+    """A context manager that takes events, from any thread. A stream that nobody reads any longer, or that is full,
     ends the display and not the downloads: nothing is raised for it."""
 
     def on_event(self, event: Event) -> None: ...
@@ -49,7 +49,7 @@ def open_display(
     files: int | None = None,
     clock: _Clock = time.monotonic,
 ) -> Display:
-    """What shows `files` downloads (None: not known yet; a `Planned` event may tell) on `stream`, which stays open.
+    """The display of `files` downloads (None: not known before a `Planned` event) on `stream`, which stays open.
 
     "auto": bars where `stream` is a terminal, else nothing. "bar": bars, or plain lines where it is no terminal, since
     the control sequences of bars make logs unreadable. "plain": a line for each start, end, failure and retry, and at
@@ -116,22 +116,22 @@ class _Lines(abc.ABC):
 class _JsonLines(_Lines):
     def __init__(self, stream: TextIO, clock: _Clock) -> None:
         super().__init__(stream, clock)
-        self._told_at: dict[int, float] = {}
-        # Progress that came too soon after what was told of its file. Something else would have to happen for it to be
-        # told later, and in a silence nothing does: a timer tells it.
+        self._shown_at: dict[int, float] = {}
+        # Progress that came too soon after the last line of its file. In a silence no other event follows, so a timer
+        # writes it.
         self._held: dict[int, Progressed] = {}
         self._timer: threading.Timer | None = None
 
     def _line(self, event: Event) -> str | None:
         if isinstance(event, Progressed):
             now = self._clock()
-            if now - self._told_at.get(event.index, -_JSON_INTERVAL_S) < _JSON_INTERVAL_S:
+            if now - self._shown_at.get(event.index, -_JSON_INTERVAL_S) < _JSON_INTERVAL_S:
                 self._hold(event)
                 return None
-            self._told_at[event.index] = now
+            self._shown_at[event.index] = now
             self._held.pop(event.index, None)
         elif isinstance(event, Finished | Failed | Skipped):
-            self._told_at.pop(event.index, None)
+            self._shown_at.pop(event.index, None)
             self._held.pop(event.index, None)
         # json.dumps escapes everything beyond ASCII: the line stays one line, in any encoding.
         return json.dumps(event.to_json())
@@ -139,16 +139,16 @@ class _JsonLines(_Lines):
     def _hold(self, event: Progressed) -> None:
         self._held[event.index] = event
         if self._timer is None:
-            self._timer = threading.Timer(_JSON_INTERVAL_S, self._tell_held)
+            self._timer = threading.Timer(_JSON_INTERVAL_S, self._show_held)
             self._timer.daemon = True
             self._timer.start()
 
-    def _tell_held(self) -> None:
+    def _show_held(self) -> None:
         with self._lock:
             self._timer = None
             now = self._clock()
             for event in self._held.values():
-                self._told_at[event.index] = now
+                self._shown_at[event.index] = now
                 self._write(json.dumps(event.to_json()))
             self._held.clear()
 
@@ -162,8 +162,8 @@ class _JsonLines(_Lines):
 
 
 @dataclass(slots=True)
-class _Told:
-    """What the last line of progress of a file said."""
+class _Shown:
+    """The last line of progress of a file."""
 
     name: str
     at: float
@@ -176,7 +176,7 @@ class _PlainLines(_Lines):
         super().__init__(stream, clock)
         self._files = files
         self._ended = 0
-        self._told: dict[int, _Told] = {}
+        self._shown: dict[int, _Shown] = {}
 
     def _line(self, event: Event) -> str | None:
         match event:
@@ -184,7 +184,7 @@ class _PlainLines(_Lines):
                 return self._progressed(event)
             case Started():
                 name = name_of(event.path, event.url)
-                self._told[event.index] = _Told(name, self._clock(), event.resumed_bytes)
+                self._shown[event.index] = _Shown(name, self._clock(), event.resumed_bytes)
                 size = "size unknown" if event.size is None else bytes_text(event.size)
                 resumed = f", {bytes_text(event.resumed_bytes)} of it from before" if event.resumed_bytes else ""
                 return f"start: {name}: {size}{resumed}"
@@ -205,25 +205,25 @@ class _PlainLines(_Lines):
         return None
 
     def _progressed(self, event: Progressed) -> str | None:
-        told = self._told.get(event.index)
-        if told is None:
+        shown = self._shown.get(event.index)
+        if shown is None:
             return None
         now, total_bytes = self._clock(), event.total_bytes
-        elapsed_s = now - told.at
+        elapsed_s = now - shown.at
         tenth = event.done_bytes * 10 // total_bytes if total_bytes else 0
-        if elapsed_s < _PLAIN_INTERVAL_S or (tenth == told.tenth and elapsed_s < _PLAIN_PATIENCE_S):
+        if elapsed_s < _PLAIN_INTERVAL_S or (tenth == shown.tenth and elapsed_s < _PLAIN_SILENCE_S):
             return None
-        speed = max(0.0, (event.done_bytes - told.done_bytes) / elapsed_s)
-        told.at, told.done_bytes, told.tenth = now, event.done_bytes, tenth
+        speed = max(0.0, (event.done_bytes - shown.done_bytes) / elapsed_s)
+        shown.at, shown.done_bytes, shown.tenth = now, event.done_bytes, tenth
         share = f"{event.done_bytes * 100 // total_bytes} %" if total_bytes else "progress"
-        return f"{share}: {told.name}: {amount_text(event.done_bytes, total_bytes)}, {bytes_text(round(speed))}/s"
+        return f"{share}: {shown.name}: {amount_text(event.done_bytes, total_bytes)}, {bytes_text(round(speed))}/s"
 
     def _end(self, word: str, index: int, text: str) -> str:
-        self._told.pop(index, None)
+        self._shown.pop(index, None)
         self._ended += 1
         return f"{word} [{self._ended}/{'?' if self._files is None else self._files}]: {text}"
 
     def _name(self, index: int) -> str:
-        """The name of a file under way. Requests are also made again before it has started: then its number."""
-        told = self._told.get(index)
-        return f"entry {index}" if told is None else told.name
+        """The name of a file under way; its number before it has started, where a request may be retried as well."""
+        shown = self._shown.get(index)
+        return f"entry {index}" if shown is None else shown.name

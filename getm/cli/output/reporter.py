@@ -69,7 +69,7 @@ class Reporter:
                 self._plan.add(event)
                 self._write(event, f"{_size_text(event.size):>18}  {name_of(event.path)}  {event.url}")
             case Finished():
-                # A warning, though none for standard error: callers take what is there for a failure.
+                # A warning, but not on standard error: callers take anything there for a failure.
                 level = logging.INFO if event.result.verified or event.waived else logging.WARNING
                 _log.log(level, "%s", finished_text(event.result))
                 self._write(event)
@@ -155,7 +155,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """`folder`, or the nearest one above it that is there."""
+    """`folder`, or the nearest folder above it that exists."""
     folder = folder.absolute()
     return next(each for each in (folder, *folder.parents) if each.is_dir())
 

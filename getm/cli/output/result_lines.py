@@ -19,8 +19,8 @@ STANDARD_INPUT = "-"
 
 
 def one_line(name: str) -> str:
-    """A file's name for a result line. One with a line break is written as "sha256sum -c" writes it, escaped behind a
-    backslash: it could forge a line of its own otherwise (GNU coreutils manual, "md5sum invocation")."""
+    """A file's name for a result line. One with a line break is escaped as "sha256sum -c" does it, after a backslash:
+    it could otherwise forge a line (GNU coreutils manual, "md5sum invocation")."""
     if "\n" not in name and "\r" not in name:
         return name
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
@@ -88,4 +88,4 @@ def _size_bytes(path: str) -> int:
     try:
         return 0 if path == STANDARD_INPUT else Path(path).stat().st_size
     except OSError:
-        return 0  # told when it is opened
+        return 0  # reported when it is opened
