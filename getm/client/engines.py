@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from subprocess import Popen
 
 from getm import errors
@@ -132,13 +133,23 @@ class ProcessEngine(Engine):
         self._launched.abandon()
 
 
+def _load_serve() -> Callable[[socket.socket, int | None], None]:
+    # Importing aiohttp makes contexts for TLS, which no engine uses: an unwritable SSLKEYLOGFILE would prevent it.
+    key_log = os.environ.pop("SSLKEYLOGFILE", None)
+    try:
+        from getm.engine.main import serve
+    finally:
+        if key_log is not None:
+            os.environ["SSLKEYLOGFILE"] = key_log
+    return serve
+
+
 class ThreadEngine(Engine):
     """The same engine in a thread of this process: for `concurrency=None`, and where processes cannot be had. Raises
     `EngineDied`."""
 
     def __init__(self, limit_rate: float | None = None) -> None:
-        from getm.engine.main import serve
-
+        serve = _load_serve()
         with process.control_pair() as (control, theirs):
             self._thread = threading.Thread(target=serve, args=(theirs, None), name="getm-engine", daemon=True)
             try:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from getm import errors
 from getm.buffers import available_bytes
 from getm.buffers.layout import RingLayout, plan_layout
+from getm.client import process
 from getm.client.connection import ClientConnection
 from getm.client.engines import Engine, ProcessEngine, ThreadEngine
 from getm.core import shutdown
@@ -133,7 +134,7 @@ class EnginePool:
         with self._lock:
             self._refuse_closed()
             self._collect()
-            private = concurrency is None
+            private = concurrency is None or process.python() is None
             width = concurrency or 1
             # Where there are several transfers, each is one engine's: that keeps all of them busy without their help.
             helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
@@ -152,7 +153,7 @@ class EnginePool:
     def take_idle(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection | None:
         """A connection that is there and free, as large as any; None where one would have to be made, or where another
         thread is at work here. Never blocks."""
-        if concurrency != 1 or not self._lock.acquire(blocking=False):
+        if concurrency != 1 or process.python() is None or not self._lock.acquire(blocking=False):
             return None
         try:
             if self.closed or shutdown.begun():

@@ -24,27 +24,38 @@ if TYPE_CHECKING:
 
 # How long an engine that was told to end may take.
 STOP_S = 5.0
-# The engine's module path comes by the environment: `sys.path` as the caller sees it, without running the caller's
-# __main__ again, and with no file of the current folder in the way of the standard library (-P).
+# The caller's `sys.path` comes by the environment, without running the caller's __main__ again. That a process has this
+# variable means that it was started as an engine, whatever it took itself for: see `python`.
 _PATH_VARIABLE = "GETM_ENGINE_PATH"
+# What would change how an engine starts. What PYTHONPATH says is in the caller's `sys.path`.
+_NOT_PASSED_ON = frozenset({"PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT"})
+# Where the package lies, whatever the current folder is by the time an engine starts.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 # aiohttp reads the system's certificates, twice, for contexts that an engine does not use: more than a quarter of all
 # that its start would take. It is told that there are none, and forgets that as soon as aiohttp is there: what the
-# caller's variables say comes with each request.
+# caller's variables say comes with each request. Nor is it to open SSLKEYLOGFILE for them, which may be unwritable.
 _NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
-# The package is entered without its __init__, which an engine has no use for. The collector would look again and again
-# at what is imported, a tenth of the start; `main` turns it on.
+# The standard library comes before all of the caller's folders: a file `http.py` there is no part of an engine. The
+# package is entered without its __init__, which an engine has no use for. The collector would look again and again at
+# what is imported, a tenth of the start; `main` turns it on.
 _BOOTSTRAP = """\
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 import gc
 gc.disable()
-import json, os, sys, types
-sys.path[:] = json.loads(os.environ.pop({variable!r}))
+import os, sys
+library = os.path.dirname(os.__file__)
+sys.path[:] = [path for path in sys.path if path.startswith(library) and "-packages" not in path]
+import json, types
+sys.path += json.loads(os.environ.pop({variable!r}))
+key_log = os.environ.pop("SSLKEYLOGFILE", None)
 package = sys.modules["getm"] = types.ModuleType("getm")
 package.__path__ = [{package!r}]
 from getm.engine.main import main
 for name in {no_certificates!r}:
     del os.environ[name]
+if key_log is not None:
+    os.environ["SSLKEYLOGFILE"] = key_log
 main({control}, {parent})
 """
 
@@ -84,6 +95,44 @@ def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         in_transit.discard(theirs)
 
 
+def python() -> str | None:
+    """The Python that can run an engine; None where there is none, and an engine must be a thread of this process.
+
+    A frozen program, and one that has Python embedded, name themselves: started, they would be themselves once more.
+    """
+    if _PATH_VARIABLE in os.environ:
+        # Just so: an engine was wanted, and this program came. It must not start another one.
+        return None
+    # Set by programs that are frozen or embedded, and have a Python beside them.
+    spawn = sys.modules.get("multiprocessing.spawn")
+    chosen = os.fsdecode(spawn.get_executable() or "") if spawn is not None else ""
+    if chosen and chosen != sys.executable:
+        return chosen
+    name = os.path.basename(sys.executable or "").lower()  # noqa: PTH119
+    return None if getattr(sys, "frozen", False) or not ("python" in name or "pypy" in name) else sys.executable
+
+
+def _flags() -> list[str]:
+    """The interpreter's options (-X, -W, -E, -I, ...), as this process has them, and no current folder in its path."""
+    # As multiprocessing does it; there is no public name for it.
+    return [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]  # not in typeshed
+
+
+def _paths() -> list[str]:
+    """`sys.path` made absolute. The current folder and the program's own come last: third parties' modules, which an
+    engine imports, are not expected there, and the user's own may have the same names."""
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        current = os.getcwd()  # noqa: PTH109
+    except OSError:
+        # It is gone, and so is what was relative to it.
+        current = ""
+    paths = [os.path.join(current, path) for path in sys.path if isinstance(path, str)]  # noqa: PTH118
+    paths = [os.path.normpath(path) for path in paths if os.path.isabs(path)]  # noqa: PTH117
+    own = {current, os.path.join(current, os.path.dirname(program)) if program else current}  # noqa: PTH118, PTH120
+    return sorted(paths, key=lambda path: path in own)
+
+
 class Launched:
     """An engine process that was started as a program: this works from daemonic workers, beside threads, from notebooks
     and `python -`. The URL never stands in its arguments.
@@ -93,9 +142,10 @@ class Launched:
     """
 
     def __init__(self) -> None:
-        if not sys.executable:
+        executable = python()
+        if executable is None:
             raise OSError("sys.executable names no Python")
-        paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]  # noqa: PTH100
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
         # What it prints when it crashes is for the error, not for the caller's terminal.
         self._stderr = _nameless_file()
         # One thread may ask why the engine died while another one is done with it.
@@ -105,18 +155,18 @@ class Launched:
             with control_pair() as (self.control, theirs), theirs:
                 code = _BOOTSTRAP.format(
                     variable=_PATH_VARIABLE,
-                    package=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),  # noqa: PTH100, PTH120
+                    package=_PACKAGE,
                     no_certificates=tuple(_NO_CERTIFICATES),
                     control=theirs.fileno(),
                     parent=os.getpid(),
                 )
                 self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                    [sys.executable, "-P", "-c", code],
+                    [executable, *_flags(), "-c", code],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=(theirs.fileno(),),
-                    env={**os.environ, **_NO_CERTIFICATES, _PATH_VARIABLE: json.dumps(paths)},
+                    env={**environment, **_NO_CERTIFICATES, _PATH_VARIABLE: json.dumps(_paths())},
                 )
         except BaseException:
             self._stderr.close()

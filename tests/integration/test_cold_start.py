@@ -104,13 +104,22 @@ def test_row_53_a_signal_that_comes_while_it_imports(tmp_path: Path, module: str
     )
 
 
-def test_an_engine_that_cannot_be_started_is_told_once_it_is_needed(tmp_path: Path, fault_server: FaultServer) -> None:
+@pytest.mark.parametrize("executable", ("''", "None", "'/usr/bin/my-frozen-program'"))
+def test_case_48_where_no_python_can_be_started_the_engine_is_a_thread(
+    executable: str, tmp_path: Path, fault_server: FaultServer
+) -> None:
     url = fault_server.serve("/x", Reply(body=b"data"))
-    done = run(f"sys.executable = ''\nsys.exit(main([{url!r}, 'out']))", tmp_path)
-    assert done.returncode == 1
-    facts = json.loads(done.stderr.removeprefix("ERROR:getm.cli:"))
-    assert "no engine process could be started (sys.executable names no Python)" in facts["message"]
-    assert fault_server.requests == []
+    done = run(
+        f"""
+        sys.executable = {executable}
+        status = main([{url!r}, 'out'])
+        assert not launched or launched == [None] * len(launched), launched
+        sys.exit(status)
+        """,
+        tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out").read_bytes() == b"data"
 
 
 def test_row_55_an_engine_that_waits_to_be_taken_is_not_a_forked_childs(
