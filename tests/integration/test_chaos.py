@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from getm import errors
 from tests.chaos import plan as plans
-from tests.chaos.plan import FAULTS, Plan, make_plan, transfer_seed
+from tests.chaos.plan import FAULTS, Leaver, Plan, make_plan, transfer_seed
 from tests.chaos.received import Received
 from tests.chaos.run import Run, complaint
 from tests.chaos.serving import ServedPlan
@@ -33,6 +34,7 @@ def test_a_seed_always_stands_for_the_same_transfer() -> None:
     assert made == [make_plan(seed) for seed in seeds]
     # The schedules reach every fault, and both kinds of certainty.
     assert set(FAULTS) == {kind for plan in made for kind in plan.kinds}
+    assert set(get_args(Leaver)) == {plan.leaver for plan in made}
     assert {True, False} == {plan.must_succeed for plan in made} == {plan.must_fail for plan in made}
 
 
