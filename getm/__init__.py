@@ -46,6 +46,7 @@ __all__ = [
     "Planned",
     "Progressed",
     "ProtocolError",
+    "ProxyRefused",
     "Reader",
     "ReaderBusy",
     "ReaderClosed",

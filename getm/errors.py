@@ -84,6 +84,16 @@ class HostNotFound(ConnectFailed):
     code = "host-not-found"
 
 
+class ProxyRefused(ConnectFailed):
+    """The proxy answered in the place of the server: `status` and its `reason` phrase. Retried like such a status of a
+    server: 401, 403 and 407 are final."""
+
+    code = "proxy"
+    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "status", "reason")
+    status: int
+    reason: str | None
+
+
 class TLSFailed(NetworkError):
     """The TLS handshake or the server's certificate failed. Never retried: a wrong certificate stays wrong."""
 

@@ -48,7 +48,9 @@ _NO_URL = "http://localhost/"
 # What an engine must know of the caller's environment, as it is at the time of the call.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _ENVIRONMENT = tuple(
-    name.encode() for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *(name.upper() for name in _PROXIES))
+    name.encode()
+    # The last one says that this is a CGI program, in which HTTP_PROXY is a client's.
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *map(str.upper, _PROXIES), "REQUEST_METHOD")
 )
 # The dict behind os.environb, where there is one: a miss in os.environb itself raises and catches a KeyError, and ten
 # of those were a sixth of what a small object costs in this process.
@@ -116,7 +118,7 @@ class Session:
             **_limits(self._timeout),
             retries=self._retries,
             insecure=validate_bool(insecure, "insecure"),
-            cacert=None if cacert is None else _existing(cacert),
+            cacert=None if cacert is None else os.fsencode(_existing(cacert)),
             environment={},
         )
         self._pool = self._make_pool()
@@ -1046,14 +1048,15 @@ def _name(transfer: Receiver) -> str:
     return name_from_headers(headers) or name_from_url(transfer.url)
 
 
-def _environment() -> dict[str, str]:
+def _environment() -> dict[str, bytes]:
     """The variables that an engine must know of, as they are now."""
-    return _decoded(tuple(map(_variables.get, _ENVIRONMENT)))
+    return _named(tuple(map(_variables.get, _ENVIRONMENT)))
 
 
 @lru_cache(maxsize=8)
-def _decoded(values: tuple[bytes | None, ...]) -> dict[str, str]:
-    return {name.decode(): os.fsdecode(value) for name, value in zip(_ENVIRONMENT, values, strict=True) if value}
+def _named(values: tuple[bytes | None, ...]) -> dict[str, bytes]:
+    # Empty ones, too: an empty proxy variable says that there is none.
+    return {name.decode(): value for name, value in zip(_ENVIRONMENT, values, strict=True) if value is not None}
 
 
 def _limits(timeout: Timeout) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Retries:
 
 def is_transient(failure: errors.GetmError, statuses: frozenset[int] = TRANSIENT_STATUSES) -> bool:
     """Whether the same request may succeed later. `statuses`: those that may pass."""
-    if isinstance(failure, errors.HTTPStatusError):
+    if isinstance(failure, errors.HTTPStatusError | errors.ProxyRefused):
         return failure.status in statuses
     return isinstance(failure, errors.NetworkError) and not isinstance(failure, _FINAL)
 

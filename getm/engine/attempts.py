@@ -76,7 +76,7 @@ class Requests:
             await response.discard()
             response = await self._resolve_again(source, route, span, if_range)
         head = response.head
-        refused = refusal(head, span, if_range, answered=self._answered)
+        refused = refusal(head, span, if_range, answered=self._answered, proxy=response.proxy)
         if refused is None:
             return response
         await response.discard()

@@ -101,8 +101,9 @@ class OpenRequest(Record, frozen=True):
     floor_window_s: float
     tail_s: float | None
     retries: Retries
-    cacert: str | None
-    environment: dict[str, str]  # the caller's proxy and certificate variables at the time of the call
+    # Bytes: paths and variables may hold any.
+    cacert: bytes | None
+    environment: dict[str, bytes]  # the caller's proxy and certificate variables at the time of the call
     insecure: bool = False  # do not check certificates
     mirrors: tuple[str, ...] = ()  # further URLs of the same object; the headers go to them as well
     resume: ResumeInfo | None = None

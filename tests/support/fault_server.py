@@ -57,7 +57,8 @@ class FaultServer:
     def __enter__(self) -> Self:
         # The socket listens before the thread runs: a client may connect at once and waits in the accept queue.
         self._loop = asyncio.new_event_loop()
-        self._listener = socket.create_server((self._address, 0))
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        self._listener = socket.create_server((self._address, 0), family=family)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._thread.start()

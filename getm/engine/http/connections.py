@@ -25,6 +25,7 @@ from yarl import URL
 
 from getm._version import __version__
 from getm.core.head import HeadError
+from getm.core.url import basic_credentials, host_field, split_authority, split_url
 from getm.engine.http.framing import Decoder, frame
 from getm.engine.http.low_water import unread_bytes
 
@@ -37,23 +38,12 @@ _READ_BYTES = 64 * 1024
 # How many servers are remembered, each with the header fields that go there.
 _MAX_WAYS = 64
 _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
-_URL = re.compile(r"([^:]+://[^/?#]*)([^?#]*)((?:\?[^#]*)?)(?:#.*)?", re.DOTALL)
 # RFC 9110, section 5.5.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # RFC 9112, section 2.2: a line may end without CR.
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 HeaderFields = tuple[tuple[str, str], ...]
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """Scheme and authority of an http or https URL, and what is asked for there (RFC 9112, section 3.2.1), both as
-    they are written. Raises ValueError where it is no such URL."""
-    found = _URL.fullmatch(url)
-    if found is None:
-        raise ValueError("it has no host")
-    origin, path, query = found.groups()
-    return origin, (path or "/") + query
 
 
 class _ResponseProtocol(ResponseHandler):
@@ -274,21 +264,32 @@ class _Way:
     """To one server, with the same header fields each time. `proxy`: the URL of one, None without."""
 
     def __init__(self, origin: str, headers: HeaderFields, proxy: str | None) -> None:
-        self._origin = URL(origin, encoded=True)
+        scheme, userinfo, host = split_authority(origin)
+        self._origin = URL(f"{scheme}://{host}", encoded=True)
         self._headers = CIMultiDict(_OWN_HEADERS)
+        if host_field(host) != host:
+            self._headers["Host"] = host_field(host)
         for name in {name.lower() for name, _ in headers}:
             # A user's header goes out in place of ours, however often it comes.
             self._headers.pop(name, None)
         self._headers.extend(headers)
-        self._proxy = None if proxy is None else URL(proxy)
-        if self._origin.raw_user is not None and "Authorization" in self._headers:
-            raise ValueError("the URL holds a user name, and the headers an Authorization: give one of them")
+        if userinfo:
+            if "Authorization" in self._headers:
+                raise ValueError("the URL holds a user name, and the headers an Authorization: give one of them")
+            self._headers["Authorization"] = basic_credentials(userinfo)
+        self._proxy: URL | None = None
+        self._proxy_headers = dict(_OWN_HEADERS)
+        if proxy is not None:
+            proxy_scheme, login, proxy_host = split_authority(split_url(proxy)[0])
+            self._proxy = URL(f"{proxy_scheme}://{proxy_host}", encoded=True)
+            if login:
+                # aiohttp makes Proxy-Authorization of it.
+                self._proxy_headers["Authorization"] = basic_credentials(login)
         self._request: aiohttp.ClientRequest | None = None
         self._fields = b""
         # A proxy that speaks HTTP with us is asked for the whole URL (RFC 9112, section 3.2.2).
-        scheme, _, authority = origin.partition("://")
         whole = proxy is not None and self._origin.scheme == "http"
-        self._before_target = f"{scheme}://{authority.rpartition('@')[2]}" if whole else ""
+        self._before_target = f"{scheme}://{host_field(host)}" if whole else ""
 
     def request(self) -> aiohttp.ClientRequest:
         """What the connector is asked with: it does not look at what is asked for behind the host."""
@@ -299,7 +300,11 @@ class _Way:
             return self._request
         # The connector adds to it what the proxy wants to know: a new one each time.
         return aiohttp.ClientRequest(
-            "GET", self._origin, headers=self._headers, proxy=self._proxy, proxy_headers=CIMultiDict(_OWN_HEADERS)
+            "GET",
+            self._origin,
+            headers=self._headers,
+            proxy=self._proxy,
+            proxy_headers=CIMultiDict(self._proxy_headers),
         )
 
     def encode(self, request: aiohttp.ClientRequest, target: str, wanted: HeaderFields) -> bytes:

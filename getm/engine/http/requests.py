@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
-import urllib.request
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from msgspec import Struct
@@ -16,10 +17,11 @@ from msgspec import Struct
 from getm import errors
 from getm.core.head import Head, HeadError, decode_headers, decode_phrase
 from getm.core.log import get_logger
+from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
-from getm.core.text import brief
-from getm.core.url import validate_url
-from getm.engine.http.connections import Connector, Exchanges, HeaderFields, Reply, split_url
+from getm.core.text import brief, encodable
+from getm.core.url import follow, origin_of, split_url
+from getm.engine.http.connections import Connector, Exchanges, HeaderFields, Reply
 from getm.engine.speeds import Speeds
 from getm.integrity import may_ask_checksums
 from getm.protocol.messages import OpenRequest
@@ -45,12 +47,14 @@ class Route(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """The response that answered, the redirects that led to it, in order, and the way to it without them."""
+    """The response that answered, the redirects that led to it, in order, the way to it without them, and the proxy
+    that it came through."""
 
     raw: Reply
     head: Head
     redirects: tuple[Head, ...]
     route: Route
+    proxy: Proxy | None = None
 
     async def discard(self) -> None:
         """Done with it: keep the connection where its content is small, else close it."""
@@ -87,10 +91,16 @@ class HttpClient:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
         object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
         would fall back to, trusts nobody, or whom the system trusts.)"""
-        cafile = request.environment.get("SSL_CERT_FILE")
-        capath = request.environment.get("SSL_CERT_DIR")
+        cafile, capath, cacert = (
+            os.fsdecode(path) if path else None
+            for path in (
+                request.environment.get("SSL_CERT_FILE"),
+                request.environment.get("SSL_CERT_DIR"),
+                request.cacert,
+            )
+        )
         tls = _wants_tls(url) or (proxy is not None and _wants_tls(proxy))
-        key: tuple[str | None, ...] = (request.cacert,) if request.cacert else (None, cafile, capath)
+        key: tuple[str | None, ...] = (cacert,) if cacert else (None, cafile, capath)
         if not tls:
             key = ("plain",)
         elif request.insecure:
@@ -100,7 +110,7 @@ class HttpClient:
         if session is None:
             context: ssl.SSLContext | bool = True
             if tls:
-                context = _tls_context(request.cacert, cafile, capath, request.insecure)
+                context = _tls_context(cacert, cafile, capath, request.insecure)
             session = self._sessions[key] = Exchanges(Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S))
         return session
 
@@ -126,47 +136,61 @@ class HttpClient:
                 and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
-            raw = await self._send(request, url, headers, wanted)
+            raw, proxy = await self._send(request, url, headers, wanted)
             head = Head(
                 raw.status, url, decode_headers(raw.raw_headers), range_header is not None, decode_phrase(raw.reason)
             )
-            response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route)
+            response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
+            if head.status == 407 and proxy is not None:
+                await response.discard()
+                raise proxy_refused(proxy, head.status, head.reason, redact(url))
             if raw.status not in _REDIRECTS:
                 return response
             await response.discard()
-            target = _redirect_target(head)
+            target = _redirect_target(head, raw.raw_headers)
             redirects.append(head)
             if len(redirects) > _MAX_REDIRECTS:
                 raise errors.RedirectError(
                     f"gave up after {_MAX_REDIRECTS} redirects; the server may be sending them in a circle",
                     url=redact(request.url),
                 )
-            if _origin(target) != _origin(url):
+            if origin_of(target) != origin_of(url):
                 user_headers = ()
             url = target
 
-    async def _send(self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields) -> Reply:
+    async def _send(
+        self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields
+    ) -> tuple[Reply, Proxy | None]:
+        proxy: Proxy | None = None
         try:
             origin, target = split_url(url)
             proxy = _proxy(origin, tuple(request.environment.items()))
-            session = self._session(request, origin, proxy)
-            return await session.get(origin, target, headers, wanted, proxy, request.connect_s, request.stall_s)
+            through = None if proxy is None else proxy.url
+            session = self._session(request, origin, through)
+            return (
+                await session.get(origin, target, headers, wanted, through, request.connect_s, request.stall_s),
+                proxy,
+            )
         except errors.InvalidInput:
             # Certificates that cannot be loaded. (It is a ValueError, too.)
             raise
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
-            raise translate(error, url, request) from error
+            raise translate(error, url, request, proxy) from error
 
 
-def _redirect_target(head: Head) -> str:
-    location = head.get_all("location")
-    if len(location) != 1 or not location[0].strip():
-        raise errors.RedirectError(f"status {head.status} came without a Location to go to", url=redact(head.url))
+def _redirect_target(head: Head, raw_headers: Iterable[tuple[bytes, bytes]]) -> str:
+    # One that comes twice and says the same is one.
+    locations = {value.strip() for name, value in raw_headers if name.lower() == b"location"} - {b""}
+    if len(locations) != 1:
+        what = "several Locations that differ" if locations else "no Location to go to"
+        raise errors.RedirectError(f"status {head.status} came with {what}", url=redact(head.url))
     try:
-        target = validate_url(urljoin(head.url, location[0].strip()))
+        target = follow(head.url, locations.pop())
     except (errors.InvalidInput, ValueError) as error:
         reason = error.message if isinstance(error, errors.InvalidInput) else str(error)
-        raise errors.RedirectError(f"a redirect that cannot be followed: {reason}", url=redact(head.url)) from None
+        raise errors.RedirectError(
+            f"a redirect that cannot be followed: {brief(reason)}", url=redact(head.url)
+        ) from None
     if _wants_tls(head.url) and not _wants_tls(target):
         raise errors.RedirectError(
             f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way",
@@ -178,11 +202,6 @@ def _redirect_target(head: Head) -> str:
 def _wants_tls(url: str) -> bool:
     # URLs go out as they were given, and a scheme may be written in capitals (RFC 3986, section 3.1).
     return url[:6].lower() == "https:"
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _tls_context(cacert: str | None, cafile: str | None, capath: str | None, insecure: bool) -> ssl.SSLContext:
@@ -204,70 +223,73 @@ def _tls_context(cacert: str | None, cafile: str | None, capath: str | None, ins
         return context
     except (OSError, ssl.SSLError) as error:
         named = cacert or cafile or capath
-        raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {error}") from None
+        raise errors.InvalidInput(
+            f"the certificates in {encodable(named or 'the default places')} cannot be loaded: {encodable(str(error))}"
+        ) from None
 
 
 @lru_cache(maxsize=256)
-def _proxy(origin: str, environment: tuple[tuple[str, str], ...]) -> str | None:
-    """The proxy by the usual variables (https_proxy, all_proxy, no_proxy, ...), read as the standard library does."""
-    proxies = {
-        name.lower().removesuffix("_proxy"): value
-        for name, value in environment
-        if name.lower().endswith("_proxy") and value
-    }
-    if not proxies:
-        return None
-    parts = urlsplit(origin)
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    host = parts.netloc.rpartition("@")[2]
-    # typeshed leaves this function out.
-    if proxy is None or urllib.request.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+def _proxy(origin: str, environment: tuple[tuple[str, bytes], ...]) -> Proxy | None:
+    return choose_proxy(origin, {name: os.fsdecode(value) for name, value in environment})
 
 
-def translate(error: Exception, url: str, request: OpenRequest) -> errors.GetmError:
+def translate(error: Exception, url: str, request: OpenRequest, proxy: Proxy | None = None) -> errors.GetmError:
     """aiohttp's and asyncio's exceptions as getm's."""
-    at = redact(url)
-    host = urlsplit(url).hostname
+    at, host, through = redact(url), urlsplit(url).hostname, "" if proxy is None else f" through {proxy}"
     if isinstance(error, OSError) and errors.DescriptorsExhausted.means(error):
         return errors.DescriptorsExhausted.of(f"the engine for a connection to {host}", at)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         limit_s = request.connect_s or 0.0
         return errors.TimedOut(
-            f"no connection to {host} within {limit_s:g} s", url=at, phase="connect", timeout_s=limit_s
+            f"no connection to {host}{through} within {limit_s:g} s", url=at, phase="connect", timeout_s=limit_s
         )
     if isinstance(error, TimeoutError):
         limit_s = request.stall_s or 0.0
-        return errors.TimedOut(f"no response within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s)
+        return errors.TimedOut(
+            f"no response{through} within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s
+        )
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        whose = host if proxy is None or error.host != urlsplit(proxy.url).hostname else proxy
         return errors.TLSFailed(
-            f"the certificate of {host} is not trusted ({brief(str(error.certificate_error))}); "
+            f"the certificate of {whose} is not trusted ({brief(str(error.certificate_error))}); "
             "for a private certificate authority give cacert",
             url=at,
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return errors.TLSFailed(f"TLS with {host} failed ({brief(str(getattr(error, 'os_error', error)))})", url=at)
+        reason = brief(str(getattr(error, "os_error", error)))
+        return errors.TLSFailed(f"TLS with {host}{through} failed ({reason})", url=at)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _not_resolved(error, at)
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
-        return errors.ConnectFailed(f"no connection to {error.host}:{error.port} ({error.strerror})", url=at)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return errors.ConnectFailed(f"the proxy refused: {error.status} {decode_phrase(error.message)}", url=at)
+        return _not_resolved(error, at, proxy)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        whom = f"{error.host}:{error.port}" if proxy is None else proxy
+        return errors.ConnectFailed(f"no connection to {whom} ({brief(error.strerror or '')})", url=at)
+    if isinstance(error, aiohttp.ClientHttpProxyError) and proxy is not None:
+        return proxy_refused(proxy, error.status, decode_phrase(error.message), at)
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return errors.Truncated("the server closed the connection without a response", url=at, received=0)
+        return errors.Truncated(f"the connection{through} was closed without a response", url=at, received=0)
     if isinstance(error, HeadError):
         return errors.BadResponse(f"{error}", url=at)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
-        return errors.BadResponse(f"the response is not valid HTTP ({brief(error.message)})", url=at)
+        return errors.BadResponse(
+            f"expected an HTTP response{through}, and what came is none ({brief(error.message)})", url=at
+        )
     if isinstance(error, aiohttp.ClientError | OSError):
-        return errors.NetworkError(f"the connection broke ({brief(str(error))})", url=at)
+        return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})", url=at)
     return errors.InvalidInput(f"the request could not be made ({brief(str(error))})", url=at)
 
 
-def _not_resolved(error: aiohttp.ClientConnectorDNSError, at: str) -> errors.ConnectFailed:
+def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str) -> errors.ProxyRefused:
+    """The error for a status with which a proxy, and not the server behind it, answers."""
+    advice = f"; give its user name and password in {proxy.variable}" if status == 407 else ""
+    return errors.ProxyRefused(
+        f"{proxy} answered {status} {phrase}".rstrip() + advice, url=at, status=status, reason=phrase
+    )
+
+
+def _not_resolved(error: aiohttp.ClientConnectorDNSError, at: str, proxy: Proxy | None) -> errors.ConnectFailed:
     """A name that does not exist will not exist the next time; a resolver that could not tell may tell then."""
     why = brief(error.strerror or "")
+    host, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
     if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
-        return errors.HostNotFound(f"there is no host {error.host} ({why}); check the name in the URL", url=at)
-    return errors.ConnectFailed(f"the name {error.host} could not be resolved ({why})", url=at)
+        return errors.HostNotFound(f"there is no host {host} ({why}); check the name in {where}", url=at)
+    return errors.ConnectFailed(f"the name {host} could not be resolved ({why})", url=at)

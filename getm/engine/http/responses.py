@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from getm import errors
 from getm.core.head import Head, HeadError
+from getm.core.proxy import Proxy
 from getm.core.redact import redact
 from getm.core.spans import Span
 
@@ -19,10 +20,11 @@ _ADVICE = {
 
 
 def refusal(
-    head: Head, wanted: Span | None, if_range: str | None, *, answered: bool = False
+    head: Head, wanted: Span | None, if_range: str | None, *, answered: bool = False, proxy: Proxy | None = None
 ) -> errors.HTTPStatusError | None:
     """The error of a response that brings nothing of the object; None where it brings the whole, or answers the range
-    that was `wanted` (206, 416) or the condition `if_range` (412). `answered`: the same request was answered before."""
+    that was `wanted` (206, 416) or the condition `if_range` (412). `answered`: the same request was answered before.
+    `proxy`: what it came through, and may come from."""
     status, advice = head.status, _ADVICE.get(head.status, "")
     if status in WHOLE or (wanted is not None and status in (206, 416)) or (if_range is not None and status == 412):
         return None
@@ -37,7 +39,7 @@ def refusal(
         kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
     elif status < 400 and status != 206:
         advice = f", which is not the object: expected 200{advice}"
-    told = f"the server answered {status} {head.reason}".rstrip()
+    told = f"the server answered {status} {head.reason}".rstrip() + ("" if proxy is None else f" through {proxy}")
     return kind(f"{told}{advice}", url=redact(head.url), status=status, reason=head.reason)
 
 

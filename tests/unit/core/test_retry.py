@@ -26,6 +26,7 @@ FINAL = {
     errors.InvalidInput,
     errors.MissingExtra,
     errors.HostNotFound,
+    errors.ProxyRefused,
     errors.TLSFailed,
     errors.URLExpired,
     errors.HTTPStatusError,
@@ -218,3 +219,10 @@ def test_case_27_any_collection_of_statuses_will_do() -> None:
 def test_case_27_what_is_no_status_is_refused(statuses: Any) -> None:
     with pytest.raises(errors.InvalidInput, match="retries: "):
         Retries(statuses=statuses)
+
+
+def test_case_34_what_a_proxy_answers_is_judged_like_what_a_server_does() -> None:
+    for status in range(100, 600):
+        refused = errors.ProxyRefused("x", status=status, reason="")
+        assert is_transient(refused) == (status in TRANSIENT_STATUSES)
+        assert cause(refused) == "connect"

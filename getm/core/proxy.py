@@ -1,0 +1,109 @@
+"""Which proxy a request goes through, by the usual environment variables, as curl and the standard library read them.
+
+`http_proxy` and `https_proxy` are for one scheme, `all_proxy` for both; lower case wins over upper case, and one that
+is empty means none. `no_proxy` names hosts that are asked directly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, urlsplit
+
+from getm.core.redact import host_of, redact
+from getm.core.text import brief
+from getm.errors import InvalidInput
+
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """`url` with its secrets; `variable` is what named it."""
+
+    url: str
+    variable: str
+
+    def __str__(self) -> str:
+        return f"the proxy {host_of(self.url)} (from {self.variable})"
+
+
+def choose_proxy(origin: str, environment: Mapping[str, str]) -> Proxy | None:
+    """The proxy for requests to `origin` (scheme and authority), None for none.
+
+    Raises `InvalidInput` for a proxy that cannot be used, before anything is sent.
+    """
+    parts = urlsplit(origin)
+    found = _set(f"{parts.scheme}_proxy", environment) or _set("all_proxy", environment)
+    if found is None or not found[1] or _is_exempt(parts.hostname or "", parts.port, parts.scheme, environment):
+        return None
+    variable, value = found
+    url = quote_from_bytes(value.encode("utf-8", "surrogateescape"), safe=_PRINTABLE)
+    url = url if "://" in url else f"http://{url}"
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _DEFAULT_PORTS:
+        socks = "SOCKS is not supported" if scheme.startswith("socks") else "it has another scheme than http and https"
+        raise InvalidInput(
+            f"{variable} names the proxy {brief(redact(url))}: {socks}; name an http or https proxy, unset it, or "
+            "exempt the host by no_proxy"
+        )
+    if host_of(url) is None:
+        raise InvalidInput(f"{variable} names no proxy that could be connected to: {brief(redact(url))!r}; correct it")
+    return Proxy(url, variable)
+
+
+def _set(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """Name and value of a variable that is set, in lower case or else, where it is not empty, in upper case."""
+    if name in environment:
+        return name, environment[name].strip()
+    upper = name.upper()
+    if upper == "HTTP_PROXY" and "REQUEST_METHOD" in environment:
+        # In a CGI program it comes from a client's "Proxy" header: CVE-2016-1000110, "httpoxy".
+        return None
+    value = environment.get(upper, "").strip()
+    return (upper, value) if value else None
+
+
+def _is_exempt(host: str, port: int | None, scheme: str, environment: Mapping[str, str]) -> bool:
+    listed = _set("no_proxy", environment)
+    if listed is None:
+        return False
+    host = host.partition("%")[0].rstrip(".").lower()
+    address = _address(host)
+    for entry in re.split(r"[,\s]+", listed[1].lower()):
+        name, of_port = _split_port(entry)
+        if entry and of_port in (None, port or _DEFAULT_PORTS.get(scheme)) and _matches(name, host, address):
+            return True
+    return False
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::([0-9]{1,5}))?", entry)
+    named = bracketed or re.fullmatch(r"([^:]*):([0-9]{1,5})", entry)
+    if named is None:
+        return entry, None
+    return named[1], None if named[2] is None else int(named[2])
+
+
+def _matches(name: str, host: str, address: Address | None) -> bool:
+    if name == "*":
+        return True
+    if address is not None:
+        # An address, or a network by CIDR.
+        with contextlib.suppress(ValueError):
+            return address in ipaddress.ip_network(name, strict=False)
+        return False
+    name = name.removeprefix("*").strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _address(host: str) -> Address | None:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host)
+    return None
