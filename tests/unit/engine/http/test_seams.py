@@ -1,0 +1,168 @@
+"""What getm uses of aiohttp from underneath, one test a seam: where one fails, engine/http/connections.py must change
+before the pinned version does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+
+from getm.engine.http.connections import Connector, Exchanges, Reply, _ResponseProtocol
+
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
+
+
+@dataclass
+class Peer:
+    """A server whose every connection is in the test's hands."""
+
+    origin: str
+    readers: list[asyncio.StreamReader] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def head(self, number: int = 0) -> bytes:
+        while len(self.readers) <= number:
+            await self.came.wait()
+            self.came.clear()
+        return await self.readers[number].readuntil(b"\r\n\r\n")
+
+
+@contextlib.asynccontextmanager
+async def peer() -> AsyncIterator[Peer]:
+    found = Peer("")
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.readers.append(reader)
+        found.writers.append(writer)
+        found.came.set()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    found.origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield found
+    finally:
+        server.close()
+        for writer in found.writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def exchanges() -> AsyncIterator[Exchanges]:
+    opened = Exchanges(Connector(limit=0))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def ask(pool: Exchanges, server: Peer, answer: bytes, number: int = 0, proxy: str | None = None) -> Reply:
+    asked = asyncio.create_task(pool.get(server.origin, "/x", (), (), proxy, 10.0, 10.0))
+    await server.head(number)
+    server.writers[number].write(answer)
+    return await asked
+
+
+async def test_the_connector_gives_connections_with_our_protocol_and_keeps_them() -> None:
+    """`TCPConnector._factory`, `connect`, and what `Connection` is released by."""
+    async with peer() as server, exchanges() as pool:
+        first = await ask(pool, server, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh")
+        assert first.connection is not None and type(first.connection.protocol) is _ResponseProtocol
+        server.writers[0].write(b"ole")
+        assert await first.content.read() == b"whole"
+        assert first.connection is None
+        second = await ask(pool, server, WHOLE)
+        assert await second.content.read() == b"whole"
+        assert len(server.writers) == 1
+
+
+async def test_a_head_is_read_with_the_limits_that_were_set() -> None:
+    """`set_response_params` and `read`: nothing is decompressed, and what has no length ends with its connection."""
+    async with peer() as server, exchanges() as pool:
+        reply = await ask(pool, server, b"HTTP/1.1 203 Fine\r\nX: " + b"y" * 60_000 + b"\r\n\r\nall")
+        assert (reply.status, reply.reason, len(reply.headers["x"])) == (203, "Fine", 60_000)
+        server.writers[0].close()
+        assert await reply.content.read() == b"all"
+        coded = await ask(pool, server, b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", 1)
+        assert await coded.content.read() == b"abc"
+
+
+async def test_reading_a_head_ends_with_the_exception_that_is_set() -> None:
+    """`set_exception`: our timer ends the reading by it."""
+    async with peer() as server, exchanges() as pool:
+        with pytest.raises(TimeoutError):
+            await pool.get(server.origin, "/x", (), (), None, 10.0, 0.01)
+
+
+@pytest.mark.parametrize("reset", (False, True))
+async def test_a_protocol_tells_how_its_connection_ended(reset: bool) -> None:
+    """`protocol.closed`."""
+    async with peer() as server, exchanges() as pool:
+        reply = await ask(pool, server, b"HTTP/1.1 200 OK\r\n\r\nall")
+        assert reply.connection is not None and reply.connection.protocol is not None
+        closed = reply.connection.protocol.closed
+        assert closed is not None
+        if reset:
+            server.writers[0].get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            server.writers[0].transport.abort()
+        else:
+            server.writers[0].close()
+        await asyncio.wait([closed])
+        assert isinstance(closed.exception(), aiohttp.ClientConnectionError if reset else type(None))
+
+
+async def test_a_content_that_was_taken_elsewhere_gives_its_connection_back() -> None:
+    """`transport.set_protocol`, `StreamReader.feed_eof` and `on_eof`."""
+    async with peer() as server, exchanges() as pool:
+        reply = await ask(pool, server, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh")
+        assert await reply.content.readany() == b"wh"
+        bypass = reply.begin_bypass()
+        assert bypass is not None
+        transport, original = bypass
+        taken: asyncio.Queue[bytes] = asyncio.Queue()
+
+        class Sink(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                taken.put_nowait(data)
+
+        transport.set_protocol(Sink())
+        server.writers[0].write(b"ole")
+        assert await taken.get() == b"ole"
+        transport.set_protocol(original)
+        reply.end_bypass()
+        assert reply.connection is None and reply.at_eof()
+        await ask(pool, server, WHOLE)
+        assert len(server.writers) == 1
+
+
+async def test_a_proxys_password_goes_out_with_proxy_authorization() -> None:
+    """`ClientRequest(proxy_headers=...)`, of which the connector takes Authorization."""
+    async with peer() as server, exchanges() as pool:
+        proxy = server.origin.replace("://", "://me:p%40@")
+        asked = asyncio.create_task(pool.get("http://data.example", "/x", (), (), proxy, 10.0, 10.0))
+        head = await server.head()
+        assert head.startswith(b"GET http://data.example/x HTTP/1.1\r\n")
+        assert b"\r\nProxy-Authorization: Basic " + base64.b64encode(b"me:p@") + b"\r\n" in head
+        assert b"\r\nAuthorization:" not in head
+        server.writers[0].write(WHOLE)
+        await asked
+
+
+async def test_a_limit_for_connecting_is_not_rounded_up() -> None:
+    """`ClientTimeout.ceil_threshold`; the name is resolved and the connection made within `connect`."""
+    async with exchanges() as pool:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            origin = f"https://127.0.0.1:{silent.getsockname()[1]}"
+            with pytest.raises(aiohttp.ConnectionTimeoutError):
+                await pool.get(origin, "/x", (), (), None, 0.05, 10.0)
