@@ -1,4 +1,4 @@
-"""The asynchronous face: iterators of parts that never block the loop and need no thread."""
+"""The asynchronous API: iterators of parts that never block the loop and need no thread."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from getm.client.opening import Opening
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 from getm.errors import ReaderClosed
-
-__all__ = ["AsyncContentIterator", "AsyncUnorderedIterator"]
 
 
 async def start(opening: Opening) -> Receiver:
@@ -97,7 +95,7 @@ def _settle(came: asyncio.Future[None]) -> None:
         came.set_result(None)
 
 
-async def wait(transfer: Receiver) -> None:
+async def _wait(transfer: Receiver) -> None:
     """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
     if transfer.starved():
         grace_s = transfer.grace_s(other_tasks=len(asyncio.all_tasks()) > 1)
@@ -107,12 +105,12 @@ async def wait(transfer: Receiver) -> None:
     transfer.pump(wait=False)
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 # Opens the URL. It gives the transfer to its argument as soon as there is one, and returns it with its head.
 Opener = Callable[[Callable[[Receiver], None]], Awaitable[Receiver]]
 
 
-class _Parts(ResponseInfo, AsyncIterator[T]):
+class _Parts(ResponseInfo, AsyncIterator[_T]):
     """An asynchronous iterator that opens its URL when it is first asked, or entered as a context.
 
     For one task at a time: a second one gets `ReaderBusy`. Any task or thread may close it: whoever waits for its next
@@ -141,7 +139,7 @@ class _Parts(ResponseInfo, AsyncIterator[T]):
         if self._use.closed:
             transfer.close()
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> _T:
         with self._use:
             if self._complete:
                 raise StopAsyncIteration
@@ -150,14 +148,11 @@ class _Parts(ResponseInfo, AsyncIterator[T]):
                 if self._complete:
                     transfer.close()
                     raise StopAsyncIteration
-                await self._wait(transfer)
+                await _wait(transfer)
             return part
 
-    def _next_part(self, transfer: Receiver) -> T | None:
+    def _next_part(self, transfer: Receiver) -> _T | None:
         """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
-        raise NotImplementedError
-
-    async def _wait(self, transfer: Receiver) -> None:
         raise NotImplementedError
 
     def _clean_up(self) -> None:
@@ -204,9 +199,6 @@ class AsyncContentIterator(_Parts[memoryview]):
         self._complete = True
         return None
 
-    async def _wait(self, transfer: Receiver) -> None:
-        await wait(transfer)
-
     def _clean_up(self) -> None:
         if self._assembler is not None:
             self._assembler.clear()
@@ -221,6 +213,3 @@ class AsyncUnorderedIterator(_Parts[tuple[int, memoryview]]):
             return part.offset, part.view
         self._complete = transfer.finished
         return None
-
-    async def _wait(self, transfer: Receiver) -> None:
-        await wait(transfer)

@@ -1,4 +1,4 @@
-"""The synchronous face: a file-like reader, and iterators of parts."""
+"""The synchronous API: a file-like reader, and iterators of parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from getm.client.exclusive import Exclusive
 from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
 
 
-def wait(transfer: Receiver) -> None:
+def _wait(transfer: Receiver) -> None:
     """Block until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
     if transfer.starved() and transfer.still_starved(transfer.wait(transfer.grace_s())):
         raise transfer.exhausted()
@@ -51,10 +51,19 @@ class Reader(ResponseInfo, io.RawIOBase):
         return self._name(self._transfer)
 
     def readable(self) -> bool:
+        """True: a reader can be read."""
         return True
 
     def tell(self) -> int:
-        """How many bytes were read."""
+        """The position: how many bytes were read.
+
+        Raises:
+            ReaderClosed: The reader was closed.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     print(len(fh.read(4)), fh.tell())
+        """
         self._check()
         return self._assembler.position
 
@@ -68,36 +77,79 @@ class Reader(ResponseInfo, io.RawIOBase):
     @overload
     def read(self, size: int = -1, /) -> Any: ...
     def read(self, size: int | None = -1, /) -> memoryview:
-        """Exactly `size` bytes as a read-only view, fewer only at the end, empty there; all that is left by default.
+        """Read exactly `size` bytes, fewer only at the end.
 
-        No copy where the bytes lie within one slot of shared memory, or in slots next to each other. One copy where
-        they do not, or where the read is longer than half the ring. The view is valid as long as anyone holds it or
-        anything made from it, also after `close()`.
+        Args:
+            size: Bytes; None or a negative number: all that is left.
 
-        Raises `ChecksumMismatch` instead of returning the last byte where the whole is not what was declared, and
-        `SlotsExhausted` where the caller's own views leave no slot to receive into.
+        Returns:
+            A read-only view, empty at the end. It stays valid as long as anyone holds it or anything made from it, also
+            after `close()`. Short ones are copies, which can be hashed and compared like `bytes`; of others there is no
+            copy where the bytes lie next to each other in shared memory, and one where they do not, or where the read
+            is longer than half the ring.
+
+        Raises:
+            NetworkError: The connection failed, and trying again did not help.
+            ChecksumMismatch: The whole is not what was declared; raised in place of the last bytes.
+            SlotsExhausted: The caller's own views leave no slot to receive into.
+            ReaderClosed: The reader, or its session, was closed.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     magic, rest = fh.read(4), fh.read()
         """
         wanted = None if size is None or size < 0 else size
         with self._use:
             self._check()
             while (view := self._assembler.try_read(wanted)) is None:
-                wait(self._transfer)
+                _wait(self._transfer)
             return view
 
     def readall(self) -> bytes:
-        """All that is left, as `bytes`: what `io.BufferedReader` demands of it. `read()` saves this copy."""
+        """Read all that is left into `bytes`, as `io.BufferedReader` wants it. `read()` saves this copy.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     data = fh.readall()
+        """
         return bytes(self.read())
 
     def readinto(self, buffer: object, /) -> int:
-        """Copy what has come into any writable buffer, waiting for the first byte: the count of bytes, 0 at the end."""
+        """Copy what has come into a buffer, waiting for the first byte.
+
+        Args:
+            buffer: Any writable buffer, contiguous in memory.
+
+        Returns:
+            The count of bytes; 0 at the end.
+
+        Raises:
+            TypeError: The buffer cannot be written to; nothing was read.
+            GetmError: As `read`.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     buffer = bytearray(65536)
+            ...     while count := fh.readinto(buffer):
+            ...         crc = zlib.crc32(memoryview(buffer)[:count], crc)
+        """
         target = _writable(buffer)
         with self._use:
             self._check()
             while (count := self._assembler.try_readinto(target)) is None:
-                wait(self._transfer)
+                _wait(self._transfer)
             return count
 
     def readline(self, size: int | None = -1, /) -> bytes:
+        """Not here: wrap the reader in `io.BufferedReader`.
+
+        Raises:
+            io.UnsupportedOperation: Always.
+
+        Example:
+            >>> for line in io.BufferedReader(getm.urlopen("https://data.example.org/notes.txt")):
+            ...     print(line)
+        """
         raise io.UnsupportedOperation("for lines wrap the reader: io.BufferedReader(fh)")
 
     def close(self) -> None:
@@ -108,10 +160,10 @@ class Reader(ResponseInfo, io.RawIOBase):
             self._use.close()
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class _Parts(ResponseInfo, Iterator[T]):
+class _Parts(ResponseInfo, Iterator[_T]):
     """An iterator that is a context manager, too. For one thread at a time; any thread may close it."""
 
     def __init__(self, transfer: Receiver, clean_up: Callable[[], None]) -> None:
@@ -120,7 +172,7 @@ class _Parts(ResponseInfo, Iterator[T]):
         # Whether every part was given out: only then iteration ends, and does not say that it was closed.
         self._complete = False
 
-    def __next__(self) -> T:
+    def __next__(self) -> _T:
         with self._use:
             if self._complete:
                 raise StopIteration
@@ -128,14 +180,11 @@ class _Parts(ResponseInfo, Iterator[T]):
                 if self._complete:
                     self._transfer.close()
                     raise StopIteration
-                self._wait()
+                _wait(self._transfer)
             return part
 
-    def _next_part(self) -> T | None:
+    def _next_part(self) -> _T | None:
         """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
-        raise NotImplementedError
-
-    def _wait(self) -> None:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -171,9 +220,6 @@ class ContentIterator(_Parts[memoryview]):
         self._complete = True
         return None
 
-    def _wait(self) -> None:
-        wait(self._transfer)
-
 
 class UnorderedIterator(_Parts[tuple[int, memoryview]]):
     """Pairs of an offset and a read-only view, as they arrive. Together they cover the object exactly."""
@@ -187,6 +233,3 @@ class UnorderedIterator(_Parts[tuple[int, memoryview]]):
             return part.offset, part.view
         self._complete = self._transfer.finished
         return None
-
-    def _wait(self) -> None:
-        wait(self._transfer)
