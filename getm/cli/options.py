@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from getm._version import __version__
 from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, MAX_JOBS
 from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, whole_number
+from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.manifests import FORMATS
 from getm.options import MAX_CONCURRENCY
 
@@ -59,21 +61,19 @@ the same line.
 """
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-# A timer takes so many without overflow.
-_MAX_SECONDS = 1e9
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
-def amount(low: int) -> Callable[[str], int]:
-    """Bytes from `low` on, with the suffixes K, M, G and T for powers of 1024, as curl, wget and aria2 have them."""
+def amount(low: int, high: float = MAX_INTEGER) -> Callable[[str], int]:
+    """Bytes from `low` to `high`, with the suffixes K, M, G and T for powers of 1024, as curl, wget and aria2 have."""
 
     def parse(text: str) -> int:
         match = _AMOUNT.fullmatch(text)
-        count = int(float(match[1]) * _SUFFIXES[match[2].lower()]) if match else -1
-        if match is None or count < low:
-            expected = "an amount of bytes like 500K, 20M or 1048576"
-            raise argparse.ArgumentTypeError(f"must be {expected}{', more than 0' * bool(low)}, not {text[:40]!r}")
-        return count
+        count = float(match[1]) * _SUFFIXES[match[2].lower()] if match else -1.0
+        if not low <= count <= high:
+            limits = f"from {low} to {high:.0f}, like 500K, 20M or 1048576"
+            raise argparse.ArgumentTypeError(f"must be an amount of bytes {limits}, not {text[:40]!r}")
+        return int(count)
 
     return parse
 
@@ -84,9 +84,16 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number <= _MAX_SECONDS:
+    if not 0 < number <= MAX_NUMBER:
         raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text[:40]!r}")
     return number
+
+
+def existing(text: str) -> str:
+    """A file or folder that exists."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"there is no file or folder {text!r}")
+    return text
 
 
 def build_parser() -> Parser:
@@ -118,7 +125,13 @@ def build_parser() -> Parser:
         help="which columns of a CSV or TSV hold url, path, size, md5, ...",
     )
     add("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="send this header; repeatable")
-    add("--cacert", action=Once, metavar="FILE", help="trust the certificate authorities in this PEM file")
+    add(
+        "--cacert",
+        action=Once,
+        type=existing,
+        metavar="FILE",
+        help="trust the certificate authorities in this PEM file",
+    )
     add(
         "-k",
         "--insecure",
@@ -182,11 +195,27 @@ def build_parser() -> Parser:
         metavar="BYTES",
         help="smaller objects are downloaded over one connection despite -x",
     )
-    add("--limit-rate", type=amount(1), metavar="BYTES", help="most bytes a second for everything (500K, 20M, ...)")
+    add(
+        "--limit-rate",
+        type=amount(1, MAX_NUMBER),
+        metavar="BYTES",
+        help="most bytes a second for everything (500K, 20M, ...)",
+    )
     add("--timeout", type=seconds, metavar="SECONDS", help="longest silence of a connection (default 30, then 60)")
-    add("--speed-limit", type=amount(1), metavar="BYTES", help="replace a connection slower than this a second (1K)")
+    add(
+        "--speed-limit",
+        type=amount(1, MAX_NUMBER),
+        metavar="BYTES",
+        help="replace a connection slower than this a second (1K)",
+    )
     add("--speed-time", type=seconds, metavar="SECONDS", help="measure --speed-limit over this time (default 30)")
-    add("--retries", type=whole_number(0), default=5, metavar="N", help="retries without progress (default 5)")
+    add(
+        "--retries",
+        type=whole_number(0, 1_000_000),
+        default=5,
+        metavar="N",
+        help="retries without progress (default 5)",
+    )
     add("-c", "--continue-after-error", action="store_true", help="go on with the other files after a failure")
     add = parser.add_argument_group("existing files").add_argument
     add("--no-resume", action="store_true", help="start over, and keep no partial data")

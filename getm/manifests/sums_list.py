@@ -20,7 +20,10 @@ def read_sums_list(document: Document, base_url: str | None) -> Iterator[Item]:
     each. Several lines with one name, of different algorithms, are one entry."""
     if base_url is None:
         raise Problem("", "a sums file, which has no URLs; give the base URL that its names are below")
-    base = validate_url(base_url)
+    try:
+        base = validate_url(base_url)
+    except InvalidInput as error:
+        raise Problem("", f"the base URL: {error.message}", error.url) from error
     algorithm = None if document.path is None else hinted_algorithm(document.path.name)
     parsed = parse_sums(document.text, algorithm)
     for problem in parsed.problems:

@@ -65,7 +65,7 @@ def plan_table(header: Row, columns: Columns | None, preset: str | None) -> Plan
     if ena is not None:
         ignored = _unused(header, ena.values())
         # A report may have any of hundreds of columns about samples and runs, but no other checksums.
-        _refuse_unknown([name for name in ignored if not name.endswith("_md5") and _is_checksum(name)])
+        _refuse_unknown([name for name in ignored if not name.endswith("_md5") and _names_checksum(name)])
         return _plan(ena.items(), header, ignored=ignored, separator=";")
     if preset == "ena":
         raise InvalidInput("an ENA report has a column fastq_ftp (or submitted_ftp, sra_ftp, bam_ftp); ask for it")
@@ -109,9 +109,10 @@ def _by_their_names(header: Row) -> list[tuple[str, str]]:
     return [(field, name) for field, name in pairs if field is not None]
 
 
-def _is_checksum(name: str) -> bool:
-    field = field_of(name)
-    return field is not None and (field not in FIELDS or field.startswith("checksum"))
+def _names_checksum(name: str) -> bool:
+    """Whether one of the words of a column's name is that of an algorithm, or "checksum"."""
+    fields = [field_of(name), *map(field_of, re.split(r"[\W_]+", name))]
+    return any(field is not None and (field not in FIELDS or field == "checksum") for field in fields)
 
 
 def _refuse_unknown(names: list[str]) -> None:

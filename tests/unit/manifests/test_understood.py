@@ -154,9 +154,10 @@ def test_case_12_the_columns_of_a_preset(tmp_path: Path) -> None:
         manifests.read_list(path)
     path.write_text(f"run_accession\tfastq_ftp\tfastq_md5\tsubmitted_md5\nERR1\th/a\t{MD5}\t{MD5}\n")
     assert manifests.read_list(path).ignored == ("run_accession", "submitted_md5")
-    path.write_text(f"run_accession\tfastq_ftp\tfastq_md5\tsha1\nERR1\th/a\t{MD5}\t{SHA1}\n")
-    with pytest.raises(InvalidInput, match="the columns 'sha1' are not understood"):
-        manifests.read_list(path)
+    for name in ("sha1", "fastq_sha1", "file_checksum"):
+        path.write_text(f"run_accession\tfastq_ftp\tfastq_md5\t{name}\nERR1\th/a\t{MD5}\t{SHA1}\n")
+        with pytest.raises(InvalidInput, match=f"the columns '{name}' are not understood"):
+            manifests.read_list(path)
 
 
 # URL lists -----------------------------------------------------------------------------------------------------------
