@@ -1,10 +1,11 @@
-"""One request and the head of its answer, over a connection of aiohttp's pool.
+"""Requests and the heads of their responses over connections of aiohttp's pool: the one module that uses aiohttp from
+underneath (tests/unit/engine/http/test_seams.py has a test for each such use).
 
-Below `ClientSession`: what that does for each request (cookies, tracing, middlewares, redirects, its own timers, and
-objects for all of them) getm either has of its own or never wants, and for a small object it is a third of the
-engine's work. aiohttp's are the connector with its pool, proxies and tunnels, the parser, and the reader of contents.
-What is sent is the same to the byte: `aiohttp.ClientRequest` makes the header fields, once for all requests that differ
-only in what they ask the same server for.
+It stands below `ClientSession`, whose work for each request (cookies, tracing, middlewares, redirects, timers, and
+objects for all of them) getm does itself or never needs, and which for a small object would be a third of the engine's
+work. aiohttp provides the connector with its pool, proxies and tunnels, the parser, and the reader of contents. What is
+sent is the same to the byte: `aiohttp.ClientRequest` makes the header fields, once for all requests that differ only in
+what they ask the same server for.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _MAX_HEAD_BYTES = 256 * 1024
 _MAX_HEADERS = 256
 _READ_BYTES = 64 * 1024
 # How many servers are remembered, each with the header fields that go there.
-_MAX_WAYS = 64
+_MAX_SERVERS = 64
 _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
 # RFC 9110, section 5.5.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -260,8 +261,8 @@ class Reply:
         connection.close()
 
 
-class _Way:
-    """To one server, with the same header fields each time. `proxy`: the URL of one, None without."""
+class _Server:
+    """One server, asked with the same header fields each time. `proxy`: the URL of a proxy, None for none."""
 
     def __init__(self, origin: str, headers: HeaderFields, proxy: str | None) -> None:
         scheme, userinfo, host = split_authority(origin)
@@ -341,7 +342,7 @@ class Exchanges:
 
     def __init__(self, connector: aiohttp.BaseConnector) -> None:
         self._connector = connector
-        self._way = lru_cache(maxsize=_MAX_WAYS)(_Way)
+        self._server = lru_cache(maxsize=_MAX_SERVERS)(_Server)
 
     async def close(self) -> None:
         await self._connector.close()
@@ -364,18 +365,18 @@ class Exchanges:
         `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection that ends without an
         answer, most often one that was kept alive, is replaced once without a word.
         """
-        way = self._way(origin, headers, proxy)
+        server = self._server(origin, headers, proxy)
         try:
-            return await self._ask(way, target, wanted, connect_s, head_s)
+            return await self._ask(server, target, wanted, connect_s, head_s)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            return await self._ask(way, target, wanted, connect_s, head_s)
+            return await self._ask(server, target, wanted, connect_s, head_s)
 
     async def _ask(
-        self, way: _Way, target: str, wanted: HeaderFields, connect_s: float | None, head_s: float | None
+        self, server: _Server, target: str, wanted: HeaderFields, connect_s: float | None, head_s: float | None
     ) -> Reply:
-        request = way.request()
+        request = server.request()
         try:
             connection = await self._connector.connect(request, [], _connect_limit(connect_s))
         except TimeoutError as error:
@@ -392,7 +393,7 @@ class Exchanges:
                 max_field_size=_MAX_HEADER_BYTES,
                 max_headers=_MAX_HEADERS,
             )
-            transport.write(way.encode(request, target, wanted))
+            transport.write(server.encode(request, target, wanted))
             while True:
                 message, content = await protocol.read_head(head_s)
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.

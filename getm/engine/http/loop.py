@@ -1,4 +1,4 @@
-"""uvloop's event loop, with our TLS for client connections."""
+"""uvloop's event loop, with getm's TLS for client connections."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from getm.engine.http.tls import open_tls
 
 
 class EngineLoop(uvloop.Loop):
-    """The loop of an engine: TLS over a given socket, which is how aiohttp opens it, is ours; all else is uvloop's. It
-    counts the connections that it opens for a transfer."""
+    """The event loop of an engine: TLS over a given socket, which is how aiohttp opens it, is getm's, everything else
+    uvloop's. It counts the connections that it opens for a transfer."""
 
     async def getaddrinfo(
         self,
@@ -28,9 +28,9 @@ class EngineLoop(uvloop.Loop):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """uvloop's `sock_connect` asks by this, without a type, for the address that it was given. Where no type is
-        given, uvloop asks the resolver in one of libuv's threads: a detour for each connection, and where the first of
-        these threads cannot be made, libuv aborts the process."""
+        """uvloop's `sock_connect` calls this, without a type, with the address that it was given. Without a type,
+        uvloop asks the resolver in a thread of libuv's: a detour for each connection, and where the first of these
+        threads cannot be started, libuv aborts the process."""
         return cast(
             "list[Any]",
             await super().getaddrinfo(

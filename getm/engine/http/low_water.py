@@ -1,7 +1,7 @@
-"""The receive low-water mark of a socket: wake up for a good mouthful, not for every packet.
+"""The receive low-water mark of a socket: the loop wakes up once enough has arrived, not for every packet.
 
-On a link of 1 Gbit/s packets come every 12 us, and without a mark the loop would wake up for a few of them at a time
-only to put them into a slot that is far from full. With SO_RCVLOWAT (socket(7), "on Linux also for poll and epoll
+On a link of 1 Gbit/s a packet arrives every 12 us, and without a mark the loop would wake up for a few of them at a
+time, only to put them into a slot that is far from full. With SO_RCVLOWAT (socket(7), "on Linux also for poll and epoll
 since 2.6.28") the kernel reports the socket readable once `mark` bytes are there, or the connection has ended.
 """
 
@@ -24,9 +24,9 @@ _MIN_MARK_BYTES = 64 * 1024
 
 
 class LowWater:
-    """Sets the mark for a content of `length` bytes; 0 and without effect where there is none to set.
+    """Sets the mark for a content of `length` bytes; 0, and without effect, where it cannot be set.
 
-    Never above what is still to come: the kernel would wait for bytes that nobody sends.
+    The mark is never above what is still to come: the kernel would wait for bytes that nobody sends.
     """
 
     def __init__(self, transport: asyncio.Transport, length: int) -> None:
@@ -41,7 +41,7 @@ class LowWater:
         self.lower(length)
 
     def lower(self, missing: int) -> None:
-        """Only `missing` bytes are still to come: no more may be waited for, nor any that OpenSSL has already."""
+        """Only `missing` bytes are still to come: the kernel may not wait for more, nor for what OpenSSL has read."""
         mark = min(_MARK_BYTES, missing - self._reserve) if self._usable else 0
         if mark < _MIN_MARK_BYTES:
             mark = 0
@@ -55,11 +55,11 @@ class LowWater:
 
     @property
     def _open(self) -> bool:
-        """Timers may come between the end of the socket and the news of it."""
+        """A timer may fire after the socket was closed and before its owner learns of it."""
         return bool(self._socket.fileno() >= 0)
 
     def off(self) -> None:
-        """Wake up for every byte: somebody waits for it."""
+        """Wake up for every byte: a consumer waits for it."""
         if self.mark and self._open:
             self._set(0)
 

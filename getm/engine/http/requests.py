@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -74,12 +73,50 @@ class Response(Struct, frozen=True):
             self.raw.close()
 
 
+class _Trust(Struct, frozen=True):
+    """Which certificates are trusted: `cacert`, a file or folder, as curl's --cacert does it; else those of OpenSSL's
+    own variables; or, `insecure`, any. Connections that were made without checks are never used by a transfer that asks
+    for them."""
+
+    cacert: bytes | None
+    cafile: bytes | None
+    capath: bytes | None
+    insecure: bool
+
+    @classmethod
+    def of(cls, request: OpenRequest) -> _Trust:
+        named = request.cacert or None
+        variables = {} if named else request.environment
+        cafile, capath = variables.get("SSL_CERT_FILE") or None, variables.get("SSL_CERT_DIR") or None
+        return cls(named, cafile, capath, request.insecure)
+
+    def context(self) -> ssl.SSLContext:
+        """Raises `InvalidInput` for certificates that cannot be loaded."""
+        cafile, capath = self.cafile, self.capath
+        if self.cacert is not None:
+            cafile, capath = (None, self.cacert) if os.path.isdir(self.cacert) else (self.cacert, None)  # noqa: PTH112
+        try:
+            context = ssl.create_default_context(cafile=cafile, capath=capath)
+        except (OSError, ssl.SSLError) as error:
+            named = os.fsdecode(cafile or capath or b"the default places")
+            raise errors.InvalidInput(
+                f"the certificates in {encodable(named)} cannot be loaded: {encodable(str(error))}"
+            ) from None
+        # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
+        # could then be cut short unseen.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
 class HttpClient:
     """The connections of one engine: a pool without TLS, one for each set of trusted certificates, and those without
     checks."""
 
     def __init__(self) -> None:
-        self._sessions: dict[tuple[str | None, ...], Exchanges] = {}
+        self._sessions: dict[_Trust | None, Exchanges] = {}
         self.speeds: Speeds = Speeds()
 
     async def close(self) -> None:
@@ -91,27 +128,12 @@ class HttpClient:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
         object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
         would fall back to, trusts nobody, or whom the system trusts.)"""
-        cafile, capath, cacert = (
-            os.fsdecode(path) if path else None
-            for path in (
-                request.environment.get("SSL_CERT_FILE"),
-                request.environment.get("SSL_CERT_DIR"),
-                request.cacert,
-            )
-        )
         tls = _wants_tls(url) or (proxy is not None and _wants_tls(proxy))
-        key: tuple[str | None, ...] = (cacert,) if cacert else (None, cafile, capath)
-        if not tls:
-            key = ("plain",)
-        elif request.insecure:
-            # Connections that were made without checks are never used by a transfer that asks for them.
-            key = ("insecure", *key)
-        session = self._sessions.get(key)
+        trust = _Trust.of(request) if tls else None
+        session = self._sessions.get(trust)
         if session is None:
-            context: ssl.SSLContext | bool = True
-            if tls:
-                context = _tls_context(cacert, cafile, capath, request.insecure)
-            session = self._sessions[key] = Exchanges(Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S))
+            context = True if trust is None else trust.context()
+            session = self._sessions[trust] = Exchanges(Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S))
         return session
 
     async def get(
@@ -202,30 +224,6 @@ def _redirect_target(head: Head, raw_headers: Iterable[tuple[bytes, bytes]]) -> 
 def _wants_tls(url: str) -> bool:
     # URLs go out as they were given, and a scheme may be written in capitals (RFC 3986, section 3.1).
     return url[:6].lower() == "https:"
-
-
-def _tls_context(cacert: str | None, cafile: str | None, capath: str | None, insecure: bool) -> ssl.SSLContext:
-    """The platform's trust, or exactly what the caller named (as curl's --cacert does), or none."""
-    try:
-        if cacert is not None:
-            path = Path(cacert)
-            context = ssl.create_default_context(
-                cafile=None if path.is_dir() else cacert, capath=cacert if path.is_dir() else None
-            )
-        else:
-            context = ssl.create_default_context(cafile=cafile, capath=capath)
-        # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
-        # could then be cut short unseen.
-        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-        if insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-    except (OSError, ssl.SSLError) as error:
-        named = cacert or cafile or capath
-        raise errors.InvalidInput(
-            f"the certificates in {encodable(named or 'the default places')} cannot be loaded: {encodable(str(error))}"
-        ) from None
 
 
 @lru_cache(maxsize=256)
