@@ -12,6 +12,7 @@ import mmap
 import weakref
 from collections.abc import Callable, Sequence
 
+from getm.buffers import fork
 from getm.buffers.segment import Segment
 from getm.errors import ReaderClosed
 
@@ -40,6 +41,12 @@ class LeaseRing:
         # Keeps each weak reference alive until its callback was called: without it the slot would be lost.
         self._live: dict[int, _SlotRef] = {}
         self._ended = self._on_end
+        self._retired: set[int] = set()
+        self._size = segment.size
+        self._address = ctypes.addressof(ctypes.c_ubyte.from_buffer(segment.memory))
+        if segment.token is None:
+            # Memory of this process alone is copied by the system.
+            fork.rings.add(self)
 
     @property
     def live(self) -> int:
@@ -49,7 +56,18 @@ class LeaseRing:
     def _on_end(self, ref: weakref.ref[_Array]) -> None:
         slot: int = ref.slot  # type: ignore[attr-defined]
         self._live.pop(slot, None)
-        self._give_back(slot)
+        if slot not in self._retired:
+            fork.give_back(self._give_back, slot)
+
+    def retire(self) -> None:
+        """Never give back the slots that are leased just now: a forked process has views of them."""
+        self._retired.update(self._live)
+
+    def keep_copy(self) -> None:
+        """In a forked process: all views become views of its own memory, with the same bytes."""
+        if self._live:
+            starts = [self._address + slot * self._slot_bytes for slot in self._live]
+            fork.make_private(self._address, self._size, [(start, self._slot_bytes) for start in starts])
 
     def close(self) -> None:
         """Allow no more leases: the memory is freed with the last view of it."""

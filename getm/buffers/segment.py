@@ -79,7 +79,8 @@ class Segment:
     @classmethod
     def _create_private(cls, size: int) -> Segment:
         try:
-            memory = mmap.mmap(-1, size)
+            # Private: a forked process keeps its views as they are.
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, ValueError) as error:
             raise MemoryUnavailable(f"{size} bytes of memory could not be allocated ({error})", wanted=size) from None
         token = id(memory)
