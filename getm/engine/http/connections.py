@@ -27,7 +27,7 @@ from yarl import URL
 from getm._version import __version__
 from getm.core.head import HeadError
 from getm.core.url import basic_credentials, host_field, split_authority, split_url
-from getm.engine.http.framing import Decoder, frame
+from getm.engine.http.framing import Decoder, frame, usual_length
 from getm.engine.http.low_water import unread_bytes
 
 # Signed redirects (CloudFront, Hugging Face) have Locations of several KiB.
@@ -41,8 +41,6 @@ _MAX_SERVERS = 64
 _OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
 # RFC 9110, section 5.5.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# RFC 9112, section 2.2: a line may end without CR.
-_HEAD_END = re.compile(rb"\n\r?\n")
 
 HeaderFields = tuple[tuple[str, str], ...]
 
@@ -61,18 +59,26 @@ class _ResponseProtocol(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._head = bytearray()
+        # Between `expect_head` and the head of a final response, which is the one answer to a request.
         self._in_head = False
         self._answered = False
         self._responses = 0
         # While another protocol takes the content off the connection, past this one.
         self.bypassed = False
 
-    def set_response_params(self, **params: Any) -> None:
-        # What comes next is a head.
+    def expect_head(self) -> None:
+        """What comes next is the head of a response."""
         self._in_head = True
         self._answered = False
         self._responses += 1
-        super().set_response_params(**params)
+        self.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=_READ_BYTES,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
 
     def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
         if self._answered:
@@ -90,34 +96,42 @@ class _ResponseProtocol(ResponseHandler):
                 super().data_received(data)
             return
         seen = len(self._head)
-        self._head += data if seen else data.lstrip(b"\r\n")
-        if not b"HTTP/".startswith(self._head[:5]):
-            # No HTTP: the parser says so, and need not see the end of it.
-            self._pass_head_on()
+        if seen:
+            self._head += data
+            data = bytes(self._head) if _head_end(self._head, seen - 2) else b""
+        elif data[:1] in b"\r\n":
+            data = data.lstrip(b"\r\n")
+        stop = _head_end(data)
+        if not stop:
+            self._head += data
+            if not b"HTTP/".startswith(self._head[:5]):
+                # No HTTP: the parser says so, and need not see the end of it.
+                self._pass_head_on()
+            elif len(self._head) > _MAX_HEAD_BYTES:
+                self._refuse(_too_long())
             return
-        end = _HEAD_END.search(self._head, max(0, seen - 2))
-        if (len(self._head) if end is None else end.end()) > _MAX_HEAD_BYTES:
-            self._refuse(HeadError(f"the head is longer than {_MAX_HEAD_BYTES} bytes"))
-        elif end is not None:
-            head, rest = bytes(self._head[: end.end()]), bytes(self._head[end.end() :])
-            self._head.clear()
-            self._in_head = False
-            try:
-                framing = frame(head)
-            except HeadError as error:
-                self._refuse(error)
-                return
-            self.codings = framing.codings
-            if framing.length is not None and len(rest) <= framing.length:
-                # The usual case.
-                super().data_received(framing.head + rest)
-                return
-            super().data_received(framing.head)
-            if not framing.reusable:
-                self.force_close()
-            self._in_head = framing.interim
-            if rest:
-                self.data_received(rest)
+        self._head.clear()
+        self._in_head = False
+        head = data[:stop]
+        length = usual_length(head)
+        if length is not None and len(data) - stop <= length and stop <= _MAX_HEAD_BYTES:
+            self.codings = ()
+            super().data_received(data)
+            return
+        try:
+            if stop > _MAX_HEAD_BYTES:
+                raise _too_long()
+            framing = frame(head)
+        except HeadError as error:
+            self._refuse(error)
+            return
+        self.codings = framing.codings
+        super().data_received(framing.head)
+        if not framing.reusable:
+            self.force_close()
+        self._in_head = framing.interim
+        if len(data) > stop:
+            self.data_received(data[stop:])
 
     @property
     def out_of_step(self) -> bool:
@@ -156,6 +170,20 @@ class _ResponseProtocol(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
         self.set_exception(error)
+
+
+def _head_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Where the head in `data` ends, 0 where it does not. A line may end without CR (RFC 9112, section 2.2)."""
+    start = max(0, start)
+    found = data.find(b"\n\r\n", start)
+    bare = data.find(b"\n\n", start, len(data) if found < 0 else found)
+    if bare >= 0:
+        return bare + 2
+    return 0 if found < 0 else found + 3
+
+
+def _too_long() -> HeadError:
+    return HeadError(f"the head is longer than {_MAX_HEAD_BYTES} bytes")
 
 
 class Connector(aiohttp.TCPConnector):
@@ -385,14 +413,7 @@ class Exchanges:
             protocol, transport = connection.protocol, connection.transport
             if not isinstance(protocol, _ResponseProtocol) or transport is None or protocol.out_of_step:
                 raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(
-                read_until_eof=True,
-                auto_decompress=False,
-                read_bufsize=_READ_BYTES,
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
-                max_headers=_MAX_HEADERS,
-            )
+            protocol.expect_head()
             transport.write(server.encode(request, target, wanted))
             while True:
                 message, content = await protocol.read_head(head_s)

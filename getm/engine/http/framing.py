@@ -18,6 +18,7 @@ from getm.core.text import brief, decode
 _LINE = rb"\n(%b):([^\n]*(?:\n[ \t][^\n]*)*)"
 _FRAMING = re.compile(_LINE % rb"content-length|transfer-encoding", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})")
+_USUAL = frozenset({b"http/1. 200", b"http/1. 206"})
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _GZIP, _DEFLATE = "gzip", "deflate"
 # RFC 9112, section 7: what can be taken off besides "chunked", which is the parser's.
@@ -26,16 +27,25 @@ _CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
 _PIECE_BYTES = 256 * 1024
 
 
+def usual_length(head: bytes) -> int | None:
+    """The length of the content where `head` is like nearly every head of an object, and `frame` would change nothing:
+    a 200 or 206 with one Content-Length and no transfer coding. None for all others."""
+    lower = head.lower()
+    at = lower.find(b"\ncontent-length:")
+    if at < 0 or b"transfer-encoding" in lower or lower.find(b"content-length", at + 2) > 0:
+        return None
+    value = lower[at + 16 : lower.find(b"\n", at + 16)].strip()
+    return int(value[:20]) if value.isdigit() and lower[:7] + lower[8:12] in _USUAL else None
+
+
 class Framing(NamedTuple):
     """`head` as the parser is to have it. `codings`: the transfer codings below "chunked", the outermost first.
-    `reusable`: whether the connection may carry another response. `interim`: another head follows. `length`: of the
-    content, None where the head does not tell or the status has none."""
+    `reusable`: whether the connection may carry another response. `interim`: another head follows."""
 
     head: bytes
     codings: tuple[str, ...] = ()
     reusable: bool = True
     interim: bool = False
-    length: int | None = None
 
 
 def frame(head: bytes) -> Framing:
@@ -46,12 +56,8 @@ def frame(head: bytes) -> Framing:
     is a transfer coding the length does not count, and the connection is not trusted any further (section 6.3).
     """
     line = _STATUS.match(head)
-    status = 0 if line is None else int(line[3])
-    interim = 100 <= status < 200 and status != 101
+    interim = line is not None and line[3][:1] == b"1" and line[3] != b"101"
     fields = [(name.lower(), value) for name, value in _FRAMING.findall(head)]
-    if len(fields) == 1 and fields[0][0] == b"content-length" and (length := fields[0][1].strip()).isdigit():
-        # As nearly every response has it.
-        return Framing(head, interim=interim, length=int(length[:20]) if status in (200, 206) else None)
     if not fields:
         return Framing(head, interim=interim)
     told = _elements(fields, b"content-length")

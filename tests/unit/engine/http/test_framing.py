@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from getm import errors
 from getm.core.head import HeadError
-from getm.engine.http.framing import Decoder, frame
+from getm.engine.http.framing import Decoder, frame, usual_length
 
 BODY = random.Random(4).randbytes(100_000) + bytes(900_000)
 
@@ -94,6 +94,30 @@ def test_case_4_what_is_not_understood_is_refused(value: str) -> None:
 )
 def test_case_33_equal_lengths_are_one_and_identity_is_none(lines: list[str], kept: list[bytes]) -> None:
     assert framed(*lines) == (kept, (), True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "length"),
+    [
+        (["Content-Length: 5"], "HTTP/1.1 200 OK", 5),
+        (["content-length:\t007 "], "HTTP/1.0 206 Partial Content", 7),
+        (["Content-Length: 5", "X-Content-Length: 6"], "HTTP/1.1 200 OK", None),
+        (["Content-Length: 5", "Content-Length: 5"], "HTTP/1.1 200 OK", None),
+        (["Content-Length: 5, 5"], "HTTP/1.1 200 OK", None),
+        (["Content-Length: 5\r\n ,6"], "HTTP/1.1 200 OK", 5),
+        (["Content-Length: -5"], "HTTP/1.1 200 OK", None),
+        (["Content-Length: 5", "Transfer-Encoding: chunked"], "HTTP/1.1 200 OK", None),
+        (["Content-Length: 5"], "HTTP/1.1 304 Not Modified", None),
+        (["Content-Length: 5"], "HTTP/1.1 100 Continue", None),
+        ([], "HTTP/1.1 200 OK", None),
+    ],
+)
+def test_the_usual_head_is_known_at_a_glance(lines: list[str], status: str, length: int | None) -> None:
+    """Wherever it is, the head stays as it is: the parser judges what goes on in further lines."""
+    given_head = head(*lines, status=status)
+    assert usual_length(given_head) == length
+    if length is not None and "\n" not in lines[0]:
+        assert frame(given_head).head.lower().count(b"content-length: %d" % length) == 1
 
 
 def test_transfer_codings_of_http_1_0_are_not_trusted_for_another_response() -> None:
