@@ -28,7 +28,7 @@ from getm.core.validate import (
     validate_path,
 )
 from getm.events import Event, Failed, Finished, Progressed
-from getm.files.names import name_from_headers, name_from_url
+from getm.files.names import follow_link, name_from_headers, name_from_url
 from getm.integrity import Checksum, parse_checksum
 from getm.manifests import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
@@ -839,7 +839,7 @@ class Session:
         remote_time: bool,
     ) -> Callable[[batch.Post], batch.Batch]:
         validate_callback(on_progress, "on_progress")
-        call = batch.Call(0, None if path is None else validate_path(path, "path"), None, request)
+        call = batch.Call(0, None if path is None else follow_link(validate_path(path, "path")), None, request)
         chosen = batch.BatchOptions(
             jobs=1,
             concurrency=None if concurrency is None else request.concurrency,

@@ -12,14 +12,10 @@ from getm.files import Commit, target_error
 class Finishing:
     """The jobs go through `check_and_write_out`, `put_in_place`, `settle` and `finish`, in this order. The first and
     the third wait for the disk, and may be called in any thread; the others belong to the batch's.
-
-    `broken`: a bug that one of the steps ran into. `placed`: whether `put_in_place` is done.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self.jobs: list[Job] = list(jobs)
-        self.broken: BaseException | None = None
-        self.placed: bool = False
         self._failures: dict[Job, errors.GetmError | None] = {}
         self._with_file: list[Job] = []
         self._commit = Commit(())
@@ -38,7 +34,6 @@ class Finishing:
 
     def put_in_place(self) -> None:
         self._commit.put_in_place()
-        self.placed = True
 
     def settle(self) -> None:
         """Bring the new names onto the disk."""

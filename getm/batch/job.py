@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import enum
 import os
+import random
 import stat
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,19 +15,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from getm import errors
+from getm.batch.attempt import Attempt
 from getm.client.connection import ClientConnection
 from getm.client.receiver import verdict_of
 from getm.core.head import Head
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
-from getm.core.retry import cause
+from getm.core.retry import Fail, cause, is_transient
 from getm.core.units import MIB
-from getm.core.version import Validator
+from getm.core.version import Validator, Version
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files import (
     Folder,
     PartialFile,
-    Saved,
     StreamTarget,
     is_special,
     journal_name,
@@ -44,10 +47,12 @@ _log = get_logger()
 
 # Files that are put in place in groups: more than that is worth a wait for the disk of its own.
 _SMALL_BYTES = 8 * MIB
-# How often a download is begun anew: after its object was replaced midway, after what an earlier run left proved wrong.
+# How often a download starts over after its object was replaced midway, or after what an earlier run left proved wrong.
 _MAX_RESTARTS = 2
 # How often it goes on with another engine. An object that kills every engine would otherwise be tried for ever.
 _MAX_ENGINE_DEATHS = 3
+# How a host says that it grants no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
+_TOO_MANY = frozenset({429, 503})
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -62,65 +67,83 @@ class Call(msgspec.Struct, frozen=True):
     waived: bool = False
 
 
+class State(enum.Enum):
+    """WAITING for its turn, or for a while before it asks again; RUNNING: an attempt is under way; COMPLETE: all bytes
+    have come and the file is being finished; ENDED: nothing more comes of it, though its file may still be closing."""
+
+    WAITING = enum.auto()
+    RUNNING = enum.auto()
+    COMPLETE = enum.auto()
+    ENDED = enum.auto()
+
+
 class Job:
-    """Hears what a connection tells of its object, and writes it. Everything happens in the batch's thread, apart from
-    `finish`, which may run in the one that finishes files."""
+    """Decides what becomes of one download; see `State`. Everything happens in the batch's thread, apart from `check`,
+    which may run in the one that finishes files.
+
+    `connections`: how many it may open to its host, fewer than asked for where the batch has no more left for it.
+    `done`: bytes that are there, an earlier run's included. `not_before_s`, `deadline_s`: when it may ask again, and
+    when it must have ended, by the monotonic clock; None: no matter.
+    """
 
     def __init__(self, batch: Batch, call: Call) -> None:
-        self.call = call
+        self.call: Call = call
         self.url: str = redact(call.request.url)
-        self.connections: int = call.request.concurrency
-        """How many it may open to its host: fewer than asked for where the batch has no more left for it."""
         self.host: str | None = host_of(call.request.url)
+        self.connections: int = call.request.concurrency
+        self.state: State = State.WAITING
         self.done: int = 0
+        self.not_before_s: float | None = None
+        self.deadline_s: float | None = None
         self._batch = batch
-        self._began = time.monotonic()
-        self._connection: ClientConnection | None = None
-        self._number = 0
+        self._began_s = time.monotonic()
+        self._attempt: Attempt | None = None
+        # Where the bytes go.
         self._path: Path | None = None
         self._folder: Folder | None = None
         self._partial: PartialFile | None = None
         self._stream: StreamTarget | None = None
-        # Where they are, by offset: bytes that came before their turn, for a stream.
-        self._early: dict[int, tuple[int, int, int, bool]] = {}
-        self.streams: bool = False
-        """Whether it writes to something that may make it wait for ever."""
-        self._head: HeadInfo | None = None
-        self._end: EndInfo | None = None
-        self._size: int | None = None
-        self._resumed = False
-        # By the first response, where this one brings only the rest.
-        self._declared: tuple[str, str] | None = None
-        self._verdict: Verdict = unverified("not finished")
-        self._validator: Validator | None = None
         # Whether the path is only what the URL suggests; and whether that was found to be wrong.
         self._is_guess = False
         self._misnamed = False
+        # What is known of the object.
+        self._size: int | None = None
+        self._validator: Validator | None = None
+        # By the first response, where a later one brings only the rest.
+        self._declared: tuple[str, str] | None = None
+        self._resumed = False
+        self._verdict: Verdict = unverified("not finished")
         self._told_start = False
-        self._restarts = 0
-        self._deaths = 0
-        # What attempts took that were given up, when this one began, and the bytes that it brought.
+        # Earlier attempts: why they ended, and what they took together.
+        self._restarts = self._deaths = self._retries = 0
         self._before: Stats | None = None
-        self._asked_at = self._first_asked_at = time.monotonic()
-        self._received = 0
+        # What the host refused it with, until others show whether that was for their sake; what these had brought when
+        # it was last refused, or began; and whether they had brought any since the time before.
+        self._refusal: errors.GetmError | None = None
+        self._others_progressed = False
+        self._others_bytes = 0
+        self._own_bytes = 0
 
     # Requests -------------------------------------------------------------------------------------------------------
 
     def start(self, connection: ClientConnection) -> None:
         """Send the request. What goes wrong becomes this job's failure, apart from the engine's death."""
-        self._connection = connection
+        self.state = State.RUNNING
         if self._before is None:
-            self._first_asked_at = time.monotonic()
+            self._note_others()
+        if self.deadline_s is None and (total_s := self.call.request.total_s) is not None:
+            self.deadline_s = time.monotonic() + total_s
+        self._attempt = Attempt(self, connection)
         try:
             if self._path is None:
-                self._path = Path(self.call.path or "") if self._is_fixed() else self._foretold()
-            if self._path is not None and self._stream is None and not self._claim(self._path):
+                self._path = Path(self.call.path or "") if self._is_fixed() else self._foreseen()
+            if self._path is not None and self._stream is None and self._partial is None and not self._open(self._path):
                 return
             self._send()
         except errors.EngineDied:
             raise
         except errors.GetmError as error:
-            self._fail(error)
+            self.fail(error)
 
     def _is_fixed(self) -> bool:
         """Whether the path is known before the response is: neither a folder, nor something to be written in order."""
@@ -135,7 +158,7 @@ class Job:
             raise unusable(path) from None
         return stat.S_ISREG(mode) and not is_special(path)
 
-    def _foretold(self) -> Path | None:
+    def _foreseen(self) -> Path | None:
         """The target by the URL alone, where an earlier run left something of that name, most likely the same object:
         then only what is missing need be asked for. None where nothing speaks for it."""
         options, path = self._batch.options, self.call.path
@@ -147,27 +170,13 @@ class Job:
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
         return target if self._is_guess else None
 
-    def _check_guess(self, info: HeadInfo) -> bool:
-        """False: the server gives it another name. What lies under the guessed one is left alone, and all begins
-        anew."""
-        self._is_guess = False
-        if resolve_target(self.call.path, url=self.url, headers=info.headers) == self._path:
-            return True
-        self._misnamed = True
-        self._cancel()
-        self._close(keep=True)
-        self._batch.leave_target(self.path)
-        self._path = None
-        self._batch.again(self)
-        return False
-
-    def _claim(self, path: Path) -> bool:
+    def _open(self, path: Path) -> bool:
         """Take `path` for this download; False where it is to be left alone."""
         options = self._batch.options
         if options.no_clobber and os.path.lexists(path):
             self._skip(path, "it exists")
             return False
-        self._batch.take_target(path, self.call.index)
+        self._batch.targets.take(path, self.call.index)
         self._path = path
         self._folder = self._batch.folders.use(path, self.call.root)
         self._partial = open_partial(path, resume=options.resume, folder=self._folder)
@@ -175,45 +184,37 @@ class Job:
 
     def _send(self) -> None:
         """Ask for what is missing: all of it, where nothing is known to be there."""
-        connection, partial = self._connection, self._partial
-        if connection is None:
+        attempt, partial = self._attempt, self._partial
+        if attempt is None:
             return
-        self._head = self._end = None
-        self._asked_at, self._received = time.monotonic(), 0
         request = self.call.request
         resume, total_s = None, request.total_s
-        if total_s is not None and self._before is not None:
-            total_s -= self._asked_at - self._first_asked_at
+        if self.deadline_s is not None and self._before is not None:
+            total_s = self.deadline_s - time.monotonic()
             if total_s <= 0:
                 raise self._too_late()
-        if partial is not None and (saved := partial.saved) is not None:
+        if partial is not None and (saved := partial.saved) is not None and saved.size is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
-            resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.if_range, missing)
-        part_slots = connection.layout.part_slots
-        changes = {"resume": resume, "total_s": total_s, "part_slots": part_slots, "concurrency": self.connections}
+            resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.strong or "", missing)
+        changes = {
+            "resume": resume,
+            "total_s": total_s,
+            "part_slots": attempt.connection.layout.part_slots,
+            "concurrency": self.connections,
+        }
         if any(getattr(request, name) != value for name, value in changes.items()):
             request = msgspec.structs.replace(request, **changes)
-        self._number = connection.open(request, self)
+        attempt.send(request)
 
-    def _cancel(self) -> None:
-        if self._connection is not None and self._end is None:
-            self._connection.cancel(self._number)
-            for slot, _, _, full in self._early.values():
-                if full:
-                    self._connection.give_back(slot)
-            self._early.clear()
-        self._connection = None
+    # What an attempt reports -----------------------------------------------------------------------------------------
 
-    # What the connection tells ---------------------------------------------------------------------------------------
+    @property
+    def in_order(self) -> bool:
+        """Whether its target takes bytes in their order only."""
+        return self._stream is not None
 
-    def on_head(self, info: HeadInfo) -> None:
-        try:
-            self._on_head(info)
-        except errors.GetmError as error:
-            self._fail(error)
-
-    def _on_head(self, info: HeadInfo) -> None:
-        self._head = info
+    def begin(self, info: HeadInfo) -> None:
+        """The response's head is there."""
         self._size = info.size
         self._resumed = info.resumed
         for note in info.notes:
@@ -223,156 +224,269 @@ class Job:
             return
         if self._is_guess and not self._check_guess(info):
             return
-        if_range = info.if_range
         self._validator = Validator(info.etag, info.last_modified)
+        version = Version(info.size, info.etag, info.last_modified, info.if_range)
         if self._partial is None and self._stream is None:
             if self.call.path is not None and needs_order(self.call.path):
                 self._path = Path(self.call.path)
-                self.streams = True
                 self._stream = StreamTarget.open(self._path)
-            elif not self._claim(resolve_target(self.call.path, url=self.url, headers=info.headers)):
+            elif not self._open(self._named_by(info)):
                 return
-            elif self._partial is not None and _fits(self._partial.saved, info.size, if_range):
+            elif self._partial is not None and _is_same(self._partial.saved, version):
                 # Its name was not known before the head was: ask again, for what is missing only.
-                connection = self._connection
-                self._cancel()
-                if connection is None or connection.closed:
-                    self._close(keep=True)
-                    self._batch.again(self)
-                    return
-                self._connection = connection
-                self._send()
+                self._ask_again()
                 return
         if self._partial is not None:
-            saved = self._partial.saved
-            if saved is not None and info.resumed:
-                self.done, self._declared = sum(map(len, saved.done)), saved.declared
-            self._partial.begin(
-                info.size,
-                etag=info.etag,
-                last_modified=info.last_modified,
-                if_range=if_range,
-                declared=info.declared[0] if info.declared else None,
-                resumed=info.resumed,
+            self._declared = self._partial.declared if info.resumed else None
+            declared = info.declared[0] if info.declared else None
+            self._partial.begin(version, declared=declared, resumed=info.resumed)
+            self.done = self._partial.done_bytes
+        self._report_start(self._path)
+
+    def _named_by(self, info: HeadInfo) -> Path:
+        options, path = self._batch.options, self.call.path
+        try:
+            return resolve_target(path, url=self.url, headers=info.headers, may_exist=options.no_clobber)
+        except errors.TargetError:
+            # Where it is another download's of this batch, that is what the caller can do something about.
+            self._batch.targets.take(
+                resolve_target(path, url=self.url, headers=info.headers, may_exist=True), self.call.index
             )
-        self._tell_start(self._path)
+            raise
+
+    def _check_guess(self, info: HeadInfo) -> bool:
+        """False: the server gives it another name. What is under the guessed one is left alone, and the request is made
+        again."""
+        self._is_guess = False
+        if self._named_by(info) == self._path:
+            return True
+        self._misnamed = True
+        self._batch.targets.leave(self.path)
+        self._cancel()
+        self._close_file(keep=True)
+        self._path = None
+        self._wait()
+        return False
+
+    def _ask_again(self) -> None:
+        attempt = self._attempt
+        self._cancel()
+        if attempt is None or attempt.connection.closed:
+            self._wait()
+            return
+        self._attempt = Attempt(self, attempt.connection)
+        self._send()
 
     def _foresee(self, info: HeadInfo) -> None:
         """Tell what would be done with the object, and leave it at that."""
-        path = resolve_target(self.call.path, url=self.url, headers=info.headers)
+        path = self._named_by(info)
         if self._batch.options.no_clobber and os.path.lexists(path):
             self._skip(path, "it exists")
             return
-        self._batch.take_target(path, self.call.index)
-        self._tell_start(path)
+        self._batch.targets.take(path, self.call.index)
+        self._report_start(path)
         self._cancel()
-        self._over()
+        self._end()
 
-    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        if self._stream is not None and offset != self.done:
-            # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/sinks/slots.py).
-            self._early[offset] = slot, start, length, full
-            return
-        self._write(connection, offset, slot, start, length, full)
-        while self.done in self._early:
-            self._write(connection, self.done, *self._early.pop(self.done))
-        self._batch.progressed(self)
-
-    def _write(self, connection: ClientConnection, offset: int, slot: int, start: int, length: int, full: bool) -> None:
+    def write(self, offset: int, view: memoryview) -> None:
+        """Bytes of the object have come. Raises `TargetError`, `SizeMismatch`."""
+        if self._partial is not None:
+            self._partial.write(offset, view)
+        elif self._stream is not None:
+            self._stream.write(offset, view)
+        length = len(view)
+        self.done += length
+        self._own_bytes += length
+        self._batch.hosts.received(self.host, length)
         expected = self.call.request.size
-        try:
-            view = connection.view(slot, start, length)
-            if self._partial is not None:
-                self._partial.write(offset, view)
-            elif self._stream is not None:
-                self._stream.write(offset, view)
-            self.done += length
-            self._received += length
-            if expected is not None and self.done > expected:
-                # Of unknown size, and longer than it may be: the rest would only fill the disk.
-                raise errors.SizeMismatch.of(expected, self.done, self.url)
-        except errors.GetmError as error:
-            self._fail(error)
-        finally:
-            if full:
-                connection.give_back(slot)
+        if expected is not None and self.done > expected:
+            # Of unknown size, and longer than it may be: the rest would only fill the disk.
+            raise errors.SizeMismatch.of(expected, self.done, self.url)
 
-    def progressed(self) -> Progressed:
-        """How far it has come."""
-        return Progressed(self.call.index, self.done, self._size)
+    def wrote(self) -> None:
+        """All that had come has been written."""
+        self._batch.progressed(self)
+        if self._partial is not None and self._partial.checkpoint_due:
+            self._batch.checkpoint(self, self._partial)
 
-    def on_note(self, note: NoteInfo) -> None:
+    def checkpoint_failed(self, partial: PartialFile, error: errors.TargetError) -> None:
+        """The disk did not take what was written to `partial`."""
+        if self._partial is partial and self.state is State.RUNNING:
+            self.fail(error)
+
+    def note_retry(self, note: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
         self._batch.post(Retried(self.call.index, note.cause, note.attempt, note.delay_s, note.message))
 
-    def on_end(self, info: EndInfo) -> None:
-        self._end = info
+    def complete(self, info: EndInfo) -> None:
+        """All bytes have come."""
         self._size = info.total
         if self._batch.options.dry_run:
             return
         if self._batch.wants_events:
-            self._batch.post(self.progressed())
+            self._batch.post(self.progress())
+        self.state = State.COMPLETE
         self._batch.to_finish(self)
+
+    # Failures: what is tried again, and what is not -------------------------------------------------------------------
+
+    def attempt_failed(self, error: errors.GetmError) -> None:
+        """The engine has given up. What it retries by itself has been retried."""
+        if self._before is not None and isinstance(error, errors.TimedOut) and error.phase == "total":
+            # This attempt had only what the others had left of the time.
+            reported, error = error.stats, self._too_late()
+            error.stats = reported
+        if self._stream is not None and self.done:
+            # What has gone to a pipe is gone.
+            self.fail(error)
+        elif isinstance(error, errors.RemoteChanged) and self._restarts < _MAX_RESTARTS:
+            # What came so far is of a version that is gone.
+            self._restarts += 1
+            self._again(error, self._restarts, keep=False)
+        elif isinstance(error, errors.EngineDied):
+            # A helper's engine: the connection that it served is of no more use.
+            if self._attempt is not None:
+                self._batch.drop(self._attempt.connection)
+            self.engine_died(error)
+        elif self._is_refusal(error) and (self._note_others() or self._batch.hosts.has_others(self.host)):
+            self._refused(error)
+        elif self._cannot_be_joined(error):
+            self._retry(error)
+        else:
+            self.fail(error)
+
+    def engine_died(self, error: errors.GetmError) -> None:
+        """Go on with another engine: what is written stays."""
+        self._deaths += 1
+        if (
+            self._deaths > _MAX_ENGINE_DEATHS
+            or not isinstance(error, errors.EngineDied)
+            or (self.streams and self.done)
+        ):
+            self.fail(error)
+        else:
+            self._again(error, self._deaths, keep=True)
+
+    def _note_others(self) -> bool:
+        """Whether other downloads have received bytes from the host since this was last asked."""
+        others_bytes = self._batch.hosts.received_bytes(self.host) - self._own_bytes
+        self._others_progressed = others_bytes > self._others_bytes
+        self._others_bytes = others_bytes
+        return self._others_progressed
+
+    def _refused(self, error: errors.GetmError) -> None:
+        hosts = self._batch.hosts
+        hosts.refused(self.host, self.connections)
+        if hosts.has_others(self.host):
+            self._refusal = error
+            self._cancel()
+            self._wait()
+        else:
+            # They have just ended; the host may need a moment to notice.
+            delay_s = random.random() * self.call.request.retries.base_s
+            self._again(error, self._retries + 1, keep=True, delay_s=delay_s)
+
+    def may_ask(self) -> bool | None:
+        """Whether a job that waits may ask again now. None: it has failed instead.
+
+        One that its host has refused may when others from there have received bytes since: then the host only grants
+        fewer connections at a time. If all others have ended without any, it has failed.
+        """
+        if self.not_before_s is not None and self.not_before_s > time.monotonic():
+            return False
+        error, hosts = self._refusal, self._batch.hosts
+        if error is None:
+            return hosts.has_room(self.host)
+        if self._others_progressed or hosts.received_bytes(self.host) - self._own_bytes > self._others_bytes:
+            self._refusal = None
+            self._prepare_again(error, self._retries + 1, keep=True)
+            return hosts.has_room(self.host)
+        if hosts.is_used(self.host):
+            return False
+        hosts.succeeded(self.host)
+        self.fail(error)
+        return None
+
+    def _is_refusal(self, error: errors.GetmError) -> bool:
+        """Whether the host may only mean that it grants no further connection while the others are open."""
+        if isinstance(error, errors.HTTPStatusError):
+            return error.status in _TOO_MANY
+        if isinstance(error, errors.TimedOut) and error.phase == "total":
+            return False
+        return is_transient(error) and (self._attempt is None or self._attempt.head is None)
+
+    def _cannot_be_joined(self, error: errors.GetmError) -> bool:
+        """Whether the connection broke within an object of which no later response can bring just the rest (RFC 9110,
+        section 13.1.5): the engine could not retry that, and a file can start over."""
+        head = None if self._attempt is None else self._attempt.head
+        if head is None or isinstance(error, errors.HTTPStatusError):
+            return False
+        if isinstance(error, errors.TimedOut) and error.phase == "total":
+            return False
+        return is_transient(error) and (head.if_range is None or head.size is None)
+
+    def _retry(self, error: errors.GetmError) -> None:
+        """Start over, as the retry policy says."""
+        left_s = None if self.deadline_s is None else self.deadline_s - time.monotonic()
+        # No number that anybody should not guess; only to keep many clients from returning at one moment.
+        jitter = random.random()
+        decision = self.call.request.retries.decide(error, self._retries + 1, jitter=jitter, left_s=left_s)
+        if isinstance(decision, Fail):
+            self.fail(error)
+            return
+        self._retries += 1
+        self._again(error, self._retries, keep=False, delay_s=decision.delay_s)
+
+    def _again(self, error: errors.GetmError, number: int, *, keep: bool, delay_s: float = 0.0) -> None:
+        """Ask again after `error`: for what is missing where what came is of use (`keep`), else for all of it."""
+        try:
+            self._prepare_again(error, number, keep=keep, delay_s=delay_s)
+        except errors.TargetError as refused:
+            self.fail(refused)
+        else:
+            self._wait(delay_s)
+
+    def _prepare_again(self, error: errors.GetmError, number: int, *, keep: bool, delay_s: float = 0.0) -> None:
+        why = cause(error)
+        self._before = self._stats_with(error.stats) + Stats(retries={why: 1})
+        self._cancel()
+        self._attempt = None
+        self.note_retry(NoteInfo(why, number, delay_s, str(error)))
+        if self._partial is not None:
+            self._partial.interrupt(keep=keep)
+        self.done = 0
+
+    def _wait(self, delay_s: float = 0.0) -> None:
+        self.state = State.WAITING
+        self.not_before_s = time.monotonic() + delay_s if delay_s else None
+        self._batch.again(self)
 
     def _too_late(self) -> errors.TimedOut:
         limit_s = self.call.request.total_s or 0.0
         return errors.TimedOut(f"the download took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
 
-    def on_failed(self, error: errors.GetmError) -> None:
-        if self._before is not None and isinstance(error, errors.TimedOut) and error.phase == "total":
-            # This attempt had only what the others had left of the time.
-            told, error = error, self._too_late()
-            error.stats = told.stats
-        if isinstance(error, errors.RemoteChanged) and self._restarts < _MAX_RESTARTS and self._stream is None:
-            # One clean restart: what came so far is of a version that is gone.
-            self._restart(error)
-        elif isinstance(error, errors.EngineDied):
-            # A helper's engine. The one behind the connection lives, and never gets back the slots that it had sent.
-            if self._connection is not None:
-                self._batch.drop(self._connection)
-            self.engine_died(error)
-        else:
-            self._fail(error)
+    def expire(self) -> None:
+        """Its deadline has passed while it waited to ask again."""
+        self.fail(self._too_late())
 
-    def engine_died(self, error: errors.GetmError) -> None:
-        """Go on with another engine: what is written stays."""
-        self._connection = None
-        self._deaths += 1
-        if self._deaths > _MAX_ENGINE_DEATHS or self._stream is not None or not isinstance(error, errors.EngineDied):
-            self._fail(error)
-            return
-        self._go_on(error, keep=True)
-
-    def _restart(self, error: errors.GetmError) -> None:
-        self._restarts += 1
-        self._go_on(error, keep=False)
-
-    def _go_on(self, error: errors.GetmError, *, keep: bool) -> None:
-        """Ask again after `error`: for all of it, or for what is missing where what came is of use (`keep`)."""
-        why = cause(error)
-        self._before = self._stats_with(error.stats) + Stats(retries={why: 1})
-        self.on_note(NoteInfo(why, self._restarts + self._deaths, 0.0, str(error)))
-        self.done = 0
-        self._close(keep=keep)
-        self._batch.again(self)
-
-    def _stats_with(self, told: Stats | None) -> Stats:
-        """What all attempts took. `told`: what an engine told of the last one; None where it died, or was not asked."""
-        if told is None:
-            told = Stats(received_bytes=self._received, seconds=time.monotonic() - self._asked_at)
-        return told if self._before is None else self._before + told
+    def _stats_with(self, reported: Stats | None) -> Stats:
+        """What all attempts took. `reported`: by an engine, of the last one; None where it died, or was not asked."""
+        now = (reported or Stats()) if self._attempt is None else self._attempt.stats(reported)
+        return now if self._before is None else self._before + now
 
     # The end --------------------------------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> bool:
+        """Whether it writes to something that may make it wait for ever."""
+        return self._stream is not None
 
     @property
     def file(self) -> tuple[PartialFile, float | None] | None:
         """The file to be put in place, with its time of change; None for a stream."""
         if self._partial is None:
             return None
-        head = self._head if self._batch.options.remote_time else None
+        head = None if self._attempt is None or not self._batch.options.remote_time else self._attempt.head
         return self._partial, None if head is None else Head(head.status, head.url, head.headers).modified_at()
 
     @property
@@ -388,14 +502,14 @@ class Job:
     def check(self) -> None:
         """Verify by reading what the engine could not verify as it came: a file of which an earlier run, or an engine
         that died, brought a part. Raises `ChecksumMismatch`, `Unverified`. In any thread."""
-        end, head = self._end, self._head
-        if end is None or head is None:
+        attempt = self._attempt
+        if attempt is None or attempt.end is None or attempt.head is None:
             return
-        self._verdict = verdict_of(end)
+        self._verdict = verdict_of(attempt.end)
         if not self._resumed or self._partial is None or self.call.request.checksums is None:
             return
         # A partial response may declare less than the first one did.
-        declared = head.declared or (() if self._declared is None else (self._declared,))
+        declared = attempt.head.declared or (() if self._declared is None else (self._declared,))
         if declared:
             expected = (Declared(parse_checksum(text), source) for text, source in declared)
             self._verdict = verify_file(self._partial.path_now, *expected)
@@ -410,27 +524,77 @@ class Job:
 
     def succeed(self) -> None:
         """The file is in place."""
-        self._close(keep=True)
+        self._batch.hosts.succeeded(self.host)
         self._batch.post(Finished(self.call.index, self._result(), self.call.waived))
-        self._over()
+        self._close_file(keep=True)
+        self._end()
 
     def finish_failed(self, error: errors.GetmError) -> None:
         """The file could not be finished."""
         if isinstance(error, errors.IntegrityError) and self._resumed and self._restarts < _MAX_RESTARTS:
             # What lay on the disk was not what it was taken for (faults.md row 46): all of it is fetched again.
-            error.stats = None if self._end is None else self._end.stats
-            self._restart(error)
+            if self._attempt is not None and self._attempt.end is not None:
+                error.stats = self._attempt.end.stats
+            self._restarts += 1
+            self._again(error, self._restarts, keep=False)
         else:
-            self._fail(error)
+            self.fail(error)
 
     def stop(self) -> None:
         """The batch ends before this download: keep what can be used later."""
         self._cancel()
-        self._close(keep=self._batch.options.resume)
+        self.state = State.ENDED
+        self._close_file(keep=self._batch.options.resume)
+
+    def fail(self, error: errors.GetmError) -> None:
+        """It has failed for good."""
+        if self.state is State.ENDED:
+            return
+        # Of its own: what ends several downloads at once must not name the URL of one of them.
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        if own.url is None:
+            own.url = self.url
+        own.stats = self._stats_with(error.stats)
+        self._cancel()
+        self._end(failed=True)
+        event = Failed(self.call.index, self.url, self._path, own)
+        # Bytes that were proved wrong are of no use to a later run.
+        keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
+        self._close_file(keep=keep, event=event)
+
+    def _cancel(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    def _end(self, *, failed: bool = False) -> None:
+        self.state = State.ENDED
+        self._batch.over(self, failed=failed)
+
+    def _close_file(self, *, keep: bool, event: Failed | None = None) -> None:
+        """Close what is written to; `event` is told when a later run could use what is kept."""
+        partial, self._partial = self._partial, None
+        folder, self._folder = self._folder, None
+        if self._stream is not None:
+            self._stream.close()
+        if partial is not None and partial.begun:
+            self._batch.close_file(partial, folder, keep=keep, event=event)
+            return
+        if partial is not None:
+            partial.close()
+        if folder is not None:
+            self._batch.folders.release(folder)
+        if event is not None:
+            self._batch.post(event)
+
+    def progress(self) -> Progressed:
+        """How far it has come."""
+        return Progressed(self.call.index, self.done, self._size)
 
     def _result(self) -> DownloadResult:
-        end, head, verdict = self._end, self._head, self._verdict
-        seconds = time.monotonic() - self._began
+        attempt, verdict = self._attempt, self._verdict
+        head, end = (None, None) if attempt is None else (attempt.head, attempt.end)
+        seconds = time.monotonic() - self._began_s
         return DownloadResult(
             path=self.path,
             size=self._size or 0,
@@ -445,7 +609,7 @@ class Job:
             index=self.call.index,
         )
 
-    def _tell_start(self, path: Path | None) -> None:
+    def _report_start(self, path: Path | None) -> None:
         if not self._told_start and self._batch.wants_events:
             self._told_start = True
             self._batch.post(Started(self.call.index, self.url, path, self._size, self.done))
@@ -453,34 +617,9 @@ class Job:
     def _skip(self, path: Path, reason: str) -> None:
         self._cancel()
         self._batch.post(Skipped(self.call.index, path, reason))
-        self._over()
-
-    def _fail(self, error: errors.GetmError) -> None:
-        if error.url is None:
-            error.url = self.url
-        error.stats = self._stats_with(error.stats)
-        self._cancel()
-        # Bytes that were proved wrong are of no use to a later run.
-        self._close(keep=self._batch.options.resume and not isinstance(error, errors.IntegrityError))
-        self._batch.post(Failed(self.call.index, self.url, self._path, error))
-        self._over(failed=True)
-
-    def _close(self, *, keep: bool) -> None:
-        partial, self._partial = self._partial, None
-        folder, self._folder = self._folder, None
-        try:
-            if partial is not None:
-                partial.suspend() if keep else partial.discard()
-        finally:
-            if folder is not None:
-                self._batch.folders.release(folder)
-            if self._stream is not None:
-                self._stream.discard()
-
-    def _over(self, *, failed: bool = False) -> None:
-        self._batch.over(self, failed=failed)
+        self._end()
 
 
-def _fits(saved: Saved | None, size: int | None, if_range: str | None) -> bool:
+def _is_same(saved: Version | None, version: Version) -> bool:
     """Whether what an earlier run left seems to be of the object that the response announces."""
-    return saved is not None and saved.size == size and saved.if_range == if_range and bool(saved.done)
+    return saved is not None and saved.size == version.size and saved.strong == version.strong

@@ -1,4 +1,4 @@
-"""The thread that runs a batch: starts jobs, hears their connections, hands complete files to be finished."""
+"""The thread that runs a batch: starts jobs, receives their bytes, hands complete files to be finished."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from getm import errors
 from getm.batch.feed import Feed
 from getm.batch.finishing import Finishing
 from getm.batch.folders import Folders
+from getm.batch.hosts import Hosts
 from getm.batch.job import Call, Job
 from getm.batch.settings import BatchOptions
+from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.events import Event
+from getm.files import Folder, PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES
 
 # Downloads whose bytes are all there and whose files are not finished yet: more would only fill memory.
@@ -54,8 +56,8 @@ class Batch:
     def __init__(
         self, calls: Iterable[Call], pool: EnginePool, options: BatchOptions, post: Post, *, wants_events: bool
     ) -> None:
-        self.options = options
-        self.wants_events = wants_events
+        self.options: BatchOptions = options
+        self.wants_events: bool = wants_events
         self.feed: Feed = Feed(calls, options.jobs)
         self._pool = pool
         # Who waits for this batch, and so lets go of nothing while it waits for memory.
@@ -63,10 +65,12 @@ class Batch:
         self._post = post
         self._waiting: deque[Job] = deque()
         self._all_taken = False
+        # Those that ask again: before the others, when their host has room and their delay is over.
+        self._again: list[Job] = []
         self._active: dict[Job, ClientConnection] = {}
-        self._hosts: Counter[str | None] = Counter()
         self._connections: list[ClientConnection] = []
-        self._targets: dict[str, int] = {}
+        self.hosts: Hosts = Hosts(options.per_host)
+        self.targets: Targets = Targets()
         self.folders: Folders = Folders()
         self._events: list[Event] = []
         self._changed: set[Job] = set()
@@ -74,10 +78,13 @@ class Batch:
         # Whose bytes have all come: those to be finished in groups, and those to be finished each.
         self._complete: list[Job] = []
         self._large: list[Job] = []
-        self._unfinished = 0
+        # Those among them, and those being finished.
+        self._unfinished: set[Job] = set()
         self._complete_since = 0.0
-        # Filled by the threads that waited for the disk.
-        self._stepped: deque[Finishing] = deque()
+        # What other threads do that waits for the disk, and what follows in this one.
+        self._pending = 0
+        self._done: deque[tuple[Callable[[], None], BaseException | None]] = deque()
+        self._checkpointing: set[PartialFile] = set()
         self._grouping = False
         self._finishers: concurrent.futures.ThreadPoolExecutor | None = None
         self._stopping = False
@@ -115,7 +122,7 @@ class Batch:
             # A full buffer wakes as well as one more byte; closed: nobody is to be woken.
             self._wake.send(b"\0")
 
-    # What jobs say --------------------------------------------------------------------------------------------------
+    # What jobs ask for ------------------------------------------------------------------------------------------------
 
     def post(self, event: Event) -> None:
         self._events.append(event)
@@ -125,23 +132,49 @@ class Batch:
         if self.wants_events and job in self._active:
             self._changed.add(job)
 
-    def take_target(self, path: Path, index: int) -> None:
-        """Raises `TargetError` where `path` is that of another download of this batch."""
-        other = self._targets.setdefault(str(path), index)
-        if other != index:
-            raise errors.TargetError(
-                f"{path} is the target of another download of this batch (number {other}); give each its own path",
-                path=str(path),
-            )
+    def checkpoint(self, job: Job, partial: PartialFile) -> None:
+        """Bring what was written onto the disk, in another thread: one at a time for each file."""
+        if partial in self._checkpointing:
+            return
+        self._checkpointing.add(partial)
+        failures: list[errors.TargetError] = []
 
-    def leave_target(self, path: Path) -> None:
-        """The one who took it writes to another one."""
-        del self._targets[str(path)]
+        def sync() -> None:
+            try:
+                partial.checkpoint()
+            except errors.TargetError as error:
+                failures.append(error)
+
+        def follow() -> None:
+            self._checkpointing.discard(partial)
+            for error in failures:
+                job.checkpoint_failed(partial, error)
+
+        self._in_finisher(sync, follow)
+
+    def close_file(self, partial: PartialFile, folder: Folder | None, *, keep: bool, event: Event | None) -> None:
+        """Close a partial file, kept for a later run or removed, in another thread; then tell of `event`."""
+
+        def close() -> None:
+            if keep:
+                partial.suspend()
+            else:
+                with contextlib.suppress(errors.TargetError):
+                    # What cannot be removed is hidden, and removed by the next run.
+                    partial.discard()
+
+        def follow() -> None:
+            if folder is not None:
+                self.folders.release(folder)
+            if event is not None:
+                self.post(event)
+
+        self._in_finisher(close, follow)
 
     def to_finish(self, job: Job) -> None:
         """All its bytes have come."""
         self._release(job)
-        self._unfinished += 1
+        self._unfinished.add(job)
         if not job.small:
             self._large.append(job)
             return
@@ -150,13 +183,12 @@ class Batch:
         self._complete.append(job)
 
     def again(self, job: Job) -> None:
-        """It begins anew, or goes on over another connection."""
+        """It asks again: from the start, for the rest, or over another connection."""
         self._release(job)
         if self._stopping:
             job.stop()
         else:
-            # Before those that have not begun.
-            self._waiting.appendleft(job)
+            self._again.append(job)
 
     def over(self, job: Job, *, failed: bool) -> None:
         """Nothing more comes of it."""
@@ -174,7 +206,7 @@ class Batch:
     def _release(self, job: Job) -> None:
         self._changed.discard(job)
         if self._active.pop(job, None) is not None:
-            self._hosts[job.host] -= job.connections
+            self.hosts.give_back(job.host, job.connections)
 
     # The thread -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +238,11 @@ class Batch:
 
     @property
     def _is_done(self) -> bool:
-        return not (self._active or self._unfinished or self._waiting) and self._all_taken
+        return not self._busy and self._all_taken
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._active or self._unfinished or self._pending or self._again or self._waiting)
 
     @property
     def _ending(self) -> bool:
@@ -220,15 +256,15 @@ class Batch:
         for connection in self._connections:
             connections[connection.fileno()] = connection
             poll.register(connection.fileno(), select.POLLIN)
-        for descriptor, _events in poll.poll(self._patience_ms()):
+        for descriptor, _events in poll.poll(self._timeout_ms()):
             if descriptor in connections:
                 self._pump(connections[descriptor])
             else:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_end.recv(4096)
-        self._after_steps()
+        self._follow_up()
 
-    def _patience_ms(self) -> float | None:
+    def _timeout_ms(self) -> float | None:
         """How long nothing may happen before something is due; None: for ever."""
         due = []
         if self._complete and not self._grouping:
@@ -238,6 +274,8 @@ class Batch:
             due.append(self._told_at + _PROGRESS_S)
         if self._events:
             due.append(self._posted_at + _POST_S)
+        for job in self._again:
+            due += [at_s for at_s in (job.not_before_s, job.deadline_s) if at_s is not None]
         return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
 
     def _flush_channels(self) -> bool:
@@ -269,6 +307,10 @@ class Batch:
     # Starting -------------------------------------------------------------------------------------------------------
 
     def _start_jobs(self) -> None:
+        now = time.monotonic()
+        for late in [job for job in self._again if job.deadline_s is not None and job.deadline_s <= now]:
+            self._again.remove(late)
+            late.expire()
         while self._has_room and not self._ending:
             job = self._next_job()
             if job is None:
@@ -277,12 +319,22 @@ class Batch:
 
     @property
     def _has_room(self) -> bool:
-        return len(self._active) < self.options.jobs and self._unfinished < _MAX_UNFINISHED
+        return len(self._active) < self.options.jobs and len(self._unfinished) < _MAX_UNFINISHED
 
     def _next_job(self) -> Job | None:
+        for job in list(self._again):
+            may_ask = job.may_ask()
+            if may_ask is False:
+                continue
+            self._again.remove(job)
+            if may_ask:
+                return job
+        return self._next_new_job()
+
+    def _next_new_job(self) -> Job | None:
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
-            if self._may_start(job):
+            if self.hosts.has_room(job.host):
                 return job
             self._waiting.append(job)
         while len(self._waiting) < _LOOK_AHEAD:
@@ -294,13 +346,10 @@ class Batch:
                 return None
             self._all_taken = False
             job = Job(self, call)
-            if self._may_start(job):
+            if self.hosts.has_room(job.host):
                 return job
             self._waiting.append(job)
         return None
-
-    def _may_start(self, job: Job) -> bool:
-        return self._hosts[job.host] < self.options.per_host
 
     def _start(self, job: Job) -> None:
         try:
@@ -312,9 +361,7 @@ class Batch:
             job.stop()
             return
         self._active[job] = connection
-        left = self.options.per_host - self._hosts[job.host]
-        job.connections = min(job.call.request.concurrency, left)
-        self._hosts[job.host] += job.connections
+        job.connections = self.hosts.take(job.host, job.call.request.concurrency)
         try:
             job.start(connection)
         except errors.EngineDied as error:
@@ -368,78 +415,87 @@ class Batch:
     def _finish_complete(self) -> None:
         """Have complete files verified, made durable and put in place: small ones in groups, large ones each."""
         for job in self._large:
-            self._waits(Finishing.check_and_write_out, Finishing([job]))
+            self._write_out(Finishing([job]))
         self._large.clear()
         if not self._complete or self._grouping:
             return
         finishing = Finishing(self._complete)
-        if not (self._active or self._waiting) and self._all_taken:
+        if not (self._active or self._waiting or self._again or self._pending) and self._all_taken:
             # Nobody waits for this thread.
             finishing.run()
-            self._settle(finishing)
+            self._finish(finishing)
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
             self._grouping = True
-            self._waits(Finishing.check_and_write_out, finishing)
+            self._write_out(finishing)
         else:
             return
         self._complete = []
 
-    def _waits(self, step: Callable[[Finishing], None], finishing: Finishing) -> None:
-        """Do a step that waits for the disk in another thread. The steps between are done in this one: a thread that
-        makes many small system calls beside a busy one waits for the interpreter's lock after each."""
-        if self._finishers is None:
-            self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
-        self._finishers.submit(self._step, step, finishing)
+    def _write_out(self, finishing: Finishing) -> None:
+        """Do the steps of finishing. Only those that wait for the disk are done in another thread: one that makes many
+        small system calls beside a busy one waits for the interpreter's lock after each."""
 
-    def _step(self, step: Callable[[Finishing], None], finishing: Finishing) -> None:
-        try:
-            step(finishing)
-        except BaseException as error:
-            finishing.broken = error
-        self._stepped.append(finishing)
-        self.awaken()
+        def put_in_place() -> None:
+            finishing.put_in_place()
+            if finishing.jobs[0].small:
+                self._grouping = False
+            self._in_finisher(finishing.settle, lambda: self._finish(finishing))
 
-    def _after_steps(self) -> None:
-        """Go on where other threads have waited for the disk."""
-        while self._stepped:
-            finishing = self._stepped.popleft()
-            if finishing.broken is not None:
-                # A bug in getm must end the batch, not leave it waiting.
-                self.error = self.error or finishing.broken
-                self._stopping = True
-                self._unfinished -= len(finishing.jobs)
-                for job in finishing.jobs:
-                    job.stop()
-            elif finishing.placed:
-                self._settle(finishing)
-            else:
-                finishing.put_in_place()
-                if finishing.jobs[0].small:
-                    self._grouping = False
-                self._waits(Finishing.settle, finishing)
+        self._in_finisher(finishing.check_and_write_out, put_in_place)
 
-    def _settle(self, finishing: Finishing) -> None:
+    def _finish(self, finishing: Finishing) -> None:
         for job, error in finishing.finish().items():
-            self._unfinished -= 1
+            self._unfinished.discard(job)
             if error is None:
                 job.succeed()
             else:
                 job.finish_failed(error)
 
+    def _in_finisher(self, work: Callable[[], None], follow: Callable[[], None]) -> None:
+        """Do `work`, which waits for the disk, in another thread, and then `follow` in this one."""
+        if self._finishers is None:
+            self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
+        self._pending += 1
+
+        def run() -> None:
+            broken = None
+            try:
+                work()
+            except BaseException as error:
+                broken = error
+            self._done.append((follow, broken))
+            self.awaken()
+
+        self._finishers.submit(run)
+
+    def _follow_up(self) -> None:
+        """Go on where other threads have waited for the disk."""
+        while self._done:
+            follow, broken = self._done.popleft()
+            self._pending -= 1
+            if broken is not None:
+                # A bug in getm must end the batch, not leave it waiting.
+                raise broken
+            follow()
+
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
         self._stopping = True
-        for job in [*self._active, *self._waiting]:
+        for job in [*self._active, *self._again, *self._waiting]:
             job.stop()
         self._active.clear()
-        while self._unfinished > len(self._complete) + len(self._large) and self._finishers is not None:
-            self._turn()
-        if self._finishers is not None:
-            self._finishers.shutdown()
+        self._again.clear()
         if self._complete or self._large:
             finishing = Finishing([*self._complete, *self._large])
             finishing.run()
-            self._settle(finishing)
+            self._finish(finishing)
+        self._wait_for_finishers()
+        for job in self._unfinished:
+            # A bug has kept it from being finished.
+            job.stop()
+        self._wait_for_finishers()
+        if self._finishers is not None:
+            self._finishers.shutdown()
         for connection in self._connections:
             connection.corked = False
             with contextlib.suppress(errors.EngineDied, errors.ReaderClosed):
@@ -450,16 +506,22 @@ class Batch:
         self._connections.clear()
         self.folders.close()
 
-    # Telling --------------------------------------------------------------------------------------------------------
+    def _wait_for_finishers(self) -> None:
+        while self._pending:
+            try:
+                self._turn()
+            except BaseException as error:
+                self.error = self.error or error
+
+    # Events -----------------------------------------------------------------------------------------------------------
 
     def _flush_events(self) -> None:
         now = time.monotonic()
         if self._changed and now - self._told_at >= _PROGRESS_S:
             self._told_at = now
-            self._events.extend(job.progressed() for job in self._changed)
+            self._events.extend(job.progress() for job in self._changed)
             self._changed.clear()
-        busy = self._active or self._unfinished or self._waiting
-        if self._events and (not busy or now - self._posted_at >= _POST_S):
+        if self._events and (not self._busy or now - self._posted_at >= _POST_S):
             self._posted_at = now
             self._post(self._events)
             self._events = []

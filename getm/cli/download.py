@@ -23,7 +23,7 @@ from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.errors import GetmError, InvalidInput, TargetError
 from getm.events import Failed, Finished, Progressed, Started
-from getm.files import StreamTarget
+from getm.files import StreamTarget, follow_link
 from getm.integrity import Checksum, parse_checksum, parse_pair, require_algorithm
 from getm.manifests import Entry, EntryList, check_list, parse_columns, read_list
 from getm.options import Timeout, parse_header, validate_timeout
@@ -138,6 +138,8 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
     checksum = _checksum(options)
     # A pair of "null" says that there is none: nothing to warn of.
     waived = checksum is None or (checksum == "auto" and bool(options.checksum_algorithm))
+    if path is not None and options.dir is None:
+        path = follow_link(path)
     entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
     checked = check_list(entries, "the command line", directory=options.dir, reserved=_reserved(options))
     return _run(options, checked, checksum)

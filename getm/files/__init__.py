@@ -1,19 +1,20 @@
-"""Where downloads go: names, targets, progress. Sees memoryviews, never sockets, buffers or engines."""
+"""Where downloads go: names, partial files, journals, streams. Sees memoryviews, never sockets or engines."""
 
+from getm.files.commit import Commit, commit_many
 from getm.files.folder import Folder
 from getm.files.journal import journal_name
-from getm.files.names import resolve_target, safe_name
+from getm.files.names import follow_link, resolve_target, safe_name
 from getm.files.os_errors import target_error
-from getm.files.partial import Commit, PartialFile, Saved, commit_many, open_partial
+from getm.files.partial import PartialFile, open_partial
 from getm.files.streams import StreamTarget, is_special, needs_order
 
 __all__ = [
     "Commit",
     "Folder",
     "PartialFile",
-    "Saved",
     "StreamTarget",
     "commit_many",
+    "follow_link",
     "is_special",
     "journal_name",
     "needs_order",

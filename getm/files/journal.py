@@ -1,4 +1,4 @@
-"""The journal of a partial file: which version of which object it is, which bytes of it are there, who is at it.
+"""The journal of a partial file: which version of which object it is, and which bytes of it are there.
 
 A journal has four slots of fixed place. Each holds a whole record, so that any one of them is enough: a line that says
 what it is (format and version, a number that rises with each record, length, digest) and then JSON. The readable record
@@ -6,12 +6,13 @@ with the highest number counts. Slots 0 and 1 take turns with the records that a
 that are only written: whatever moment a process is killed or the power fails at, at most the slot being written is
 torn, and of the durable ones the last or the one before it is whole.
 
-A record tells two sets of bytes. *Durable* ones were on the disk before the record was made. *Written* ones had been
-given to the kernel, which keeps them when a process is killed but not when the machine stops; so they count only where
-the machine has not been started anew since, as `boot` shows.
+A record has two sets of bytes. *Durable* ones were on the disk before the record was made. *Written* ones had been
+given to the kernel, which keeps them when a process is killed but not when the machine stops; so they count only in the
+same run of the machine, as `boot` shows.
 
-A partial file bears the random identity of its journal's record in its name. So a record can only ever tell of the very
-file that it was made for, two processes cannot give two files the same name, and nothing of the URL is in it.
+A partial file has the random identity of its journal's record in its name. So a record can only ever describe the very
+file that it was made for, two processes cannot give two files the same name, and nothing of the URL is in it. A file
+holds bytes of one version only, the record's: for another version a new one is made.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Annotated
 import msgspec
 
 from getm.core.spans import MAX_POSITION, Span
-from getm.files import libc
+from getm.core.version import Version
 from getm.files.folder import write_all
 
 SLOT_BYTES = 16 * 1024
@@ -38,54 +39,28 @@ _DURABLE_SLOTS, _WRITTEN_SLOTS = (0, 1), (2, 3)
 SPANS_AT_MOST = 160
 _TEXTS_BYTES = 2000
 
-_HEAD = re.compile(rb"getm-journal 1 ([0-9a-f]{16}) ([0-9a-f]{8}) ([0-9a-f]{32})\n")
-_HEAD_BYTES = len(b"getm-journal 1 \n") + 16 + 1 + 8 + 1 + 32
+_HEAD = re.compile(rb"getm-journal 2 ([0-9a-f]{16}) ([0-9a-f]{8}) ([0-9a-f]{32})\n")
+_HEAD_BYTES = len(b"getm-journal 2 \n") + 16 + 1 + 8 + 1 + 32
 _NAME_LIMIT_BYTES = 255
 
 _Identity = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 _Position = Annotated[int, msgspec.Meta(ge=0, le=MAX_POSITION)]
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """The process that works on a partial file.
-
-    `host`: the machine's name and identity. `boot`: the kernel's random identity of its present run; "" where there is
-    none. `namespace`: of process numbers. `pid`, `started`: the process, and when it started (in the kernel's ticks;
-    None where that cannot be known). `locked`: it holds a lock on the journal.
-    """
-
-    host: str
-    boot: str
-    namespace: str
-    pid: int
-    started: int | None
-    locked: bool
-
-
-class Version(msgspec.Struct, frozen=True):
-    """What identifies the object's version: `size` in bytes, and validators (RFC 9110, section 8.8).
-
-    `if_range` is the strong one, as If-Range takes it. `declared`: a checksum in canonical text, and who declared it.
-    """
-
-    size: _Position
-    etag: str | None
-    last_modified: str | None
-    if_range: str
-    declared: tuple[str, str] | None
-
-
 class Record(msgspec.Struct, frozen=True):
     """One state of a partial file.
 
-    `identity` is in the name of its data file; `heir` will be, where a new owner is just giving it another name.
-    `owner` None: nobody is at it. `written` and `durable`: start, stop, start, stop, ... of half-open spans.
+    `identity`: in the name of its data file. `version`: of the object; it has a size and a strong validator.
+    `declared`: a checksum in canonical text, and who declared it. `in_use`: a process is at work on it, and `locked`:
+    that process holds a lock on the journal. `boot`: the kernel's random identity of its run (see `lock.boot`).
+    `written` and `durable`: start, stop, start, stop, ... of half-open spans.
     """
 
     identity: _Identity
-    heir: _Identity | None
     version: Version
-    owner: Owner | None
+    declared: tuple[str, str] | None
+    in_use: bool
+    locked: bool
     boot: str
     written: list[_Position]
     durable: list[_Position]
@@ -121,10 +96,10 @@ def spans_of(bounds: list[int]) -> tuple[Span, ...]:
     return tuple(map(Span, bounds[::2], bounds[1::2]))
 
 
-def fits(version: Version, owner: Owner) -> bool:
+def fits(version: Version, declared: tuple[str, str] | None) -> bool:
     """Whether the journal can hold it: servers may send a validator of any length."""
     try:
-        return len(msgspec.json.encode((version, owner))) <= _TEXTS_BYTES
+        return len(msgspec.json.encode((version, declared))) <= _TEXTS_BYTES
     except UnicodeEncodeError:
         return False
 
@@ -132,7 +107,7 @@ def fits(version: Version, owner: Owner) -> bool:
 def encode(sequence: int, record: Record) -> bytes:
     body = msgspec.json.encode(record)
     counted = b"%016x %08x" % (sequence, len(body))
-    return b"getm-journal 1 %s %s\n%s\n" % (counted, _digest(counted, body), body)
+    return b"getm-journal 2 %s %s\n%s\n" % (counted, _digest(counted, body), body)
 
 
 def decode(slot: bytes) -> tuple[int, Record] | None:
@@ -147,7 +122,10 @@ def decode(slot: bytes) -> tuple[int, Record] | None:
         record = msgspec.json.decode(body, type=Record)
     except (msgspec.MsgspecError, UnicodeError):
         return None
-    if not all(_well_formed(bounds, record.version.size) for bounds in (record.written, record.durable)):
+    size = record.version.size
+    if size is None or not 0 <= size <= MAX_POSITION or record.version.strong is None:
+        return None
+    if not all(_well_formed(bounds, size) for bounds in (record.written, record.durable)):
         return None
     return int(match[1], 16), record
 
@@ -163,10 +141,14 @@ def _well_formed(bounds: list[int], size: int) -> bool:
 
 
 class Journal:
-    """An open journal. Owns the descriptor `fd` until `close()`; one process at a time writes."""
+    """An open journal. Owns the descriptor `fd` until `close()`. One process writes at a time, one thread at a time.
+
+    `locked`: whether this process has a lock on it.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd: int = fd
+        self.locked: bool = False
         self._sequence = 0
         self._turns = {True: _DURABLE_SLOTS, False: _WRITTEN_SLOTS}
 
@@ -183,20 +165,32 @@ class Journal:
         }
         return max((slot for slot in found if slot is not None), key=lambda slot: slot[0], default=(0, None))[1]
 
-    def write(self, record: Record, *, durable: bool = False) -> None:
-        """Put down a new state; `durable`: and wait until it is on the disk. Raises OSError."""
+    def write(self, record: Record) -> None:
+        """Write a new state. Raises OSError."""
+        self._write(record, durable=False)
+        self._turn(durable=False)
+
+    def write_durable(self, record: Record) -> None:
+        """Write a state that the caller brings onto the disk, by fdatasync; then `turn`. Raises OSError."""
+        self._write(record, durable=True)
+
+    def turn(self) -> None:
+        """What `write_durable` wrote is on the disk. Without this, the next one is written over it: the durable record
+        before it stays whole."""
+        self._turn(durable=True)
+
+    def _write(self, record: Record, *, durable: bool) -> None:
         self._sequence += 1
+        write_all(self.fd, encode(self._sequence, record), self._turns[durable][0] * SLOT_BYTES)
+
+    def _turn(self, *, durable: bool) -> None:
         slot, other = self._turns[durable]
-        write_all(self.fd, encode(self._sequence, record), slot * SLOT_BYTES)
-        if durable:
-            libc.fdatasync(self.fd)
-        # Only now: what failed is written over by the next attempt, and the other one stays whole.
         self._turns[durable] = (other, slot)
 
     def close(self) -> None:
-        """Gives the lock back as well. Harmless when repeated."""
+        """Unlock it as well. Harmless when repeated."""
         if self.fd >= 0:
-            # By name: the last descriptor's end gives it back as well, but a program that another thread is just
+            # By name: the last descriptor's end unlocks it as well, but a program that another thread is just
             # starting has inherited one, until it replaces this process's image (fork(2), flock(2)).
             with contextlib.suppress(OSError):
                 fcntl.flock(self.fd, fcntl.LOCK_UN)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -26,6 +27,13 @@ def fallocate(fd: int, size_bytes: int) -> None:
 def syncfs(fd: int) -> None:
     """Write out everything of the file system that `fd` is on (syncfs(2)). Raises OSError, ENOSYS if there is none."""
     _call(("syncfs",), (ctypes.c_int,))(fd)
+
+
+@functools.cache
+def syncfs_reports_errors() -> bool:
+    """Whether syncfs(2) fails where something could not be written: before Linux 5.8 it never did."""
+    version = re.match(r"([0-9]+)\.([0-9]+)", os.uname().release)
+    return sys.platform == "linux" and version is not None and (int(version[1]), int(version[2])) >= (5, 8)
 
 
 def start_writing_out(fd: int) -> None:

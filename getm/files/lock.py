@@ -1,12 +1,11 @@
-"""Who may go on with a partial file: at most one process, and none that another one could still write under.
+"""Who may continue a partial file: at most one process at a time.
 
-Where flock(2) works, the kernel knows. Where it does not (some network file systems), or knows only of its own machine,
-the owner that the journal names decides: one that runs on this machine is at it; one of another machine is believed to
-be as long as its journal is fresh by the file system's own clock. What such a one has left is taken over by copying,
-since it could still be alive, cut off, and go on writing.
+Where flock(2) works, the kernel knows. Where it does not (some network file systems), or may know only of its own
+machine, the journal decides: it is free when its last user has let it go, or has written nothing for a while. Anybody
+else works apart, on a file of a random name that nobody resumes.
 
-Even a wrong answer mixes no bytes: each process has a file of its own name, and takes one over by renaming it, which
-only one can do.
+Even a wrong answer mixes no bytes: whoever continues a file writes the same bytes of the same version to it, and for
+another version makes a file of its own.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ import fcntl
 import functools
 import os
 import stat
-import sys
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from getm.files.folder import Folder
-from getm.files.journal import Journal, Owner, Record, journal_name, new_identity
+from getm.files.journal import Journal, Record, journal_name, new_identity
 
 FRESH_S = 60.0
 
@@ -36,55 +33,29 @@ _LOCKED = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 
 
 class Outcome(enum.Enum):
-    """How it stands with a journal that cannot be had."""
+    """Why there is no journal to continue."""
 
     ABSENT = "there is none"
-    BUSY = "another process is at it, or it is not ours"
+    BUSY = "another process uses it, or it is not ours"
 
 
-class Judgement(enum.Enum):
-    """What may be done with what an owner has left."""
-
-    TAKE = "it is gone: go on in its place"
-    COPY = "it is believed to be gone: go on with a copy"
-    LEAVE = "it is at work"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A journal that this process may go on with. `record` None: nothing in it can be read."""
-
-    journal: Journal
-    record: Record | None
-    judgement: Judgement
-    me: Owner
-    changed_ns: int
-    """The journal's time of change when it was judged."""
+def is_free(record: Record | None, boot: str, *, locked: bool, is_fresh: Callable[[], bool]) -> bool:
+    """Whether what `record` (None: unreadable) describes may be continued here. `locked`: this process has just locked
+    the journal; `is_fresh`: whether it was written lately."""
+    if record is None:
+        # Without locks it may be that another process is just writing its first record.
+        return locked or not is_fresh()
+    if not record.in_use:
+        return True
+    if locked and record.locked and record.boot == boot:
+        # The kernel would have refused the lock if the other process still had it.
+        return True
+    return not is_fresh()
 
 
-def judge(owner: Owner | None, me: Owner, *, fresh: Callable[[], bool], alive: Callable[[Owner], bool]) -> Judgement:
-    """What `me` may do with the partial file of `owner` (None: it was let go). `me.locked`: I got the lock just now.
-
-    `fresh`: whether the journal was written lately; `alive`: whether a process of this machine's present run, with
-    numbers of the same namespace, is there.
-    """
-    if owner is None:
-        return Judgement.TAKE
-    seen = owner.namespace == me.namespace
-    if owner.boot == me.boot if me.boot else owner.host == me.host:
-        if owner.locked and me.locked:
-            # The kernel would have refused the lock if the owner still had it.
-            return Judgement.TAKE
-        if seen:
-            return Judgement.LEAVE if alive(owner) else Judgement.TAKE
-    elif owner.host == me.host and owner.boot:
-        # This machine, before it was started anew.
-        return Judgement.TAKE
-    return Judgement.LEAVE if fresh() else Judgement.COPY
-
-
-def find(folder: Folder, target: str) -> Claim | Outcome:
-    """Claim the journal of the file `target` in `folder`, if there is one. Never waits for anybody. Raises OSError."""
+def find(folder: Folder, target: str) -> tuple[Journal, Record | None] | Outcome:
+    """Open the journal of the file `target` in `folder`, if there is one that may be continued, and its record (None:
+    it cannot be read). Never waits for anybody. Raises OSError."""
     name = journal_name(target)
     while True:
         try:
@@ -96,64 +67,36 @@ def find(folder: Folder, target: str) -> Claim | Outcome:
                 return Outcome.BUSY
             raise
         journal = Journal(fd)
+        found: tuple[Journal, Record | None] | Outcome = Outcome.BUSY
         try:
-            claim = _claim(folder, name, journal)
-        except BaseException:
-            journal.close()
-            raise
-        if isinstance(claim, Claim):
-            _claimed.add(journal)
-            return claim
-        journal.close()
-        if claim is Outcome.BUSY:
-            return claim
+            found = _examine(folder, name, journal)
+        finally:
+            if isinstance(found, Outcome):
+                journal.close()
+            else:
+                _open_journals.add(journal)
+        if found is not Outcome.ABSENT:
+            return found
         # It was removed or replaced between opening and locking it: whoever did that has made progress.
 
 
-def create(folder: Folder, target: str) -> tuple[Journal, Owner] | None:
-    """A new, empty journal, claimed; None where another process was faster. Raises OSError."""
+def create(folder: Folder, target: str) -> Journal | None:
+    """A new, empty journal; None where another process was faster. Raises OSError."""
     name = journal_name(target)
     try:
         # 0o600: nobody else has to know what is being fetched.
         journal = Journal(folder.create(name, 0o600))
     except FileExistsError:
         return None
+    created = False
     try:
-        locked = _lock(journal.fd)
-        if locked is None or not folder.holds(name, journal.fd):
+        created = _lock(journal) and folder.holds(name, journal.fd)
+    finally:
+        if created:
+            _open_journals.add(journal)
+        else:
             journal.close()
-            return None
-    except BaseException:
-        journal.close()
-        raise
-    _claimed.add(journal)
-    return journal, this_process(locked=locked)
-
-
-def replace(folder: Folder, target: str, claim: Claim, record: Callable[[Owner], Record]) -> Journal | None:
-    """A new journal in place of the claimed one, for a copy of its data; None where its owner has come back to life.
-
-    The old journal is closed. Raises OSError.
-    """
-    name = journal_name(target)
-    # Written under a name of its own and locked before anybody can see it.
-    temporary = private_name()
-    journal = Journal(folder.create(temporary, 0o600))
-    try:
-        locked = _lock(journal.fd)
-        journal.write(record(this_process(locked=bool(locked))), durable=True)
-        if os.fstat(claim.journal.fd).st_mtime_ns == claim.changed_ns and folder.holds(name, claim.journal.fd):
-            folder.rename(temporary, name)
-            claim.journal.close()
-            _claimed.add(journal)
-            return journal
-    except BaseException:
-        journal.close()
-        folder.remove(temporary)
-        raise
-    journal.close()
-    folder.remove(temporary)
-    return None
+    return journal if created else None
 
 
 def remove(folder: Folder, target: str, journal: Journal) -> None:
@@ -170,45 +113,43 @@ def private_name() -> str:
     return f".getm-{new_identity()}.part"
 
 
-def _claim(folder: Folder, name: str, journal: Journal) -> Claim | Outcome:
-    """ABSENT: by now `name` stands for something else than `journal`."""
-    status = os.fstat(journal.fd)
-    if not is_our_file(status):
-        # Removed by its owner a moment ago, which leaves no link; or planted.
-        return Outcome.BUSY if folder.holds(name, journal.fd) else Outcome.ABSENT
-    locked = _lock(journal.fd)
-    if locked is None:
-        return Outcome.BUSY
-    if not folder.holds(name, journal.fd):
-        return Outcome.ABSENT
-    status = os.fstat(journal.fd)
-    record = journal.load()
-    me = this_process(locked=locked)
-
-    def fresh() -> bool:
-        return _now(folder) - status.st_mtime < FRESH_S
-
-    if record is None:
-        # Without locks it may be that another process is just writing its first record.
-        judgement = Judgement.LEAVE if not locked and fresh() else Judgement.TAKE
-    else:
-        judgement = judge(record.owner, me, fresh=fresh, alive=_is_alive)
-    if judgement is Judgement.LEAVE:
-        return Outcome.BUSY
-    return Claim(journal, record, judgement, me, status.st_mtime_ns)
-
-
 def is_our_file(status: os.stat_result) -> bool:
     """A regular file of this user under no second name: what somebody else put there is never written through."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
 
 
-def _lock(fd: int) -> bool | None:
-    """True: locked. None: another process has the lock. False: there are no locks here."""
+@functools.cache
+def boot() -> str:
+    """The kernel's random identity of its present run; "" where it has none (proc(5), /proc/sys/kernel/random)."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _examine(folder: Folder, name: str, journal: Journal) -> tuple[Journal, Record | None] | Outcome:
+    """ABSENT: by now `name` stands for something else than `journal`."""
+    if not is_our_file(os.fstat(journal.fd)):
+        # Removed by its user a moment ago, which leaves no link; or planted.
+        return Outcome.BUSY if folder.holds(name, journal.fd) else Outcome.ABSENT
+    if not _lock(journal):
+        return Outcome.BUSY
+    if not folder.holds(name, journal.fd):
+        return Outcome.ABSENT
+    changed_s = os.fstat(journal.fd).st_mtime
+    record = journal.load()
+    if is_free(record, boot(), locked=journal.locked, is_fresh=lambda: _now(folder) - changed_s < FRESH_S):
+        return journal, record
+    return Outcome.BUSY
+
+
+def _lock(journal: Journal) -> bool:
+    """False: another process has the lock. True: this one has it, or there are no locks here (`journal.locked`)."""
+    try:
+        fcntl.flock(journal.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return None if error.errno in _LOCKED else False
+        return error.errno not in _LOCKED
+    journal.locked = True
     return True
 
 
@@ -223,66 +164,9 @@ def _now(folder: Folder) -> float:
         folder.remove(name)
 
 
-# Processes ----------------------------------------------------------------------------------------------------------
-
-
-def this_process(*, locked: bool) -> Owner:
-    """This process as the owner of a partial file."""
-    pid = os.getpid()
-    return Owner(host=_host(), boot=boot(), namespace=_namespace(), pid=pid, started=_started(pid), locked=locked)
-
-
-@functools.cache
-def boot() -> str:
-    """The kernel's random identity of its present run; "" where it has none (proc(5), /proc/sys/kernel/random)."""
-    return _text("/proc/sys/kernel/random/boot_id")
-
-
-@functools.cache
-def _host() -> str:
-    # Many machines are called "localhost"; many copies of an image have one machine-id.
-    return f"{os.uname().nodename} {_text('/etc/machine-id')}".strip()
-
-
-def _namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def _text(path: str) -> str:
-    try:
-        # errors: a program may be called by any bytes.
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _is_alive(owner: Owner) -> bool:
-    if sys.platform == "linux":
-        started = _started(owner.pid)
-        return started is not None and started == owner.started
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _started(pid: int) -> int | None:
-    """When the process started, in ticks since the machine did (proc_pid_stat(5), field 22); None if it has ended."""
-    # The name of the program, in parentheses, may hold spaces and parentheses itself.
-    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    # Field 3 is the state; a zombie has ended and only waits to be told of.
-    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None
-
-
 # Forks --------------------------------------------------------------------------------------------------------------
 
-_claimed: weakref.WeakSet[Journal] = weakref.WeakSet()
+_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 _forks = 0
 
 
@@ -295,7 +179,7 @@ def _after_fork_in_child() -> None:
     global _forks
     _forks += 1
     # The lock belongs to the open file, which parent and child share: a child that lives on would hold it for ever.
-    for journal in list(_claimed):
+    for journal in list(_open_journals):
         with contextlib.suppress(OSError):
             journal.abandon()
 

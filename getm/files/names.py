@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from getm.errors import InvalidInput, TargetError
+from getm.files.streams import needs_order
 
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -94,23 +95,34 @@ def name_from_url(url: str) -> str:
     return safe_name(unquote(segment, errors="replace").replace("\ufffd", "_")) or FALLBACK_NAME
 
 
-def resolve_target(path: str | os.PathLike[str] | None, *, url: str, headers: HeaderFields) -> Path:
+def follow_link(path: str) -> str:
+    """The target of a download that the caller named: where it is a symbolic link, the file that this leads to, which
+    is replaced in its place. Names from lists, servers and URLs are never followed."""
+    # /dev/stdout is a link, too.
+    follow = os.path.islink(path) and not needs_order(path)  # noqa: PTH114
+    return os.path.realpath(path) if follow else path
+
+
+def resolve_target(
+    path: str | os.PathLike[str] | None, *, url: str, headers: HeaderFields, may_exist: bool = False
+) -> Path:
     """The path to write to. Nothing is touched; folders on the way may not be there yet.
 
     `path` None: a safe name in the current folder. An existing folder, or a path that ends with a separator: a safe
     name inside it. Anything else: that very path. The safe name is the server's (Content-Disposition) or the URL's.
 
-    Raises TargetError for a path that no file can have, and when a name that only the server chose is already taken: a
-    server must not pick which of the caller's files is replaced (a name from the URL, or a path, may replace one).
+    Raises TargetError for a path that no file can have, and, unless `may_exist`, where a name that only the server
+    chose is taken already: a server must not pick which of the caller's files is replaced (a name from the URL, or a
+    path, may replace one).
     """
     if path is None:
-        return _chosen_by_server(Path.cwd(), url, headers)
+        return _chosen_by_server(Path.cwd(), url, headers, may_exist)
     text = os.fspath(path)
     if not text or "\0" in text:
         raise unusable(text)
     separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
     if text.endswith(separators) or Path(text).is_dir():
-        return _chosen_by_server(Path(text), url, headers)
+        return _chosen_by_server(Path(text), url, headers, may_exist)
     return Path(text)
 
 
@@ -123,11 +135,11 @@ def unusable(path: str) -> TargetError:
     )
 
 
-def _chosen_by_server(folder: Path, url: str, headers: HeaderFields) -> Path:
+def _chosen_by_server(folder: Path, url: str, headers: HeaderFields, may_exist: bool) -> Path:
     from_url = name_from_url(url)
     name = name_from_headers(headers) or from_url
     target = folder / name
-    if name != from_url and os.path.lexists(target):
+    if name != from_url and not may_exist and os.path.lexists(target):
         raise TargetError(
             f"The server names this download {name!r}, and such a file is there already; give a path to replace it.",
             path=str(target),

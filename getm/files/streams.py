@@ -44,7 +44,7 @@ def is_special(path: str) -> bool:
 
 
 class StreamTarget:
-    """Writes to a descriptor in order. Owns a descriptor of its own; `commit()` and `discard()` both just close it.
+    """Writes to a descriptor in order. Owns a descriptor of its own until `close()`.
 
     What was written stays written: whoever reads the other end must wait for this side's success before trusting it.
     """
@@ -99,11 +99,8 @@ class StreamTarget:
             rest = rest[written:]
         self._position += len(view)
 
-    def commit(self) -> None:
-        self.discard()
-
-    def discard(self) -> None:
-        """Close; harmless when repeated."""
+    def close(self) -> None:
+        """Harmless when repeated."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -112,4 +109,4 @@ class StreamTarget:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.discard()
+        self.close()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import getm
 from getm import errors
+from getm.files import libc, recorder
 from tests.support.command import names
-from tests.support.fault_script import Gate, Reply, Request, failure
+from tests.support.fault_script import Gate, Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
@@ -304,3 +308,297 @@ def test_case_24_a_download_that_begins_again_waits_for_its_turn(
         list(patient.download_all(urls, jobs=5, per_host=1, directory=tmp_path))
     assert all((tmp_path / str(number)).read_bytes() == new for number in range(5))
     assert crowd.most == 1
+
+
+# Case 18: the disk ----------------------------------------------------------------------------------------------------
+
+
+class SlowDisk:
+    """fdatasync and fsync wait until the test lets them, and say in which thread they were called."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+        self.threads: set[str] = set()
+        self.at_once: Counter[int] = Counter()
+        self.most_at_once = 0
+        self._lock = threading.Lock()
+        self._fdatasync = libc.fdatasync
+        patch.setattr(libc, "fdatasync", self._wait)
+
+    def _wait(self, fd: int) -> None:
+        inode = os.fstat(fd).st_ino
+        with self._lock:
+            self.threads.add(threading.current_thread().name.partition("_")[0])
+            self.at_once[inode] += 1
+            self.most_at_once = max(self.most_at_once, self.at_once[inode])
+        self.reached.set()
+        self.go_on.wait()
+        with self._lock:
+            self.at_once[inode] -= 1
+        self._fdatasync(fd)
+
+
+def test_case_18_a_slow_disk_holds_up_no_other_download(
+    session: getm.Session, fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a checkpoint of one file waits for the disk, others are begun, received and finished."""
+    monkeypatch.setattr(recorder, "CHECKPOINT_S", 0.0)
+    disk = SlowDisk(monkeypatch)
+    gate = fault_server.gate()
+    body = os.urandom(6 * MIB)
+    slow = fault_server.serve("/slow", Reply(body=body, stall_at=3 * MIB, gate=gate))
+    quick = [fault_server.serve(f"/{number}", Reply(body=b"x")) for number in range(20)]
+
+    def entries() -> Iterator[getm.Entry]:
+        yield getm.Entry(slow, "slow")
+        assert disk.reached.wait(20)
+        yield from (getm.Entry(url, str(number)) for number, url in enumerate(quick))
+
+    order: list[int] = []
+    for result in session.download_all(entries(), jobs=2, directory=tmp_path):
+        assert isinstance(result, getm.DownloadResult)
+        order.append(result.index)
+        if len(order) == 20:
+            # The slow one has come to a stop at a checkpoint, and the rest is done.
+            gate.open()
+            disk.go_on.set()
+    assert order[-1] == 0 and sorted(order) == list(range(21))
+    assert (tmp_path / "slow").read_bytes() == body
+    assert disk.threads == {"getm-finish"}
+    assert disk.most_at_once == 1
+
+
+@pytest.mark.parametrize("end", ["failure", "early exit"])
+def test_case_18_what_is_kept_is_brought_onto_the_disk_in_another_thread(
+    end: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    disk.go_on.set()
+    body = os.urandom(6 * MIB)
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=body, cut_at=3 * MIB, stall_at=2 * MIB, gate=gate), Reply(body=body))
+    if end == "failure":
+        gate.open()
+        with pytest.raises(errors.Truncated):
+            session.download(url, tmp_path / "x")
+    else:
+        results = session.download_all(
+            [getm.Entry(url, "x"), fault_server.serve("/y", Reply(body=b"y"))], directory=tmp_path
+        )
+        next(results)
+        gate.wait_reached()
+        results.close()  # type: ignore[attr-defined]
+        gate.open()
+    assert disk.threads == {"getm-finish"}
+    assert any(name.endswith("getm-part") for name in names(tmp_path))
+    session.download(url, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == body
+    assert disk.threads == {"getm-finish"}
+
+
+def test_case_18_a_checkpoint_that_fails_ends_its_download_only(
+    session: getm.Session, fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "CHECKPOINT_S", 0.0)
+
+    def failing(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=bytes(6 * MIB), stall_at=3 * MIB, gate=gate))
+    other = fault_server.serve("/y", Reply(body=b"y"))
+    with monkeypatch.context() as patch:
+        patch.setattr(libc, "fdatasync", failing)
+        results = list(
+            session.download_all([getm.Entry(url, "x"), other], directory=tmp_path, continue_after_error=True)
+        )
+    gate.open()
+    by_index = {result.index: result for result in results}
+    failed = by_index[0]
+    assert isinstance(failed, getm.DownloadFailure) and isinstance(failed.error, errors.TargetError)
+    assert isinstance(by_index[1], getm.DownloadResult)
+
+
+# Case 20: what cannot be resumed starts over --------------------------------------------------------------------------
+
+UNRESUMABLE = {
+    "no validator": Reply(etag=None, last_modified=None),
+    "weak ETag": Reply(etag='W/"v1"', last_modified=None),
+    "Last-Modified without Date": Reply(etag=None, headers={"Date": None}),
+    "chunked": Reply(framing="chunked"),
+}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, None])
+@pytest.mark.parametrize("kind", UNRESUMABLE)
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_case_20_a_lost_connection_that_cannot_be_resumed_starts_over(
+    kind: str, concurrency: int | None, ending: str, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    body = os.urandom(5 * MIB)
+    whole = replace(UNRESUMABLE[kind], body=body)
+    broken = replace(whole, cut_at=2 * MIB, then="reset" if ending == "reset" else "keep")
+    url = fault_server.serve("/x", broken, broken, whole)
+    calls: list[tuple[int, int | None]] = []
+    with getm.Session(retries=getm.Retries(attempts=2, base_s=0.0)) as session:
+        result = session.download(
+            url, tmp_path / "x", concurrency=concurrency, on_progress=lambda *call: calls.append(call)
+        )
+    assert result.path.read_bytes() == body
+    assert calls[-1] == (len(body), len(body))
+    # Range requests for parts of what turns out to have no validator count as well.
+    assert concurrency == 4 or (sum(result.stats.retries.values()), len(fault_server.requests)) == (2, 3)
+    assert result.stats.requests == len(fault_server.requests)
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("attempts", [0, 2])
+def test_case_20_as_often_as_the_retry_policy_says(attempts: int, fault_server: FaultServer, tmp_path: Path) -> None:
+    reply = Reply(body=bytes(3 * MIB), cut_at=2 * MIB, etag=None, last_modified=None)
+    url = fault_server.serve("/x", reply)
+    retries = getm.Retries(attempts=attempts, base_s=0.0)
+    with getm.Session(retries=retries) as session, pytest.raises(errors.Truncated) as caught:
+        session.download(url, tmp_path / "x")
+    assert len(fault_server.requests) == attempts + 1
+    assert caught.value.stats is not None and caught.value.stats.requests == attempts + 1
+    assert names(tmp_path) == []
+
+
+def test_case_20_the_time_for_the_whole_ends_a_wait_between_attempts(fault_server: FaultServer, tmp_path: Path) -> None:
+    """A delay of minutes, and a second for all: told at once where it cannot be kept to."""
+    reply = Reply(body=bytes(3 * MIB), cut_at=2 * MIB, etag=None, last_modified=None)
+    url = fault_server.serve("/x", reply)
+    retries = getm.Retries(attempts=20, base_s=1e6, cap_s=1e6)
+    with getm.Session(retries=retries, timeout=getm.Timeout(total_s=5)) as session, pytest.raises(errors.NetworkError):
+        session.download(url, tmp_path / "x")
+    assert len(fault_server.requests) <= 3
+
+
+def test_case_20_what_went_to_a_pipe_is_not_sent_again(fault_server: FaultServer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    body = os.urandom(3 * MIB)
+    reply = Reply(body=body, etag=None, last_modified=None)
+    url = fault_server.serve("/x", replace(reply, cut_at=2 * MIB), reply)
+    with getm.Session(retries=3) as session, pytest.raises(errors.Truncated):
+        session.download(url, tmp_path / "pipe")
+    reader.join()
+    assert body.startswith(received[0]) and len(received[0]) <= 2 * MIB
+
+
+# Case 23: fewer connections granted than asked for --------------------------------------------------------------------
+
+
+class Doorkeeper:
+    """Lets `most` requests in at a time, and turns the others away."""
+
+    def __init__(self, most: int, refusal: Reply) -> None:
+        self._most = most
+        self._refusal = refusal
+        self._inside: list[Request] = []
+        self.refused = 0
+
+    def serve(self, reply: Reply) -> Callable[[Request], Reply]:
+        def script(request: Request) -> Reply:
+            self._inside = [each for each in self._inside if each.outcome == "open"]
+            if len(self._inside) >= self._most:
+                self.refused += 1
+                return self._refusal
+            self._inside.append(request)
+            return reply
+
+        return script
+
+
+REFUSALS = {
+    "429": failure(429, retry_after="0"),
+    "503": failure(503),
+    "closed": Reply(raw=b"", then="close"),
+    "reset": Reply(raw=b"", then="reset"),
+}
+
+
+@pytest.mark.parametrize("retries", [0, 4])
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_case_23_two_connections_granted_and_six_files(
+    kind: str, retries: int, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    door = Doorkeeper(2, REFUSALS[kind])
+    bodies = [os.urandom(2 * MIB) for _ in range(6)]
+    urls = [
+        fault_server.serve(f"/{number}", door.serve(Reply(body=body, pace=Pace(256 * 1024, 0.01))))
+        for number, body in enumerate(bodies)
+    ]
+    with getm.Session(retries=getm.Retries(attempts=retries, base_s=0.1)) as session:
+        results = list(session.download_all(urls, jobs=6, directory=tmp_path))
+    assert all(isinstance(result, getm.DownloadResult) for result in results) and len(results) == 6
+    assert [(tmp_path / str(number)).read_bytes() for number in range(6)] == bodies
+    assert door.refused
+
+
+def test_case_23_nobody_waits_where_no_other_progresses(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/x", failure(429, retry_after="0"))
+    with getm.Session(retries=1) as session, pytest.raises(errors.HTTPStatusError) as caught:
+        session.download(url, tmp_path / "x")
+    assert caught.value.status == 429 and len(fault_server.requests) == 2
+
+
+def test_case_23_the_time_for_the_whole_ends_the_wait(fault_server: FaultServer, tmp_path: Path) -> None:
+    """The other file never ends, and brings bytes all the time."""
+    door = Doorkeeper(1, failure(429))
+    endless = Reply(body=bytes(MIB), endless=True, framing="chunked", pace=Pace(16 * 1024, 0.01))
+    urls = [fault_server.serve(f"/{number}", door.serve(endless)) for number in range(2)]
+    with getm.Session(retries=0, timeout=getm.Timeout(total_s=2)) as session:
+        results = list(session.download_all(urls, jobs=2, directory=tmp_path, continue_after_error=True))
+    kinds = {type(result.error) for result in results if isinstance(result, getm.DownloadFailure)}
+    # The one that waited may have had its turn in the last moment.
+    assert len(results) == 2 and errors.TimedOut in kinds and kinds <= {errors.TimedOut, errors.HTTPStatusError}
+
+
+def test_case_23_a_file_that_is_never_given_does_not_slow_down_the_others(
+    fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """It fails when the others are done."""
+    bad = fault_server.serve("/bad", failure(503))
+    urls = [bad, *(fault_server.serve(f"/{number}", Reply(body=bytes(2 * MIB))) for number in range(20))]
+    with getm.Session(retries=0) as session:
+        results = list(session.download_all(urls, jobs=4, directory=tmp_path, continue_after_error=True))
+    assert [result.index for result in results if isinstance(result, getm.DownloadFailure)] == [0]
+    assert len(results) == 21
+
+
+# Cases 36 and 42: targets ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_case_36_a_file_that_the_server_names_and_that_exists_is_skipped(
+    dry_run: bool, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").write_bytes(b"old")
+    url = fault_server.serve("/x", Reply(body=b"new", headers={"Content-Disposition": "filename=theirs"}))
+    heard: list[getm.Event] = []
+    results = run(session, "sync", [url], heard.append, directory=tmp_path, no_clobber=True, dry_run=dry_run)
+    assert results == [] and isinstance(heard[-1], getm.Skipped)
+    assert heard[-1].path == tmp_path / "theirs"
+    assert (tmp_path / "theirs").read_bytes() == b"old" and names(tmp_path) == ["theirs"]
+
+
+@both_ways
+@pytest.mark.parametrize("order", ["file first", "folder first", "the same"])
+def test_case_42_targets_that_only_servers_name_and_that_exclude_each_other(
+    order: str, way: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """The second is told, clearly, and the first is there."""
+    named = {"Content-Disposition": "filename=a"}
+    by_server = fault_server.serve("/x", Reply(body=b"server", headers=named))
+    other = fault_server.serve("/y", Reply(body=b"other", headers=named))
+    below = getm.Entry(other, "a/b")
+    entries = {"file first": (by_server, below), "folder first": (below, by_server), "the same": (by_server, other)}
+    results = run(session, way, iter(entries[order]), directory=tmp_path, jobs=1, continue_after_error=True)
+    results.sort(key=lambda result: result.index)
+    assert isinstance(results[0], getm.DownloadResult)
+    assert isinstance(results[1], getm.DownloadFailure) and isinstance(results[1].error, errors.TargetError)
+    assert "another download of this batch" in results[1].error.message

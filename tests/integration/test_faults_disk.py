@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import random
+import stat
 import subprocess
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 import getm
 from getm import errors
 from getm.files import libc
+from tests.support.command import getm as command
 from tests.support.command import names, started
 from tests.support.engines import engines
 from tests.support.fault_script import Reply, Request, failure
@@ -198,29 +200,82 @@ def test_row_40_a_name_that_a_server_chose_is_harmless(
     assert not set(name) & set('/\\:*?"<>|') and not {unicodedata.category(c) for c in name} & {"Cc", "Cf", "Zl", "Zp"}
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("a\0b", "NUL"), ("a\ud800b", "no file name"), ("e" * 300, "shorter name")]
-)
+@pytest.mark.parametrize(("name", "words"), [("a\0b", "NUL"), ("a\ud800b", "file's name"), ("e" * 300, "shorter name")])
 def test_row_40_a_name_of_the_callers_that_cannot_be_is_an_error(
     name: str, words: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
 ) -> None:
     url = fault_server.serve("/x", Reply(body=SMALL))
-    with pytest.raises(errors.TargetError, match=words):
+    with pytest.raises((errors.InvalidInput, errors.TargetError), match=words):
         session.download(url, f"{tmp_path}/{name}")
     assert names(tmp_path) == []
 
 
 @each_mode
-def test_row_41_a_link_at_the_target_is_replaced(
+def test_row_41_a_link_that_the_user_names_is_followed_and_its_target_replaced(
     concurrency: int | None, session: getm.Session, fault_server: FaultServer, tmp_path: Path
 ) -> None:
-    (tmp_path / "outside").write_bytes(b"precious")
+    """By a rename beside it: nobody ever sees half of it. Links to links, and one that leads nowhere yet."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "file").write_bytes(b"old")
+    (outside / "middle").symlink_to("file")
+    (inside / "out").symlink_to(outside / "middle")
+    (inside / "new").symlink_to(outside / "absent")
+    url = fault_server.serve("/x", Reply(body=BODY))
+    result = session.download(url, inside / "out", concurrency=concurrency)
+    assert result.path == outside / "file" and result.path.read_bytes() == BODY
+    assert (inside / "out").is_symlink() and (outside / "middle").is_symlink()
+    session.download(url, inside / "new", concurrency=concurrency)
+    assert (inside / "new").is_symlink() and (outside / "absent").read_bytes() == BODY
+    assert names(inside) == ["new", "out"] and names(outside) == ["absent", "file", "middle"]
+
+
+def test_row_41_a_link_that_the_command_names_is_followed(fault_server: FaultServer, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"old")
     (tmp_path / "inside").mkdir()
-    target = tmp_path / "inside" / "out"
-    target.symlink_to(tmp_path / "outside")
-    session.download(fault_server.serve("/x", Reply(body=BODY)), target, concurrency=concurrency)
-    assert not target.is_symlink() and target.read_bytes() == BODY
-    assert (tmp_path / "outside").read_bytes() == b"precious"
+    (tmp_path / "inside" / "out").symlink_to(tmp_path / "outside")
+    url = fault_server.serve("/x", Reply(body=SMALL))
+    run = command(url, "out", cwd=tmp_path / "inside")
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "inside" / "out").is_symlink() and (tmp_path / "outside").read_bytes() == SMALL
+
+
+@pytest.mark.parametrize("source", ("list", "URL", "server"))
+def test_row_41_a_link_that_a_list_or_a_server_names_is_replaced(
+    source: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.write_bytes(b"precious")
+    inside.mkdir()
+    target = inside / "out"
+    target.symlink_to(outside)
+    named = {"Content-Disposition": "filename=out"} if source == "server" else {}
+    url = fault_server.serve("/out" if source != "list" else "/x", Reply(body=SMALL, headers=named))
+    if source == "list":
+        list(session.download_all([getm.Entry(url, "out")], directory=inside))
+    else:
+        session.download(url, inside)
+    assert not target.is_symlink() and target.read_bytes() == SMALL
+    assert outside.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("way", ("download", "download_all"))
+def test_a_file_that_is_replaced_keeps_its_mode(
+    way: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    url = fault_server.serve("/x", Reply(body=SMALL))
+    large = fault_server.serve("/large", Reply(body=BODY))
+    for mode in (0o600, 0o755, 0o444):
+        for name, source in (("small", url), ("large", large)):
+            (tmp_path / name).write_bytes(b"old")
+            (tmp_path / name).chmod(mode)
+            if way == "download":
+                session.download(source, tmp_path / name)
+            else:
+                list(session.download_all([getm.Entry(source, name)], directory=tmp_path))
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+            assert (tmp_path / name).stat().st_size == len(SMALL if name == "small" else BODY)
 
 
 def test_row_41_a_link_at_a_hidden_name_is_not_followed(

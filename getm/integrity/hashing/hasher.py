@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from getm.core.coverage import Coverage
 from getm.core.log import get_logger
 from getm.integrity.algorithms import crc_function, new_digest
 from getm.integrity.combine import GENERATORS
 from getm.integrity.declared.types import Declared
-from getm.integrity.hashing.streams import Block, Coverage, CrcStream, HashStream, OrderedStream
+from getm.integrity.hashing.streams import Block, CrcStream, HashStream, OrderedStream
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.multipart_etag import PartedMd5, candidate_part_bytes
 from getm.integrity.values import Checksum
@@ -62,6 +63,7 @@ class PartsHasher:
         layouts = [OrderedStream(layout) for each in self._layouts.values() for layout in each]
         self._all_streams: tuple[HashStream, ...] = (*self._streams.values(), *layouts)
         self._coverage = Coverage()
+        self._fed_bytes = 0
         self._open_blocks = 0
         self._cancelled = False
         self._failure: str | None = None
@@ -92,7 +94,8 @@ class PartsHasher:
         with self._lock:
             wanted = bool(self._all_streams) and size_bytes > 0 and not self._cancelled
             if size_bytes and not self._cancelled:
-                self._coverage.add(offset, size_bytes)
+                self._coverage.add(offset, offset + size_bytes)
+                self._fed_bytes += size_bytes
             if wanted:
                 inline = size_bytes <= INLINE_BYTES and not self._open_blocks
                 self._open_blocks += 1
@@ -118,7 +121,8 @@ class PartsHasher:
         with self._lock:
             if self._cancelled:
                 return
-            covered = self._coverage.is_exactly(total)
+            # Each byte once: a digest that has read some twice is another one.
+            covered = self._fed_bytes == total and self._coverage.is_exactly(total)
             if covered:
                 self._callback = callback
             due = self._callback_if_due()

@@ -140,25 +140,3 @@ class CrcStream:
 
     def digest(self) -> bytes:
         return self._prefix_crc.to_bytes(DIGEST_BYTES[self._algorithm], "big")
-
-
-class Coverage:
-    """Which bytes of [0, total) have been fed, as merged spans."""
-
-    def __init__(self) -> None:
-        self._end_of: dict[int, int] = {}
-        self._start_of: dict[int, int] = {}
-        self._fed_bytes = 0
-
-    def add(self, start: int, size_bytes: int) -> None:
-        end = start + size_bytes
-        self._fed_bytes += size_bytes
-        start = self._start_of.pop(start, start)
-        end = self._end_of.pop(end, end)
-        self._end_of[start] = end
-        self._start_of[end] = start
-
-    def is_exactly(self, total_bytes: int) -> bool:
-        """True when every byte of [0, total_bytes) has been fed once."""
-        whole = {0: total_bytes} if total_bytes else {}
-        return self._fed_bytes == total_bytes and self._end_of == whole

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from getm.core.coverage import Coverage
 from getm.core.spans import MAX_POSITION, Span
-from getm.files.coverage import Coverage
+from getm.core.version import Version
 from getm.files.journal import (
     JOURNAL_BYTES,
     SLOT_BYTES,
     SPANS_AT_MOST,
     Journal,
-    Owner,
     Record,
-    Version,
     data_name,
     decode,
     encode,
@@ -27,12 +26,18 @@ from getm.files.journal import (
     journal_name,
     spans_of,
 )
-from getm.files.lock import Judgement, judge
+from getm.files.lock import is_free
 
-ME = Owner(host="here", boot="now", namespace="pid:[1]", pid=2, started=3, locked=True)
-VERSION = Version(size=100, etag='"a"', last_modified=None, if_range='"a"', declared=("md5:00", "caller"))
+VERSION = Version(size=100, etag='"a"', last_modified=None, strong='"a"')
 RECORD = Record(
-    identity="0123456789abcdef", heir=None, version=VERSION, owner=ME, boot="now", written=[0, 9], durable=[0, 5]
+    identity="0123456789abcdef",
+    version=VERSION,
+    declared=("md5:00", "caller"),
+    in_use=True,
+    locked=True,
+    boot="now",
+    written=[0, 9],
+    durable=[0, 5],
 )
 
 POINTS = st.integers(0, 60)
@@ -71,16 +76,12 @@ def test_a_copy_of_a_coverage_stays_as_it_is() -> None:
 
 IDENTITIES = st.sampled_from(["0123456789abcdef", "f" * 16])
 TEXTS = st.text(max_size=8)
-VERSIONS = st.builds(
-    Version, st.just(MAX_POSITION), st.none() | TEXTS, st.none() | TEXTS, TEXTS, st.none() | st.tuples(TEXTS, TEXTS)
-)
-OWNERS = st.builds(
-    Owner, TEXTS, TEXTS, TEXTS, st.integers(0, 2**31), st.none() | st.integers(0, 2**63 - 1), st.booleans()
-)
+VERSIONS = st.builds(Version, st.just(MAX_POSITION), st.none() | TEXTS, st.none() | TEXTS, TEXTS)
+DECLARED = st.none() | st.tuples(TEXTS, TEXTS)
 BOUNDS = st.lists(st.integers(0, MAX_POSITION), max_size=6, unique=True).map(
     lambda points: sorted(points)[len(points) % 2 :]
 )
-RECORDS = st.builds(Record, IDENTITIES, st.none() | IDENTITIES, VERSIONS, st.none() | OWNERS, TEXTS, BOUNDS, BOUNDS)
+RECORDS = st.builds(Record, IDENTITIES, VERSIONS, DECLARED, st.booleans(), st.booleans(), TEXTS, BOUNDS, BOUNDS)
 
 
 @given(RECORDS, st.integers(1, 2**63), st.binary(max_size=50))
@@ -103,7 +104,7 @@ def test_a_record_cut_off_is_none(length: int) -> None:
 
 
 @given(st.binary(max_size=200))
-@example(b"getm-journal 1 ")
+@example(b"getm-journal 2 ")
 def test_anything_else_is_none(data: bytes) -> None:
     assert decode(data) is None
 
@@ -113,7 +114,6 @@ def test_anything_else_is_none(data: bytes) -> None:
     [
         {"identity": "../../etc/passwd"},
         {"identity": "0123456789abcdef\n"},
-        {"heir": "x"},
         {"written": [5, 5]},
         {"written": [5, 4]},
         {"written": [0, 5, 5, 6]},
@@ -121,7 +121,10 @@ def test_anything_else_is_none(data: bytes) -> None:
         {"durable": [1]},
         {"written": [-1, 5]},
         {"boot": None},
-        {"version": Version(size=-1, etag=None, last_modified=None, if_range="", declared=None)},
+        {"version": Version(-1, None, None, "x")},
+        {"version": Version(None, None, None, "x")},
+        {"version": Version(2**64, None, None, "x")},
+        {"version": Version(100, "x", None, None)},
     ],
 )
 def test_a_record_that_makes_no_sense_is_none(changes: dict[str, object]) -> None:
@@ -131,24 +134,26 @@ def test_a_record_that_makes_no_sense_is_none(changes: dict[str, object]) -> Non
 
 
 def test_another_version_of_the_format_is_none() -> None:
-    assert decode(encode(7, RECORD).replace(b"getm-journal 1", b"getm-journal 2")) is None
+    assert decode(encode(7, RECORD).replace(b"getm-journal 2", b"getm-journal 1")) is None
 
 
 def test_the_largest_record_fits_its_slot() -> None:
     """As many spans as are told at most, the largest numbers, and texts as long as `fits` lets them be."""
     bounds = [MAX_POSITION - 2 * SPANS_AT_MOST + number for number in range(2 * SPANS_AT_MOST)]
-    length = max(length for length in range(2000) if fits(version_of("\x01" * length), ME))
-    record = Record("0" * 16, "1" * 16, version_of("\x01" * length), ME, "b" * 36, written=bounds, durable=bounds)
+    length = max(length for length in range(2000) if fits(version_of("\x01" * length), None))
+    version = version_of("\x01" * length)
+    record = Record("0" * 16, version, None, False, False, "b" * 36, written=bounds, durable=bounds)
     assert len(encode(2**64 - 1, record)) <= SLOT_BYTES
 
 
 def version_of(etag: str) -> Version:
-    return Version(MAX_POSITION, etag, None, etag, None)
+    return Version(MAX_POSITION, etag, None, etag)
 
 
 def test_what_no_journal_can_hold() -> None:
-    assert not fits(version_of("x" * 5000), ME)
-    assert not fits(version_of("\udc80"), ME)
+    assert not fits(version_of("x" * 5000), None)
+    assert not fits(version_of("x"), ("md5:00", "x" * 5000))
+    assert not fits(version_of("\udc80"), None)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 2**32))
@@ -161,7 +166,7 @@ def test_one_slot_may_be_torn_at_any_time(kinds: list[bool], seed: int) -> None:
             before = os.pread(journal.fd, JOURNAL_BYTES, 0)
             # Read anew each time, as by one run after another.
             journal.load()
-            journal.write(numbered(number), durable=durable)
+            write(journal, number, durable)
             after = os.pread(journal.fd, 2 * JOURNAL_BYTES, 0)
             assert len(after) <= JOURNAL_BYTES
             assert journal.load() == numbered(number)
@@ -177,7 +182,7 @@ def test_of_two_durable_records_one_survives_whatever_becomes_of_the_rest() -> N
     journal = Journal(os.memfd_create("journal"))
     try:
         for number in range(5):
-            journal.write(numbered(number), durable=number in (1, 3))
+            write(journal, number, number in (1, 3))
         content = os.pread(journal.fd, JOURNAL_BYTES, 0)
         os.pwrite(journal.fd, bytes(2 * SLOT_BYTES), 2 * SLOT_BYTES)
         assert journal.load() == numbered(3)
@@ -188,7 +193,29 @@ def test_of_two_durable_records_one_survives_whatever_becomes_of_the_rest() -> N
 
 
 def numbered(number: int) -> Record:
-    return Record("0" * 16, None, VERSION, ME, "now", [0, number + 1], [])
+    return Record("0" * 16, VERSION, None, True, True, "now", [0, number + 1], [])
+
+
+def write(journal: Journal, number: int, durable: bool) -> None:
+    if durable:
+        journal.write_durable(numbered(number))
+        journal.turn()
+    else:
+        journal.write(numbered(number))
+
+
+def test_a_durable_record_that_did_not_reach_the_disk_is_written_over() -> None:
+    """By the next one: of the two slots, one is always on the disk."""
+    journal = Journal(os.memfd_create("journal"))
+    try:
+        write(journal, 1, durable=True)
+        journal.write_durable(numbered(2))
+        write(journal, 3, durable=True)
+        os.pwrite(journal.fd, bytes(2 * SLOT_BYTES), 2 * SLOT_BYTES)
+        content = os.pread(journal.fd, JOURNAL_BYTES, 0)
+        assert encode(1, numbered(1)) in content and encode(3, numbered(3)) in content
+    finally:
+        journal.close()
 
 
 def test_names() -> None:
@@ -201,48 +228,38 @@ def test_names() -> None:
     assert journal_name("x" * 255) != journal_name("x" * 254 + "y")
 
 
-def owner(**changes: object) -> Owner:
-    fields = {name: getattr(ME, name) for name in ME.__struct_fields__}
-    return Owner(**{**fields, "pid": 9, **changes})
-
-
-NOBODY_HERE = {"host": "other", "boot": "then"}
-
-
 @pytest.mark.parametrize(
-    ("former", "locked", "fresh", "alive", "expected"),
+    ("changes", "locked", "fresh", "free"),
     [
-        # Let go by its owner.
-        (None, True, True, True, Judgement.TAKE),
-        (None, False, True, True, Judgement.TAKE),
-        # The same run of this machine. The lock tells, if both have asked for it; else the process does.
-        (owner(), True, True, True, Judgement.TAKE),
-        (owner(locked=False), True, True, True, Judgement.LEAVE),
-        (owner(locked=False), True, True, False, Judgement.TAKE),
-        (owner(), False, False, True, Judgement.LEAVE),
-        (owner(), False, True, False, Judgement.TAKE),
-        # A container of this machine, whose processes cannot be seen from here.
-        (owner(host="container", namespace="pid:[2]"), True, True, False, Judgement.TAKE),
-        (owner(host="container", namespace="pid:[2]"), False, True, False, Judgement.LEAVE),
-        (owner(host="container", namespace="pid:[2]"), False, False, False, Judgement.COPY),
-        # This machine before it was started anew.
-        (owner(boot="then"), True, True, True, Judgement.TAKE),
-        (owner(boot="then"), False, True, True, Judgement.TAKE),
-        # Another machine: a lock that we got says nothing of it.
-        (owner(**NOBODY_HERE), True, True, False, Judgement.LEAVE),
-        (owner(**NOBODY_HERE), True, False, False, Judgement.COPY),
-        (owner(**NOBODY_HERE), False, True, False, Judgement.LEAVE),
-        (owner(**NOBODY_HERE), False, False, False, Judgement.COPY),
-        (owner(host="other", boot=""), True, False, False, Judgement.COPY),
+        # Let go by its last user.
+        ({"in_use": False}, True, True, True),
+        ({"in_use": False}, False, True, True),
+        # The same run of this machine: the lock tells, if both have asked for it.
+        ({}, True, True, True),
+        ({"locked": False}, True, True, False),
+        ({"locked": False}, True, False, True),
+        ({}, False, True, False),
+        ({}, False, False, True),
+        # Another machine, or this one before it was started again: a lock that we got says nothing of it.
+        ({"boot": "then"}, True, True, False),
+        ({"boot": "then"}, True, False, True),
+        ({"boot": ""}, True, True, False),
+        ({"boot": "then"}, False, True, False),
+        ({"boot": "then"}, False, False, True),
     ],
 )
-def test_whose_it_is(former: Owner | None, locked: bool, fresh: bool, alive: bool, expected: Judgement) -> None:
-    me = owner(pid=2, locked=locked)
-    assert judge(former, me, fresh=lambda: fresh, alive=lambda _: alive) is expected
+def test_whose_it_is(changes: dict[str, object], locked: bool, fresh: bool, free: bool) -> None:
+    fields = {name: getattr(RECORD, name) for name in RECORD.__struct_fields__}
+    record = Record(**{**fields, **changes})
+    assert is_free(record, "now", locked=locked, is_fresh=lambda: fresh) is free
 
 
-@pytest.mark.parametrize(("host", "alive", "expected"), [("here", True, "LEAVE"), ("here", False, "TAKE")])
-def test_whose_it_is_where_a_machine_does_not_tell_its_runs(host: str, alive: bool, expected: str) -> None:
-    me = owner(boot="", pid=2, locked=False)
-    former = owner(boot="", host=host)
-    assert judge(former, me, fresh=lambda: True, alive=lambda _: alive) is Judgement[expected]
+@pytest.mark.parametrize(("locked", "fresh", "free"), [(True, True, True), (False, True, False), (False, False, True)])
+def test_a_journal_that_cannot_be_read(locked: bool, fresh: bool, free: bool) -> None:
+    """Without locks another process may be just writing its first record."""
+    assert is_free(None, "now", locked=locked, is_fresh=lambda: fresh) is free
+
+
+def test_where_a_machine_does_not_tell_its_runs_the_lock_does() -> None:
+    fields = {name: getattr(RECORD, name) for name in RECORD.__struct_fields__}
+    assert is_free(Record(**{**fields, "boot": ""}), "", locked=True, is_fresh=lambda: True)

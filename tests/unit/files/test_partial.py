@@ -12,18 +12,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from getm.core.coverage import Coverage
 from getm.core.spans import Span
+from getm.core.version import Version
 from getm.errors import TargetError
-from getm.files import Folder, PartialFile, Saved, commit_many, libc, lock, open_partial, partial
-from getm.files.journal import Owner
+from getm.files import Folder, PartialFile, commit_many, libc, lock, open_partial, partial, recorder
 
 MIB = 1024 * 1024
 BLOCK = 1000
@@ -40,15 +40,24 @@ def names(folder: Path) -> list[str]:
 def journaled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects of any size have a journal, which is told of every block."""
     monkeypatch.setattr(partial, "JOURNALED_FROM_BYTES", 1)
-    monkeypatch.setattr(partial, "_RECORD_BYTES", BLOCK)
+    monkeypatch.setattr(recorder, "RECORD_BYTES", BLOCK)
+
+
+def version(size: int | None = SIZE, tag: str | None = TAG) -> Version:
+    return Version(size, tag, None, tag)
+
+
+def commit(file: PartialFile, mtime: float | None = None) -> None:
+    (error,) = commit_many([(file, mtime)])
+    if error is not None:
+        raise error
 
 
 def started(path: Path, size: int = SIZE, *, tag: str = TAG, resume: bool = True) -> PartialFile:
     """Opened and begun, as after a head: goes on if what is saved is of that version."""
     file = open_partial(path, resume=resume)
     try:
-        resumed = file.saved is not None and (file.saved.size, file.saved.etag) == (size, tag)
-        file.begin(size, etag=tag, if_range=tag, resumed=resumed)
+        file.begin(version(size, tag), resumed=file.saved == version(size, tag))
     except BaseException:
         file.suspend()
         raise
@@ -63,19 +72,35 @@ def write(file: PartialFile, *blocks: int, data: bytes = DATA) -> None:
 def finish(file: PartialFile, data: bytes = DATA) -> None:
     for span in file.missing():
         file.write(span.start, memoryview(data)[span.start : span.stop])
-    file.commit()
+    commit(file)
 
 
 def killed(file: PartialFile) -> None:
     """What the kernel does when a process is killed: descriptors are closed, and nothing else."""
-    file._close()
+    file.close()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What another run finds: the version, the checksum that was declared, and the spans that are there."""
+
+    version: Version
+    declared: tuple[str, str] | None
+    done: tuple[Span, ...]
+
+
+def found_in(file: PartialFile) -> Saved | None:
+    if file.saved is None or file.saved.size is None:
+        return None
+    missing = Coverage(file.missing())
+    return Saved(file.saved, file.declared, missing.missing(file.saved.size))
 
 
 def saved(path: Path) -> Saved | None:
     """What another run finds, without taking anything from it."""
     file = open_partial(path, resume=True)
     try:
-        return file.saved
+        return found_in(file)
     finally:
         killed(file)
 
@@ -84,12 +109,13 @@ def done(path: Path) -> list[int]:
     """The blocks that another run finds; each is compared with what was to be written."""
     file = open_partial(path, resume=True)
     try:
-        if file.saved is None:
+        found = found_in(file)
+        if found is None:
             return []
         there = file.path_now.read_bytes()
-        for span in file.saved.done:
+        for span in found.done:
             assert there[span.start : span.stop] == DATA[span.start : span.stop]
-        return [start // BLOCK for span in file.saved.done for start in range(span.start, span.stop, BLOCK)]
+        return [start // BLOCK for span in found.done for start in range(span.start, span.stop, BLOCK)]
     finally:
         killed(file)
 
@@ -102,7 +128,7 @@ def done(path: Path) -> list[int]:
 def test_another_run_goes_on_where_one_stood(tmp_path: Path, stop: Callable[[PartialFile], None]) -> None:
     file = open_partial(tmp_path / "out", resume=True)
     assert file.saved is None and file.exclusive
-    file.begin(SIZE, etag=TAG, last_modified="yesterday", if_range=TAG, declared=("md5:00", "etag"))
+    file.begin(Version(SIZE, TAG, "yesterday", TAG), declared=("md5:00", "etag"))
     write(file, 0, 5, 4, 6)
     assert file.missing() == (Span(1 * BLOCK, 4 * BLOCK), Span(7 * BLOCK, SIZE))
     assert os.pread(file.fileno(), BLOCK, 5 * BLOCK) == DATA[5 * BLOCK : 6 * BLOCK]
@@ -110,8 +136,8 @@ def test_another_run_goes_on_where_one_stood(tmp_path: Path, stop: Callable[[Par
     assert not (tmp_path / "out").exists()
     file = open_partial(tmp_path / "out", resume=True)
     spans = (Span(0, BLOCK), Span(4 * BLOCK, 7 * BLOCK))
-    assert file.saved == Saved(SIZE, TAG, "yesterday", TAG, ("md5:00", "etag"), spans)
-    file.begin(SIZE, etag=TAG, if_range=TAG, resumed=True)
+    assert found_in(file) == Saved(Version(SIZE, TAG, "yesterday", TAG), ("md5:00", "etag"), spans)
+    file.begin(version(), resumed=True)
     assert file.saved is None
     finish(file)
     assert (tmp_path / "out").read_bytes() == DATA
@@ -124,7 +150,7 @@ def test_what_is_declared_later_is_kept_as_well(tmp_path: Path) -> None:
     write(file := started(tmp_path / "out"), 0)
     file.suspend()
     file = open_partial(tmp_path / "out", resume=True)
-    file.begin(SIZE, declared=("md5:11", "caller"), resumed=True)
+    file.begin(version(), declared=("md5:11", "caller"), resumed=True)
     file.suspend()
     former = saved(tmp_path / "out")
     assert former is not None and former.declared == ("md5:11", "caller")
@@ -140,7 +166,7 @@ def test_row_46_another_version_starts_anew(tmp_path: Path) -> None:
     write(file, 3, data=other)
     killed(file)
     former = saved(tmp_path / "out")
-    assert former is not None and (former.etag, former.done) == ('"two"', (Span(3 * BLOCK, 4 * BLOCK),))
+    assert former is not None and (former.version.etag, former.done) == ('"two"', (Span(3 * BLOCK, 4 * BLOCK),))
     finish(started(tmp_path / "out", tag='"two"'), other)
     assert (tmp_path / "out").read_bytes() == other
     assert names(tmp_path) == ["out"]
@@ -159,11 +185,11 @@ def test_not_to_be_resumed(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("journaled")
 def test_only_what_is_saved_can_be_resumed(tmp_path: Path) -> None:
     with open_partial(tmp_path / "out", resume=True) as file, pytest.raises(ValueError):
-        file.begin(SIZE, if_range=TAG, resumed=True)
+        file.begin(version(), resumed=True)
     write(file := started(tmp_path / "out"), 0)
     file.suspend()
     with open_partial(tmp_path / "out", resume=True) as file, pytest.raises(ValueError):
-        file.begin(SIZE + 1, if_range=TAG, resumed=True)
+        file.begin(version(SIZE + 1), resumed=True)
     assert names(tmp_path) == []
 
 
@@ -173,7 +199,7 @@ def test_what_no_later_run_could_tell_again_has_no_journal(
     tmp_path: Path, size: int | None, if_range: str | None
 ) -> None:
     file = open_partial(tmp_path / "out", resume=True)
-    file.begin(size, etag=TAG, if_range=if_range)
+    file.begin(Version(size, TAG, None, if_range))
     write(file, *range(8))
     (name,) = names(tmp_path)
     assert "out" not in name
@@ -186,12 +212,12 @@ def test_a_small_object_has_one_file_and_no_descriptor(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with Folder(tmp_path) as folder:
         file = open_partial(tmp_path / "out", resume=True, folder=folder)
-        file.begin(SIZE, etag=TAG, if_range=TAG)
+        file.begin(version())
         assert len(names(tmp_path)) == 1
         file.write(0, memoryview(DATA))
         assert file.fileno() == -1 and file.path_now.read_bytes() == DATA
         assert len(os.listdir("/proc/self/fd")) == before + 1  # noqa: PTH208
-        file.commit(1e9)
+        commit(file, 1e9)
         assert folder.fd >= 0
     assert (tmp_path / "out").read_bytes() == DATA
     assert (tmp_path / "out").stat().st_mtime == 1e9
@@ -205,7 +231,7 @@ def test_a_small_object_instead_of_what_is_saved(tmp_path: Path, monkeypatch: py
     file = started(tmp_path / "out", 3)
     assert len(names(tmp_path)) == 1
     file.write(0, memoryview(b"abc"))
-    file.commit()
+    commit(file)
     assert (tmp_path / "out").read_bytes() == b"abc"
     assert names(tmp_path) == ["out"]
 
@@ -219,7 +245,7 @@ def test_the_mode_and_the_time(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / ".out.getm-journal").stat().st_mode) == 0o600
     write(file, *range(8))
-    file.commit(mtime=1234567890.5)
+    commit(file, 1234567890.5)
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
     assert (tmp_path / "out").stat().st_mtime == 1234567890.5
 
@@ -256,7 +282,7 @@ def test_the_journal_is_told_of_time_as_well(tmp_path: Path, monkeypatch: pytest
     write(file := started(tmp_path / "out"), 0)
     killed(file)
     assert done(tmp_path / "out") == []
-    monkeypatch.setattr(partial, "_RECORD_S", 0)
+    monkeypatch.setattr(recorder, "RECORD_S", 0)
     write(file := started(tmp_path / "out"), 0)
     killed(file)
     assert done(tmp_path / "out") == [0]
@@ -304,6 +330,8 @@ class Disk:
             path.write_bytes(
                 b"".join(chance.choice((now, synced))[start : start + page] for start in range(0, len(now), page))
             )
+            # A machine takes its time to start.
+            aged(path)
         self._start_anew()
 
 
@@ -319,29 +347,29 @@ def test_nothing_is_claimed_that_is_not_there(runs: list[tuple[list[int], bool, 
     chance = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         patch.setattr(partial, "JOURNALED_FROM_BYTES", 1)
-        patch.setattr(partial, "_RECORD_BYTES", BLOCK)
-        patch.setattr(partial, "_SECURED_FROM_BYTES", 1)
+        patch.setattr(recorder, "RECORD_BYTES", BLOCK)
         disk = Disk(Path(name), patch)
         path = Path(name) / "out"
-        expected: set[int] = set()
+        # What is in the file, and what of it is on the disk for certain.
+        expected, secured = set[int](), set[int]()
         file = started(path)
         for first, checkpoint, second, end in runs:
             write(file, *first)
+            expected.update(first)
             if checkpoint:
                 file.checkpoint()
+                secured = set(expected)
             write(file, *second)
-            secured = expected.union(first if checkpoint else ())
-            expected.update(first, second)
+            expected.update(second)
             if end == "suspend":
                 file.suspend()
-                secured = expected
+                secured = set(expected)
             else:
                 killed(file)
             # Suspended, it may be another day that the power fails.
             if end == "power failure" or (end == "suspend" and chance.random() < 0.5):
                 disk.power_failure(chance)
                 expected = set(secured)
-            # Both take it over, which secures it.
             assert set(done(path)) == expected
             file = started(path)
         finish(file)
@@ -442,7 +470,7 @@ def test_row_43_two_on_one_target_do_not_mix(tmp_path: Path) -> None:
     assert first.exclusive and not second.exclusive
     other = bytes(SIZE)
     write(second, *range(8), data=other)
-    second.commit()
+    commit(second)
     assert (tmp_path / "out").read_bytes() == other
     finish(first)
     assert (tmp_path / "out").read_bytes() == DATA
@@ -454,7 +482,7 @@ def test_two_that_begin_at_once(tmp_path: Path) -> None:
     first, second = (open_partial(tmp_path / "out", resume=True) for _ in range(2))
     assert first.exclusive and second.exclusive
     for file in (first, second):
-        file.begin(SIZE, if_range=TAG)
+        file.begin(version())
     assert first.exclusive and not second.exclusive
     second.discard()
     write(first, 3)
@@ -477,8 +505,8 @@ def test_what_is_suspended_is_for_the_next(tmp_path: Path) -> None:
 def test_what_is_suspended_is_for_the_next_while_a_program_is_being_started(tmp_path: Path) -> None:
     """Between fork and exec it holds what this process had open: the same open file, and so the same lock."""
     write(file := started(tmp_path / "out"), 2)
-    assert file._kept is not None
-    inherited = os.dup(file._kept.journal.fd)
+    assert file._recorder is not None
+    inherited = os.dup(file._recorder.journal.fd)
     try:
         file.suspend()
         second = started(tmp_path / "out")
@@ -492,9 +520,9 @@ def test_what_is_suspended_is_for_the_next_while_a_program_is_being_started(tmp_
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from getm.files import open_partial, partial
+from getm.files import open_partial, partial, recorder
 from tests.unit.files.test_partial import started, write
-partial.JOURNALED_FROM_BYTES = partial._RECORD_BYTES = 1
+partial.JOURNALED_FROM_BYTES = recorder.RECORD_BYTES = 1
 file = started(Path(sys.argv[1]))
 write(file, 6)
 print("ready", flush=True)
@@ -502,8 +530,13 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.usefixtures("journaled", "with_or_without_locks")
-def test_row_43_another_process_at_work_and_then_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("locks", [True, False])
+@pytest.mark.usefixtures("journaled")
+def test_row_43_another_process_at_work_and_then_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", functools.partial(fail, errno.ENOLCK))
     with subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -512,116 +545,74 @@ def test_row_43_another_process_at_work_and_then_killed(tmp_path: Path) -> None:
         with open_partial(tmp_path / "out", resume=True) as file:
             assert not file.exclusive and file.saved is None
         process.kill()
-        # Not waited for yet: a zombie is no owner any more.
+        # Not waited for yet: a zombie holds no lock any more.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        if not locks:
+            assert done(tmp_path / "out") == []
+            aged(journal_of(tmp_path))
         assert done(tmp_path / "out") == [6]
-
-
-@pytest.mark.usefixtures("journaled", "no_locks")
-def test_a_number_given_to_another_process_is_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_owner(monkeypatch, started=1)
-    write(file := started(tmp_path / "out"), 6)
-    killed(file)
-    monkeypatch.undo()
-    monkeypatch.setattr(fcntl, "flock", functools.partial(fail, errno.ENOTSUP))
-    assert done(tmp_path / "out") == [6]
 
 
 def fail(number: int, *arguments: object, **keywords: object) -> None:
     raise OSError(number, os.strerror(number))
 
 
-def as_owner(patch: pytest.MonkeyPatch, **changes: Any) -> None:
-    real = lock.this_process
-
-    def changed(*, locked: bool) -> Owner:
-        return msgspec.structs.replace(real(locked=locked), **changes)
-
-    patch.setattr(lock, "this_process", changed)
+def aged(path: Path) -> None:
+    """As if nothing had been written to it for long."""
+    os.utime(path, (1e9, 1e9))
 
 
-@pytest.mark.usefixtures("journaled", "no_locks")
-def test_another_machine_is_believed_to_be_at_work_and_then_copied_from(tmp_path: Path) -> None:
-    """And if it is alive after all, it cannot touch the new file."""
+@pytest.mark.usefixtures("journaled")
+@pytest.mark.parametrize("locks", [True, False])
+def test_another_machine_is_believed_to_be_at_work_and_then_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """And if it is alive after all, it cannot do any harm: both write the same bytes of the same version."""
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", functools.partial(fail, errno.ENOLCK))
     with pytest.MonkeyPatch.context() as patch:
-        as_owner(patch, host="other", boot="other")
+        # A lock that its own machine knows of only.
+        patch.setattr(fcntl, "flock", (lambda fd, operation: None) if locks else fcntl.flock)
         patch.setattr(lock, "boot", lambda: "other")
         zombie = started(tmp_path / "out")
         write(zombie, 0, 1)
         zombie.checkpoint()
         write(zombie, 2)
-    fresh = started(tmp_path / "out")
-    assert not fresh.exclusive
-    fresh.discard()
-    os.utime(journal_of(tmp_path), (1e9, 1e9))
+    apart = started(tmp_path / "out")
+    assert not apart.exclusive
+    apart.discard()
+    aged(journal_of(tmp_path))
     mine = started(tmp_path / "out")
     # Block 2 was only written, and by a kernel that is not this one.
     assert mine.exclusive and mine.missing() == (Span(2 * BLOCK, SIZE),)
-    write(zombie, *range(8), data=bytes(SIZE))
-    zombie.checkpoint()
-    with pytest.raises(TargetError, match="taken it over"):
-        zombie.commit()
-    zombie.discard()
-    write(mine, 4)
-    killed(mine)
-    with pytest.MonkeyPatch.context() as patch:
-        # As the killed process it would be dead.
-        patch.setattr(lock, "_is_alive", lambda owner: False)
-        assert done(tmp_path / "out") == [0, 1, 4]
-        finish(started(tmp_path / "out"))
+    write(zombie, *range(2, 8))
+    write(mine, *range(2, 8))
+    commit(zombie)
     assert (tmp_path / "out").read_bytes() == DATA
-    assert names(tmp_path) == ["out"]
-
-
-@pytest.mark.usefixtures("journaled", "no_locks")
-def test_another_machine_that_comes_back_while_it_is_copied_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        as_owner(patch, host="other", boot="other")
-        patch.setattr(lock, "boot", lambda: "other")
-        other = started(tmp_path / "out")
-        write(other, 0, 1)
-        other.checkpoint()
-    os.utime(journal_of(tmp_path), (1e9, 1e9))
-    real = lock.replace
-
-    def meanwhile(*arguments: Any) -> Any:
-        write(other, 2)
-        return real(*arguments)
-
-    monkeypatch.setattr(lock, "replace", meanwhile)
-    mine = open_partial(tmp_path / "out", resume=True)
-    assert not mine.exclusive and mine.saved is None
+    with pytest.raises(TargetError, match="finished it"):
+        commit(mine)
     mine.discard()
-    assert len(names(tmp_path)) == 2
-    finish(other)
     assert (tmp_path / "out").read_bytes() == DATA
     assert names(tmp_path) == ["out"]
 
 
 @pytest.mark.usefixtures("journaled", "no_locks")
-def test_two_cannot_take_over_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no locks both may find the owner dead; the rename decides."""
-    write(file := started(tmp_path / "out"), 3)
-    file.suspend()
-    real = Folder.rename
-    first: list[PartialFile] = []
-
-    def meanwhile(folder: Folder, old: str, new: str) -> None:
-        monkeypatch.setattr(Folder, "rename", real)
-        monkeypatch.setattr(lock, "_is_alive", lambda owner: False)
-        first.append(open_partial(tmp_path / "out", resume=True))
-        real(folder, old, new)
-
-    monkeypatch.setattr(Folder, "rename", meanwhile)
-    second = open_partial(tmp_path / "out", resume=True)
-    assert first[0].exclusive and first[0].saved is not None
-    assert not second.exclusive and second.saved is None
-    second.discard()
-    first[0].begin(SIZE, resumed=True)
-    finish(first[0])
-    assert (tmp_path / "out").read_bytes() == DATA
+def test_another_machine_that_comes_back_finds_another_version(tmp_path: Path) -> None:
+    """A file holds bytes of one version only: what it goes on writing goes nowhere."""
+    other = random.Random(2).randbytes(SIZE)
+    zombie = started(tmp_path / "out")
+    write(zombie, 0, 1)
+    aged(journal_of(tmp_path))
+    mine = started(tmp_path / "out", tag='"two"')
+    write(mine, *range(4), data=other)
+    write(zombie, *range(2, 8))
+    zombie.checkpoint()
+    with pytest.raises(TargetError, match="is gone"):
+        commit(zombie)
+    zombie.discard()
+    finish(mine, other)
+    assert (tmp_path / "out").read_bytes() == other
+    assert names(tmp_path) == ["out"]
 
 
 @pytest.mark.usefixtures("journaled")
@@ -687,10 +678,10 @@ def test_row_41_what_is_planted_at_the_journals_name_is_left_alone(
 FORKED = """
 import os, sys
 from pathlib import Path
-from getm.files import open_partial, partial
+from getm.files import open_partial, partial, recorder
 from getm.errors import TargetError
-from tests.unit.files.test_partial import finish, killed, started, write
-partial.JOURNALED_FROM_BYTES = partial._RECORD_BYTES = 1
+from tests.unit.files.test_partial import commit, finish, killed, started, version, write
+partial.JOURNALED_FROM_BYTES = recorder.RECORD_BYTES = 1
 target = Path(sys.argv[1])
 file = started(target)
 write(file, 0)
@@ -701,7 +692,7 @@ if not (lingering := os.fork()):
     os._exit(0)
 if not (acting := os.fork()):
     refused = 0
-    for act in (lambda: write(file, 1), file.checkpoint, file.commit, lambda: file.begin(8000)):
+    for act in (lambda: write(file, 1), file.checkpoint, lambda: commit(file), lambda: file.begin(version())):
         try:
             act()
         except TargetError as error:
@@ -770,7 +761,7 @@ def test_row_44_a_short_write_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:7], offset))
     write(file := started(tmp_path / "out", BLOCK), 0)
-    file.commit()
+    commit(file)
     assert (tmp_path / "out").read_bytes() == DATA[:BLOCK]
 
 
@@ -811,6 +802,8 @@ def test_an_error_after_the_writer_was_killed(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(libc, "fdatasync", first_fails)
     file = started(tmp_path / "out")
+    with pytest.raises(TargetError):
+        file.checkpoint()
     assert file.missing() == (Span(BLOCK, SIZE),)
     file.discard()
 
@@ -820,7 +813,7 @@ def test_a_commit_that_fails_keeps_everything(tmp_path: Path, monkeypatch: pytes
     write(file := started(tmp_path / "out"), *range(8))
     (tmp_path / "out").mkdir()
     with pytest.raises(TargetError, match="choose"):
-        file.commit()
+        commit(file)
     file.suspend()
     (tmp_path / "out").rmdir()
     file = started(tmp_path / "out")
@@ -828,11 +821,11 @@ def test_a_commit_that_fails_keeps_everything(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", functools.partial(fail, errno.EIO))
         with pytest.raises(TargetError, match="Input/output"):
-            file.commit()
+            commit(file)
         assert names(tmp_path) != ["out"]
     # Taking it over had brought it onto the disk.
     assert file.missing() == ()
-    file.commit()
+    commit(file)
     assert (tmp_path / "out").read_bytes() == DATA
     assert names(tmp_path) == ["out"]
 
@@ -843,7 +836,7 @@ def test_suspending_on_a_failing_disk_raises_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, if_range: str | None
 ) -> None:
     file = open_partial(tmp_path / "out", resume=True)
-    file.begin(SIZE, if_range=if_range)
+    file.begin(Version(SIZE, None, None, if_range))
     write(file, 0)
     with monkeypatch.context() as patch:
         for module, name in ((libc, "fdatasync"), (os, "pwrite"), (os, "unlink")):
@@ -855,11 +848,11 @@ def test_suspending_on_a_failing_disk_raises_nothing(
 
 def test_nothing_to_commit(tmp_path: Path) -> None:
     with open_partial(tmp_path / "out", resume=True) as file, pytest.raises(ValueError):
-        file.commit()
+        commit(file)
     write(file := started(tmp_path / "out", BLOCK), 0)
-    file.commit()
+    commit(file)
     with pytest.raises(ValueError):
-        file.commit()
+        commit(file)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -879,7 +872,7 @@ def test_the_disk_is_given_a_head_start(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(libc, "start_writing_out", counted)
     write(file := started(tmp_path / "out"), *range(8))
     assert calls == [file.fileno()] * 2
-    file.commit()
+    commit(file)
     assert (tmp_path / "out").read_bytes() == DATA
 
 
@@ -909,14 +902,14 @@ def test_many_are_committed_together(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for number in range(20):
             folder = second if number % 4 == 0 else first
             file = open_partial(folder.path / str(number), resume=True, folder=folder)
-            file.begin(BLOCK)
+            file.begin(Version(BLOCK))
             write(file, 0)
             files.append((file, 1e9 + number))
         # One that fails keeps no other back.
         (tmp_path / "a" / "7").mkdir()
         files[8][0].discard()
         incomplete = open_partial(tmp_path / "a" / "incomplete", resume=True, folder=first)
-        incomplete.begin(BLOCK)
+        incomplete.begin(Version(BLOCK))
         files[8] = (incomplete, 1.0)
         errors = commit_many(files)
         for file, _ in files:
@@ -952,10 +945,10 @@ def test_a_folder_that_cannot_be_brought_onto_the_disk(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "fsync", functools.partial(refused, errno.EIO))
     with pytest.raises(TargetError):
-        file.commit()
+        commit(file)
     # It is in place, but perhaps not for ever.
     assert names(tmp_path) == ["out"]
     write(file := started(tmp_path / "out", BLOCK), 0)
     monkeypatch.setattr(os, "fsync", functools.partial(refused, errno.EINVAL))
-    file.commit()
+    commit(file)
     assert names(tmp_path) == ["out"]

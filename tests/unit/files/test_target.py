@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from getm.core.version import Version
 from getm.errors import TargetError
-from getm.files import PartialFile, needs_order, open_partial, resolve_target
+from getm.files import PartialFile, commit_many, needs_order, open_partial, resolve_target
 from getm.files.space import reserve
 from getm.files.streams import StreamTarget
 
@@ -38,11 +39,20 @@ def begun(path: Path, size: int | None = None) -> PartialFile:
     """A plain temporary file: nothing says which version of the object it is, so it has no journal."""
     partial = open_partial(path, resume=False)
     try:
-        partial.begin(size)
+        partial.begin(Version(size))
     except BaseException:
         partial.discard()
         raise
     return partial
+
+
+def commit(target: PartialFile | StreamTarget) -> None:
+    if isinstance(target, StreamTarget):
+        target.close()
+        return
+    (error,) = commit_many([(target, None)])
+    if error is not None:
+        raise error
 
 
 def open_target(
@@ -66,7 +76,7 @@ def test_parts_in_any_order_make_the_file(tmp_path: Path, size: int, known: bool
             target.write(offset, part)
         assert [path.name for path in tmp_path.iterdir() if "object" in path.name or "SECRET" in path.name] == []
         assert not (tmp_path / "out").exists()
-        target.commit()
+        commit(target)
     assert (tmp_path / "out").read_bytes() == data
     assert names(tmp_path) == ["out"]
 
@@ -75,7 +85,7 @@ def test_the_name_comes_from_the_response(tmp_path: Path) -> None:
     headers = {"Content-Disposition": "attachment; filename=named.bin"}
     with open_target(tmp_path, headers=headers, size=3) as target:
         target.write(0, memoryview(b"abc"))
-        target.commit()
+        commit(target)
     assert target.path == tmp_path / "named.bin"
     assert target.path.read_bytes() == b"abc"
 
@@ -84,7 +94,7 @@ def test_the_umask_decides_the_mode(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with open_target(tmp_path / "out") as target:
-            target.commit()
+            commit(target)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
@@ -92,7 +102,7 @@ def test_the_umask_decides_the_mode(tmp_path: Path) -> None:
 
 def test_discard_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"old")
-    target = open_target(tmp_path / "out", size=5 * MIB)
+    target = begun(tmp_path / "out", 5 * MIB)
     target.write(0, memoryview(b"new"))
     assert (tmp_path / "out").read_bytes() == b"old"
     target.discard()
@@ -119,7 +129,7 @@ def test_an_incomplete_file_is_not_put_in_place(
     for offset, data in written:
         target.write(offset, memoryview(data))
     with target, pytest.raises(TargetError, match="not complete"):
-        target.commit()
+        commit(target)
     assert names(tmp_path) == []
 
 
@@ -127,10 +137,10 @@ def test_row_43_two_writers_of_one_target_do_not_mix(tmp_path: Path) -> None:
     first, second = (begun(tmp_path / "out", 8) for _ in range(2))
     first.write(0, memoryview(b"11111111"))
     second.write(0, memoryview(b"2222"))
-    first.commit()
+    commit(first)
     assert (tmp_path / "out").read_bytes() == b"11111111"
     second.write(4, memoryview(b"2222"))
-    second.commit()
+    commit(second)
     assert (tmp_path / "out").read_bytes() == b"22222222"
     assert names(tmp_path) == ["out"]
 
@@ -143,7 +153,7 @@ def test_row_41_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) ->
     (folder / "out").symlink_to(outside)
     with open_target(folder / "out", size=3) as target:
         target.write(0, memoryview(b"abc"))
-        target.commit()
+        commit(target)
     assert not (folder / "out").is_symlink()
     assert (folder / "out").read_bytes() == b"abc"
     assert outside.read_bytes() == b"precious"
@@ -170,7 +180,7 @@ def test_row_41_a_parent_swapped_for_a_link_meanwhile_is_not_followed(tmp_path: 
         target.write(0, memoryview(b"abc"))
         folder.rename(tmp_path / "moved")
         folder.symlink_to(outside)
-        target.commit()
+        commit(target)
     assert names(outside) == ["out"]
     assert (outside / "out").read_bytes() == b"precious"
     assert (tmp_path / "moved" / "out").read_bytes() == b"abc"
@@ -188,7 +198,7 @@ def test_a_folder_put_in_the_way_meanwhile(tmp_path: Path) -> None:
     target = begun(tmp_path / "out")
     (tmp_path / "out").mkdir()
     with target, pytest.raises(TargetError, match=r"give|choose"):
-        target.commit()
+        commit(target)
     assert names(tmp_path) == ["out"]
 
 
@@ -207,12 +217,13 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
+from getm.core.version import Version
 from getm.files import open_partial
 from getm.errors import TargetError
 os.chdir(sys.argv[1])
 os.setuid(65534)
 try:
-    open_partial(Path("out"), resume=False).begin(1)
+    open_partial(Path("out"), resume=False).begin(Version(1))
 except TargetError as error:
     print(error)
 """
@@ -227,7 +238,7 @@ def test_a_folder_without_permission_for_another_user(tmp_path: Path) -> None:
 
 def test_the_largest_name_and_one_too_long(tmp_path: Path) -> None:
     with begun(tmp_path / ("x" * 255)) as target:
-        target.commit()
+        commit(target)
     with pytest.raises(TargetError, match="shorter name"):
         begun(tmp_path / ("x" * 256))
     assert names(tmp_path) == ["x" * 255]
@@ -248,7 +259,7 @@ def test_no_space_while_writing_and_then_space_again(small_disk: Path) -> None:
     assert (small_disk / "out").read_bytes() == b"old"
     with begun(small_disk / "out", MIB // 2) as target:
         target.write(0, memoryview(bytes(MIB // 2)))
-        target.commit()
+        commit(target)
     assert (small_disk / "out").stat().st_size == MIB // 2
 
 
@@ -258,7 +269,7 @@ def test_the_space_is_really_reserved(small_disk: Path) -> None:
             (small_disk / "greedy").write_bytes(bytes(3 * MIB))
         assert caught.value.errno == errno.ENOSPC
         target.write(0, memoryview(b"x" * (2 * MIB)))
-        target.commit()
+        commit(target)
     assert (small_disk / "out").read_bytes() == b"x" * (2 * MIB)
 
 
@@ -271,7 +282,7 @@ def test_a_file_system_that_cannot_reserve_is_asked_for_free_space(tmp_path: Pat
     try:
         with begun(folder / "out", 3) as target:
             target.write(0, memoryview(b"abc"))
-            target.commit()
+            commit(target)
         assert (folder / "out").read_bytes() == b"abc"
     finally:
         subprocess.run(["umount", folder], check=True)
@@ -304,12 +315,13 @@ def test_row_44_the_file_size_limit(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from getm.files import open_partial
+from getm.core.version import Version
+from getm.files import commit_many, open_partial
 target = open_partial(Path(sys.argv[1]), resume=True)
-target.begin(4)
+target.begin(Version(4))
 target.write(0, memoryview(b"new!"))
 if sys.argv[2] == "after":
-    target.commit()
+    commit_many([(target, None)])
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -351,7 +363,7 @@ def test_a_fifo_gets_every_byte_in_order(tmp_path: Path) -> None:
         assert target.in_order
         for offset, part in parts(data, 100_000):
             target.write(offset, part)
-        target.commit()
+        commit(target)
     reader.join()
     assert hashlib.sha256(received[0]).digest() == hashlib.sha256(data).digest()
     assert names(tmp_path) == ["fifo"]
@@ -369,7 +381,7 @@ def test_a_descriptor_shares_its_offset(tmp_path: Path) -> None:
         log.write(b"before ")
         with open_target(Path(f"/dev/fd/{log.fileno()}")) as target:
             target.write(0, memoryview(b"data"))
-            target.commit()
+            commit(target)
         log.write(b" after")
     assert (tmp_path / "log").read_bytes() == b"before data after"
 
@@ -389,7 +401,7 @@ def test_a_slow_reader_of_a_non_blocking_pipe() -> None:
         os.close(write_end)
         reader.start()
         target.write(0, memoryview(data))
-        target.commit()
+        commit(target)
     reader.join()
     assert received == [data]
 

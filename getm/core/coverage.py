@@ -1,4 +1,4 @@
-"""Which bytes of an object are there."""
+"""Which bytes of an object are there: one set of bytes, for digests and for files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Coverage:
             self.add(span.start, span.stop)
 
     def add(self, start: int, stop: int) -> None:
-        """The bytes from `start` up to, not including, `stop` are there now. Some may have been before."""
+        """Add the bytes from `start` up to, not including, `stop`, some of which may be in it already."""
         if start >= stop:
             return
         starts, stops = self._starts, self._stops
@@ -40,13 +40,17 @@ class Coverage:
         return tuple(map(Span, self._starts, self._stops))
 
     def missing(self, size: int) -> tuple[Span, ...]:
-        """What is not there of an object of `size` bytes, in order."""
+        """The spans that are not in it of an object of `size` bytes, in order."""
         gaps = map(Span, (0, *self._stops), (*self._starts, size))
         return tuple(gap for gap in gaps if gap.start < gap.stop)
 
     def is_exactly(self, size: int) -> bool:
-        """Whether all of the first `size` bytes are there, and none beyond."""
+        """Whether it holds all of the first `size` bytes, and none beyond."""
         return (self._starts, self._stops) == (([0], [size]) if size else ([], []))
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(self._stops) - sum(self._starts)
 
     @property
     def stop(self) -> int:

@@ -1,0 +1,108 @@
+"""One request for the object of a download, from its OPEN to its end."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from getm import errors
+from getm.client.connection import ClientConnection
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.results import Stats
+
+
+class Owner(Protocol):
+    """The job that an attempt belongs to. What these raise, apart from `EngineDied`, is the job's failure."""
+
+    done: int
+
+    @property
+    def in_order(self) -> bool: ...
+    def begin(self, info: HeadInfo) -> None: ...
+    def write(self, offset: int, view: memoryview) -> None: ...
+    def wrote(self) -> None: ...
+    def note_retry(self, note: NoteInfo) -> None: ...
+    def complete(self, info: EndInfo) -> None: ...
+    def attempt_failed(self, error: errors.GetmError) -> None: ...
+    def fail(self, error: errors.GetmError) -> None: ...
+
+
+class Attempt:
+    """Receives one object's messages and passes them to its job until it has ended: by itself, or by `cancel`.
+
+    `head` and `end`: what the engine said, None before. Everything happens in the batch's thread.
+    """
+
+    def __init__(self, job: Owner, connection: ClientConnection) -> None:
+        self.connection: ClientConnection = connection
+        self.head: HeadInfo | None = None
+        self.end: EndInfo | None = None
+        self.ended: bool = False
+        self._job = job
+        self._number: int | None = None
+        self._began_s = time.monotonic()
+        self._received_bytes = 0
+        # Where they are, by offset: bytes that came before their turn, for a target that takes them in order only.
+        self._early: dict[int, tuple[int, int, int, bool]] = {}
+
+    def send(self, request: OpenRequest) -> None:
+        """Raises `EngineDied`, `InvalidInput`."""
+        self._number = self.connection.open(request, self)
+
+    def cancel(self) -> None:
+        """Nothing more of it is wanted. Harmless when it has ended."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._number is not None:
+            self.connection.cancel(self._number)
+        for slot, _, _, full in self._early.values():
+            if full:
+                self.connection.give_back(slot)
+        self._early.clear()
+
+    def stats(self, reported: Stats | None) -> Stats:
+        """What it took. `reported`: by the engine; None where that died, or was not asked."""
+        return reported or Stats(received_bytes=self._received_bytes, seconds=time.monotonic() - self._began_s)
+
+    # What the connection calls ---------------------------------------------------------------------------------------
+
+    def on_head(self, info: HeadInfo) -> None:
+        self.head = info
+        try:
+            self._job.begin(info)
+        except errors.GetmError as error:
+            self._job.fail(error)
+
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        if self._job.in_order and offset != self._job.done:
+            # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/sinks/slots.py).
+            self._early[offset] = slot, start, length, full
+            return
+        self._write(offset, slot, start, length, full)
+        while self._job.done in self._early:
+            self._write(self._job.done, *self._early.pop(self._job.done))
+        if not self.ended:
+            self._job.wrote()
+
+    def _write(self, offset: int, slot: int, start: int, length: int, full: bool) -> None:
+        self._received_bytes += length
+        try:
+            self._job.write(offset, self.connection.view(slot, start, length))
+        except errors.GetmError as error:
+            self._job.fail(error)
+        finally:
+            if full:
+                self.connection.give_back(slot)
+
+    def on_note(self, info: NoteInfo) -> None:
+        self._job.note_retry(info)
+
+    def on_end(self, info: EndInfo) -> None:
+        self.end = info
+        self.ended = True
+        self._job.complete(info)
+
+    def on_failed(self, error: errors.GetmError) -> None:
+        self.ended = True
+        self._job.attempt_failed(error)

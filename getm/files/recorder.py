@@ -1,0 +1,108 @@
+"""Keeps a journal up to date while its data file is written, and finds the data file of a journal again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from getm.core.coverage import Coverage
+from getm.core.version import Version
+from getm.files import lock
+from getm.files.folder import Folder
+from getm.files.journal import SPANS_AT_MOST, Journal, Record, data_name, spans_of
+
+MIB = 1024 * 1024
+# What a kill may cost at most, and what a power failure may.
+RECORD_BYTES, RECORD_S = MIB, 1.0
+CHECKPOINT_BYTES, CHECKPOINT_S = 1024 * MIB, 5.0
+
+
+class Recorder:
+    """The journal of one data file, and how far it is behind the data.
+
+    `durable`: what is on the disk. `named`: the folder, with both files' names, is on the disk. Checkpoints and records
+    fall due by bytes and by time.
+    """
+
+    def __init__(
+        self, journal: Journal, identity: str, version: Version, declared: tuple[str, str] | None, durable: Coverage
+    ) -> None:
+        self.journal: Journal = journal
+        self.identity: str = identity
+        self.version: Version = version
+        self.declared: tuple[str, str] | None = declared
+        self.durable: Coverage = durable
+        self.named: bool = False
+        self._unrecorded_bytes = self._undurable_bytes = 0
+        self._recorded_s = self._durable_s = time.monotonic()
+
+    def wrote(self, length: int) -> None:
+        """`length` more bytes are in the data file."""
+        self._unrecorded_bytes += length
+        self._undurable_bytes += length
+
+    @property
+    def record_due(self) -> bool:
+        return self._unrecorded_bytes >= RECORD_BYTES or time.monotonic() - self._recorded_s >= RECORD_S
+
+    @property
+    def checkpoint_due(self) -> bool:
+        late = time.monotonic() - self._durable_s >= CHECKPOINT_S
+        return self._undurable_bytes >= CHECKPOINT_BYTES or (late and self._undurable_bytes > 0)
+
+    def checkpoint_begins(self) -> None:
+        """From now on counts what the next one is for."""
+        self._undurable_bytes, self._durable_s = 0, time.monotonic()
+
+    def write(self, written: Coverage, *, in_use: bool = True) -> None:
+        """Record what is there. Raises OSError."""
+        self.journal.write(self._record(written, in_use=in_use))
+        self._unrecorded_bytes, self._recorded_s = 0, time.monotonic()
+
+    def write_durable(self, written: Coverage) -> None:
+        """As `Journal.write_durable`."""
+        self.journal.write_durable(self._record(written, in_use=True))
+
+    def _record(self, written: Coverage, *, in_use: bool) -> Record:
+        return Record(
+            identity=self.identity,
+            version=self.version,
+            declared=self.declared,
+            in_use=in_use,
+            locked=self.journal.locked,
+            boot=lock.boot(),
+            written=written.bounds(SPANS_AT_MOST),
+            durable=self.durable.bounds(SPANS_AT_MOST),
+        )
+
+
+def reopen(folder: Folder, target: str, journal: Journal, record: Record) -> tuple[int, Recorder, Coverage] | None:
+    """Continue the data file that a former run's `record` describes: its descriptor, and the bytes that are there for
+    certain. None: it is missing, or does not fit the record. Raises OSError."""
+    bounds = record.trusted(lock.boot())
+    try:
+        fd = folder.open(data_name(target, record.identity))
+    except OSError:
+        return None
+    status = os.fstat(fd)
+    if not lock.is_our_file(status) or not (bounds[-1] if bounds else 0) <= status.st_size <= (
+        record.version.size or 0
+    ):
+        os.close(fd)
+        return None
+    # Not what is only written: an error that befell those pages after their writer's death shows at the first
+    # checkpoint, which then falls back to these.
+    durable = Coverage(spans_of(record.durable))
+    recorder = Recorder(journal, record.identity, record.version, record.declared, durable)
+    recorder.wrote(sum(bounds[1::2]) - sum(bounds[::2]) - durable.size_bytes)
+    return fd, recorder, Coverage(spans_of(bounds))
+
+
+def forget(folder: Folder, target: str, journal: Journal, record: Record | None) -> None:
+    """Remove a journal that is worth nothing, and the data file that it names. Raises OSError."""
+    if record is not None:
+        # What has been put there instead stays: it is not ours.
+        with contextlib.suppress(PermissionError, IsADirectoryError):
+            folder.remove(data_name(target, record.identity))
+    lock.remove(folder, target, journal)
