@@ -80,6 +80,7 @@ class DownloadResult:
         validator: ETag and Last-Modified of the version that was fetched.
         started_at: when it began, in UTC.
         index: of several downloads, the position of its entry, from 0.
+        suggested_name: what the server or the URL calls it, where that was not safe and another name was made of it.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class DownloadResult:
     validator: Validator | None = None
     started_at: datetime | None = None
     index: int = 0
+    suggested_name: str | None = None
 
     def __repr__(self) -> str:
         verified = "verified" if self.verified else "not verified"

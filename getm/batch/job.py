@@ -29,6 +29,7 @@ from getm.files import (
     Folder,
     PartialFile,
     StreamTarget,
+    changed_name,
     is_special,
     journal_name,
     needs_order,
@@ -106,6 +107,8 @@ class Job:
         # Whether the path is only what the URL suggests; and whether that was found to be wrong.
         self._is_guess = False
         self._misnamed = False
+        # What the server or the URL calls it, where a safe name was made of that.
+        self._suggested: str | None = None
         # What is known of the object.
         self._size: int | None = None
         self._validator: Validator | None = None
@@ -230,7 +233,7 @@ class Job:
             if self.call.path is not None and needs_order(self.call.path):
                 self._path = Path(self.call.path)
                 self._stream = StreamTarget.open(self._path)
-            elif not self._open(self._named_by(info)):
+            elif not self._open_named(info):
                 return
             elif self._partial is not None and _is_same(self._partial.saved, version):
                 # Its name was not known before the head was: ask again, for what is missing only.
@@ -242,6 +245,17 @@ class Job:
             self._partial.begin(version, declared=declared, resumed=info.resumed)
             self.done = self._partial.done_bytes
         self._report_start(self._path)
+
+    def _open_named(self, info: HeadInfo) -> bool:
+        opened = self._open(self._named_by(info))
+        if opened:
+            self._report_name(info)
+        return opened
+
+    def _report_name(self, info: HeadInfo) -> None:
+        self._suggested = changed_name(self.url, info.headers)
+        if self._suggested is not None:
+            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, self.path)
 
     def _named_by(self, info: HeadInfo) -> Path:
         options, path = self._batch.options, self.call.path
@@ -259,6 +273,7 @@ class Job:
         again."""
         self._is_guess = False
         if self._named_by(info) == self._path:
+            self._report_name(info)
             return True
         self._misnamed = True
         self._batch.targets.leave(self.path)
@@ -607,6 +622,7 @@ class Job:
             validator=self._validator,
             started_at=datetime.now(UTC) - timedelta(seconds=seconds),
             index=self.call.index,
+            suggested_name=self._suggested,
         )
 
     def _report_start(self, path: Path | None) -> None:

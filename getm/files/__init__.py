@@ -3,7 +3,7 @@
 from getm.files.commit import Commit, commit_many
 from getm.files.folder import Folder
 from getm.files.journal import journal_name
-from getm.files.names import follow_link, resolve_target, safe_name
+from getm.files.names import changed_name, follow_link, resolve_target, safe_name
 from getm.files.os_errors import target_error
 from getm.files.partial import PartialFile, open_partial
 from getm.files.streams import StreamTarget, is_special, needs_order
@@ -13,6 +13,7 @@ __all__ = [
     "Folder",
     "PartialFile",
     "StreamTarget",
+    "changed_name",
     "commit_many",
     "follow_link",
     "is_special",

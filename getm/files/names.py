@@ -1,8 +1,9 @@
 """Where a download goes: a safe file name from what the server or the URL says, and the path made of it.
 
 A name that comes over the network is hostile until proven harmless (RFC 6266, section 4.3): it is reduced to one path
-component that every common file system can hold, that no shell, terminal or file manager takes for something else,
-and that never reaches out of the folder the caller chose. A path that the caller wrote is taken as written.
+component that no shell, terminal or file manager takes for something else, and that never leaves the folder the caller
+chose. What is harmless here stays, even if another system would refuse it: `chr1:1-9.bam`, `HLA-A*02`. A path that the
+caller wrote is taken as written.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -42,32 +43,21 @@ _EXTENDED_VALUE = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
 # charsets fall back to the plain parameter: Python's codec registry holds far more than character sets.
 _CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "iso-8859-1": "iso-8859-1", "us-ascii": "ascii"}
 
-# Reserved in file names by Windows (learn.microsoft.com, "Naming Files, Paths, and Namespaces"), and glob or
-# redirection characters in shells. The two separators are handled before.
-_RESERVED_CHARS = re.compile(r'[<>:"|?*]')
-
-# Device names that Windows gives no file, with or without an extension (same page).
-_DEVICE_NAME = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
-
 
 def safe_name(candidate: str) -> str | None:
     """One harmless file name made of `candidate`, or None when nothing usable is left of it.
 
-    Only the last component counts, with `/` and `\\` both as separators. Control characters, line separators and
-    characters reserved by Windows become `_`; invisible formatting characters (right-to-left overrides, zero-width
-    ones, byte order marks) go; a leading dot, dash or tilde (hidden file, option, home folder) becomes `_`; device
-    names of Windows get a `_` before them; at most `NAME_LIMIT_BYTES` bytes of UTF-8 stay, the extension among them.
+    Only the last component counts, with `/` and `\\` both as separators. Control characters and line separators become
+    `_`; invisible formatting characters (right-to-left overrides, zero-width ones, byte order marks) and spaces at
+    either end go; a leading dot, dash or tilde (hidden file, option, home folder) becomes `_`; at most
+    `NAME_LIMIT_BYTES` bytes of UTF-8 stay, the extension among them. Everything else that POSIX allows stays as it is.
     """
-    name = re.split(r"[/\\]", unicodedata.normalize("NFC", candidate))[-1]
-    name = "".join(_harmless(char) for char in name)
-    # Windows drops trailing dots and spaces, so that two names would meet in one file.
-    name = _RESERVED_CHARS.sub("_", name).strip().rstrip(". ")
-    if not name.strip("._-~"):
+    name = re.split(r"[/\\]", candidate)[-1]
+    name = "".join(map(_harmless, name)).strip()
+    if not name.strip("._-~ "):
         return None
     if name[0] in ".-~":
         name = "_" + name[1:]
-    if _DEVICE_NAME.fullmatch(name.split(".", 1)[0].rstrip()):
-        name = "_" + name
     return _shortened(name)
 
 
@@ -77,22 +67,19 @@ def name_from_headers(headers: HeaderFields) -> str | None:
     `filename*` (RFC 8187) wins over `filename` wherever both stand (RFC 6266, section 4.3). Nothing in the field
     raises: what cannot be read suggests nothing.
     """
-    for suggestion in _suggestions(headers):
-        name = safe_name(suggestion)
-        if name is not None:
-            return name
-    return None
+    return next((name for _, name in _usable(headers)), None)
 
 
 def name_from_url(url: str) -> str:
     """The safe name of the last segment of the URL's path, percent-decoded exactly once; else `FALLBACK_NAME`."""
-    try:
-        path = urlsplit(url).path
-    except ValueError as error:
-        raise InvalidInput(f"The URL cannot be read ({error}); give one like https://host/path.") from error
-    # Segments are split before decoding, so that `%2F` cannot hide the last one; safe_name() splits once more after.
-    segment = path.rstrip("/").rsplit("/", 1)[-1]
-    return safe_name(unquote(segment, errors="replace").replace("\ufffd", "_")) or FALLBACK_NAME
+    return safe_name(_last_segment(url)) or FALLBACK_NAME
+
+
+def changed_name(url: str, headers: HeaderFields) -> str | None:
+    """What the server, or else the URL, calls the object, where that is not a safe name and another one was made of it;
+    None where nothing was changed."""
+    suggested, name = next(iter(_usable(headers)), (_last_segment(url), name_from_url(url)))
+    return suggested if suggested and suggested != name else None
 
 
 def follow_link(path: str) -> str:
@@ -145,6 +132,24 @@ def _chosen_by_server(folder: Path, url: str, headers: HeaderFields, may_exist: 
             path=str(target),
         )
     return target
+
+
+def _last_segment(url: str) -> str:
+    try:
+        path = urlsplit(url).path
+    except ValueError as error:
+        raise InvalidInput(f"The URL cannot be read ({error}); give one like https://host/path.") from error
+    # Segments are split before decoding, so that `%2F` cannot hide the last one; safe_name() splits once more after.
+    segment = path.rstrip("/").rsplit("/", 1)[-1]
+    return unquote(segment, errors="replace").replace("\ufffd", "_")
+
+
+def _usable(headers: HeaderFields) -> Iterator[tuple[str, str]]:
+    """What Content-Disposition suggests, the better first, each with the safe name made of it."""
+    for suggestion in _suggestions(headers):
+        name = safe_name(suggestion)
+        if name is not None:
+            yield suggestion, name
 
 
 def _suggestions(headers: HeaderFields) -> list[str]:
@@ -215,4 +220,4 @@ def _shortened(name: str) -> str:
         stem, extension = name, ""
     room = NAME_LIMIT_BYTES - len(extension.encode())
     # errors="ignore" drops the character that the cut went through.
-    return stem.encode()[:room].decode(errors="ignore").rstrip(". ") + extension
+    return stem.encode()[:room].decode(errors="ignore") + extension
