@@ -30,7 +30,8 @@ class Owner(Protocol):
 class Attempt:
     """Receives one object's messages and passes them to its job until it has ended: by itself, or by `cancel`.
 
-    `head` and `end`: what the engine said, None before. Everything happens in the batch's thread.
+    `head` and `end`: what the engine said, None before. `resumes`: it asks for the rest of what a former attempt left.
+    Everything happens in the batch's thread.
     """
 
     def __init__(self, job: Owner, connection: ClientConnection) -> None:
@@ -41,12 +42,14 @@ class Attempt:
         self._job = job
         self._number: int | None = None
         self._began_s = time.monotonic()
-        self._received_bytes = 0
+        self.received_bytes: int = 0
+        self.resumes: bool = False
         # Where they are, by offset: bytes that came before their turn, for a target that takes them in order only.
         self._early: dict[int, tuple[int, int, int, bool]] = {}
 
     def send(self, request: OpenRequest) -> None:
         """Raises `EngineDied`, `InvalidInput`."""
+        self.resumes = request.resume is not None
         self._number = self.connection.open(request, self)
 
     def cancel(self) -> None:
@@ -63,7 +66,7 @@ class Attempt:
 
     def stats(self, reported: Stats | None) -> Stats:
         """What it took. `reported`: by the engine; None where that died, or was not asked."""
-        return reported or Stats(received_bytes=self._received_bytes, seconds=time.monotonic() - self._began_s)
+        return reported or Stats(received_bytes=self.received_bytes, seconds=time.monotonic() - self._began_s)
 
     # What the connection calls ---------------------------------------------------------------------------------------
 
@@ -86,7 +89,7 @@ class Attempt:
             self._job.wrote()
 
     def _write(self, offset: int, slot: int, start: int, length: int, full: bool) -> None:
-        self._received_bytes += length
+        self.received_bytes += length
         try:
             self._job.write(offset, self.connection.view(slot, start, length))
         except errors.GetmError as error:

@@ -54,6 +54,8 @@ _MAX_RESTARTS = 2
 _MAX_ENGINE_DEATHS = 3
 # How a host says that it grants no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
 _TOO_MANY = frozenset({429, 503})
+# What a server says of the object, or of its load, and not of a request for a part. 416 the engine sees to.
+_NOT_OF_RANGES = frozenset({404, 410, 416, 429})
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -123,6 +125,8 @@ class Job:
         # What the host refused it with, until others show whether that was for their sake; what these had brought when
         # it was last refused, or began; and whether they had brought any since the time before.
         self._refusal: errors.GetmError | None = None
+        # How the server refused to send only the rest: then all of it is asked for.
+        self._rest_refused: errors.GetmError | None = None
         self._others_progressed = False
         self._others_bytes = 0
         self._own_bytes = 0
@@ -196,7 +200,8 @@ class Job:
             total_s = self.deadline_s - time.monotonic()
             if total_s <= 0:
                 raise self._too_late()
-        if partial is not None and (saved := partial.saved) is not None and saved.size is not None:
+        saved = None if partial is None or self._rest_refused is not None else partial.saved
+        if partial is not None and saved is not None and saved.size is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.strong or "", missing)
         changes = {
@@ -365,6 +370,11 @@ class Job:
             self.engine_died(error)
         elif self._is_refusal(error) and (self._note_others() or self._batch.hosts.has_others(self.host)):
             self._refused(error)
+        elif self._rest_refused is not None and self._never_answered and isinstance(error, errors.HTTPStatusError):
+            # All of it is refused as well: it was not the range.
+            self.fail(self._rest_refused)
+        elif self._refuses_rest(error):
+            self._ask_for_all(error)
         elif self._cannot_be_joined(error):
             self._retry(error)
         else:
@@ -428,7 +438,31 @@ class Job:
             return error.status in _TOO_MANY
         if isinstance(error, errors.TimedOut) and error.phase == "total":
             return False
-        return is_transient(error) and (self._attempt is None or self._attempt.head is None)
+        return is_transient(error) and self._never_answered
+
+    @property
+    def _never_answered(self) -> bool:
+        return self._attempt is None or self._attempt.head is None
+
+    def _refuses_rest(self, error: errors.GetmError) -> bool:
+        """Whether the server may only refuse to send a part of the object, which it need not (RFC 9110, section 14.2):
+        in a later run, or after the connection broke."""
+        if self._attempt is None or not (self._attempt.resumes or self._attempt.received_bytes):
+            return False
+        if isinstance(error, errors.HTTPStatusError):
+            return error.status not in _NOT_OF_RANGES
+        return isinstance(error, errors.BadResponse)
+
+    def _ask_for_all(self, error: errors.GetmError) -> None:
+        """Start over without a range. What is there is only removed when the server sends all of it: a signed URL that
+        has expired is refused in the same way, and the next one can bring the rest."""
+        first = self._rest_refused is None
+        if not first and self._retries >= self.call.request.retries.attempts:
+            self.fail(error)
+            return
+        self._retries += not first
+        self._rest_refused = error
+        self._again(error, self._retries + 1, keep=True)
 
     def _cannot_be_joined(self, error: errors.GetmError) -> bool:
         """Whether the connection broke within an object of which no later response can bring just the rest (RFC 9110,

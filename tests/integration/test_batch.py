@@ -602,3 +602,76 @@ def test_case_42_targets_that_only_servers_name_and_that_exclude_each_other(
     assert isinstance(results[0], getm.DownloadResult)
     assert isinstance(results[1], getm.DownloadFailure) and isinstance(results[1].error, errors.TargetError)
     assert "another download of this batch" in results[1].error.message
+
+
+# Case 21: a server that refuses to send only the rest -----------------------------------------------------------------
+
+BODY = os.urandom(5 * MIB)
+REFUSED_RESUMES = {
+    "200 with the same ETag": Reply(body=BODY, ranges=False),
+    "a 206 of everything": Reply(body=BODY, status=206, span=(0, len(BODY))),
+    "a 206 without Content-Range": Reply(body=BODY, status=206, headers={"Content-Range": None}),
+    "416": Reply(status=416),
+    "403": failure(403),
+    "500": failure(500),
+    "400": failure(400),
+}
+
+
+def refusing(kind: str, *, cuts: int) -> Callable[[Request], Reply]:
+    """The first `cuts` whole answers are cut; a request with a Range is refused, always."""
+    left = cuts
+
+    def script(request: Request) -> Reply:
+        nonlocal left
+        if request.header("Range") is not None:
+            return REFUSED_RESUMES[kind]
+        left -= 1
+        return Reply(body=BODY, cut_at=3 * MIB if left >= 0 else None)
+
+    return script
+
+
+@pytest.mark.parametrize("kind", REFUSED_RESUMES)
+def test_case_21_a_resume_that_is_refused_in_the_same_run_starts_over(
+    kind: str, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    url = fault_server.serve("/x", refusing(kind, cuts=1))
+    with getm.Session(retries=getm.Retries(attempts=2, base_s=0.01)) as session:
+        result = session.download(url, tmp_path / "x")
+    assert result.path.read_bytes() == BODY and names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("kind", REFUSED_RESUMES)
+def test_case_21_a_resume_that_is_refused_in_a_later_run_starts_over(
+    kind: str, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    first = fault_server.serve("/first", Reply(body=BODY, cut_at=3 * MIB))
+    later = fault_server.serve("/later", refusing(kind, cuts=0))
+    with getm.Session(retries=0) as session:
+        with pytest.raises(errors.Truncated):
+            session.download(first, tmp_path / "x")
+        assert len(names(tmp_path)) == 2
+        result = session.download(later, tmp_path / "x")
+    assert result.path.read_bytes() == BODY and names(tmp_path) == ["x"]
+
+
+def test_case_21_what_is_there_stays_where_all_of_it_is_refused_as_well(
+    session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """Row 22: the URL has expired, and the next one brings the rest."""
+    url = fault_server.serve("/x", Reply(body=BODY, cut_at=3 * MIB), failure(403))
+    for error in (errors.Truncated, errors.HTTPStatusError, errors.HTTPStatusError):
+        with pytest.raises(error):
+            session.download(url, tmp_path / "x")
+        assert len(names(tmp_path)) == 2
+    later = fault_server.serve("/later", Reply(body=BODY))
+    assert session.download(later, tmp_path / "x").path.read_bytes() == BODY
+    assert fault_server.requests[-1].header("Range") is not None
+
+
+def test_case_21_as_often_as_the_retry_policy_says(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/x", refusing("403", cuts=1000))
+    with getm.Session(retries=getm.Retries(attempts=2, base_s=0.0)) as session, pytest.raises(errors.HTTPStatusError):
+        session.download(url, tmp_path / "x")
+    assert sum(request.header("Range") is None for request in fault_server.requests) <= 5
