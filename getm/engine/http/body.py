@@ -236,7 +236,7 @@ async def _receive_plain(
 
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
-    ended = _end_of_connection(response) if missing is None else None
+    ended = response.end_of_connection() if missing is None else None
     pulled = PulledContent(response.close)
     watch = StallMonitor(pulled, read_limits)
     try:
@@ -270,19 +270,6 @@ async def _receive_plain(
         raise errors.NetworkError(f"the connection broke ({lost})")
     if writer.stop is None:
         writer.end_of_content()
-
-
-def _end_of_connection(response: Reply) -> asyncio.Future[None] | None:
-    """Tells how the connection ended, of a content that ends with it (RFC 9112, section 6.3). None for other contents,
-    and where it has ended already."""
-    if hdrs.TRANSFER_ENCODING in response.headers or hdrs.CONTENT_LENGTH in response.headers:
-        return None
-    protocol = None if response.connection is None else response.connection.protocol
-    ended = None if protocol is None else protocol.closed
-    if ended is not None:
-        # Looked at: an exception that nobody asks for would be reported.
-        ended.add_done_callback(lambda future: future.exception())
-    return ended
 
 
 async def _write(data: bytes | bytearray, writer: RingSink, meter: Meter | None) -> None:

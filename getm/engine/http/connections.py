@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
@@ -248,6 +249,17 @@ class Reply:
     def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
         """Names and values as they came, in the order of the wire."""
         return self._message.raw_headers
+
+    def end_of_connection(self) -> asyncio.Future[None] | None:
+        """Tells how the connection ended, of a content that ends with it (RFC 9112, section 6.3). None for other
+        contents, and where it has ended already."""
+        if self.connection is None or hdrs.TRANSFER_ENCODING in self.headers or hdrs.CONTENT_LENGTH in self.headers:
+            return None
+        ended = None if self.connection.protocol is None else self.connection.protocol.closed
+        if ended is not None:
+            # Looked at: an exception that nobody asks for would be reported.
+            ended.add_done_callback(lambda future: future.exception())
+        return ended
 
     def begin_bypass(self) -> tuple[asyncio.Transport, asyncio.BaseProtocol] | None:
         """The transport, and aiohttp's protocol on it, for another protocol that takes the rest of the content past it

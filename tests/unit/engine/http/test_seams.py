@@ -108,8 +108,7 @@ async def test_a_protocol_tells_how_its_connection_ended(reset: bool) -> None:
     """`protocol.closed`."""
     async with peer() as server, exchanges() as pool:
         reply = await ask(pool, server, b"HTTP/1.1 200 OK\r\n\r\nall")
-        assert reply.connection is not None and reply.connection.protocol is not None
-        closed = reply.connection.protocol.closed
+        closed = reply.end_of_connection()
         assert closed is not None
         if reset:
             server.writers[0].get_extra_info("socket").setsockopt(
