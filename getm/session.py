@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
-from functools import lru_cache, partial
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 
@@ -17,7 +16,7 @@ from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
 from getm.client.opening import Opening
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
-from getm.core.units import KIB, MIB
+from getm.core.units import KIB
 from getm.core.url import validate_mirrors, validate_url
 from getm.core.validate import (
     refuse,
@@ -27,7 +26,7 @@ from getm.core.validate import (
     validate_number,
     validate_path,
 )
-from getm.events import Event, Failed, Finished, Progressed
+from getm.events import Event
 from getm.files.names import follow_link, name_from_headers, name_from_url
 from getm.integrity import Checksum, parse_checksum
 from getm.manifests import Entry
@@ -39,22 +38,16 @@ if TYPE_CHECKING:
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
     from getm import aio
 
-# Of many downloads, larger ones wait until the smaller ones have begun.
-_SMALL_FILE_BYTES = 64 * MIB
-
 # In place of a URL, where each entry has its own.
 _NO_URL = "http://localhost/"
 
 # What an engine must know of the caller's environment, as it is at the time of the call.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-_ENVIRONMENT = tuple(
+_ENVIRONMENT = frozenset(
     name.encode()
     # The last one says that this is a CGI program, in which HTTP_PROXY is a client's.
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *map(str.upper, _PROXIES), "REQUEST_METHOD")
 )
-# The dict behind os.environb, where there is one: a miss in os.environb itself raises and catches a KeyError, and ten
-# of those were a sixth of what a small object costs in this process.
-_variables: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
 
 
 class Session:
@@ -542,11 +535,7 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         start = self._single(path, request, concurrency, on_progress, resume, remote_time)
-        with contextlib.closing(batch.events(start)) as events:
-            for event in events:
-                if (result := _heard(event, on_progress)) is not None:
-                    return result
-        raise errors.ReaderClosed("the session was closed while its data was being read")
+        return batch.result(batch.events(start), on_progress)
 
     async def adownload(
         self,
@@ -608,11 +597,7 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         start = self._single(path, request, concurrency, on_progress, resume, remote_time)
-        async with contextlib.aclosing(batch.aevents(start)) as events:
-            async for event in events:
-                if (result := _heard(event, on_progress)) is not None:
-                    return result
-        raise errors.ReaderClosed("the session was closed while its data was being read")
+        return await batch.aresult(batch.aevents(start), on_progress)
 
     def download_all(
         self,
@@ -697,7 +682,7 @@ class Session:
             per_host,
             dry_run,
         )
-        return _results(batch.events(start), on_event, continue_after_error)
+        return batch.results(batch.events(start), on_event, continue_after_error)
 
     def adownload_all(
         self,
@@ -781,7 +766,7 @@ class Session:
             per_host,
             dry_run,
         )
-        return _aresults(batch.aevents(start), on_event, continue_after_error)
+        return batch.aresults(batch.aevents(start), on_event, continue_after_error)
 
     # What a call asks for -------------------------------------------------------------------------------------------
 
@@ -882,13 +867,9 @@ class Session:
             dry_run=validate_bool(dry_run, "dry_run"),
         )
 
-        def calls() -> Iterator[batch.Call]:
-            for index, entry in _small_first(entries):
-                request = _for_entry(entry, common)
-                waived = request.checksums is None or not entry.warn_unverified
-                yield batch.Call(index, *_place(entry, folder), request, waived)
-
-        return lambda post: batch.Batch(calls(), self._pool, chosen, post, wants_events=on_event is not None)
+        return lambda post: batch.Batch(
+            batch.calls_of(entries, common, folder), self._pool, chosen, post, wants_events=on_event is not None
+        )
 
     def _open(self, opening: Opening) -> Receiver:
         """Start a transfer and wait for its head."""
@@ -935,128 +916,15 @@ async def _aopen(opening: Opening, started: Callable[[Receiver], None]) -> Recei
     raise errors.EngineDied("the engine ended twice before it answered")
 
 
-def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
-    """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
-    headers, checksums = common.headers, common.checksums
-    if entry.headers:
-        own = {name.lower() for name, _ in entry.headers}
-        headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
-    if entry.checksums:
-        checksums = tuple(map(str, entry.verifiable))
-    url, *mirrors = entry.urls
-    return msgspec.structs.replace(
-        common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums, size=entry.size
-    )
-
-
-def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
-    """The path of an entry's file, as `resolve_target` reads it, and the folder that it may not leave."""
-    root = folder if folder is not None or entry.trusted_path else "."
-    if entry.path is None:
-        # Not None: the name would be absolute, and is shown.
-        return f"{folder or '.'}/", root
-    target = entry.target(folder)
-    if entry.path.endswith("/"):
-        # A folder: the server may name the file in it, as it may where there is no path.
-        target = target[: target.rindex("/") + 1]
-    return target if folder is None else f"{folder}/{target}", root
-
-
-def _heard(event: Event, on_progress: Callable[[int, int | None], None] | None) -> DownloadResult | None:
-    """What an event of a single download means to its caller. Raises what it failed with."""
-    if isinstance(event, Finished):
-        return event.result
-    if isinstance(event, Failed):
-        raise event.error
-    if isinstance(event, Progressed) and on_progress is not None:
-        on_progress(event.done_bytes, event.total_bytes)
-    return None
-
-
-def _outcome(event: Event) -> DownloadResult | DownloadFailure | None:
-    """What an event of many downloads gives to the loop over their results."""
-    if isinstance(event, Finished):
-        return event.result
-    if isinstance(event, Failed):
-        return DownloadFailure(event.index, event.url, event.path, event.error)
-    return None
-
-
-def _results(
-    events: Generator[Event, None, None], on_event: Callable[[Event], None] | None, continue_after_error: bool
-) -> Iterator[DownloadResult | DownloadFailure]:
-    failure: DownloadFailure | None = None
-    with contextlib.closing(events):
-        for event in events:
-            if on_event is not None:
-                on_event(event)
-            outcome = _outcome(event)
-            if isinstance(outcome, DownloadFailure) and not continue_after_error:
-                # The batch ends by itself; files that are being finished still come.
-                failure = failure or outcome
-            elif outcome is not None:
-                yield outcome
-    if failure is not None:
-        raise failure.error
-
-
-async def _aresults(
-    events: AsyncGenerator[Event, None], on_event: Callable[[Event], None] | None, continue_after_error: bool
-) -> AsyncIterator[DownloadResult | DownloadFailure]:
-    failure: DownloadFailure | None = None
-    async with contextlib.aclosing(events):
-        async for event in events:
-            if on_event is not None:
-                on_event(event)
-            outcome = _outcome(event)
-            if isinstance(outcome, DownloadFailure) and not continue_after_error:
-                failure = failure or outcome
-            elif outcome is not None:
-                yield outcome
-    if failure is not None:
-        raise failure.error
-
-
-def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
-    """Entries with their positions; where they can be read twice, those known to be large come last: a batch that is
-    interrupted has then brought most of its files."""
-    once = isinstance(entries, Iterator)
-    any_large = False
-    for index, given in enumerate(entries):
-        entry = _entry_of(given)
-        if once or not _is_large(entry):
-            yield index, entry
-        else:
-            any_large = True
-    if any_large:
-        yield from ((index, entry) for index, entry in enumerate(map(_entry_of, entries)) if _is_large(entry))
-
-
-def _entry_of(given: Entry | str) -> Entry:
-    entry = Entry(given) if isinstance(given, str) else given
-    if not isinstance(entry, Entry):
-        raise errors.InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
-    return entry
-
-
-def _is_large(entry: Entry) -> bool:
-    return (entry.size or 0) > _SMALL_FILE_BYTES
-
-
 def _name(transfer: Receiver) -> str:
     headers = () if transfer.head is None else transfer.head.headers
     return name_from_headers(headers) or name_from_url(transfer.url)
 
 
 def _environment() -> dict[str, bytes]:
-    """The variables that an engine must know of, as they are now."""
-    return _named(tuple(map(_variables.get, _ENVIRONMENT)))
-
-
-@lru_cache(maxsize=8)
-def _named(values: tuple[bytes | None, ...]) -> dict[str, bytes]:
-    # Empty ones, too: an empty proxy variable says that there is none.
-    return {name.decode(): value for name, value in zip(_ENVIRONMENT, values, strict=True) if value is not None}
+    """The variables that an engine must know of, as they are now. Empty ones, too: an empty proxy variable says that
+    there is none."""
+    return {name.decode(): os.environb.get(name, b"") for name in _ENVIRONMENT.intersection(os.environb)}
 
 
 def _limits(timeout: Timeout) -> dict[str, Any]:

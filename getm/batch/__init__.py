@@ -1,8 +1,23 @@
 """Many downloads at once: jobs, the thread that runs them, and how files are finished."""
 
+from getm.batch.calls import calls_of
 from getm.batch.event_streams import aevents, events
 from getm.batch.job import Call
+from getm.batch.outcomes import aresult, aresults, result, results
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_JOBS, BatchOptions
 
-__all__ = ["DEFAULT_JOBS", "Batch", "BatchOptions", "Call", "Post", "aevents", "events"]
+__all__ = [
+    "DEFAULT_JOBS",
+    "Batch",
+    "BatchOptions",
+    "Call",
+    "Post",
+    "aevents",
+    "aresult",
+    "aresults",
+    "calls_of",
+    "events",
+    "result",
+    "results",
+]

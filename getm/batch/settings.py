@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from getm.errors import InvalidInput
-from getm.options import MAX_CONCURRENCY, validate_concurrency
-
 MAX_JOBS = 256
 DEFAULT_JOBS = 8
 # Connections to one host at most, over all its downloads. Public archives begin to refuse at a few dozen.
@@ -15,7 +12,7 @@ DEFAULT_PER_HOST = 64
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How the downloads of a batch are done.
+    """How the downloads of a batch are done; checked by the session.
 
     `jobs`: files at once. `concurrency`: range requests at once for each file; None: the engine runs in a thread of
     this process. `per_host`: connections to one host at most. `resume`: go on with what an earlier run left.
@@ -31,10 +28,3 @@ class BatchOptions:
     remote_time: bool = False
     keep_going: bool = False
     dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        validate_concurrency(self.concurrency)
-        for name, high in (("jobs", MAX_JOBS), ("per_host", MAX_JOBS * MAX_CONCURRENCY)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-                raise InvalidInput(f"{name} must be a number from 1 to {high}, not {value!r}")

@@ -1,0 +1,86 @@
+"""From the entries of a list to the downloads of a batch: what is asked for, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from getm.batch.job import Call
+from getm.core.units import MIB
+from getm.errors import InvalidInput
+from getm.manifests import Entry
+from getm.protocol.messages import OpenRequest
+
+# Larger files wait until the smaller ones have begun.
+_SMALL_FILE_BYTES = 64 * MIB
+
+
+def calls_of(entries: Iterable[Entry | str], common: OpenRequest, folder: str | None) -> Iterator[Call]:
+    """The downloads of `entries`, made as they are asked for.
+
+    Args:
+        entries: Entries or URLs.
+        common: What their requests have in common.
+        folder: Where relative targets go, and what no target may leave; None: the current folder.
+
+    Raises:
+        InvalidInput: An entry cannot be used.
+    """
+    for index, entry in _small_first(entries):
+        request = _for_entry(entry, common)
+        waived = request.checksums is None or not entry.warn_unverified
+        yield Call(index, *_place(entry, folder), request, waived)
+
+
+def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
+    """Entries with their positions; where they can be read twice, those known to be large come last: a batch that is
+    interrupted has then brought most of its files."""
+    once = isinstance(entries, Iterator)
+    any_large = False
+    for index, given in enumerate(entries):
+        entry = _entry_of(given)
+        if once or not _is_large(entry):
+            yield index, entry
+        else:
+            any_large = True
+    if any_large:
+        yield from ((index, entry) for index, entry in enumerate(map(_entry_of, entries)) if _is_large(entry))
+
+
+def _entry_of(given: Entry | str) -> Entry:
+    entry = Entry(given) if isinstance(given, str) else given
+    if not isinstance(entry, Entry):
+        raise InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
+    return entry
+
+
+def _is_large(entry: Entry) -> bool:
+    return (entry.size or 0) > _SMALL_FILE_BYTES
+
+
+def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
+    """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
+    headers, checksums = common.headers, common.checksums
+    if entry.headers:
+        own = {name.lower() for name, _ in entry.headers}
+        headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
+    if entry.checksums:
+        checksums = tuple(map(str, entry.verifiable))
+    url, *mirrors = entry.urls
+    return msgspec.structs.replace(
+        common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums, size=entry.size
+    )
+
+
+def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
+    """The path of an entry's file, as `resolve_target` reads it, and the folder that it may not leave."""
+    root = folder if folder is not None or entry.trusted_path else "."
+    if entry.path is None:
+        # Not None: the name would be absolute, and is shown.
+        return f"{folder or '.'}/", root
+    target = entry.target(folder)
+    if entry.path.endswith("/"):
+        # A folder: the server may name the file in it, as it may where there is no path.
+        target = target[: target.rindex("/") + 1]
+    return target if folder is None else f"{folder}/{target}", root

@@ -1,0 +1,95 @@
+"""What the caller of a download gets from the events of its batch: results, in place of a loop over events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+
+from getm.errors import ReaderClosed
+from getm.events import Event, Failed, Finished, Progressed
+from getm.results import DownloadFailure, DownloadResult
+
+ProgressCallback = Callable[[int, int | None], None]
+EventCallback = Callable[[Event], None]
+
+
+def result(events: Generator[Event, None, None], on_progress: ProgressCallback | None) -> DownloadResult:
+    """The result of a single download.
+
+    Raises:
+        GetmError: What it failed with; `ReaderClosed` where the session was closed under it.
+    """
+    with contextlib.closing(events):
+        for event in events:
+            if (found := _heard(event, on_progress)) is not None:
+                return found
+    raise ReaderClosed("the session was closed while its data was being read")
+
+
+async def aresult(events: AsyncGenerator[Event, None], on_progress: ProgressCallback | None) -> DownloadResult:
+    """`result` for `await`."""
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if (found := _heard(event, on_progress)) is not None:
+                return found
+    raise ReaderClosed("the session was closed while its data was being read")
+
+
+def _heard(event: Event, on_progress: ProgressCallback | None) -> DownloadResult | None:
+    """What an event of a single download means to its caller. Raises what it failed with."""
+    if isinstance(event, Finished):
+        return event.result
+    if isinstance(event, Failed):
+        raise event.error
+    if isinstance(event, Progressed) and on_progress is not None:
+        on_progress(event.done_bytes, event.total_bytes)
+    return None
+
+
+class _Outcomes:
+    """What the events of many downloads give to the loop over their results. `failure`: the first one, which ended the
+    batch; those that come after it, from files that were being finished, still count."""
+
+    def __init__(self, on_event: EventCallback | None, continue_after_error: bool) -> None:
+        self.failure: DownloadFailure | None = None
+        self._on_event = on_event
+        self._continue_after_error = continue_after_error
+
+    def of(self, event: Event) -> DownloadResult | DownloadFailure | None:
+        if self._on_event is not None:
+            self._on_event(event)
+        if isinstance(event, Finished):
+            return event.result
+        if not isinstance(event, Failed):
+            return None
+        failure = DownloadFailure(event.index, event.url, event.path, event.error)
+        if self._continue_after_error:
+            return failure
+        self.failure = self.failure or failure
+        return None
+
+
+def results(
+    events: Generator[Event, None, None], on_event: EventCallback | None, continue_after_error: bool
+) -> Iterator[DownloadResult | DownloadFailure]:
+    """The results of many downloads as they finish. Raises the first failure, unless it is to continue after errors."""
+    outcomes = _Outcomes(on_event, continue_after_error)
+    with contextlib.closing(events):
+        for event in events:
+            if (outcome := outcomes.of(event)) is not None:
+                yield outcome
+    if outcomes.failure is not None:
+        raise outcomes.failure.error
+
+
+async def aresults(
+    events: AsyncGenerator[Event, None], on_event: EventCallback | None, continue_after_error: bool
+) -> AsyncIterator[DownloadResult | DownloadFailure]:
+    """`results` for `async for`."""
+    outcomes = _Outcomes(on_event, continue_after_error)
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if (outcome := outcomes.of(event)) is not None:
+                yield outcome
+    if outcomes.failure is not None:
+        raise outcomes.failure.error
