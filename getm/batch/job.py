@@ -106,6 +106,7 @@ class Job:
         self._folder: Folder | None = None
         self._partial: PartialFile | None = None
         self._stream: StreamTarget | None = None
+        self._opens_stream = False
         # Whether the path is only what the URL suggests; and whether that was found to be wrong.
         self._is_guess = False
         self._misnamed = False
@@ -237,6 +238,8 @@ class Job:
         if self._partial is None and self._stream is None:
             if self.call.path is not None and needs_order(self.call.path):
                 self._path = Path(self.call.path)
+                # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
+                self._opens_stream = True
                 self._stream = StreamTarget.open(self._path)
             elif not self._open_named(info):
                 return
@@ -528,7 +531,7 @@ class Job:
     @property
     def streams(self) -> bool:
         """Whether it writes to something that may make it wait for ever."""
-        return self._stream is not None
+        return self._opens_stream or self._stream is not None
 
     @property
     def file(self) -> tuple[PartialFile, float | None] | None:
