@@ -255,10 +255,6 @@ class DescriptorsExhausted(GetmError, OSError):
 
     code = "descriptors"
 
-    # As `NetworkError` has them.
-    __str__ = GetmError.__str__
-    __reduce__ = GetmError.__reduce__
-
     @staticmethod
     def means(error: OSError) -> bool:
         """Whether it says that there are too many: in this process, in the system, or on their way between two."""
