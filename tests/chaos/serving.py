@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +17,8 @@ _LATE_S = 0.05
 _THROTTLED = Pace(step_bytes=256 * 1024, interval_s=0.004)
 # Below the floor of bytes a second that transfers are given here.
 _TRICKLE = Pace(step_bytes=1, interval_s=0.02)
-# Bytes that are neither ASCII nor UTF-8, as Latin-1.
-_ANY_BYTES = "Non trouv\xe9 \xff\x80\t\xc3"
+# What a reason phrase and a field's value may hold (RFC 9110, section 5.5): most of it is neither ASCII nor UTF-8.
+_TEXT_BYTES = "".join(map(chr, (0x09, *range(0x20, 0x7F), *range(0x80, 0x100))))
 _LONG_FIELDS: dict[str, str | list[str] | None] = {f"X-{number}": "a" * 65_000 for number in range(254)}
 _DATE = "Wed, 01 Jul 2026 00:00:00 GMT"
 _HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
@@ -171,11 +172,15 @@ class ServedPlan:
                     else replace(reply, raw=_HINTS + made.head + bytes(made.body), body=b"")
                 )
             case "any phrase":
-                return replace(reply, reason=_ANY_BYTES)
+                return replace(reply, reason=self._any_bytes(fault))
             case "any bytes":
-                return replace(reply, headers={**reply.headers, "X-Any": _ANY_BYTES})
+                return replace(reply, headers={**reply.headers, "X-Any": self._any_bytes(fault)})
             case "bytes after the body":
-                return replace(reply, extra=_ANY_BYTES.encode("latin-1")) if reply.framing != "close" else reply
+                return (
+                    replace(reply, extra=self._any_bytes(fault).encode("latin-1"))
+                    if reply.framing != "close"
+                    else reply
+                )
             case "engine stopped":
                 self.disturb(fault.kind)
                 return replace(reply, pace=_THROTTLED)
@@ -199,6 +204,10 @@ class ServedPlan:
             case "short range":
                 return replace(reply, span=(start, start + max(1, at))) if partial and length > 1 else reply
         return self._hostile(fault, reply, start, stop, partial)
+
+    def _any_bytes(self, fault: Fault) -> str:
+        """As Latin-1, and never empty."""
+        return "".join(random.Random(f"{self.plan.seed} {fault.at}").choices(_TEXT_BYTES, k=1 + int(100 * fault.at)))
 
     def _hostile(self, fault: Fault, reply: Reply, start: int, stop: int, partial: bool) -> Reply:
         at = start + int(fault.at * (stop - start))
