@@ -168,6 +168,18 @@ def test_case_10_no_descriptor_for_a_connection_to_a_server(
         assert bytes(session.read(other)) == b"other"
 
 
+def test_case_10_no_descriptor_for_a_module_that_is_loaded_on_first_use(nginx: NginxServer, make_object: Make) -> None:
+    served = make_object(1000)
+    declared = f"crc32c:{served.crc32c.hex()}"
+    with getm.Session() as session:
+        session.read(nginx.url(served), checksum=None)
+        (engine,) = engines()
+        with limit(0, engine.pid), pytest.raises(DescriptorsExhausted, match="in the engine"):
+            session.read(nginx.url(served), checksum=declared)
+        assert session.read(nginx.url(served), checksum=declared) == served.read()
+        assert engines() == [engine]
+
+
 def test_case_10_no_message_carries_more_descriptors_than_it_may(nginx: NginxServer, make_object: Make) -> None:
     """64 engines were refused: their pipes in one message were more than an engine took."""
     served = make_object(3 * MIB)
