@@ -86,7 +86,7 @@ __all__ = [
     "urlopen",
 ]
 
-# Where they come from, those that load least first: what stands in several of them is the same in all.
+# The modules that have them, the cheapest to import first: a name that is in several of them is the same in all.
 _HOMES = ("errors", "options", "results", "events", "integrity", "manifests", "reader", "session", "aio")
 
 # Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.

@@ -18,8 +18,8 @@ from getm.errors import ReaderClosed
 
 
 async def start(opening: Opening) -> Receiver:
-    """`Opening.start` that never blocks the loop: what may take its time (an engine's start, memory for a ring) is done
-    in a thread of the loop's executor, and memory of others is waited for in the loop."""
+    """`Opening.start` that never blocks the loop: what may take long (an engine's start, memory for a ring) is done in
+    a thread of the loop's executor, and waits for the memory of others are in the loop."""
     pool, wanted = opening.pool, (opening.chunk_bytes, opening.concurrency)
     connection = pool.take_idle(*wanted)
     if connection is None:
@@ -38,7 +38,7 @@ async def _acquire(pool: EnginePool, chunk_bytes: int, concurrency: int | None) 
             try:
                 connection = await asyncio.shield(acquiring)
             except asyncio.CancelledError:
-                # The thread goes on: what it gets is for others.
+                # The thread continues: what it gets is for others.
                 acquiring.add_done_callback(partial(_give_back, pool))
                 raise
             if connection is not None:
@@ -60,7 +60,7 @@ def _give_back(pool: EnginePool, acquiring: asyncio.Future[ClientConnection | No
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):
-        # The loop is closed: nobody waits in it.
+        # The loop is closed: nothing waits in it.
         loop.call_soon_threadsafe(call)
 
 
@@ -68,7 +68,7 @@ async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
     """Wait until the engine has sent something, or until `transfer` is closed; False where that took longer than
     `timeout_s`.
 
-    The descriptor is with the loop only while this waits: an iterator that is dropped leaves nothing behind.
+    The loop has the descriptor only while this waits: an iterator that is dropped leaves nothing behind.
     """
     loop = asyncio.get_running_loop()
     came: asyncio.Future[None] = loop.create_future()
@@ -84,8 +84,7 @@ async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
         finally:
             loop.remove_reader(descriptor)
     finally:
-        # Only now may the descriptor be closed: the loop would forget a closed one, or take another of its number for
-        # it.
+        # Only now may the descriptor be closed: the loop would forget it, or take another one with its number for it.
         transfer.end_wait()
     return True
 
@@ -106,15 +105,16 @@ async def _wait(transfer: Receiver) -> None:
 
 
 _T = TypeVar("_T")
-# Opens the URL. It gives the transfer to its argument as soon as there is one, and returns it with its head.
+# Opens the URL. It calls its argument with the transfer as soon as there is one, and returns that when the head has
+# come.
 Opener = Callable[[Callable[[Receiver], None]], Awaitable[Receiver]]
 
 
 class _Parts(ResponseInfo, AsyncIterator[_T]):
-    """An asynchronous iterator that opens its URL when it is first asked, or entered as a context.
+    """An asynchronous iterator that opens its URL when it is first used, or entered as a context.
 
-    For one task at a time: a second one gets `ReaderBusy`. Any task or thread may close it: whoever waits for its next
-    part gets `ReaderClosed`.
+    For one task at a time: a second one gets `ReaderBusy`. Any task or thread may close it: a wait for its next part
+    then raises `ReaderClosed`.
     """
 
     def __init__(self, opener: Opener) -> None:
@@ -134,7 +134,7 @@ class _Parts(ResponseInfo, AsyncIterator[_T]):
         return self._transfer
 
     def _started(self, transfer: Receiver) -> None:
-        # Known before its head has come, so that a close ends the wait for it.
+        # Kept before its head has come, so that a close ends the wait for it.
         self._transfer_ = transfer
         if self._use.closed:
             transfer.close()
@@ -169,7 +169,7 @@ class _Parts(ResponseInfo, AsyncIterator[_T]):
         self._close()
 
     async def aclose(self) -> None:
-        """Stop the transfer, and whoever waits for its next part. Views that were given out stay valid."""
+        """Stop the transfer, and every wait for its next part. Views that were given out stay valid."""
         self._close()
 
     def _close(self) -> None:
@@ -178,7 +178,7 @@ class _Parts(ResponseInfo, AsyncIterator[_T]):
             self._transfer_.close()
 
     def __del__(self) -> None:
-        # An abandoned loop: the engine must not go on filling slots for nobody.
+        # The loop over it was left: the engine must not fill slots that nobody reads.
         self._close()
 
 

@@ -36,7 +36,7 @@ class Reader(ResponseInfo, io.RawIOBase):
     """An open URL, read in order. An `io.RawIOBase`: wrap it in `io.BufferedReader` where lines or `bytes` are wanted.
 
     For one thread at a time: a second one gets `ReaderBusy`. Any thread may close it: that stops the transfer, and a
-    read under way raises `ReaderClosed`. Views that were read stay valid.
+    waiting read raises `ReaderClosed`. Views that were read stay valid.
     """
 
     def __init__(self, transfer: Receiver, name: Callable[[Receiver], str]) -> None:
@@ -83,10 +83,9 @@ class Reader(ResponseInfo, io.RawIOBase):
             size: Bytes; None or a negative number: all that is left.
 
         Returns:
-            A read-only view, empty at the end. It stays valid as long as anyone holds it or anything made from it, also
-            after `close()`. Short ones are copies, which can be hashed and compared like `bytes`; of others there is no
-            copy where the bytes lie next to each other in shared memory, and one where they do not, or where the read
-            is longer than half the ring.
+            A read-only view, empty at the end. It stays valid as long as anything refers to it or to what was made from
+            it, also after `close()`. Short ones are copies, which can be hashed and compared like `bytes`; others are
+            copies only where the bytes are not contiguous in shared memory, or longer than half the ring.
 
         Raises:
             NetworkError: The connection failed, and trying again did not help.
@@ -106,7 +105,7 @@ class Reader(ResponseInfo, io.RawIOBase):
             return view
 
     def readall(self) -> bytes:
-        """Read all that is left into `bytes`, as `io.BufferedReader` wants it. `read()` saves this copy.
+        """Read the rest into `bytes`, as `io.BufferedReader` needs it. `read()` saves this copy.
 
         Example:
             >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
@@ -164,7 +163,7 @@ _T = TypeVar("_T")
 
 
 class _Parts(ResponseInfo, Iterator[_T]):
-    """An iterator that is a context manager, too. For one thread at a time; any thread may close it."""
+    """An iterator that is also a context manager. For one thread at a time; any thread may close it."""
 
     def __init__(self, transfer: Receiver, clean_up: Callable[[], None]) -> None:
         super().__init__(transfer)
@@ -196,11 +195,11 @@ class _Parts(ResponseInfo, Iterator[_T]):
         self.close()
 
     def __del__(self) -> None:
-        # An abandoned loop: the engine must not go on filling slots for nobody.
+        # The loop over it was left: the engine must not fill slots that nobody reads.
         self.close()
 
     def close(self) -> None:
-        """Stop the transfer, and whoever waits for its next part. Views that were given out stay valid."""
+        """Stop the transfer, and every wait for its next part. Views that were given out stay valid."""
         self._transfer.close()
         self._use.close()
 

@@ -123,5 +123,5 @@ class DownloadFailure:
 
 
 def _cut(text: str, width: int) -> str:
-    """One line of a notebook for each result: all else stands in its attributes."""
+    """One line in a notebook for each result: the attributes have the rest."""
     return text if len(text) <= width else f"{text[: width - 3]}..."

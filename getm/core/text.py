@@ -1,4 +1,4 @@
-"""Text from outside: what servers send, as it may stand in a message and cross the pipe; files of other programs."""
+"""Text from outside: what servers send, made safe for messages and the pipe; files of other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One version of a representation, and what tells it from another."""
+"""One version of a representation, and what distinguishes it from another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """What tells one version of a representation from another (RFC 9110, section 8.8)."""
+    """What distinguishes one version of a representation from another (RFC 9110, section 8.8)."""
 
     etag: str | None
     last_modified: str | None

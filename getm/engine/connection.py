@@ -51,7 +51,7 @@ from getm.results import Stats
 
 
 class EngineConnection:
-    """Serves the objects that one consumer opens on its pipe. Closed by the consumer's end, or by `close`."""
+    """Serves the objects that one consumer opens on its pipe, until the consumer's end, or `close`."""
 
     log: logging.Logger = get_logger("engine")
 
@@ -82,7 +82,7 @@ class EngineConnection:
         self._transfers: dict[int, Fetch] = {}
         self._on_change = on_change
         self._unsent: list[bytes] = []
-        # Slots that hash threads have finished with, and their objects' numbers, on their way to the loop.
+        # Slots that hash threads have finished with, and their objects' numbers, for the loop.
         self._unpinned: deque[tuple[int, int]] = deque()
         self._unpin_scheduled = False
         self._helpers = [HelperPipe(self._loop, helper, slots) for helper in helpers]
@@ -113,8 +113,8 @@ class EngineConnection:
 
     def _changed(self) -> None:
         if self.closed:
-            # This and the pipe know each other, so what they hold lives until the next collection of garbage, which in
-            # an engine that waits may be never: the ring's memory does not stay with them.
+            # This and the pipe refer to each other, so they live until the next garbage collection, which may be never
+            # in an idle engine: the ring's memory must not.
             self._memory = memoryview(b"")
         self._on_change(self)
 
@@ -169,7 +169,7 @@ class EngineConnection:
     # Messages out ---------------------------------------------------------------------------------------------------
 
     def _send(self, kind: Kind, number: int, body: HeadInfo | NoteInfo | EndInfo | FailedInfo) -> None:
-        # Encoded first: what cannot be has not been said, and a FAILED may follow.
+        # Encoded first: if that fails, nothing was sent, and a FAILED may follow.
         data = encode_body(kind, number, body)
         self._conversation.pass_(kind, number)
         self._queue(data)
@@ -184,12 +184,12 @@ class EngineConnection:
         self._send(END, number, info)
 
     def prefix(self, number: int, offset: int, slot: int, length: int) -> None:
-        """The consumer may read what the slot, which is still being filled, holds by now."""
+        """The consumer may read the bytes so far of a slot that is still being filled."""
         self._conversation.pass_(PREFIX, number)
         self._queue(encode(PREFIX, number, offset, slot, length))
 
     def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
-        """The slot goes to the consumer; the hasher reads it meanwhile, and pins it as long as it does."""
+        """The slot goes to the consumer; the hasher reads it at the same time, and pins it until it has."""
         if hasher is not None:
             self._ledger.pin(slot)
         self._conversation.pass_(PART, number)
@@ -201,8 +201,8 @@ class EngineConnection:
             hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(number, slot))
 
     def _queue(self, data: bytes) -> None:
-        """Send before the loop waits again. One read of the socket may fill several slots, and a small object is all
-        there with its head: their messages travel, and wake the consumer, together."""
+        """Send before the loop waits again. One read of the socket may fill several slots, and a small object comes
+        with its head: their messages are sent together, and wake the consumer once."""
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(data)
@@ -212,18 +212,18 @@ class EngineConnection:
         self._unsent.clear()
 
     def _hashed(self, number: int, slot: int) -> None:
-        """In any thread: the hasher is done with a slot. One wake-up of the loop serves all that came before it."""
+        """In any thread: the hasher is done with a slot. One wake-up of the loop is enough for all slots before it."""
         self._unpinned.append((number, slot))
         if not self._unpin_scheduled:
             self._unpin_scheduled = True
             if threading.get_ident() == self._thread:
-                # Hashed where it was: nobody has to be woken.
+                # Hashed in the loop's own thread: no wake-up is needed.
                 self._loop.call_soon(self._unpin)
             else:
                 self._call_threadsafe(self._unpin)
 
     def _unpin(self) -> None:
-        # Cleared first: a slot that comes while the queue is emptied then schedules another look.
+        # Cleared first: a slot that comes while the queue is being emptied schedules this again.
         self._unpin_scheduled = False
         while self._unpinned:
             number, slot = self._unpinned.popleft()
@@ -232,7 +232,7 @@ class EngineConnection:
         self._pool.distribute()
 
     def call(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Call on the event loop, from any thread: at once from the loop's own."""
+        """Call on the event loop, from any thread; immediately from the loop's own."""
         if threading.get_ident() == self._thread:
             callback(*args)
         else:
@@ -249,7 +249,8 @@ class EngineConnection:
     # Slots ----------------------------------------------------------------------------------------------------------
 
     def deliver(self, number: int, size: int, read: Callable[[], bytes], hasher: PartsHasher | None) -> bool:
-        """All of a small object, which `read` gives, in one slot; False, and nothing is read, where it has to wait."""
+        """Send all of a small object, which `read` returns, in one slot; False, and nothing is read, where it has to
+        wait."""
         slot = self._pool.take() if size <= self.slot_bytes else None
         if slot is None:
             return False
@@ -269,13 +270,13 @@ class EngineConnection:
         return RingSink(self._memory, self.slot_bytes, claim, start, stop, emit)
 
     def helper(self, worker: int) -> HelperPipe | None:
-        """The helper engine that does the requests of this worker; None: this engine itself."""
+        """The helper engine that makes the requests of this worker; None: this engine itself."""
         index = worker % (len(self._helpers) + 1)
         return self._helpers[index - 1] if index else None
 
 
 def failed_info(error: errors.GetmError, stats: Stats) -> FailedInfo:
-    """An error as it travels on the pipe. Can be encoded whatever it holds: nothing else would end the transfer."""
+    """An error for the pipe. It can be encoded whatever it contains: nothing else would end the transfer."""
     return FailedInfo(
         code=error.code,
         message=encodable(error.message),

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from getm.results import Stats
 
-# That of the transfer whose task this is. The event loop counts a connection where it opens one: aiohttp does not tell
+# Those of the transfer of the current task. The event loop counts a connection when it opens one: aiohttp does not say
 # which response came over a new one.
 current: ContextVar[Counters] = ContextVar("counters")
 
@@ -16,7 +16,7 @@ class Counters:
     """Counts what `Stats` shows, from the moment it is made."""
 
     def __init__(self) -> None:
-        # Not the loop's clock: uvloop's counts milliseconds, and a small object takes less than one.
+        # Not the loop's clock: uvloop's has milliseconds, and a small object takes less than one.
         self._began = time.monotonic()
         self._first_byte_s: float | None = None
         self._retries: dict[str, int] = {}
@@ -26,7 +26,7 @@ class Counters:
         self.stalls: int = 0
 
     def answered(self) -> None:
-        """The head of the response is there."""
+        """The head of the response has come."""
         if self._first_byte_s is None:
             self._first_byte_s = time.monotonic() - self._began
 
@@ -34,7 +34,7 @@ class Counters:
         self._retries[cause] = self._retries.get(cause, 0) + 1
 
     def add(self, helper: Stats) -> None:
-        """What a helper engine counted for one part. The time is that of the whole."""
+        """Add what a helper engine counted for one part. The time is that of the whole."""
         self.received_bytes += helper.received_bytes
         self.requests += helper.requests
         self.connections += helper.connections

@@ -1,4 +1,4 @@
-"""The engine's life: its event loop, its control socket, and its end."""
+"""The engine from its start to its end: event loop, control socket, idle time."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ from getm.protocol.messages import ON_CONTROL, Kind, Message, ServeRequest
 IDLE_S = 300.0
 # As many as one message may carry: SCM_MAX_FD of Linux.
 _MAX_DESCRIPTORS = 253
-# Descriptors of an engine that no connection to a consumer has: its own, and those of its requests.
+# Descriptors of an engine that are not those of its pipes: its own, and those of its requests.
 _RESERVED_DESCRIPTORS = 32
 _READ_BYTES = 64 * 1024
 
 
 class EngineServer:
-    """Serves the pipes that come by the control socket, until it is told to stop, the parent is gone, or it is idle.
-
-    `parent_pid`: whose end it watches, where the engine is a process of its own; None in a thread of its user's.
+    """Serves the pipes that come by the control socket, until STOP, the end of the parent, or the end of its idle time.
+    `parent_pid`: the process whose end it watches; None in a thread of its user's process.
     """
 
     def __init__(self, control: socket.socket, idle_s: float, parent_pid: int | None) -> None:
@@ -48,13 +47,13 @@ class EngineServer:
         self._connections: set[EngineConnection] = set()
         self._http = HttpClient()
         self._parent_pid = parent_pid
-        # Beside a user's threads it would wait for the interpreter too often.
+        # In a user's process its threads would wait for the GIL too often.
         self._hash_pool = HashPool(paged=parent_pid is not None)
         # The limit on the rate of everything that this engine receives.
         self._throttle: Throttle | None = None
 
     async def run(self) -> None:
-        """Until the end."""
+        """Run until the end."""
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._active_at = self._loop.time()
@@ -91,7 +90,7 @@ class EngineServer:
             # A seccomp profile may refuse it; end of file must do then.
             return -1
         if os.getppid() != parent_pid:
-            # It ended before it could be watched, or was never ours.
+            # It ended before it could be watched, or is not our parent.
             self._stopped.set()
         if descriptor >= 0:
             self._loop.add_reader(descriptor, self._stopped.set)
@@ -105,7 +104,7 @@ class EngineServer:
         except OSError:
             data, descriptors = b"", []
         if flags & socket.MSG_CTRUNC:
-            # This process has no descriptor left for all of them.
+            # This process has not enough descriptors for all of them.
             self._cut_short = True
         self._descriptors.extend(descriptors)
         if not data:
@@ -115,7 +114,7 @@ class EngineServer:
             for message in self._decoder.feed(data):
                 self._obey(message)
         except ProtocolError:
-            # A parent of another version: nothing sensible can be said to it.
+            # A parent of another version, which would not understand an answer.
             self._stopped.set()
 
     def _obey(self, message: Message) -> None:
@@ -124,8 +123,8 @@ class EngineServer:
             return
         request = decode_body(message, ServeRequest)
         if self._cut_short or len(self._connections) >= _max_connections():
-            # The descriptors of one message come with it, and no others. The consumer sees the end of its pipe before
-            # anything came by it, and knows what that means; nobody else's transfer suffers.
+            # The descriptors belong to this message alone. The consumer sees the end of its pipe before any message,
+            # and knows what that means; no other transfer suffers.
             self._cut_short = False
             while self._descriptors:
                 os.close(self._descriptors.popleft())
@@ -158,7 +157,7 @@ class EngineServer:
             self._connections.discard(connection)
 
     def _look_idle(self) -> None:
-        """End, if nothing was served for the idle time; else look again when that may be so."""
+        """End, if nothing was served for the idle time; otherwise check again when that may be so."""
         if any(connection.active for connection in self._connections):
             self._active_at = self._loop.time()
         left_s = self._active_at + self._idle_s - self._loop.time()
@@ -169,13 +168,13 @@ class EngineServer:
 
 
 def _max_connections() -> int:
-    """To consumers: each has a descriptor of its own, and needs another one for its requests."""
+    """The most pipes to consumers: each has a descriptor, and needs another one for its requests."""
     limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, (limit - _RESERVED_DESCRIPTORS) // 2)
 
 
 def _raise_descriptor_limit() -> None:
-    """As many descriptors as the system allows: the usual limit is there for programs that use `select`."""
+    """Allow as many descriptors as the system does: the usual limit is for programs that use `select`."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         # macOS promises more than it gives.
@@ -189,13 +188,13 @@ def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S
 
 
 def main(control_descriptor: int, parent_pid: int) -> None:
-    """The engine process. Ctrl-C goes to the whole group of processes: the engine leaves it to its parent to act."""
+    """The engine process. Ctrl-C goes to the whole process group: the engine leaves it to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _raise_descriptor_limit()
-    # What was imported lives as long as the process: the collector need not look at it again and again.
+    # Imported modules live as long as the process: the garbage collector need not examine them again and again.
     gc.freeze()
     gc.enable()
     serve(socket.socket(fileno=control_descriptor), parent_pid)
-    # Nothing is left that anybody waits for. The interpreter would take apart what it has imported, piece by piece: a
-    # sixth of all that a short engine costs.
+    # Nothing is left to wait for. The interpreter would free all imported modules one by one: a sixth of the CPU of a
+    # short engine.
     os._exit(0)

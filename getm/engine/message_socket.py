@@ -15,11 +15,12 @@ _READ_BYTES = 64 * 1024
 
 
 class Pipe:
-    """Messages in by callback, bytes out at once; what the socket does not take is kept in order until it does.
+    """Calls back for received messages, and sends bytes immediately; what the socket does not take is queued until it
+    does.
 
     `kinds` are those that the peer may send. `on_message(message)` for each message; `on_closed()` once, when the peer
-    is gone or breaks the protocol. Nothing kept here grows without bound: a consumer that reads nothing holds the
-    slots, and without slots nothing is sent.
+    is gone or breaks the protocol. The queue is bounded: a consumer that reads nothing has all slots, and without slots
+    nothing is sent.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class Pipe:
                 if self.closed:
                     return
         except ProtocolError:
-            # A peer that speaks another language gets no answer that it could misread: the pipe ends.
+            # A peer with another protocol gets no answer that it could misread: the pipe ends.
             self._lost()
 
     def send(self, data: bytes) -> None:
-        """Send one or several encoded messages. Quietly does nothing once the peer is gone: `on_closed` told it."""
+        """Send one or several encoded messages. Does nothing once the peer is gone: `on_closed` was called."""
         if self.closed:
             return
         if not self._unsent:
@@ -98,7 +99,7 @@ class Pipe:
             try:
                 self._on_closed()
             finally:
-                # Last: a peer that waits for our end of file may rely on what `on_closed` let go of.
+                # Last: a peer that waits for our end of file may rely on what `on_closed` has released.
                 self._sock.close()
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class Pipe:
             self._sock.close()
 
     def _fall_silent(self) -> bool:
-        """Whether this call is the one that ends it."""
+        """Whether this call ends it."""
         if self.closed:
             return False
         self.closed = True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# How much the latest transfer counts in the speed of a host.
+# The weight of the latest transfer in the speed of a host.
 _WEIGHT = 0.3
-# Less than this says more of the way to the host than of its speed.
+# Less than this says more about the latency of the host than about its speed.
 MIN_MEASURED_BYTES = 64 * 1024
 
 

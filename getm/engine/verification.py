@@ -14,7 +14,7 @@ from getm.protocol.messages import OpenRequest
 
 
 class Verification:
-    """Finds what the bytes can be checked against, and says at the end what they turned out to be."""
+    """Finds the checksums to verify the bytes against, and gives the verdict at the end."""
 
     def __init__(self, request: OpenRequest, pool: HashPool) -> None:
         self._request = request
@@ -26,7 +26,7 @@ class Verification:
         self.hasher: PartsHasher | None = None
 
     def find(self, response: Response, size: int | None) -> tuple[str, ...]:
-        """What to check against; returns what is declared and cannot be used, and why."""
+        """Find the checksums; returns notes: what is declared and cannot be used, and why."""
         if self._request.checksums is None:
             self._reason = "checksum=None: no verification was asked for"
         elif not self._request.checksums:
@@ -41,7 +41,7 @@ class Verification:
 
     @property
     def declared(self) -> tuple[Declared, ...]:
-        """What the whole object is to be verified by."""
+        """The checksums to verify the whole object against."""
         return tuple(self._expected)
 
     @property
@@ -51,13 +51,13 @@ class Verification:
         return any(declared.checksum.parts is None for declared in self._expected)
 
     def leave(self) -> None:
-        """Only a rest of the object comes by here: who has the other bytes must verify it."""
+        """Only the rest of the object is fetched: the caller, who has the other bytes, must verify it."""
         self._strict = False
         if self._expected:
             self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
 
     def begin(self, size: int | None) -> None:
-        """Get ready for the first slot. Raises `Unverified` where strict and nothing was found to check against."""
+        """Prepare for the first slot. Raises `Unverified` where strict and no checksum was found."""
         if self._expected:
             self.hasher = PartsHasher(self._expected, size=size, pool=self._pool)
         elif self._strict:
@@ -66,8 +66,8 @@ class Verification:
             )
 
     async def verdict(self, total: int, call: Callable[..., Any]) -> Verdict:
-        """What the `total` bytes are. Raises `ChecksumMismatch`, or `Unverified` where strict. `call(callback, *args)`
-        calls on this event loop from any thread."""
+        """The verdict on the `total` bytes. Raises `ChecksumMismatch`, or `Unverified` where strict. `call(callback,
+        *args)` calls on this event loop from any thread."""
         if self.hasher is None:
             verdict = unverified(self._reason)
         else:
@@ -86,7 +86,7 @@ class Verification:
         return errors.Unverified(message, url=redact(self._request.url), reason=reason)
 
     def cancel(self) -> None:
-        """Nothing more will be fed: the hash threads stop at once."""
+        """Nothing more is fed: the hash threads stop immediately."""
         if self.hasher is not None:
             self.hasher.cancel()
 

@@ -1,4 +1,4 @@
-"""Room on the disk, asked for before the first byte is fetched instead of missed after the last."""
+"""Space on the disk, checked before the first byte is fetched instead of missed after the last."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def reserve(fd: int, size_bytes: int) -> None:
             raise
     else:
         return
-    room = os.fstatvfs(fd)
+    status = os.fstatvfs(fd)
     wanted = size_bytes - os.fstat(fd).st_blocks * _BLOCK_BYTES
-    # f_blocks 0: a mount that tells nothing of its size (some FUSE file systems).
-    if room.f_blocks and room.f_bavail * room.f_frsize < wanted:
+    # f_blocks 0: a mount that does not know its size (some FUSE file systems).
+    if status.f_blocks and status.f_bavail * status.f_frsize < wanted:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

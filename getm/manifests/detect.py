@@ -50,7 +50,7 @@ def detect_format(document: Document) -> str:
     if found is None or (found == "urls" and by_name in ("csv", "tsv")):
         found = by_name
     if found is None:
-        raise Problem("", f"its format cannot be told; say which it is: {', '.join(FORMATS)}")
+        raise Problem("", f"its format cannot be detected; say which it is: {', '.join(FORMATS)}")
     return found
 
 

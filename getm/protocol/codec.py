@@ -1,4 +1,4 @@
-"""Messages of the pipe protocol as bytes: one fixed frame, and a MessagePack body for the kinds that carry one."""
+"""Messages of the pipe protocol as bytes: a fixed frame, and a MessagePack body for the kinds that have one."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Decoder:
 
     def __init__(self, kinds: frozenset[Kind] = frozenset(Kind)) -> None:
         self._kinds = {int(kind): kind for kind in kinds}
-        # The start of a message, and how long it must get before it is worth looking at again.
+        # The start of a message, and the length at which parsing it makes sense again.
         self._pending = bytearray()
         self._needed = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """All messages that `data` completes. Raises `ProtocolError` on what is no frame."""
+        """All messages that `data` completes. Raises `ProtocolError` for what is no frame."""
         if self._pending:
             self._pending += data
             if len(self._pending) < self._needed:

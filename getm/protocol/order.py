@@ -15,7 +15,7 @@ from getm.protocol.messages import CANCEL, GRANT, HEDGE, OPEN, RETURN, Kind
 
 
 class Phase(enum.StrEnum):
-    """Where one object stands. Strings, since their hash is kept: a phase is looked up for every message."""
+    """The phase of one object. Strings, since their hash is cached: a phase is looked up for every message."""
 
     UNOPENED = "not open"
     OPENED = "opened"

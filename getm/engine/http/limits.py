@@ -9,7 +9,7 @@ from typing import Protocol
 
 from getm import errors
 
-# So often within a limit it is looked at what has come: silence is told that much later than it could be, at most.
+# How often within a limit the received bytes are checked: silence is noticed at most that much too late.
 _LOOKS = 20
 
 
@@ -51,9 +51,8 @@ class Watched(Protocol):
 
 
 class StallMonitor:
-    """Looks again and again at what has come, and ends what has been silent or slow for too long.
-
-    Waiting for the consumer is not the server's fault: time in which `sink` is paused does not count.
+    """Checks the received bytes regularly, and ends what is silent or slow for too long. Waiting for the consumer is
+    not the server's fault: time in which `sink` is paused does not count.
     """
 
     def __init__(self, sink: Watched, limits: ReadLimits) -> None:
@@ -95,7 +94,7 @@ class StallMonitor:
     def cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            # Each knows the other: the collector of garbage is not needed to part them.
+            # They refer to each other: this way no garbage collection is needed to free them.
             self._timer = None
 
 
@@ -110,7 +109,7 @@ class PulledContent:
         self._paused_s = 0.0
 
     def pause(self) -> None:
-        """What was read is being passed on, and nothing more is asked for."""
+        """What was read is being passed on, and nothing more is requested."""
         self._paused_at = self._clock()
 
     def resume(self) -> None:

@@ -1,8 +1,8 @@
 """The limit on the rate of one engine: a bucket of tokens, one for each byte, that all its transfers share.
 
 Bytes are paid before they are read (or, where aiohttp has read them already, before they are passed on): a reader gets
-an allowance, reads no more than that, and pauses when it is used up until a timer gives it the next one. Those that
-wait are served in turn. So all that is read never exceeds what the bucket gave, and nothing polls. The sender is held
+an allowance, reads no more than that, and pauses when it is used up until a timer gives it the next one. Waiting
+readers are served in turn. So the bytes read never exceed what the bucket gave, and nothing polls. The sender is held
 back by the kernel's window.
 """
 
@@ -35,7 +35,7 @@ class TokenBucket:
         self._at = now
 
     def _fill(self, now: float) -> None:
-        # A clock that goes back gives nothing, and takes nothing.
+        # A clock that runs backwards gives nothing, and takes nothing.
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = max(self._at, now)
 
@@ -53,7 +53,7 @@ class TokenBucket:
         return max(0.0, count - self._tokens) / self._rate
 
     def put_back(self, count: int) -> None:
-        """Tokens that were taken and not used."""
+        """Put back tokens that were taken and not used."""
         self._tokens = min(self._burst, self._tokens + count)
 
 
@@ -68,7 +68,7 @@ class Throttle:
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, meter: Meter) -> int:
-        """An allowance in bytes, or 0: then the meter is told when it has one."""
+        """An allowance in bytes, or 0: then the meter is called back when it has one."""
         if not self._waiting and self._bucket.take(self.allowance, self._loop.time()):
             return self.allowance
         self._waiting.append(meter)
@@ -87,7 +87,7 @@ class Throttle:
         self._wait()
 
     def leave(self, meter: Meter, unused: int) -> None:
-        """The meter is done: it waits no more, and did not use so many bytes of its allowance."""
+        """The meter is done: it no longer waits, and did not use so many bytes of its allowance."""
         self._bucket.put_back(unused)
         if meter in self._waiting:
             self._waiting.remove(meter)
@@ -118,7 +118,7 @@ class Meter:
             told()
 
     async def wait(self) -> int:
-        """Wait until something may be read: how much."""
+        """Wait until something may be read; returns how much."""
         if not self.allowed:
             allowed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if not self.ready(lambda: None if allowed.done() else allowed.set_result(None)):
