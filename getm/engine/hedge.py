@@ -2,14 +2,13 @@
 left of them.
 
 Only while a worker has nothing to do: no part is left to start, or, for want of slots, none can be started before the
-slow one has come. Before that, every connection has something better to do than to repeat what another one does. A
-timer compares what each part has brought since the last look. A window is as long as the other parts needed for three
-slots in the median, and `tail_s` at least: progress is seen in pieces of up to a slot (a helper engine's come so, and
-bytes wait in the kernel below the low-water mark), and a part that is as fast as the others brings two or three of them
-in that time. A part is slow when it brought less than a third of what the median would have, and what is left of it
-would take longer than `tail_s` at that pace. A part that had to wait for a slot was not slow: its consumer was. No more
-parts are hurried at once than there are workers with nothing to do, so that no server sees more connections than were
-asked for.
+slow one has come. Before that, every connection has better work than repeating another one's. A timer compares what
+each part has brought since the last look. A window is as long as the other parts needed for three slots in the median,
+and `tail_s` at least: progress is seen in pieces of up to a slot (a helper engine's come so, and bytes wait in the
+kernel below the low-water mark), and a part that is as fast as the others brings two or three of them in that time. A
+part is slow when it brought less than a third of what the median would have, and what is left of it would take longer
+than `tail_s` at that pace. A part that had to wait for a slot was not slow: its consumer was. No more parts are hurried
+at once than there are workers with nothing to do, so that no server sees more connections than were asked for.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ _TIMES_SLOWER = 3
 _WINDOW_SLOTS = 3
 # The kernel may keep half of it unseen.
 _MIN_PIECE_BYTES = 1024 * 1024
-# So many of the parts that ended last stand for all.
+# How many of the parts that ended last are representative.
 _REMEMBERED = 64
 _NO_TIME_S = 1e-9
 _NO_PACE = 1e-9
 
 
 class Watched(Protocol):
-    """A part under way. `waited`: for a slot, at any time since this was last cleared."""
+    """An active part. `waited`: for a slot, at any time since this was last cleared."""
 
     waited: bool
 
@@ -58,7 +57,7 @@ class Hedger:
         self._workers = workers
         self._tail_s = tail_s
         self._window_bytes = _WINDOW_SLOTS * max(slot_bytes, _MIN_PIECE_BYTES)
-        # Where each part under way stood at the last look; None: it had not begun.
+        # The position of each active part at the last check; None: it had not begun.
         self._seen: dict[Watched, int | None] = {}
         self._hurried: set[Watched] = set()
         # Bytes a second.
@@ -68,7 +67,7 @@ class Hedger:
 
     @contextmanager
     def watch(self, part: Watched) -> Iterator[None]:
-        """While the part is under way, and has all the slots that it may have now."""
+        """A context for the time in which the part is active."""
         began, first = self._loop.time(), part.position
         self._seen[part] = None
         self._start()
@@ -104,7 +103,7 @@ class Hedger:
         return part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
 
     def close(self) -> None:
-        """Nothing is watched any more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

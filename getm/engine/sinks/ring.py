@@ -9,14 +9,14 @@ from typing import Protocol
 from getm.core.spans import Span
 from getm.engine.sinks.slots import Claim
 
-# How long bytes may lie in a slot that is not full before the consumer may read them, and the time in which a slot is
-# filled on a connection that counts as fast.
+# How long bytes may be in a slot that is not full before the consumer may read them, and the time in which a connection
+# that counts as fast fills a slot.
 _TICK_S = 0.03
 
 
 class Emit(Protocol):
     """Called for bytes of the object from `offset` on, which are the first `length` of `slot`. `full`: the slot goes to
-    the consumer; else the consumer may read them, and the sink goes on filling it."""
+    the consumer; otherwise the consumer may read them, and the sink continues to fill it."""
 
     def __call__(self, offset: int, slot: int, length: int, *, full: bool) -> None: ...
 
@@ -24,8 +24,8 @@ class Emit(Protocol):
 class RingSink:
     """Fills slots with the bytes of one span, in order: from `start` to `stop`, or to the end where that is None.
 
-    Slots go to the consumer when they are full. Where that takes long, the consumer is told of the bytes that are
-    there: so a slow stream comes as it is received.
+    Slots go to the consumer when they are full. Where that takes long, the bytes that are there are announced to the
+    consumer, so that a slow stream comes as it is received.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class RingSink:
         self._announced = 0
         # Bytes that may go into the current slot.
         self._room = 0
-        # Whether slots fill so fast that nobody waits for less than a whole one; how many were sent, and had been at
-        # the last tick.
+        # Whether slots fill so fast that nothing less than a whole one need be announced; how many were sent, now and
+        # at the last tick.
         self.fast: bool = True
         self._sent = self._sent_before = 0
         self._tick: asyncio.TimerHandle | None = None
         self._on_pace: Callable[[], None] | None = None
-        # Whether there was no slot to fill at any time since someone last cleared this.
+        # Whether there was no slot to fill at any time since this was last cleared.
         self.waited: bool = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_space: Callable[[], None] | None = None
@@ -64,7 +64,7 @@ class RingSink:
 
     @property
     def remaining(self) -> Span:
-        """What is still to come of a span of known length."""
+        """The bytes still to come of a span of known length."""
         return Span(self.position, self.position if self.stop is None else self.stop)
 
     @property
@@ -99,8 +99,8 @@ class RingSink:
             self._start_tick()
 
     def space(self) -> memoryview | None:
-        """Where the next bytes go: the rest of the current slot or of the span, whichever ends first; never empty.
-        None where no slot is free."""
+        """The memory for the next bytes: the rest of the current slot or of the span, whichever ends first; never
+        empty. None where no slot is free."""
         if self._slot is None:
             self._slot = self._claim.next()
             if self._slot is None:
@@ -114,7 +114,7 @@ class RingSink:
         return self._memory[start + self._filled : start + self._room]
 
     def advance(self, count: int) -> bool:
-        """`count` bytes were written to `space()`. True where the slot went out: `space()` then means another one."""
+        """`count` bytes were written to `space()`. True where the slot was sent: `space()` is then another one."""
         self._filled += count
         self.position += count
         if self._filled == self._room:
@@ -138,7 +138,7 @@ class RingSink:
             if self._on_pace is not None:
                 self._on_pace()
         if fast:
-            # Until it is seen to be slow: what the kernel keeps back from a fast connection must come, too.
+            # Until it turns out to be slow: what the kernel holds back on a fast connection must come as well.
             self._start_tick()
 
     def _announce(self) -> None:
@@ -154,7 +154,7 @@ class RingSink:
             self._emit(self.position - length, slot, length, full=True)
 
     def end_of_content(self) -> None:
-        """The content of unknown length ended here."""
+        """The content of unknown length has ended."""
         if self._filled:
             self._send()
         self.stop = self.position
@@ -185,7 +185,7 @@ class RingSink:
         elif self._slot is not None:
             self._claim.put_back(self._slot)
             self._slot = None
-        # It forgets this sink, and this one the ring: where a span, its hedges and tasks know each other, the ring's
-        # memory does not wait for the collector to part them.
+        # It drops this sink, and this one the ring: a span, its hedges and tasks refer to each other, and the ring's
+        # memory must not wait for a garbage collection.
         self._memory = memoryview(b"")
         self._claim.close()

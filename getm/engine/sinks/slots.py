@@ -1,25 +1,26 @@
-"""Which part gets the next free slot: so that the parts of all objects on a pipe go on, and none blocks another.
+"""Which part gets the next free slot, so that the parts of all objects on a pipe make progress, and none blocks
+another.
 
 Within an object, slots are reserved in the order of the parts: a part gets one only when every part before it has all
-it needs. A part may start once it has them all, or, where it is the object's first, as soon as it has one. So a first
-part never lacks a slot because of a later part of its object, and a part that was started can be finished. A part that
-is alone (one stream) has nothing behind it, and takes each slot when it uses it.
+that it needs. A part may start once it has them all, or, where it is the object's first, as soon as it has one. So a
+first part never lacks a slot because of a later part of its object, and a part that was started can be finished. A part
+that is alone (one stream) reserves nothing, and takes each slot when it uses it.
 
-Between objects, slots go round:
+Between objects, slots go in turn:
 
 - An object whose first part waits with nothing reserved comes before all that is reserved, and such objects are served
   in the order in which they began to wait, one slot at a time.
-- What is then left is reserved by the other parts, one slot for each object in turn, as long as a slot for every other
-  object at work stays free: an object that is stuck keeps what it has, and the others still find one.
+- The other parts reserve the rest, one slot for each object in turn, as long as a slot for every other active object
+  stays free: an object that is stuck keeps what it has, and the others still get one.
 
-An object that fits one slot and came with its head takes a free one without a claim, as its first part would: while
-such parts wait, none is free.
+An object that fits one slot and came with its head takes a free one without a claim, as its first part would: no slot
+is free while such parts wait.
 
 Slots that a consumer granted for one object only (a lead engine does, of its helpers) are reserved for that object from
 the start, and what it did not fill goes back to that consumer.
 
-It holds for objects whose parts are all consumed as they come: a consumer that opens several objects on a pipe must
-take the parts of all of them, and never let one wait while it asks for another.
+This requires that all parts are consumed as they come: a consumer that opens several objects on a pipe must take the
+parts of all of them, and never let one wait while it asks for another.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _Line:
         self.queued: bool = False
 
     def lacking(self) -> Claim | None:
-        """The first claim that reserves and has not all it needs."""
+        """The first claim that reserves and does not have all that it needs."""
         return next((claim for claim in self.claims if not claim.satisfied), None)
 
     def take_back(self) -> int | None:
@@ -82,26 +83,26 @@ class Claim:
         self._max_unhashed = max_unhashed
         # Alone in its object: it reserves nothing.
         self.alone: bool = needed is None or max_unhashed is not None
-        # A heap, as the ledger's: the lowest is filled first.
+        # A heap, as in the ledger: the lowest is filled first.
         self.reserved: list[int] = []
-        # Slots that were reserved at some time, used since or not.
+        # Slots that were reserved so far, used or not.
         self.given: int = 0
         self._waiting = False
         self.started: bool = False
 
     @property
     def satisfied(self) -> bool:
-        """Whether nothing more has to be reserved for it."""
+        """Whether all that it needs is reserved."""
         return self.alone or self.given >= (self.needed or 0)
 
     @property
     def may_take(self) -> bool:
-        """Whether it could use a slot that nobody has reserved for it, and none is."""
+        """Whether it needs a slot, and none is reserved for it."""
         return not self.reserved and (self.alone or not self.satisfied) and not self._ahead()
 
     @property
     def starved(self) -> bool:
-        """Whether it waits for a slot, and for nothing else."""
+        """Whether it waits only for a slot."""
         return self._waiting and self.may_take
 
     def is_first(self) -> bool:
@@ -130,7 +131,7 @@ class Claim:
         return None
 
     def _has_one(self) -> bool:
-        """Whether there is a slot for it: reserved, or free and not first to be reserved by others."""
+        """Whether there is a slot for it: reserved, or free and not to be reserved by others first."""
         if self.may_take and self.is_first() and (slot := self._pool.take()) is not None:
             self.give(slot)
         return bool(self.reserved)
@@ -149,7 +150,7 @@ class Claim:
         heapq.heappush(self.reserved, slot)
 
     def wake(self) -> None:
-        """Call `on_slot`, if the part waits and may go on."""
+        """Call `on_slot`, if the part waits and may continue."""
         if (
             self._waiting
             and self.reserved
@@ -161,7 +162,7 @@ class Claim:
             self.on_slot()
 
     def close(self) -> None:
-        """The part is over: what was reserved and not used goes to the others. Nobody is called any more."""
+        """The part is over: unused reserved slots go to the others. `on_slot` is not called any more."""
         self.on_slot = _nobody
         self._pool.close(self)
 
@@ -172,7 +173,7 @@ def _nobody() -> None:
 
 class SlotPool:
     """The engine's free slots and the claims on them, over one ledger. `give_back(number, slot)` is called for a slot
-    that was granted for that object and is not needed: it is the consumer's again."""
+    that was granted for that object and is not needed: it goes back to the consumer."""
 
     def __init__(self, ledger: SlotLedger, give_back: Callable[[int, int], None]) -> None:
         self._ledger = ledger
@@ -236,7 +237,7 @@ class SlotPool:
         while line is not None and line.granted:
             self._drop(line, line.granted.pop())
 
-    # What the consumer and the hashers tell ---------------------------------------------------------------------------
+    # Events of the consumer and the hashers ---------------------------------------------------------------------------
 
     def granted(self, number: int, slot: int, *, is_open: bool) -> None:
         """The consumer gave the slot, for the object of that number alone unless it is 0; `is_open`: that has not
@@ -289,7 +290,7 @@ class SlotPool:
                 self.distribute()
 
     def _look_at(self, line: _Line) -> None:
-        """Something changed in `line`: its first part may go on, or may have to queue."""
+        """Something changed in `line`: its first part may continue, or may have to queue."""
         if line.claims:
             first = line.claims[0]
             if first.starved:
@@ -298,9 +299,9 @@ class SlotPool:
                 first.wake()
 
     def distribute(self) -> None:
-        """Slots became available, or the claims changed: give them out, and wake who can go on."""
+        """Slots became available, or the claims changed: give them out, and wake the claims that can continue."""
         full = 0
-        # Asked first for the usual case, in which nobody waits.
+        # Checked first for the usual case, in which no claim waits.
         while (self._queue or self._reserving) and self._ledger.available:
             if self._queue:
                 line = self._queue.popleft()
