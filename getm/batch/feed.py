@@ -1,4 +1,4 @@
-"""The downloads still to be started, on their way from the caller's iterable to the batch's thread."""
+"""The downloads still to be started, from the caller's iterable to the batch's thread."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 
 from getm.batch.job import Call
 
-# How many are read ahead at most, and at what number more are asked for.
+# How many are read ahead at most, and at what number more are requested.
 _MOST = 256
 _LOW = 128
-# Reading ahead keeps the caller from its events, or an event loop from its tasks, for so long at a time.
+# How long reading ahead may keep the caller from its events, or an event loop from its tasks, at a time.
 _SLICE_S = 0.005
 
 
 class Feed:
     """A bounded queue of calls. `fill` belongs to the caller's thread, since that is where the iterable must run (a
-    database cursor works in one thread only, and what it waits for must not hold up transfers); `take` belongs to the
+    database cursor works in one thread only, and waiting for it must not block transfers); `take` belongs to the
     batch's.
 
     `wanted`: `fill` should be called. `ended`: nothing will be added any more; to be read before `take`, which then
@@ -55,7 +55,7 @@ class Feed:
             self.wanted = True
 
     def take(self) -> tuple[Call | None, bool]:
-        """The next call, None where there is none now; and whether the caller is to be told that more is wanted."""
+        """The next call, None where there is none now; and whether the caller must be woken to read more."""
         call = self._queue.popleft() if self._queue else None
         tell = not self.wanted and not self.ended and len(self._queue) < _LOW
         if tell:

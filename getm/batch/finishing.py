@@ -1,4 +1,4 @@
-"""The last steps of downloads whose bytes are all there: verified, durable, in place. Several at once."""
+"""The last steps of downloads whose bytes have all come: verify, make durable, put in place. For several at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Finishing:
         self._commit = Commit(())
 
     def check_and_write_out(self) -> None:
-        """Verify what has to be read back, and bring the bytes onto the disk."""
+        """Verify the files that must be read back, and bring the bytes onto the disk."""
         files = []
         for job in self.jobs:
             failure = self._failures[job] = _checked(job)
@@ -40,7 +40,7 @@ class Finishing:
         self._commit.settle()
 
     def finish(self) -> dict[Job, errors.GetmError | None]:
-        """Clear away what the files needed while they were made: each job, and what it failed with."""
+        """Remove the journals and close everything; each job, and its error."""
         self._commit.finish()
         self._failures.update(zip(self._with_file, self._commit.errors, strict=True))
         return self._failures

@@ -1,4 +1,4 @@
-"""The folders that a batch writes to, held open while they are used, and some time after."""
+"""The folders that a batch writes to, kept open while they are used, and some time after."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Folders:
     """Opens and makes folders, each once for all the files in it. `close()` when no file is open any more."""
 
     def __init__(self) -> None:
-        # By path and root: what one download may follow is not for another one that may not leave its folder.
+        # By path and root: a link that one download may follow is not for another one that must not leave its folder.
         self._open: OrderedDict[_Key, Folder] = OrderedDict()
         self._users: dict[_Key, int] = {}
         self._keys: dict[Folder, _Key] = {}
 
     def use(self, target: Path, root: str | None) -> Folder:
-        """The folder of the file `target`, made where it is not there; `release` it afterwards. Raises `TargetError`:
-        it cannot be made or opened; it lies outside of `root` (None: anywhere will do), however many symbolic links
-        lead there."""
+        """The folder of the file `target`, created where it does not exist; `release` it afterwards. Raises
+        `TargetError`: it cannot be made or opened; it lies outside of `root` (None: anywhere will do), however many
+        symbolic links lead there."""
         # Text: a Path compares and hashes ten times as slowly.
         key = os.path.dirname(str(target)), root  # noqa: PTH120
         folder = self._open.get(key)
@@ -39,7 +39,7 @@ class Folders:
         return folder
 
     def release(self, folder: Folder) -> None:
-        """One user less of what `use` gave."""
+        """The folder that `use` returned has one user less."""
         key = self._keys[folder]
         self._users[key] -= 1
         if self._users[key] or len(self._users) <= _MAX_UNUSED:
@@ -68,7 +68,7 @@ def _make(target: Path, root: str | None) -> None:
 
 
 def _refuse_outside(target: Path, root: str) -> None:
-    # Of what is not there yet nothing can be a link: realpath leaves it as it is.
+    # What does not exist yet cannot be a link: realpath leaves it as it is.
     inside, outer = os.path.realpath(target.parent), os.path.realpath(root)
     if os.path.commonpath([inside, outer]) != outer:
         raise TargetError(

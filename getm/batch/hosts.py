@@ -14,10 +14,9 @@ class _Host:
 
 
 class Hosts:
-    """Shares out the connections to each host: `per_host` at most, and fewer where the host refuses more.
-
-    A host that refuses a connection while others to it are open grants fewer than it was asked for, it seems: what the
-    others have is its limit then, and one more with each download that succeeds.
+    """Distributes the connections to each host: `per_host` at most, and fewer where the host refuses more. A host that
+    refuses a connection while others to it are open probably allows fewer: its limit is then what the others have, and
+    one more with each download that succeeds.
     """
 
     def __init__(self, per_host: int) -> None:
@@ -48,16 +47,16 @@ class Hosts:
             del self._hosts[host]
 
     def received(self, host: str | None, length: int) -> None:
-        """So many more bytes came for a job of the host."""
+        """Count bytes that came for a job of the host."""
         self._get(host).received_bytes += length
 
     def received_bytes(self, host: str | None) -> int:
-        """So many have come for its jobs together; only two of these numbers mean anything, while a job is at work."""
+        """How many bytes have come for its jobs together; only differences mean anything, while a job is active."""
         entry = self._hosts.get(host)
         return 0 if entry is None else entry.received_bytes
 
     def has_others(self, host: str | None) -> bool:
-        """Whether another job than the one that asks has connections to the host."""
+        """Whether a job other than the one that asks has connections to the host."""
         entry = self._hosts.get(host)
         return entry is not None and entry.jobs > 1
 

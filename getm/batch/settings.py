@@ -1,4 +1,4 @@
-"""What holds for all downloads of a batch."""
+"""The settings for all downloads of a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 MAX_JOBS = 256
 DEFAULT_JOBS = 8
-# Connections to one host at most, over all its downloads. Public archives begin to refuse at a few dozen.
+# The most connections to one host, over all its downloads. Public archives begin to refuse at a few dozen.
 DEFAULT_PER_HOST = 64
 
 
@@ -15,9 +15,9 @@ class BatchOptions:
     """How the downloads of a batch are done; checked by the session.
 
     `jobs`: files at once. `concurrency`: range requests at once for each file; None: the engine runs in a thread of
-    this process. `per_host`: connections to one host at most. `resume`: go on with what an earlier run left.
-    `no_clobber`: leave targets that exist as they are. `remote_time`: give files the server's modification time.
-    `keep_going`: go on after a failure. `dry_run`: ask each server for the head only, and write nothing.
+    this process. `per_host`: connections to one host at most. `resume`: continue the partial data of an earlier run.
+    `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification time. `keep_going`:
+    continue after a failure. `dry_run`: ask each server for the head only, and write nothing.
     """
 
     jobs: int = DEFAULT_JOBS

@@ -1,4 +1,4 @@
-"""Which files the downloads of a batch write to: each has its own."""
+"""The files that the downloads of a batch write to: each has its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Targets:
         if text in self._folders:
             raise _conflict(text, f"is the folder of another download of this batch (number {self._folders[text]})")
         folder = os.path.dirname(text)  # noqa: PTH120 - a hundred thousand times
-        # Of a folder that is known already, so are all that it is in.
+        # If a folder is known already, its parents are as well.
         while folder and folder not in self._folders:
             if folder in self._files:
                 raise _conflict(
@@ -37,7 +37,7 @@ class Targets:
         self._files[text] = index
 
     def leave(self, path: Path) -> None:
-        """The download that has taken it writes to another one."""
+        """Release it: its download writes to another one."""
         del self._files[str(path)]
 
 

@@ -1,4 +1,4 @@
-"""Which bytes of an object are there: one set of bytes, for digests and for files."""
+"""Which bytes of an object are there: a set of bytes, for digests and for files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Coverage:
         return tuple(gap for gap in gaps if gap.start < gap.stop)
 
     def is_exactly(self, size: int) -> bool:
-        """Whether it holds all of the first `size` bytes, and none beyond."""
+        """Whether it has all of the first `size` bytes, and none beyond."""
         return (self._starts, self._stops) == (([0], [size]) if size else ([], []))
 
     @property

@@ -1,4 +1,5 @@
-"""Where downloads go: names, partial files, journals, streams. Sees memoryviews, never sockets or engines."""
+"""Targets of downloads: names, partial files, journals, streams. Nothing here knows sockets or engines: it sees
+memoryviews."""
 
 from getm.files.commit import Commit, commit_many
 from getm.files.folder import Folder

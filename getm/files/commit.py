@@ -12,17 +12,16 @@ from getm.files.folder import Folder
 from getm.files.os_errors import target_error
 from getm.files.partial import PartialFile
 
-# One syncfs for so many files, one fsync for each of fewer: syncfs also waits for what others are writing.
+# One syncfs for at least so many files, otherwise one fsync for each: syncfs also waits for what other programs write.
 _SYNC_TOGETHER = 16
 
 
 class Commit:
     """Puts several files in place, one step after the other: `write_out`, `put_in_place`, `settle`, `finish`. The first
-    and the third wait for the disk and do little else, so that they can be done in a thread while the files' own goes
-    on.
+    and the third wait for the disk and do little else, so that they can be done in another thread.
 
     `files`: each with its time of change in seconds since 1970 (None: now). `errors`: one or None for each; a file that
-    fails holds no other back, and keeps everything as it was.
+    fails keeps no other from being finished, and leaves everything as it was.
     """
 
     def __init__(self, files: Sequence[tuple[PartialFile, float | None]]) -> None:
@@ -109,7 +108,7 @@ def _write_out_file_systems(folders: Sequence[Folder]) -> set[int]:
         return done
     for folder in folders:
         if counts.pop(folder.device, 0) >= _SYNC_TOGETHER:
-            # Where it cannot be done, or fails (perhaps for somebody else's file), each file is asked for.
+            # Where that is not possible, or fails (perhaps for a file of another program), each file is synced.
             with contextlib.suppress(OSError):
                 libc.syncfs(folder.fd)
                 done.add(folder.device)

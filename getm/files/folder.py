@@ -1,4 +1,4 @@
-"""A folder that is held open, so that everything happens in it whatever becomes of its name meanwhile."""
+"""A folder that is kept open, so that everything happens in it even if its name is changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Folder:
             try:
                 self.fd = os.open(path, _READ)
             except PermissionError:
-                # A folder that may be written but not listed will do; only `sync` has no effect then.
+                # A folder that may be written but not listed is enough; only `sync` has no effect then.
                 self.fd = os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
             status = os.fstat(self.fd)
         except OSError as error:
@@ -50,11 +50,11 @@ class Folder:
         self.close()
 
     def open(self, name: str) -> int:
-        """A file that is there, for reading and writing. O_NONBLOCK: a FIFO planted there would block for ever."""
+        """An existing file, for reading and writing. O_NONBLOCK: a FIFO planted there would block for ever."""
         return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
 
     def create(self, name: str, mode: int = 0o666) -> int:
-        """A new file, for reading and writing; never one that is there already. The umask applies to `mode`."""
+        """A new file, for reading and writing; never an existing one. The umask applies to `mode`."""
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.fd)
 
     def status(self, name: str) -> os.stat_result | None:
@@ -65,12 +65,12 @@ class Folder:
             return None
 
     def holds(self, name: str, fd: int) -> bool:
-        """Whether `name` stands for the open file `fd` (and not for one that has replaced it)."""
+        """Whether `name` is the open file `fd` (and not one that has replaced it)."""
         there = self.status(name)
         return there is not None and os.path.samestat(there, os.fstat(fd))
 
     def rename(self, old: str, new: str) -> None:
-        """In place of what stood at `new`, atomically."""
+        """Rename, replacing what is at `new`, atomically."""
         os.replace(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self, name: str) -> None:

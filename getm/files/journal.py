@@ -34,8 +34,8 @@ from getm.files.folder import write_all
 SLOT_BYTES = 16 * 1024
 JOURNAL_BYTES = 4 * SLOT_BYTES
 _DURABLE_SLOTS, _WRITTEN_SLOTS = (0, 1), (2, 3)
-# Two lists of so many pairs of numbers, and the texts, always fit a slot. There are rarely more spans than requests at
-# once; of more than that only the largest are told, and the rest would be fetched again.
+# Two lists of so many pairs of numbers, and the texts, always fit a slot. There are rarely more spans than concurrent
+# requests; of more than that only the largest are recorded, and the others would be fetched again.
 SPANS_AT_MOST = 160
 _TEXTS_BYTES = 2000
 
@@ -51,9 +51,9 @@ class Record(msgspec.Struct, frozen=True):
     """One state of a partial file.
 
     `identity`: in the name of its data file. `version`: of the object; it has a size and a strong validator.
-    `declared`: a checksum in canonical text, and who declared it. `in_use`: a process is at work on it, and `locked`:
-    that process holds a lock on the journal. `boot`: the kernel's random identity of its run (see `lock.boot`).
-    `written` and `durable`: start, stop, start, stop, ... of half-open spans.
+    `declared`: a checksum in canonical text, and who declared it. `in_use`: a process is using it, and `locked`: that
+    process holds a lock on the journal. `boot`: the kernel's random identity of this boot (see `lock.boot`). `written`
+    and `durable`: start, stop, start, stop, ... of half-open spans.
     """
 
     identity: _Identity
@@ -66,7 +66,7 @@ class Record(msgspec.Struct, frozen=True):
     durable: list[_Position]
 
     def trusted(self, boot: str) -> list[int]:
-        """The spans that are there for certain, on a machine whose present run is `boot`."""
+        """The spans that are certainly there, where the current boot of the machine is `boot`."""
         return self.written if boot and boot == self.boot else self.durable
 
 
@@ -86,7 +86,7 @@ def data_name(target: str, identity: str) -> str:
 
 def _beside(target: str, suffix: str) -> str:
     name = f".{target}.{suffix}"
-    # The first look spares most names the second: a character has four bytes at most.
+    # The first check is enough for most names: a character has at most four bytes.
     if 4 * len(name) <= _NAME_LIMIT_BYTES or len(os.fsencode(name)) <= _NAME_LIMIT_BYTES:
         return name
     return f".{hashlib.sha256(os.fsencode(target)).hexdigest()}.{suffix}"
@@ -158,7 +158,7 @@ class Journal:
         found = [decode(content[start : start + SLOT_BYTES]) for start in range(0, JOURNAL_BYTES, SLOT_BYTES)]
         numbers = [0 if slot is None else slot[0] for slot in found]
         self._sequence = max(numbers)
-        # The older one of each two is written over first.
+        # The older one of each two is overwritten first.
         self._turns = {
             durable: (low, high) if numbers[low] <= numbers[high] else (high, low)
             for durable, (low, high) in ((True, _DURABLE_SLOTS), (False, _WRITTEN_SLOTS))
@@ -175,7 +175,7 @@ class Journal:
         self._write(record, durable=True)
 
     def turn(self) -> None:
-        """What `write_durable` wrote is on the disk. Without this, the next one is written over it: the durable record
+        """What `write_durable` wrote is on the disk. Without this, the next one overwrites it: the durable record
         before it stays whole."""
         self._turn(durable=True)
 
@@ -190,8 +190,8 @@ class Journal:
     def close(self) -> None:
         """Unlock it as well. Harmless when repeated."""
         if self.fd >= 0:
-            # By name: the last descriptor's end unlocks it as well, but a program that another thread is just
-            # starting has inherited one, until it replaces this process's image (fork(2), flock(2)).
+            # Explicitly: closing the last descriptor unlocks it as well, but a program that another thread is starting
+            # has inherited one until its exec (fork(2), flock(2)).
             with contextlib.suppress(OSError):
                 fcntl.flock(self.fd, fcntl.LOCK_UN)
             self.abandon()

@@ -1,8 +1,8 @@
 """Who may continue a partial file: at most one process at a time.
 
-Where flock(2) works, the kernel knows. Where it does not (some network file systems), or may know only of its own
-machine, the journal decides: it is free when its last user has let it go, or has written nothing for a while. Anybody
-else works apart, on a file of a random name that nobody resumes.
+Where flock(2) works, the kernel knows. Where it does not (some network file systems), or may know only its own machine,
+the journal decides: it is free when its last user has released it, or has written nothing for a while. Any other
+process uses a file with a random name, which is never resumed.
 
 Even a wrong answer mixes no bytes: whoever continues a file writes the same bytes of the same version to it, and for
 another version makes a file of its own.
@@ -26,9 +26,9 @@ from getm.files.journal import Journal, Record, journal_name, new_identity
 
 FRESH_S = 60.0
 
-# What stands under the journal's name is no file of ours: a symbolic link, a folder, a socket, another user's file.
+# What has the journal's name is not a file of ours: a symbolic link, a folder, a socket, another user's file.
 _NOT_OURS = frozenset({errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM})
-# flock(2) and what file systems make of it. Anything else than "somebody has it" means that there are no locks here.
+# flock(2) and what file systems make of it. Any error but "another process has it" means that there are no locks here.
 _LOCKED = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 
 
@@ -41,9 +41,9 @@ class Outcome(enum.Enum):
 
 def is_free(record: Record | None, boot: str, *, locked: bool, is_fresh: Callable[[], bool]) -> bool:
     """Whether what `record` (None: unreadable) describes may be continued here. `locked`: this process has just locked
-    the journal; `is_fresh`: whether it was written lately."""
+    the journal; `is_fresh`: whether it was written recently."""
     if record is None:
-        # Without locks it may be that another process is just writing its first record.
+        # Without locks, another process may be writing its first record.
         return locked or not is_fresh()
     if not record.in_use:
         return True
@@ -55,7 +55,7 @@ def is_free(record: Record | None, boot: str, *, locked: bool, is_fresh: Callabl
 
 def find(folder: Folder, target: str) -> tuple[Journal, Record | None] | Outcome:
     """Open the journal of the file `target` in `folder`, if there is one that may be continued, and its record (None:
-    it cannot be read). Never waits for anybody. Raises OSError."""
+    it cannot be read). Never waits. Raises OSError."""
     name = journal_name(target)
     while True:
         try:
@@ -77,14 +77,14 @@ def find(folder: Folder, target: str) -> tuple[Journal, Record | None] | Outcome
                 _open_journals.add(journal)
         if found is not Outcome.ABSENT:
             return found
-        # It was removed or replaced between opening and locking it: whoever did that has made progress.
+        # It was removed or replaced between opening and locking it: the other process has made progress.
 
 
 def create(folder: Folder, target: str) -> Journal | None:
     """A new, empty journal; None where another process was faster. Raises OSError."""
     name = journal_name(target)
     try:
-        # 0o600: nobody else has to know what is being fetched.
+        # 0o600: other users need not know what is being downloaded.
         journal = Journal(folder.create(name, 0o600))
     except FileExistsError:
         return None
@@ -100,7 +100,7 @@ def create(folder: Folder, target: str) -> Journal | None:
 
 
 def remove(folder: Folder, target: str, journal: Journal) -> None:
-    """Close the journal, and leave none behind unless it is another's by now. Raises OSError."""
+    """Close the journal and remove it, unless it is another process's by now. Raises OSError."""
     try:
         if journal.fd >= 0 and folder.holds(journal_name(target), journal.fd):
             folder.remove(journal_name(target))
@@ -109,18 +109,18 @@ def remove(folder: Folder, target: str, journal: Journal) -> None:
 
 
 def private_name() -> str:
-    """A name that nobody else has."""
+    """A unique name."""
     return f".getm-{new_identity()}.part"
 
 
 def is_our_file(status: os.stat_result) -> bool:
-    """A regular file of this user under no second name: what somebody else put there is never written through."""
+    """A regular file of this user with one name: a file that another user planted is never written."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
 
 
 @functools.cache
 def boot() -> str:
-    """The kernel's random identity of its present run; "" where it has none (proc(5), /proc/sys/kernel/random)."""
+    """The kernel's random identity of the current boot; "" where it has none (proc(5), /proc/sys/kernel/random)."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -128,7 +128,7 @@ def boot() -> str:
 
 
 def _examine(folder: Folder, name: str, journal: Journal) -> tuple[Journal, Record | None] | Outcome:
-    """ABSENT: by now `name` stands for something else than `journal`."""
+    """ABSENT: `name` is no longer `journal`."""
     if not is_our_file(os.fstat(journal.fd)):
         # Removed by its user a moment ago, which leaves no link; or planted.
         return Outcome.BUSY if folder.holds(name, journal.fd) else Outcome.ABSENT
@@ -154,7 +154,7 @@ def _lock(journal: Journal) -> bool:
 
 
 def _now(folder: Folder) -> float:
-    """The time by the clock that the file system gives files their times by: on a network, the server's."""
+    """The time by the file system's own clock: on a network, the server's."""
     name = private_name()
     fd = folder.create(name, 0o600)
     try:
@@ -171,14 +171,14 @@ _forks = 0
 
 
 def forks() -> int:
-    """How many forks stand between this process and its program's start: another number, another process."""
+    """How many forks there were from the program's start to this process: another number is another process."""
     return _forks
 
 
 def _after_fork_in_child() -> None:
     global _forks
     _forks += 1
-    # The lock belongs to the open file, which parent and child share: a child that lives on would hold it for ever.
+    # The lock belongs to the open file, which parent and child share: a long-lived child would hold it for ever.
     for journal in list(_open_journals):
         with contextlib.suppress(OSError):
             journal.abandon()

@@ -1,9 +1,9 @@
-"""Where a download goes: a safe file name from what the server or the URL says, and the path made of it.
+"""The target of a download: a safe file name from what the server or the URL says, and the path made of it.
 
 A name that comes over the network is hostile until proven harmless (RFC 6266, section 4.3): it is reduced to one path
 component that no shell, terminal or file manager takes for something else, and that never leaves the folder the caller
-chose. What is harmless here stays, even if another system would refuse it: `chr1:1-9.bam`, `HLA-A*02`. A path that the
-caller wrote is taken as written.
+chose. What is harmless on this system stays, even if another system would refuse it: `chr1:1-9.bam`, `HLA-A*02`. A path
+that the caller wrote is taken as written.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 FALLBACK_NAME = "download"
 
-# File systems hold 255 bytes; what is left over is room for the suffix of a companion file (a journal, a partial).
+# File systems hold 255 bytes; the rest is for the suffix of a companion file (a journal, a partial).
 NAME_LIMIT_BYTES = 240
 
-# The longest ending that is taken for an extension and kept when a name is shortened (".tar.gz.md5" has 11).
+# The longest ending that counts as an extension and is kept when a name is shortened (".tar.gz.md5" has 11).
 _EXTENSION_LIMIT_BYTES = 16
 
 # One parameter of a Content-Disposition field (RFC 6266, section 4.1), its "*" apart, and lenient as browsers are: an
@@ -39,8 +39,8 @@ _PARAMETER = re.compile(
 _ESCAPED = re.compile(r"""\\(["\\])""")
 _EXTENDED_VALUE = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
 
-# RFC 8187, section 3.2.1 requires UTF-8; ISO-8859-1 is what RFC 5987 added and some servers still send. Other
-# charsets fall back to the plain parameter: Python's codec registry holds far more than character sets.
+# RFC 8187, section 3.2.1 requires UTF-8; ISO-8859-1 is what RFC 5987 added and some servers still send. Other charsets
+# fall back to the plain parameter: Python's codec registry has far more than character sets.
 _CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "iso-8859-1": "iso-8859-1", "us-ascii": "ascii"}
 
 
@@ -64,8 +64,8 @@ def safe_name(candidate: str) -> str | None:
 def name_from_headers(headers: HeaderFields) -> str | None:
     """The safe name that a Content-Disposition field suggests (RFC 6266), or None.
 
-    `filename*` (RFC 8187) wins over `filename` wherever both stand (RFC 6266, section 4.3). Nothing in the field
-    raises: what cannot be read suggests nothing.
+    `filename*` (RFC 8187) takes precedence over `filename` (RFC 6266, section 4.3). Nothing in the field raises: what
+    cannot be read suggests nothing.
     """
     return next((name for _, name in _usable(headers)), None)
 
@@ -93,13 +93,13 @@ def follow_link(path: str) -> str:
 def resolve_target(
     path: str | os.PathLike[str] | None, *, url: str, headers: HeaderFields, may_exist: bool = False
 ) -> Path:
-    """The path to write to. Nothing is touched; folders on the way may not be there yet.
+    """The path to write to. Nothing is changed on the disk; folders of the path need not exist yet.
 
     `path` None: a safe name in the current folder. An existing folder, or a path that ends with a separator: a safe
     name inside it. Anything else: that very path. The safe name is the server's (Content-Disposition) or the URL's.
 
     Raises TargetError for a path that no file can have, and, unless `may_exist`, where a name that only the server
-    chose is taken already: a server must not pick which of the caller's files is replaced (a name from the URL, or a
+    chose exists already: a server must not choose which of the caller's files is replaced (a name from the URL, or a
     path, may replace one).
     """
     if path is None:
@@ -116,8 +116,7 @@ def resolve_target(
 def unusable(path: str) -> TargetError:
     """The error for a path that no file can have."""
     return TargetError(
-        "The target's path is empty, or holds a NUL byte or a character that no file name has; "
-        "give the path of a file.",
+        "The target's path is empty, or has a NUL byte or a character that no file name has; give the path of a file.",
         path=path,
     )
 
@@ -153,14 +152,14 @@ def _usable(headers: HeaderFields) -> Iterator[tuple[str, str]]:
 
 
 def _suggestions(headers: HeaderFields) -> list[str]:
-    """What `filename*` and `filename` say, the better first, as text straight from the network."""
+    """The values of `filename*` and `filename`, the better first, as unchecked text."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     extended: list[str] = []
     plain: list[str] = []
     for field, value in pairs:
         if field.lower() != "content-disposition":
             continue
-        # The semicolon before it lets a field without a disposition type, which some servers send, be read as well.
+        # With the semicolon before it, a field without a disposition type, which some servers send, is read as well.
         for name, star, quoted, bare in _PARAMETER.findall(";" + value):
             if name.lower() != "filename":
                 continue
@@ -184,10 +183,9 @@ def _decoded(extended: str) -> list[str]:
 
 
 def _as_text(value: str) -> str:
-    """Header text as its sender most likely meant it.
-
-    HTTP libraries hand bytes beyond ASCII over as Latin-1 or as surrogate escapes; servers put UTF-8 there (RFC 6266,
-    appendix C.2). Bytes that are not UTF-8 are Latin-1, as RFC 9110, section 5.5 has it.
+    """Header text as its sender most likely meant it. HTTP libraries return bytes beyond ASCII as Latin-1 or as
+    surrogate escapes; servers put UTF-8 there (RFC 6266, appendix C.2). Bytes that are not UTF-8 are Latin-1, as RFC
+    9110, section 5.5 has it.
     """
     try:
         raw = value.encode("latin-1")
@@ -218,6 +216,6 @@ def _shortened(name: str) -> str:
     stem, extension = (name[:dot], name[dot:]) if dot > 0 else (name, "")
     if len(extension.encode()) > _EXTENSION_LIMIT_BYTES:
         stem, extension = name, ""
-    room = NAME_LIMIT_BYTES - len(extension.encode())
+    limit_bytes = NAME_LIMIT_BYTES - len(extension.encode())
     # errors="ignore" drops the character that the cut went through.
-    return stem.encode()[:room].decode(errors="ignore") + extension
+    return stem.encode()[:limit_bytes].decode(errors="ignore") + extension

@@ -1,4 +1,4 @@
-"""What the operating system refused, said with the path and with what to do about it."""
+"""Errors of the operating system, with the path and what to do about them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ADVICE = {
     errno.EISDIR: "choose the name of a file",
     errno.ELOOP: "the path runs in circles of symbolic links: choose another",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or run fewer downloads at once",
-    errno.EPIPE: "the reader has gone",
+    errno.EPIPE: "the reader is gone",
     errno.ENXIO: "nothing reads from there",
     errno.EBADF: "the descriptor is not open for writing",
 }
 
 
 def target_error(error: OSError, path: Path) -> TargetError:
-    """The TargetError for what went wrong at `path`; raise it `from error`."""
+    """The TargetError for an error at `path`; raise it `from error`."""
     advice = _ADVICE.get(error.errno or 0, "look at the disk, or choose another place")
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
     return TargetError(f"{path} cannot be written: {text}; {advice}.", path=str(path))

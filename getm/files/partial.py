@@ -1,13 +1,13 @@
-"""A file that is being downloaded: kept through anything that stops it, and put in place whole or not at all.
+"""A file that is being downloaded: its data survives every interruption, and it is put in place complete or not at all.
 
 The bytes go to a hidden file beside the target, which replaces it by a rename: atomic on POSIX, so a reader, a second
 getm on the same target and a kill at any moment see the old file or the whole new one. Everything happens relative to
-an open folder: a parent that is swapped for a symbolic link meanwhile changes nothing, and a target that is itself a
-symbolic link is replaced, not followed.
+an open folder: replacing a parent folder by a symbolic link changes nothing, and a target that is itself a symbolic
+link is replaced, not followed.
 
 Where the object's version can be recognised later (a size and a strong validator), a journal beside the partial file
 records what is there, so that another run fetches only the rest: `journal.py` says in what form, `lock.py` who may use
-it. A small object has none: to fetch it again costs less.
+it. A small object has none: fetching it again costs less.
 
 The order of steps, so that a kill between any two leaves something right:
 
@@ -41,7 +41,7 @@ from getm.files.space import reserve
 
 MIB = 1024 * 1024
 JOURNALED_FROM_BYTES = MIB
-# The disk begins its work long before anything waits for it. On ext4 a fast GB then takes 0.4 to 0.7 s, durable as a
+# The disk begins to write long before anything waits for it. On ext4 a fast GB then takes 0.4 to 0.7 s, durable as a
 # whole, against 0.8 to 0.9 s where the disk begins with the fsync at the end, and 1.3 s with checkpoints of 64 MiB.
 _START_BYTES = 16 * MIB
 
@@ -49,10 +49,10 @@ _START_BYTES = 16 * MIB
 def open_partial(path: Path, *, resume: bool, folder: Folder | None = None) -> PartialFile:
     """The partial file for the target `path`: first `begin`, then `write`, then `commit`, `suspend` or `discard`.
 
-    What a former run has left is continued if `resume`, and removed otherwise. If another process uses it, or what
-    stands there is not ours, this download works apart (`exclusive` is False): it starts from the beginning and cannot
-    be resumed. `folder`: the target's, held open by the caller until this is closed; None: opened here. Never waits
-    for a lock, nor for the disk.
+    What a former run has left is continued if `resume`, and removed otherwise. If another process uses it, or it is not
+    ours, this download uses another file (`exclusive` is False): it starts from the beginning and cannot be resumed.
+    `folder`: the target's, kept open by the caller until this is closed; None: opened here. Never waits for a lock, nor
+    for the disk.
 
     Raises TargetError: no such folder, no permission, a folder of the target's name.
     """
@@ -80,7 +80,7 @@ def open_partial(path: Path, *, resume: bool, folder: Folder | None = None) -> P
 
 class PartialFile:
     """See `open_partial`. Bytes may come in any order, from one thread at a time; `checkpoint` may run in another one
-    meanwhile. Not to be used by a forked child.
+    at the same time. Not to be used by a forked child.
 
     After an error it stays open: `suspend` keeps what is there for a later run, `discard` does not. As a context
     manager it discards what was not committed. Owns up to three descriptors: data, journal, folder.
@@ -123,7 +123,7 @@ class PartialFile:
         # Written to the file, and perhaps not yet on its way to the disk.
         self._resting_bytes = 0
         self._forks = lock.forks()
-        # Over what is covered and the recorder, which a checkpoint in another thread uses as well.
+        # For the coverage and the recorder, which a checkpoint in another thread uses as well.
         self._guard = threading.Lock()
         self._checkpointing = threading.Lock()
 
@@ -131,7 +131,7 @@ class PartialFile:
 
     @property
     def path_now(self) -> Path:
-        """Where the bytes are at present, to be read before `commit`."""
+        """The path of the bytes until `commit`, for reading them."""
         return self.folder.path / (self._name or self.target)
 
     @property
@@ -159,7 +159,7 @@ class PartialFile:
     # From the head to the last byte ---------------------------------------------------------------------------------
 
     def begin(self, version: Version, *, declared: tuple[str, str] | None = None, resumed: bool = False) -> None:
-        """The response's head is there: the object is of this `version`.
+        """The head of the response has come: the object is of this `version`.
 
         Without a size or a strong validator, nothing can be resumed later. `declared`: a checksum in canonical text,
         and who declared it. `resumed`: the server continues `saved`, whose size it has confirmed; otherwise what was
@@ -181,8 +181,8 @@ class PartialFile:
             raise target_error(error, self.path) from error
 
     def interrupt(self, *, keep: bool) -> None:
-        """The object will be asked for again, and then `begin` be called again. `keep`: what came so far is `saved`,
-        where it can be resumed at all; otherwise it is removed. Raises TargetError."""
+        """The object will be requested again, and `begin` called again. `keep`: the bytes so far become `saved`, where
+        they can be resumed at all; otherwise they are removed. Raises TargetError."""
         recorder = self._recorder
         if keep and recorder is not None:
             self.saved = recorder.version
@@ -215,19 +215,19 @@ class PartialFile:
         if recorder is not None:
             self._give_head_start(length)
         elif self._size is not None and self._size < JOURNALED_FROM_BYTES and self._covered.is_exactly(self._size):
-            # Many small files wait together to be committed, and a process may have only so many open.
+            # Many small files wait to be committed together, and the number of open files is limited.
             self._close_data()
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether so much has come since the last one that `checkpoint` should be called."""
+        """Whether enough has come since the last one for another `checkpoint`."""
         return self._recorder is not None and self._recorder.checkpoint_due
 
     def checkpoint(self) -> None:
         """Bring everything written so far onto the disk, then the journal that says so. Nothing without a journal.
 
-        In any thread: it waits for the disk, and writing goes on meanwhile. Raises TargetError; what may be lost then,
-        is `missing` again.
+        In any thread: it waits for the disk, and writing continues. Raises TargetError; bytes that may be lost then are
+        `missing` again.
         """
         self._check_process()
         with self._checkpointing:
@@ -242,7 +242,7 @@ class PartialFile:
             if recorder is None or name is None:
                 return
             recorder.checkpoint_begins()
-            # Of its own: the file may be closed meanwhile, or be closed already after a commit that failed.
+            # A duplicate: the file may be closed in the meantime, or already be closed after a commit that failed.
             data = self.folder.open(name) if self._fd < 0 else os.dup(self._fd)
         try:
             self._sync(data, libc.fdatasync)
@@ -253,7 +253,7 @@ class PartialFile:
             recorder.named = True
         with self._guard:
             if self._recorder is not recorder:
-                # Closed meanwhile: the journal may be another process's by now.
+                # Closed in the meantime: the journal may be another process's by now.
                 return
             recorder.durable = covered
             recorder.write_durable(self._covered)
@@ -284,7 +284,7 @@ class PartialFile:
         self.close()
 
     def discard(self) -> None:
-        """Close, and leave nothing behind. Harmless when repeated, and after a commit."""
+        """Close, and remove everything. Harmless when repeated, and after a commit."""
         if self._forks != lock.forks():
             # A forked child: the files are its parent's.
             self.close()
@@ -333,7 +333,7 @@ class PartialFile:
             return
         with self._data_open() as fd:
             if replaced is not None and stat.S_ISREG(replaced.st_mode):
-                # The permissions that its owner gave the old file are the new one's. Some file systems have none.
+                # The new file gets the permissions of the old one. Some file systems have none.
                 with contextlib.suppress(PermissionError):
                     os.fchmod(fd, replaced.st_mode & 0o777)
             if mtime is not None:
@@ -346,8 +346,8 @@ class PartialFile:
 
     @contextlib.contextmanager
     def _data_open(self) -> Iterator[int]:
-        """The descriptor of the data file: of a small one, which is closed as soon as its bytes are there, for so long
-        only."""
+        """A context with the descriptor of the data file: a small one is closed as soon as its bytes are there, and
+        opened again."""
         if self._fd >= 0:
             yield self._fd
             return
@@ -369,7 +369,7 @@ class PartialFile:
 
     def put_in_place(self) -> None:
         """Rename it to the target."""
-        # Some network file systems report a full disk or quota only here: before the rename, not after it.
+        # Some network file systems report a full disk or quota only here: so before the rename, not after it.
         self._close_data()
         try:
             self.folder.rename(self._name or "", self.target)
@@ -378,7 +378,8 @@ class PartialFile:
         self._name = None
 
     def finish_commit(self) -> None:
-        """The journal goes, where it was put in place. Never raises: one that stays names a file that is no more."""
+        """Remove the journal of a file that was put in place. Never raises: a journal that stays names a file that no
+        longer exists."""
         if self._name is None:
             with contextlib.suppress(OSError):
                 self._remove()
@@ -407,7 +408,7 @@ class PartialFile:
         self._name = data_name(self.target, record.identity)
         self.saved = record.version
         self._size = record.version.size
-        # In use again: without locks this is all that others see.
+        # In use again: without locks, other processes see only this.
         self._recorder.write(self._covered)
 
     def _continue(self, declared: tuple[str, str] | None) -> None:
@@ -427,7 +428,7 @@ class PartialFile:
             recorder = self._recorder = self._new_recorder(version, declared)
             name = lock.private_name() if recorder is None else data_name(self.target, recorder.identity)
             self._fd = self.folder.create(name)
-            # Only now: where creating it failed, a file of that name is not ours.
+            # Not before: where creating it failed, a file of that name is not ours.
             self._name = name
             if self._size is not None and self._size >= JOURNALED_FROM_BYTES:
                 reserve(self._fd, self._size)
@@ -477,7 +478,7 @@ class PartialFile:
             raise
 
     def _detach(self) -> Recorder | None:
-        """The recorder, which is ours no more."""
+        """Return the recorder, which is no longer ours."""
         if self._forks != lock.forks():
             # The thread that holds the lock may not be here to release it.
             self._guard = threading.Lock()

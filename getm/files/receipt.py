@@ -1,10 +1,10 @@
-"""The receipt: a line of JSON for each file that was downloaded, by which the folder can be proved again.
+"""The receipt: a line of JSON for each downloaded file, by which the folder can be verified again.
 
     {"status": "done", "url": "https://...", "path": "a.bam", "size": 123, "checksums": ["sha256:..."], ...}
 
-A line is written by one call to a descriptor that appends. Whatever kills the process leaves whole lines, and several
-processes may write one receipt (POSIX, write(): "the file offset shall be set to the end of the file prior to each
-write"). Lines are added to what a receipt holds already: of each path the last one that says "done" counts.
+A line is written by one call to a descriptor in append mode. So a kill leaves whole lines, and several processes may
+write one receipt (POSIX, write(): "the file offset shall be set to the end of the file prior to each write"). Lines are
+added to what a receipt holds already: of each path the last one that says "done" counts.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from getm.integrity import Checksum, HashPool, parse_checksum
 from getm.integrity.files import check_file
 from getm.results import DownloadResult, Stats
 
-# What proves a file for which nothing else was computed.
+# The checksum of a file for which none was computed.
 _OWN_ALGORITHM = "sha256"
 
 
 class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line. Fields that have nothing to say are left out; a reader passes over fields that it does not know.
+    """One line. Empty fields are left out; a reader ignores fields that it does not know.
 
     `url`: redacted. `path`: relative to the receipt's folder where it lies below it, else absolute; None where no file
     was written (standard output, a device). `size`: bytes. `host`: that sent the bytes, after redirects. `checksums`:
@@ -72,7 +72,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class _Underway:
-    """What events have told so far of a download that has not ended."""
+    """What events have said about a download that has not ended."""
 
     url: str | None = None
     started: datetime | None = None
@@ -169,7 +169,7 @@ class Receipt:
         )
 
     def _named(self, path: Path | None) -> str | None:
-        """How `path` stands in the receipt."""
+        """`path` as the receipt has it."""
         if path is None or os.fspath(path) == "-" or needs_order(path):
             return None
         folder = _real_folder(os.path.abspath(path.parent))  # noqa: PTH100 - as the key of a cache
@@ -182,12 +182,12 @@ class Receipt:
     def _read_and_write(self, path: Path, line: ReceiptLine) -> None:
         try:
             own: tuple[Checksum, ...] = ()
-            # Moved or deleted already, or no time: the line says what was downloaded, and cannot say more.
+            # Moved or deleted already, or no time: the line can only say what was downloaded.
             with contextlib.suppress(OSError, Cancelled):
                 own = check_file(path, (), also=(_OWN_ALGORITHM,), pool=self._pool, on_bytes=self._on_bytes).computed
             self._write(msgspec.structs.replace(line, checksums=tuple(map(str, own))))
         except Exception as error:
-            # Told by the next event, or at the end.
+            # Raised by the next event, or at the end.
             self._error = error
 
     def _on_bytes(self, count: int) -> None:
@@ -202,13 +202,13 @@ class Receipt:
         try:
             written = os.write(self._descriptor, data)
             if written < len(data):
-                # The disk is full, and says so at the next write.
+                # The disk is full, which the next write reports.
                 os.write(self._descriptor, data[written:])
         except OSError as error:
             raise target_error(error, self._path) from error
 
     def _end_torn_line(self) -> None:
-        """A full disk or a loss of power may have cut the last line of an earlier run: the next one begins anew."""
+        """End a last line that a full disk or a power failure has cut, so that the next line is whole."""
         try:
             size_bytes = os.fstat(self._descriptor).st_size
             # A pipe has no size, and nothing before it.
@@ -267,8 +267,8 @@ class ReceiptFiles:
 
 
 def read_receipt(lines: Iterable[bytes], folder: str | os.PathLike[str]) -> ReceiptFiles:
-    """The files of a receipt that stands in `folder`: of each path the last line that says "done". Lines of failures
-    and of skipped files say nothing of the disk and are passed over."""
+    """The files of a receipt in `folder`: for each path the last line with "done". Lines of failures and skipped files
+    say nothing about the disk and are ignored."""
     entries: dict[str, ReceiptEntry] = {}
     problems: list[str] = []
     for number, data in enumerate(lines, 1):

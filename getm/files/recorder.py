@@ -13,16 +13,14 @@ from getm.files.folder import Folder
 from getm.files.journal import SPANS_AT_MOST, Journal, Record, data_name, spans_of
 
 MIB = 1024 * 1024
-# What a kill may cost at most, and what a power failure may.
+# How much is lost at most by a kill, and by a power failure.
 RECORD_BYTES, RECORD_S = MIB, 1.0
 CHECKPOINT_BYTES, CHECKPOINT_S = 1024 * MIB, 5.0
 
 
 class Recorder:
-    """The journal of one data file, and how far it is behind the data.
-
-    `durable`: what is on the disk. `named`: the folder, with both files' names, is on the disk. Checkpoints and records
-    fall due by bytes and by time.
+    """The journal of one data file, and how far it is behind the data. `durable`: the bytes that are on the disk.
+    `named`: the folder, with both files' names, is on the disk. Checkpoints and records fall due by bytes and by time.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ def reopen(folder: Folder, target: str, journal: Journal, record: Record) -> tup
     ):
         os.close(fd)
         return None
-    # Not what is only written: an error that befell those pages after their writer's death shows at the first
+    # Not the bytes that are only written: an error with their pages after the end of their writer shows at the first
     # checkpoint, which then falls back to these.
     durable = Coverage(spans_of(record.durable))
     recorder = Recorder(journal, record.identity, record.version, record.declared, durable)
@@ -100,9 +98,9 @@ def reopen(folder: Folder, target: str, journal: Journal, record: Record) -> tup
 
 
 def forget(folder: Folder, target: str, journal: Journal, record: Record | None) -> None:
-    """Remove a journal that is worth nothing, and the data file that it names. Raises OSError."""
+    """Remove a useless journal, and the data file that it names. Raises OSError."""
     if record is not None:
-        # What has been put there instead stays: it is not ours.
+        # A file that has replaced it stays: it is not ours.
         with contextlib.suppress(PermissionError, IsADirectoryError):
             folder.remove(data_name(target, record.identity))
     lock.remove(folder, target, journal)

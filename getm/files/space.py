@@ -13,10 +13,11 @@ _BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are (stat(2))
 
 
 def reserve(fd: int, size_bytes: int) -> None:
-    """Take disk for the first `size_bytes` of the file `fd`, whose bytes stay, or at least see that it is free.
+    """Reserve disk space for the first `size_bytes` of the file `fd`, whose bytes stay, or at least check that it is
+    free.
 
-    Raises OSError as the kernel words it: ENOSPC, EDQUOT, EFBIG. Where the file system cannot reserve (FUSE mounts,
-    NFS before 4.2, macOS), only the free space is looked at, and a disk that fills up meanwhile is met while writing.
+    Raises the kernel's OSError: ENOSPC, EDQUOT, EFBIG. Where the file system cannot reserve (FUSE mounts, NFS before
+    4.2, macOS), only the free space is checked, and a disk that fills up later is noticed while writing.
 
     Not `os.posix_fallocate`: where the file system cannot reserve, glibc emulates it with one write for every 4 KiB
     (posix_fallocate(3)), which on a network mount takes longer than the download.

@@ -1,4 +1,5 @@
-"""Targets that are no files: pipes, devices, standard output. Bytes go there in order, at once, and stay."""
+"""Targets that are no files: pipes, devices, standard output. Bytes are written in order, immediately and
+irrevocably."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from pathlib import Path
 from getm.errors import TargetError
 from getm.files.os_errors import target_error
 
-# Names for descriptors that this process already holds. Opening them anew would start at offset 0 of a file that the
-# shell had opened for appending, and fails on sockets; a duplicate shares the offset and always works.
+# Names of descriptors that this process has. Opening them would start at offset 0 of a file that the shell has opened
+# for appending, and fail for sockets; a duplicate shares the offset and always works.
 _HELD = re.compile(r"/(?:dev/fd|proc/self/fd)/([0-9]{1,9})")
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 
@@ -20,7 +21,7 @@ _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 def needs_order(path: str | os.PathLike[str] | None) -> bool:
     """Whether `path` names something that takes bytes in order only: a FIFO, a socket, a device, a descriptor.
 
-    Asked before the request is made, so that the parts can be requested in order. Everything below /dev and /proc
+    Checked before the request is made, so that the parts can be requested in order. Everything below /dev and /proc
     counts (but not /dev/shm): such names are never replaced by a file, not even where they lead to one.
     """
     if path is None:
@@ -35,9 +36,9 @@ def needs_order(path: str | os.PathLike[str] | None) -> bool:
 
 
 def is_special(path: str) -> bool:
-    """Whether `path` needs order for its name alone, be anything there or not."""
+    """Whether `path` needs order by its name alone, whether it exists or not."""
     if path.startswith("/") and "dev/" not in path and "proc/" not in path:
-        # Told without taking the path apart: a batch asks a hundred thousand times.
+        # Decided without parsing the path: a batch asks a hundred thousand times.
         return False
     absolute = os.path.abspath(path)  # noqa: PTH100 - no symlink may be resolved: /dev/stdout is one
     return absolute.startswith(("/dev/", "/proc/")) and not absolute.startswith("/dev/shm/")
@@ -46,7 +47,8 @@ def is_special(path: str) -> bool:
 class StreamTarget:
     """Writes to a descriptor in order. Owns a descriptor of its own until `close()`.
 
-    What was written stays written: whoever reads the other end must wait for this side's success before trusting it.
+    Written bytes cannot be taken back: the reader of the other end must wait for this side's success before trusting
+    them.
     """
 
     in_order = True
@@ -62,7 +64,8 @@ class StreamTarget:
 
     @classmethod
     def open(cls, path: Path) -> StreamTarget:
-        """Open what `needs_order` said yes to. A FIFO blocks here until it has a reader, as everywhere in Unix."""
+        """Open a path for which `needs_order` is true. A FIFO blocks here until it has a reader, as everywhere in
+        Unix."""
         absolute = os.path.abspath(path)  # noqa: PTH100
         held = _HELD.fullmatch(absolute)
         if absolute in _STANDARD or held:
@@ -79,7 +82,7 @@ class StreamTarget:
     def write(self, offset: int, view: memoryview) -> None:
         """Write `view`, whose first byte is byte `offset` of the object and must be the next one due.
 
-        Blocks while the reader is slow. Raises TargetError; its cause is BrokenPipeError when the reader has gone.
+        Blocks while the reader is slow. Raises TargetError; its cause is BrokenPipeError when the reader is gone.
         """
         if offset != self._position:
             raise TargetError(

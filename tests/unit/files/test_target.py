@@ -411,7 +411,7 @@ def test_a_reader_that_has_gone() -> None:
     with StreamTarget(write_end, Path("pipe")) as target:
         os.close(write_end)
         os.close(read_end)
-        with pytest.raises(TargetError, match="reader has gone") as caught:
+        with pytest.raises(TargetError, match="reader is gone") as caught:
             target.write(0, memoryview(b"abc"))
     assert isinstance(caught.value.__cause__, BrokenPipeError)
 
