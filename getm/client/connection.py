@@ -40,22 +40,22 @@ from getm.protocol.messages import (
 from getm.protocol.order import Conversation
 
 _READ_BYTES = 64 * 1024
-# While corked: the messages of some four small objects. Their caller opens as many new ones before it reads on; with
-# all that has come at once, the engine would wait for it, and then it for the engine, in turns.
+# Bytes of one read while corked: the messages of some four small objects, after which the caller opens as many new
+# ones. With everything that has come, the engine and the caller would wait for each other in turns.
 _CORKED_READ_BYTES = 4 * 1024
-# One write of this size is one piece to the kernel: a credit from another thread cannot land in the middle of it.
+# The kernel takes a write of this size in one piece: no credit from another thread gets into the middle of it.
 _MAX_OPEN_BYTES = 32 * 1024
-# Credits that wait for a flush while corked: with more the engine might run out of slots meanwhile.
+# Credits that wait for a flush while corked: with more, the engine might run out of slots.
 _MAX_CORKED = 8
 
 
 class Listener(Protocol):
-    """Who hears what comes for one object."""
+    """The receiver of the messages about one object."""
 
     def on_head(self, info: HeadInfo) -> None: ...
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         """Bytes of the object from `offset` on: those of `slot` from its byte `start` on. `full`: the slot is the
-        consumer's now; else the engine goes on filling it behind them."""
+        consumer's now; otherwise the engine continues to fill it after them."""
 
     def on_note(self, info: NoteInfo) -> None: ...
     def on_end(self, info: EndInfo) -> None: ...
@@ -77,18 +77,18 @@ class ClientConnection:
         self._conversation = Conversation()
         self._decoder = Decoder(FROM_ENGINE)
         self._listeners: dict[int, Listener] = {}
-        # Of slots that the engine is filling: how many bytes were told of, and the lease, where there is one.
+        # Of slots that the engine is filling: how many bytes were announced, and the lease, where there is one.
         self._growing: dict[int, tuple[int, memoryview | None]] = {}
         self._last_number = 0
-        # True: what is opened, and credits, go out together by `flush`: each send may wake the engine. For a caller
-        # that has many objects open, and the connection to itself.
+        # True: OPENs and credits are sent together by `flush`, since each send may wake the engine. For a caller that
+        # has many objects open, and the connection for itself.
         self.corked = False
         self._unsent: deque[bytes] = deque()
         self.closed: bool = False
         # Whether anything has come: an engine without descriptors to spare ends a pipe before it says anything by it.
         self._heard = False
-        # How many waits on the socket are under way: 0 or 1, or more where a signal's handler receives as well. Its
-        # descriptor is closed when there is none: a closed one wakes nobody, and its number may already be another's.
+        # How many waits there are on the socket: 0 or 1, or more where a signal's handler receives as well. Its
+        # descriptor is closed when there is none: closing it wakes nobody, and its number may be reused.
         self._waits = 0
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.HELD)
@@ -129,12 +129,12 @@ class ClientConnection:
 
     @property
     def with_engine(self) -> int:
-        """How many slots the engine has, or will have once the credits on their way arrive."""
+        """How many slots the engine has, or will have when the credits that were sent arrive."""
         return self._ledger.count(Owner.PEER)
 
     @property
     def alive(self) -> bool:
-        """Whether all engines that serve it still run."""
+        """Whether all engines that serve it are still running."""
         return all(engine.alive for engine in self._team)
 
     @property
@@ -143,7 +143,7 @@ class ClientConnection:
         return self._conversation.quiet
 
     def open(self, request: OpenRequest, listener: Listener) -> int:
-        """Send OPEN; `listener` hears what comes. Returns the object's number on this connection."""
+        """Send OPEN; `listener` gets what comes. Returns the object's number on this connection."""
         self._last_number += 1
         number = self._last_number
         data = encode_body(OPEN, number, request)
@@ -158,13 +158,13 @@ class ClientConnection:
         except errors.GetmError:
             raise
         except BaseException:
-            # Ctrl-C, with half of it sent perhaps.
+            # Ctrl-C, perhaps with half of it sent.
             self.close()
             raise
         return number
 
     def flush(self) -> None:
-        """Send what waits while corked. Raises `EngineDied`."""
+        """Send what was queued while corked. Raises `EngineDied`."""
         data = self._take_unsent()
         if data:
             try:
@@ -173,7 +173,7 @@ class ClientConnection:
                 raise self._ended() from None
 
     def cancel(self, number: int) -> None:
-        """Nobody wants the object any more: its slots go straight back, and the engine is told."""
+        """Stop receiving the object: its slots go back, and the engine gets a CANCEL."""
         self._listeners.pop(number, None)
         if number in self._conversation.open_objects():
             message = encode(CANCEL, number)
@@ -182,7 +182,7 @@ class ClientConnection:
                 self._unsent.append(message)
                 return
             with contextlib.suppress(OSError):
-                # A dead engine needs no telling.
+                # A dead engine needs no CANCEL.
                 self._sock.send(message, SEND_NOW)
 
     def begin_wait(self) -> bool:
@@ -218,7 +218,7 @@ class ClientConnection:
             self.end_wait()
 
     def pump(self, *, wait: bool) -> None:
-        """Receive what has come, waiting for something if told to, and pass it to the listeners.
+        """Receive what has come, if asked to after waiting for something, and pass it to the listeners.
 
         Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
@@ -229,7 +229,7 @@ class ClientConnection:
         except errors.GetmError:
             raise
         except BaseException:
-            # Ctrl-C, after messages were received perhaps: whoever used this pipe next would wait for them for ever.
+            # Ctrl-C, perhaps after messages were received: the next user of this pipe would wait for them for ever.
             self.close()
             raise
 
@@ -257,7 +257,7 @@ class ClientConnection:
             for message in self._decoder.feed(data):
                 self._route(message)
         except errors.ProtocolError:
-            # What else was in `data` is lost: nothing on this pipe can be trusted any more.
+            # The rest of `data` is lost: nothing on this pipe can be trusted any more.
             self.close()
             raise
 
@@ -311,13 +311,13 @@ class ClientConnection:
                 self.give_back(slot)
 
     def view(self, slot: int, start: int, length: int) -> memoryview:
-        """Bytes that `on_bytes` told of, without a lease: for a listener that is done with them when it returns, and
+        """Bytes that `on_bytes` announced, without a lease: for a listener that is done with them when it returns, and
         calls `give_back` when the slot is full."""
         return self._ring.view(slot, start, length)
 
     def lease(self, slot: int, start: int, length: int) -> memoryview:
-        """A read-only view of bytes that `on_bytes` told of; the slot is given back once it is full and all views of it
-        are gone. See `LeaseRing`. Each slot is for one of `lease` and `view`."""
+        """A read-only view of bytes that `on_bytes` announced; the slot is given back once it is full and all views of
+        it are gone. See `LeaseRing`. Each slot is for one of `lease` and `view`."""
         count, lease = self._growing.get(slot, (0, None))
         if lease is None:
             lease = self._ring.lease(slot)
@@ -331,21 +331,22 @@ class ClientConnection:
         return self._ring.join(views, address, length)
 
     def give_back(self, slot: int) -> None:
-        """Credit for one slot. In any thread, from within garbage collection: takes no lock and never blocks."""
+        """Credit for one slot. Called in any thread, even within a garbage collection: takes no lock and never
+        blocks."""
         if self.closed or self._pid != os.getpid():
             # A forked child that drops an inherited view: the slot is the parent's.
             return
-        # First here, then to the engine: its next PART may come before this returns.
+        # In our ledger first, then to the engine: its next PART may come before this returns.
         self._ledger.give_back(slot)
         self._unsent.append(encode(GRANT, slot=slot, length=1))
-        # While nothing is to be received, credits wait for the next OPEN: they need not wake the engine for themselves.
-        # Asked after the credit is in the queue: `open` looks into the queue after it has ended the idleness.
+        # While nothing is to be received, credits wait for the next OPEN: they alone need not wake the engine. Checked
+        # after the credit is in the queue: `open` ends the idleness first, and then looks into the queue.
         if not self.corked:
             if not self.idle:
                 self._flush_credits()
         elif len(self._unsent) >= _MAX_CORKED:
             with contextlib.suppress(OSError):
-                # The engine is gone, which the next `pump` tells.
+                # The engine is gone: the next `pump` raises that.
                 self._sock.sendall(self._take_unsent(), NO_SIGNAL)
 
     def _next_unsent(self) -> bytes | None:
@@ -361,7 +362,7 @@ class ClientConnection:
         return b"".join(iter(self._next_unsent, None))
 
     def _flush_credits(self) -> None:
-        """Send what waits, one by one, as far as the socket takes it. Any thread may do so."""
+        """Send queued credits, one by one, as far as the socket takes them. Any thread may do so."""
         while (credit := self._next_unsent()) is not None:
             try:
                 self._sock.send(credit, SEND_NOW)
@@ -373,13 +374,13 @@ class ClientConnection:
                 return
 
     def begin_close(self) -> None:
-        """Tell the engine to let go of the ring, which nobody uses any more; `await_close` waits until it has."""
+        """Tell the engine to release the ring, which is not used any more; `await_close` waits until it has."""
         with contextlib.suppress(OSError):
-            # An engine that is gone has let go.
+            # An engine that is gone has released it.
             self._sock.shutdown(socket.SHUT_WR)
 
     def await_close(self, deadline: float) -> None:
-        """Close, once the engine has let go of the ring: only then is its memory there for another one. `deadline`, by
+        """Close, once the engine has released the ring: only then is its memory free for another one. `deadline`, by
         `time.monotonic`: an engine that does not answer is no reason to keep the ring."""
         with contextlib.suppress(OSError):
             while (left_s := deadline - time.monotonic()) > 0 and self.wait(left_s) and self._sock.recv(_READ_BYTES):
@@ -387,13 +388,14 @@ class ClientConnection:
         self.close()
 
     def close(self) -> None:
-        """Close the pipe: the engine stops what it does for it, and whoever waits on it is woken. Views stay valid.
+        """Close the pipe: the engine stops serving it, and every wait on it ends. Views stay valid.
 
         From any thread or task, a signal's handler or a finalizer: takes no lock and waits for nothing.
         """
         self.closed = True
         with contextlib.suppress(OSError):
-            # Before the descriptor is closed: that alone would wake nobody. (It may be closed, or its peer gone.)
+            # Before the descriptor is closed, which alone would wake nobody. (The socket may be closed already, or its
+            # peer gone.)
             self._sock.shutdown(socket.SHUT_RDWR)
         self._forget()
 

@@ -24,7 +24,7 @@ _DEATH_S = 1.0
 
 
 class Engine:
-    """An engine seen from the caller: a control socket, and whether it lives.
+    """An engine seen from the caller: its control socket, and whether it is alive.
 
     `limit_rate`: bytes a second over everything that it receives; None: no limit.
     """
@@ -38,7 +38,7 @@ class Engine:
     def serve(
         self, pipe: socket.socket, segment: Segment, layout: RingLayout, helpers: Sequence[socket.socket]
     ) -> None:
-        """Have the engine serve the other end of `pipe`'s pair. The descriptors are duplicated on the way."""
+        """Make the engine serve the other end of `pipe`'s pair. Sending duplicates the descriptors."""
         request = ServeRequest(
             layout.slots, layout.slot_bytes, segment.size, segment.token, len(helpers), self._limit_rate
         )
@@ -53,13 +53,13 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked for something, as far as can be seen without asking. For one thread at a
-        time."""
-        # It never writes there: what can be read is its end. (Reading nothing would cost an exception each time.)
+        """Whether it can still be used, as far as can be seen without asking it. For one thread at a time."""
+        # It never writes to it: if it is readable, it is at its end. (Reading nothing would cost an exception each
+        # time.)
         return self._control.fileno() >= 0 and not self._ended.poll(0)
 
     def await_end(self) -> bool:
-        """Wait until it has ended, as one whose pipe has ended is about to. False where it goes on nevertheless."""
+        """Wait until it has ended, which is to be expected when its pipe has. False where it runs on nevertheless."""
         return not self.alive
 
     def died(self) -> errors.GetmError:
@@ -67,22 +67,22 @@ class Engine:
         return errors.EngineDied("the engine ended; open the URL again, and another one is started", exit_status=None)
 
     def tell_to_stop(self) -> None:
-        """Tell it to end, without waiting until it has."""
+        """Send STOP, without waiting for its end."""
         with contextlib.suppress(OSError):
             # It may be gone already.
             self._control.send(encode(Kind.STOP), SEND_NOW)
         self._control.close()
 
     def stop(self) -> None:
-        """Tell it to end, if it was not told yet, and wait until it has."""
+        """Send STOP, unless that was done, and wait for its end."""
         self.tell_to_stop()
 
     def leave(self) -> None:
-        """Tell it to end, and see to it without waiting here."""
+        """Send STOP, and have another thread wait for its end."""
         self.tell_to_stop()
 
     def abandon(self) -> None:
-        """In a forked child: the engine is the parent's. Forget it without a word to it."""
+        """In a forked child: the engine is the parent's. Forget it without a message to it."""
         self._control.close()
 
 
@@ -104,9 +104,9 @@ class ProcessEngine(Engine):
 
     def died(self) -> errors.GetmError:
         if not self.await_end():
-            # It serves others: it is not for one of its consumers to end it.
+            # It serves others, so one of its consumers must not end it.
             return errors.EngineDied(
-                "the engine closed this connection, and goes on with others; open the URL again", exit_status=None
+                "the engine closed this connection, and serves others; open the URL again", exit_status=None
             )
         status = self._launched.wait()
         if status < 0:
@@ -145,7 +145,7 @@ def _load_serve() -> Callable[[socket.socket, int | None], None]:
 
 
 class ThreadEngine(Engine):
-    """The same engine in a thread of this process: for `concurrency=None`, and where processes cannot be had. Raises
+    """The same engine in a thread of this process: for `concurrency=None`, and where no process can be started. Raises
     `EngineDied`."""
 
     def __init__(self, limit_rate: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One user at a time for a reader or an iterator, and its close by anybody at any moment."""
+"""One user at a time for a reader or an iterator, which any thread or task may close at any moment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from getm.errors import ReaderBusy
 class Exclusive:
     """A context for one thread, task or signal's handler at a time: a second one gets `ReaderBusy` and does not wait.
 
-    `clean_up` drops what a closed reader still holds. `close` calls it, or leaves it to the user that is inside.
+    `clean_up` drops what a closed reader still holds; `close` calls it, or leaves that to the user inside.
     """
 
     def __init__(self, clean_up: Callable[[], None]) -> None:
@@ -22,7 +22,7 @@ class Exclusive:
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
-            raise ReaderBusy("another thread or task reads from it just now: take turns, or give each its own")
+            raise ReaderBusy("another thread or task is reading from it: take turns, or give each its own")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -32,8 +32,8 @@ class Exclusive:
             self.close()
 
     def close(self) -> None:
-        """Clean up as soon as nobody is inside. Never waits."""
-        # The mark first: whoever leaves looks at it after the lock is free, so one of the two cleans up.
+        """Clean up as soon as no user is inside. Never waits."""
+        # The mark first: a user who leaves looks at it after the lock is free, so one of the two cleans up.
         self.closed = True
         if self._lock.acquire(blocking=False):
             try:

@@ -1,4 +1,4 @@
-"""A transfer that is to be started: what it asks for, and the pool that it takes a connection of."""
+"""A transfer to be started: its request, and the pool that gives it a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines and connections of a session, and what becomes of them at the end and after a fork."""
+"""The engines and connections of a session, until its end or a fork."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from getm.core.units import KIB
 # One message takes the descriptors of a connection to its engine: the pipe's, the segment's, and one for each helper.
 # Linux allows 253 in one.
 _MAX_HELPERS = 253 - 2
-# How long the engines may take to let go of rings that nobody uses, all together.
+# How long all engines together may take to release rings that are not used.
 _MAKE_WAY_S = 1.0
 
 
-# A ring takes what it wants as long as a quarter of the budget is left after it; what remains is for small ones, each a
-# share of what is left, so that a session of 256 MiB has some 600 rings.
+# A ring gets the size that it wants as long as a quarter of the budget is left after it. The rest is for small rings,
+# each a share of what is left, so that a session of 256 MiB has some 600 rings.
 _SMALL_RINGS_SHARE = 4
 _SMALL_RING_SHARE = 256
 _SMALL_RING_BYTES = 64 * KIB
 _MIN_RING_BYTES = 16 * KIB
-# Nothing tells of the end of a thread or a task that had a connection: whoever waits for its memory looks so often.
+# The end of a thread or a task that had a connection causes no event: a wait for its memory checks so often.
 LOOK_S = 1.0
 
 
 class Holder(NamedTuple):
-    """Who has a connection, or waits for one: a thread, and the asyncio task that runs in it, if any."""
+    """The user of a connection, or who waits for one: a thread, and the asyncio task that runs in it, if any."""
 
     thread: threading.Thread
     task: Any
@@ -57,23 +57,23 @@ class Holder(NamedTuple):
         return cls(threading.current_thread(), task)
 
     def may_let_go(self, waiter: Holder) -> bool:
-        """Whether it may let go of what it has while `waiter` waits: it runs, and not because of `waiter`."""
+        """Whether it may release what it has while `waiter` waits: it runs, and does not depend on `waiter`."""
         if self.task is not None and self.task.done():
             return False
         if self.thread is not waiter.thread:
             return self.thread.is_alive()
-        # Other tasks of a thread go on while one of them waits; if a thread itself waits, nothing in it goes on.
+        # Other tasks of a thread run while one of them waits; if the thread itself waits, none of them runs.
         return waiter.task is not None and self.task is not None and self.task is not waiter.task
 
 
 class Waiter:
-    """A place in the queue for memory. `wake` is called whenever some may have become free: from any thread, from
-    within garbage collection, so it may take no lock."""
+    """A place in the queue for memory. `wake` is called whenever some may have become free: from any thread, even
+    within a garbage collection, so it may take no lock."""
 
     def __init__(self, holder: Holder, wake: Callable[[], None]) -> None:
         self.holder = holder
         self.wake = wake
-        # Whether it waits just now: then it lets go of nothing.
+        # Whether it is waiting: then it releases nothing.
         self.blocked = False
 
 
@@ -81,13 +81,13 @@ class EnginePool:
     """The engines and connections of one session, within one budget of shared memory.
 
     Its lock is re-entrant: a signal's handler may use getm while the thread that it interrupts is in here. So every
-    step leaves the lists right, and takes nothing for granted that an earlier step has seen.
+    step leaves the lists consistent, and relies on nothing that an earlier step has seen.
     """
 
     def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
         _refuse_at_the_end()
         self.processes = processes
-        # Engines do not know of each other's bytes: each has its share.
+        # Engines do not know each other's bytes: each has its share.
         self._limit_rate = None if limit_rate is None else limit_rate / processes
         self._max_memory = max_memory
         self._lock = threading.RLock()
@@ -95,8 +95,8 @@ class EnginePool:
         self._thread_engine: ThreadEngine | None = None
         self._turn = 0
         self._connections: list[ClientConnection] = []
-        # Connections come back from finalizers too, which may take no lock: appending is atomic, the next user sorts
-        # them.
+        # Connections come back from finalizers as well, which may take no lock: appending is atomic, and the next user
+        # sorts them.
         self._returned: deque[ClientConnection] = deque()
         self._free: list[ClientConnection] = []
         self._holders: dict[ClientConnection, Holder] = {}
@@ -109,7 +109,7 @@ class EnginePool:
     def acquire(self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1) -> ClientConnection:
         """A connection for one transfer, or for `jobs` at once; `release` it afterwards. Starts engines as needed.
 
-        Waits for memory where another thread may let go of some, and raises `MemoryUnavailable` where none can. In a
+        Waits for memory where another thread may release some, and raises `MemoryUnavailable` where none can. In a
         coroutine see `aio.acquire`.
         """
         connection = self.try_acquire(chunk_bytes, concurrency, jobs=jobs)
@@ -128,7 +128,7 @@ class EnginePool:
     def try_acquire(
         self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1, holder: Holder | None = None
     ) -> ClientConnection | None:
-        """`acquire` without waiting for memory: None where none is left. May take the time in which an engine starts.
+        """`acquire` without waiting for memory: None where none is left. May take as long as an engine takes to start.
         `holder`: who will have it, if not the caller."""
         _refuse_at_the_end()
         with self._lock:
@@ -136,7 +136,7 @@ class EnginePool:
             self._collect()
             private = concurrency is None or process.python() is None
             width = concurrency or 1
-            # Where there are several transfers, each is one engine's: that keeps all of them busy without their help.
+            # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
             helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
             try:
                 connection = self._find(_Wanted(chunk_bytes, width, jobs, helpers, private))
@@ -151,8 +151,8 @@ class EnginePool:
             return connection
 
     def take_idle(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection | None:
-        """A connection that is there and free, as large as any; None where one would have to be made, or where another
-        thread is at work here. Never blocks."""
+        """A free connection of full size; None where one would have to be made, or where another thread is using the
+        pool. Never blocks."""
         if concurrency != 1 or process.python() is None or not self._lock.acquire(blocking=False):
             return None
         try:
@@ -168,17 +168,17 @@ class EnginePool:
 
     @contextlib.contextmanager
     def waiting(self, waiter: Waiter) -> Iterator[None]:
-        """While `waiter` has a place in the queue for memory. The first one is woken when some may be free."""
+        """A context in which `waiter` is in the queue for memory. The first one is woken when some may be free."""
         self._waiters.append(waiter)
         try:
             yield
         finally:
             self._waiters.remove(waiter)
-            # There may be enough for another one; or it was woken and does not want it any more.
+            # There may be enough for another one; or this one was woken and does not need it any more.
             self._wake()
 
     def check_wait(self, waiter: Waiter) -> None:
-        """Raises `MemoryUnavailable` where `waiter` would wait for nobody but itself and others who wait."""
+        """Raises `MemoryUnavailable` where `waiter` would wait only for itself and others who wait."""
         with self._lock:
             self._refuse_closed()
             blocked = [other.holder for other in self._waiters if other.blocked and other is not waiter]
@@ -203,16 +203,16 @@ class EnginePool:
             raise errors.ReaderClosed("the session is closed; open another one")
 
     def _collect(self) -> None:
-        """Sort out what came back: connections that are quiet and alive may serve again."""
+        """Sort the connections that came back: those that are idle and alive are reused."""
         while self._returned:
             with contextlib.suppress(IndexError):
-                # Empty by now: a signal's handler was faster.
+                # Empty in the meantime: a signal's handler was faster.
                 connection = self._returned.popleft()
                 if not connection.closed:
                     self._free.append(connection)
         for connection in list(self._free):
             if not connection.idle:
-                # The last words of an object that was cancelled. One that is idle has nothing to say.
+                # The last messages of a cancelled object. An idle connection has none.
                 with contextlib.suppress(errors.GetmError):
                     connection.pump(wait=False)
             if connection.closed:
@@ -225,7 +225,7 @@ class EnginePool:
                 self._connections.remove(connection)
 
     def _take(self, connection: ClientConnection) -> bool:
-        """Take it out of those that are free; False where a signal's handler was faster."""
+        """Remove it from the free ones; False where a signal's handler was faster."""
         try:
             self._free.remove(connection)
         except ValueError:
@@ -233,8 +233,8 @@ class EnginePool:
         return True
 
     def _take_free(self, wanted: _Wanted, *, at_least: int) -> ClientConnection | None:
-        """The largest free ring that `wanted` fits; None where it would be smaller than `at_least` and than the largest
-        that makes sense."""
+        """The largest free ring that fits `wanted`; None where it is smaller than `at_least` and than the largest
+        useful one."""
         largest = wanted.layout(self._max_memory)
         enough = min(at_least, largest.total_bytes)
         fitting = [
@@ -268,7 +268,7 @@ class EnginePool:
                 layout = wanted.layout(max(_MIN_RING_BYTES, min(share, ceiling)))
                 connection = self._take_free(wanted, at_least=0)
             if connection is None and self._free and layout.total_bytes < wanted.layout(self._max_memory).total_bytes:
-                # A larger ring is better than those that are idle and fit nobody who asks.
+                # A larger ring is better than idle ones that fit no request.
                 self._make_way()
                 continue
             if connection is not None:
@@ -278,20 +278,20 @@ class EnginePool:
             try:
                 connection = self._connect(layout, wanted.helpers, wanted.private)
             except (errors.DescriptorsExhausted, errors.MemoryUnavailable) as error:
-                # Less than the system said; and each ring that nobody uses has a descriptor.
+                # Less than the system said; and each unused ring has a descriptor.
                 if self._free:
                     self._make_way()
                 elif layout.slots <= 2 or isinstance(error, errors.DescriptorsExhausted):
                     raise
                 else:
-                    # What is left may do for a smaller ring.
+                    # What is left may be enough for a smaller ring.
                     ceiling = layout.total_bytes // 2
                 continue
             self._connections.append(connection)
             return connection
 
     def _make_way(self) -> None:
-        """Give up the rings that nobody uses."""
+        """Release the rings that are not used."""
         going = [connection for connection in list(self._free) if self._take(connection)]
         for connection in going:
             connection.begin_close()
@@ -304,9 +304,9 @@ class EnginePool:
         return sum(connection.layout.total_bytes for connection in self._connections)
 
     def _budget(self) -> int:
-        """Bytes that all rings together may take just now, those that there are included."""
+        """Bytes that all rings together may take, existing ones included."""
         available = available_bytes()
-        # Never more than half of what is left to the machine: others want to live too.
+        # Never more than half of the machine's free memory, which others need as well.
         return self._max_memory if available is None else min(self._max_memory, self._used() + available // 2)
 
     def _connect(self, layout: RingLayout, helpers: int, private: bool) -> ClientConnection:
@@ -326,14 +326,14 @@ class EnginePool:
         raise errors.EngineDied("no engine could be started")
 
     def _team(self, count: int) -> list[Engine]:
-        """`count` living engines, each time another one first."""
+        """`count` live engines, another one first each time."""
         for engine in list(self._engines):
             if not engine.alive:
                 with contextlib.suppress(ValueError):
                     # A signal's handler was faster.
                     self._engines.remove(engine)
                 engine.stop()
-        # One more engine for each stream, up to the limit: a stream whose turn it is does not share before that.
+        # One more engine for each stream, up to the limit: streams share engines only beyond it.
         while len(engines := list(self._engines)) < min(self.processes, max(count, self._turn + 1)):
             self._engines.append(ProcessEngine(self._limit_rate))
             self._refuse_closed()
@@ -357,13 +357,13 @@ class EnginePool:
     def leave(self) -> None:
         """`close` for a finalizer, which may run in any thread at any moment: takes no lock and waits for nothing.
 
-        Nobody else uses the pool then: whoever does holds the session whose end calls this.
+        Nobody uses the pool then: users hold the session whose end calls this.
         """
         for engine in self._end():
             engine.leave()
 
     def _end(self) -> list[Engine]:
-        """End all transfers and tell the engines to end, which are the caller's to wait for."""
+        """End all transfers and return the engines, which the caller must end."""
         self.closed = True
         for connection in self._connections:
             connection.close()
@@ -394,7 +394,7 @@ class EnginePool:
 
 
 class _Wanted(NamedTuple):
-    """What a transfer, or `jobs` of them, want of a connection."""
+    """The connection that a transfer, or `jobs` of them, need."""
 
     chunk_bytes: int
     width: int
@@ -406,7 +406,7 @@ class _Wanted(NamedTuple):
         return plan_layout(self.chunk_bytes, self.width, budget_bytes, jobs=self.jobs)
 
     def fits(self, connection: ClientConnection, max_memory: int) -> bool:
-        """Whether a ring of that size would be made for it just so, and most of its slots are there."""
+        """Whether a new ring would have this size, and most of its slots are free."""
         layout = connection.layout
         return (
             layout == self.layout(min(max_memory, layout.total_bytes))
@@ -417,7 +417,7 @@ class _Wanted(NamedTuple):
 
 
 def _power_of_two(number: int) -> int:
-    """The largest that is not above it: rings of few sizes serve many. 0 for 0."""
+    """The next lower of a few sizes, so that rings can be reused. 0 for 0."""
     return 1 << number.bit_length() - 1 if number else 0
 
 

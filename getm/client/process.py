@@ -1,6 +1,6 @@
 """An engine process, from its start to its end, seen from the process that starts it.
 
-Light, apart from everything else of getm: the command starts its first engine by this, and imports the rest while the
+Small, and independent of the rest of getm: the command starts its first engine by it, and imports the rest while the
 engine imports what it needs.
 """
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-# How long an engine that was told to end may take.
+# How long an engine may take to end.
 STOP_S = 5.0
-# The caller's `sys.path` comes by the environment, without running the caller's __main__ again. That a process has this
-# variable means that it was started as an engine, whatever it took itself for: see `python`.
+# The caller's `sys.path` comes by the environment, without running the caller's __main__ again. A process that has this
+# variable was started as an engine, even if it is another program: see `python`.
 _PATH_VARIABLE = "GETM_ENGINE_PATH"
-# What would change how an engine starts. What PYTHONPATH says is in the caller's `sys.path`.
+# Variables that would change how an engine starts. The caller's `sys.path` has the folders of PYTHONPATH.
 _NOT_PASSED_ON = frozenset({"PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT"})
-# Where the package lies, whatever the current folder is by the time an engine starts.
+# The folder of the package, whatever the current folder is when an engine starts.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-# aiohttp reads the system's certificates, twice, for contexts that an engine does not use: more than a quarter of all
-# that its start would take. It is told that there are none, and forgets that as soon as aiohttp is there: what the
-# caller's variables say comes with each request. Nor is it to open SSLKEYLOGFILE for them, which may be unwritable.
+# aiohttp reads the system's certificates, twice, for contexts that an engine does not use: more than a quarter of its
+# start. So its variables name none until aiohttp is imported: the caller's variables come with each request. Nor must
+# it open SSLKEYLOGFILE for them, which may be unwritable.
 _NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 # The standard library comes before all of the caller's folders: a file `http.py` there is no part of an engine. The
-# package is entered without its __init__, which an engine has no use for. The collector would look again and again at
-# what is imported, a tenth of the start; `main` turns it on.
+# package is imported without its __init__, which an engine does not need. The garbage collector would examine the
+# imported modules again and again, a tenth of the start; `main` turns it on.
 _BOOTSTRAP = """\
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -59,7 +59,7 @@ if key_log is not None:
 main({control}, {parent})
 """
 
-# The engine's ends of sockets that are just being sent to it. A child forked at that moment must close them, or the
+# The engine's ends of sockets that are being sent to it. A child forked at that moment must close them: otherwise the
 # end of the engine would never show as end of file.
 in_transit: set[socket.socket] = set()
 
@@ -68,10 +68,9 @@ leaving: set[Launched] = set()
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """`socket.socketpair`, but never with one of the descriptors 0 to 2. Raises `OSError`.
-
-    Where those are closed, whoever prints would write into the socket, an engine's would be replaced by its own
-    standard streams, and libuv ends the process: so they become the null device's, as daemons do it.
+    """`socket.socketpair`, but never with one of the descriptors 0 to 2. Raises `OSError`. Where those are closed,
+    prints would go into the socket, an engine's would be replaced by its own standard streams, and libuv ends the
+    process: so they are opened on the null device, as daemons do.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -81,9 +80,9 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 @contextlib.contextmanager
 def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The two ends of an engine's control socket, ours first, for the time of its start: the other one is in passage.
-    Where the start fails, ours is closed. The other one is the caller's to close, who knows whether an engine has it by
-    then: one in a thread would never learn of its end."""
+    """The two ends of an engine's control socket, ours first, for the time of its start. Where the start fails, ours is
+    closed. The caller must close the other one, since it knows whether an engine has it: one in a thread would never
+    notice its end."""
     ours, theirs = socket_pair()
     in_transit.add(theirs)
     try:
@@ -98,12 +97,12 @@ def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def python() -> str | None:
     """The Python that can run an engine; None where there is none, and an engine must be a thread of this process.
 
-    A frozen program, and one that has Python embedded, name themselves: started, they would be themselves once more.
+    Frozen programs, and those with an embedded Python, have their own name there: they would start themselves.
     """
     if _PATH_VARIABLE in os.environ:
-        # Just so: an engine was wanted, and this program came. It must not start another one.
+        # That has happened: this program was started as an engine. It must not start another one.
         return None
-    # Set by programs that are frozen or embedded, and have a Python beside them.
+    # Set by frozen or embedding programs that come with a Python.
     spawn = sys.modules.get("multiprocessing.spawn")
     chosen = os.fsdecode(spawn.get_executable() or "") if spawn is not None else ""
     if chosen and chosen != sys.executable:
@@ -114,13 +113,13 @@ def python() -> str | None:
 
 def _flags() -> list[str]:
     """The interpreter's options (-X, -W, -E, -I, ...), as this process has them, and no current folder in its path."""
-    # As multiprocessing does it; there is no public name for it.
+    # As in multiprocessing; there is no public name for it.
     return [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]  # not in typeshed
 
 
 def _paths() -> list[str]:
-    """`sys.path` made absolute. The current folder and the program's own come last: third parties' modules, which an
-    engine imports, are not expected there, and the user's own may have the same names."""
+    """`sys.path` made absolute. The current folder and the program's own come last: they have no third-party modules,
+    which an engine imports, but may have modules of the same names."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
         current = os.getcwd()  # noqa: PTH109
@@ -134,11 +133,11 @@ def _paths() -> list[str]:
 
 
 class Launched:
-    """An engine process that was started as a program: this works from daemonic workers, beside threads, from notebooks
-    and `python -`. The URL never stands in its arguments.
+    """An engine process, started as a program: this works in daemonic workers, with threads, in notebooks and in
+    `python -`. No URL is ever in its arguments.
 
-    `control` is our end of its control socket, whose end of file tells it to end. Raises `OSError` where there is no
-    Python to start, or no process can be made.
+    `control` is our end of its control socket, whose end of file ends it. Raises `OSError` where there is no Python to
+    start, or no process can be made.
     """
 
     def __init__(self) -> None:
@@ -146,9 +145,9 @@ class Launched:
         if executable is None:
             raise OSError("sys.executable names no Python")
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-        # What it prints when it crashes is for the error, not for the caller's terminal.
+        # What it prints when it crashes goes into the error, not to the caller's terminal.
         self._stderr = _nameless_file()
-        # One thread may ask why the engine died while another one is done with it.
+        # One thread may ask why the engine died while another one closes it.
         self._reading = threading.Lock()
         self.control: socket.socket
         try:
@@ -173,9 +172,9 @@ class Launched:
             raise
 
     def wait(self) -> int:
-        """Its exit status, as `subprocess` has them. One that does not end in time is killed."""
+        """Its exit status, as in `subprocess`. It is killed if it does not end in time."""
         if not self.has_ended(STOP_S):
-            # It cannot be trusted with anything any more.
+            # It cannot be trusted any more.
             self.process.kill()
         return self.process.wait()
 
@@ -186,7 +185,7 @@ class Launched:
         try:
             descriptor = os.pidfd_open(self.process.pid)
         except (AttributeError, OSError):
-            # Not here, or somebody else has waited for it. `Popen` looks again and again, at last every 50 ms.
+            # Not available, or another waiter was faster. `Popen` polls, in the end every 50 ms.
             try:
                 self.process.wait(timeout_s)
             except subprocess.TimeoutExpired:
@@ -210,7 +209,7 @@ class Launched:
         return lines[-1][:500] if lines else ""
 
     def end(self) -> None:
-        """Wait until it has ended, which it has been told to."""
+        """Wait for its end, which was requested."""
         self.control.close()
         self.wait()
         with self._reading:
@@ -218,8 +217,8 @@ class Launched:
 
     def leave(self) -> None:
         """`end` for a finalizer, which may not wait: in a thread of its own."""
-        # Not by `threading`, whose `start` waits for the thread. At the interpreter's end there is none to be had:
-        # nobody is left then who would miss the engine's end.
+        # Not by `threading`, whose `start` waits for the thread. While the interpreter shuts down no thread can start:
+        # nobody is left then who would need the engine's end.
         leaving.add(self)
         with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(self._end_and_forget, ())
@@ -229,15 +228,15 @@ class Launched:
         leaving.discard(self)
 
     def kill(self) -> None:
-        """End it at once: nobody has asked it for anything."""
+        """Kill it: it has no work."""
         self.process.kill()
         self.end()
 
     def abandon(self) -> None:
-        """In a forked child: the engine is the parent's. Forget it without a word to it."""
+        """In a forked child: the engine is the parent's. Forget it without a message to it."""
         self.control.close()
         self._stderr.close()
-        # It is no child of this process: Popen must not wait for it, nor warn that it runs.
+        # It is no child of this process: Popen must neither wait for it nor warn that it is running.
         self.process.returncode = 0
 
 
@@ -245,24 +244,24 @@ def _nameless_file() -> IO[bytes]:
     try:
         return open(os.memfd_create("getm-engine-stderr"), "w+b", buffering=0)  # noqa: PTH123
     except (AttributeError, OSError):
-        # Missing or refused, as it may be for segments. Costs more to import than all of the above.
+        # Missing or refused, as it may be for segments. Importing it costs more than all of the above.
         import tempfile
 
         return tempfile.TemporaryFile(prefix="getm-", buffering=0)
 
 
-# One engine that was started before anybody asked for it, or none. A list: taking from it is atomic.
+# One engine that was started before it was needed, or none. A list: taking from it is atomic.
 _ahead: list[Launched] = []
 
 
 def launch_ahead() -> None:
-    """Start an engine for the first who will `take` one. Where none can be started, that one will find out and tell."""
+    """Start an engine for the first `take`. Where none can be started, that `take` raises."""
     with contextlib.suppress(OSError):
         _ahead.append(Launched())
 
 
 def take() -> Launched:
-    """The engine that was started ahead, else a new one; it is the caller's to end. Raises `OSError`."""
+    """The engine that was started ahead, or else a new one; the caller must end it. Raises `OSError`."""
     try:
         return _ahead.pop()
     except IndexError:
