@@ -20,8 +20,8 @@ class GetmError(Exception):
     """Base of all getm errors.
 
     `message` is the sentence for people; `url` is redacted (no query, no userinfo) or None where no URL is concerned.
-    Further fields are attributes, listed by each class in `FIELDS`. `stats`: what the transfer that failed had done
-    by then; None where there was none.
+    Further fields are attributes, listed by each class in `FIELDS`. `stats`: the statistics of the failed transfer;
+    None where there was none.
     """
 
     code: ClassVar[str] = "getm"
@@ -79,7 +79,7 @@ class ConnectFailed(NetworkError, ConnectionError):
 
 
 class HostNotFound(ConnectFailed):
-    """The host's name does not exist. Never retried; a resolver that cannot tell is a plain `ConnectFailed`."""
+    """The host's name does not exist. Never retried; a failure of the resolver is a plain `ConnectFailed`."""
 
     code = "host-not-found"
 
@@ -268,7 +268,7 @@ class DescriptorsExhausted(GetmError, OSError):
 
 
 class MemoryUnavailable(GetmError, MemoryError):
-    """Memory could not be had: `wanted` and `available` in bytes; None where it is not known."""
+    """Memory could not be allocated: `wanted` and `available` in bytes; None where it is not known."""
 
     code = "memory"
     FIELDS: ClassVar[tuple[str, ...]] = ("wanted", "available")

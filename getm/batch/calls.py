@@ -1,4 +1,4 @@
-"""From the entries of a list to the downloads of a batch: what is asked for, and where it goes."""
+"""From the entries of a list to the downloads of a batch: requests and targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALL_FILE_BYTES = 64 * MIB
 
 
 def calls_of(entries: Iterable[Entry | str], common: OpenRequest, folder: str | None) -> Iterator[Call]:
-    """The downloads of `entries`, made as they are asked for.
+    """The downloads of `entries`, made as they are needed.
 
     Args:
         entries: Entries or URLs.

@@ -1,7 +1,7 @@
 """Which proxy a request goes through, by the usual environment variables, as curl and the standard library read them.
 
-`http_proxy` and `https_proxy` are for one scheme, `all_proxy` for both; lower case wins over upper case, and one that
-is empty means none. `no_proxy` names hosts that are asked directly.
+`http_proxy` and `https_proxy` are for one scheme, `all_proxy` for both; lower case takes precedence over upper case,
+and an empty one means none. `no_proxy` names hosts that are connected to directly.
 """
 
 from __future__ import annotations

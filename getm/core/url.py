@@ -84,8 +84,8 @@ def validate_mirrors(mirrors: Iterable[str]) -> tuple[str, ...]:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Scheme and authority of an http or https URL, and what is asked for there (RFC 9112, section 3.2.1), both as
-    they are written. Raises ValueError where it is no such URL."""
+    """Scheme and authority of an http or https URL, and the request target (RFC 9112, section 3.2.1), both as they are
+    written. Raises ValueError where it is no such URL."""
     found = _PARTS.fullmatch(url)
     if found is None:
         raise ValueError("it has no host")
@@ -124,8 +124,8 @@ def basic_credentials(userinfo: str) -> str:
 
 
 def follow(url: str, location: bytes) -> str:
-    """Where a redirect from `url` leads (RFC 3986, section 5.2): as the server wrote it, with every byte that may not
-    stand in a URL percent-encoded as it came. Within one origin the userinfo of `url` goes on to it.
+    """Where a redirect from `url` leads (RFC 3986, section 5.2): as the server wrote it, with every byte that a URL
+    cannot have percent-encoded as it came. Within one origin it gets the userinfo of `url`.
 
     Raises `InvalidInput` for what is no http or https URL.
     """

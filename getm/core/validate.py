@@ -1,5 +1,5 @@
-"""Checks of single values that a caller gives. Each takes the name to complain under: a parameter in Python, a flag in
-the command. What comes back is of the plain type, whatever subclass or NumPy scalar came in.
+"""Checks of single values that a caller gives. Each takes the name to use in its error: a parameter in Python, a flag
+in the command. They return the plain type, whatever subclass or NumPy scalar they were given.
 """
 
 from __future__ import annotations

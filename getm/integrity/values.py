@@ -118,7 +118,7 @@ class Checksum:
 def decode_digest(text: str, size_bytes: int) -> bytes | None:
     """The `size_bytes` bytes that `text` writes in hex or in base64 (padding optional), or None.
 
-    The two are told apart by length. Only for 4 bytes (CRC-32) are both 8 characters long, and there the base64 form
+    The length distinguishes the two. Only for 4 bytes (CRC-32) are both 8 characters long, and there the base64 form
     ends in "==", which hex never does.
     """
     if len(text) == 2 * size_bytes:
@@ -161,7 +161,7 @@ def make_checksum(algorithm: str, text: str) -> Checksum:
 
 
 def parse_checksum(text: str) -> Checksum:
-    """Read "ALG:VALUE", or aria2's "ALG=VALUE" ("sha-256=..."); VALUE in hex or base64, told apart by length.
+    """Read "ALG:VALUE", or aria2's "ALG=VALUE" ("sha-256=..."); VALUE in hex or base64, by its length.
 
     Raises `InvalidInput` for an unknown algorithm, or a value that is no digest of it. Whether the algorithm's package
     is installed is not checked here: see `require_algorithm`.

@@ -14,14 +14,14 @@ from getm import errors
 from getm.core.head import HeadError
 from getm.core.text import brief, decode
 
-# The value of a field may go on in lines that begin with a blank (RFC 9112, section 5.2).
+# The value of a field may continue in lines that begin with a blank (RFC 9112, section 5.2).
 _LINE = rb"\n(%b):([^\n]*(?:\n[ \t][^\n]*)*)"
 _FRAMING = re.compile(_LINE % rb"content-length|transfer-encoding", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})")
 _USUAL = frozenset({b"http/1. 200", b"http/1. 206"})
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _GZIP, _DEFLATE = "gzip", "deflate"
-# RFC 9112, section 7: what can be taken off besides "chunked", which is the parser's.
+# RFC 9112, section 7: the codings that are decoded here, besides "chunked", which the parser decodes.
 _CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
 # A coded content may be a thousand times as large as it looks: it is taken apart in pieces of this size.
 _PIECE_BYTES = 256 * 1024
@@ -51,22 +51,22 @@ class Framing(NamedTuple):
 def frame(head: bytes) -> Framing:
     """Make the framing of `head` plain. Raises `HeadError` for a transfer coding that is not understood.
 
-    Lengths that are told several times and agree are told once (RFC 9110, section 8.6); those that do not are left for
-    the parser to refuse. Empty elements of a list, and "identity", say nothing (RFC 9110, section 5.6.1.2). Where there
-    is a transfer coding the length does not count, and the connection is not trusted any further (section 6.3).
+    Equal lengths that are given several times become one (RFC 9110, section 8.6); those that do not are left for the
+    parser to refuse. Empty elements of a list, and "identity", say nothing (RFC 9110, section 5.6.1.2). Where there is
+    a transfer coding the length does not count, and the connection is not trusted any further (section 6.3).
     """
     line = _STATUS.match(head)
     interim = line is not None and line[3][:1] == b"1" and line[3] != b"101"
     fields = [(name.lower(), value) for name, value in _FRAMING.findall(head)]
     if not fields:
         return Framing(head, interim=interim)
-    told = _elements(fields, b"content-length")
+    lengths = _elements(fields, b"content-length")
     codings = [coding for coding in _elements(fields, b"transfer-encoding") if coding not in ("", "identity")]
     if not codings:
-        agreed = all(map(_DIGITS.fullmatch, told)) and len({int(length) for length in told}) == 1
+        agreed = all(map(_DIGITS.fullmatch, lengths)) and len({int(length) for length in lengths}) == 1
         plain = _without(head, b"transfer-encoding")
         if agreed:
-            plain = _with(_without(plain, b"content-length"), b"Content-Length: %d" % int(told[0]))
+            plain = _with(_without(plain, b"content-length"), b"Content-Length: %d" % int(lengths[0]))
         return Framing(plain, interim=interim)
     chunked = codings[-1] == "chunked"
     inner = codings[:-1] if chunked else codings
@@ -81,7 +81,7 @@ def frame(head: bytes) -> Framing:
         _with(plain, b"Transfer-Encoding: chunked") if chunked else plain,
         codings=tuple(_CODINGS[coding] for coding in reversed(inner)),
         # HTTP/1.0 has no transfer codings: whoever sends one may not know where the message ends (section 6.1).
-        reusable=not told and line is not None and (line[1], line[2]) >= (b"1", b"1"),
+        reusable=not lengths and line is not None and (line[1], line[2]) >= (b"1", b"1"),
         interim=interim,
     )
 

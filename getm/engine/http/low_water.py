@@ -34,7 +34,7 @@ class LowWater:
         # With fewer bytes than this still to come, `lower` must be called.
         self.floor: int = 0
         self._reserve = RECORD_BYTES if isinstance(transport, TLSTransport) else 0
-        # uvloop's own TLS (behind a proxy) holds bytes that no mark can see.
+        # uvloop's own TLS (behind a proxy) buffers bytes that no mark can see.
         hidden = transport.get_extra_info("sslcontext") is not None and not self._reserve
         self._socket = transport.get_extra_info("socket")
         self._usable = sys.platform == "linux" and self._socket is not None and not hidden

@@ -146,7 +146,7 @@ class TLSTransport(asyncio.Transport):
         self._schedule_turn()
 
     def _read_into(self, protocol: asyncio.BufferedProtocol) -> int | None:
-        """Fill the protocol's buffer, record by record, and tell it once. None at the end of the stream."""
+        """Fill the protocol's buffer, record by record, and notify it once. None at the end of the stream."""
         buffer = memoryview(protocol.get_buffer(-1))
         size, filled = len(buffer), 0
         # What SSLSocket.read calls itself, after checks in Python for each record of 16 KB that take a twentieth of the
@@ -160,7 +160,7 @@ class TLSTransport(asyncio.Transport):
                     break
                 filled += count
         except (OSError, ssl.SSLError):
-            # What came before it is told first; a lasting error shows again with the next read.
+            # What came before it is delivered first; a lasting error shows again with the next read.
             if not filled:
                 raise
         if filled:

@@ -22,7 +22,7 @@ _STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "conten
 
 _MAX_FINDINGS = 1000
 _MAX_NOTES = 8
-"""What a server can make the engine look at and report, whatever it sends."""
+"""The most that a server can make the engine examine and report."""
 
 STRENGTH: tuple[str, ...] = (
     "sha512",
@@ -97,7 +97,7 @@ def _findings(heads: Sequence[Head], size: int | None) -> Iterator[Finding]:
 
 
 def _may_declare(head: Head) -> bool:
-    """Whether any field could hold a checksum. Most web servers send none: small objects should not pay for the look.
+    """Whether any field could hold a checksum. Most web servers send none: small objects should not pay for it.
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
@@ -134,8 +134,8 @@ def _weigh(findings: Iterable[Finding]) -> Discovery:
 def _agreed(declared: Sequence[Declared], notes: list[str]) -> Declared | None:
     """The one value that all sources of one algorithm declare.
 
-    An ETag is a checksum by custom only, so it yields to fields that say so. Fields that contradict each other leave
-    no way to tell which is right: neither is used, and a note says so.
+    An ETag is a checksum by custom only, so it yields to fields that say so. Where fields contradict each other, it is
+    not known which is right: neither is used, and a note says so.
     """
     stated = [each for each in declared if each.source != "ETag"] or list(declared)
     values: dict[Checksum, Declared] = {}
