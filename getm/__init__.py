@@ -15,6 +15,7 @@ from importlib import import_module
 
 from getm._version import __version__
 from getm.core import shutdown
+from getm.core.lazy import importing
 
 # What is public: these names, and no others.
 __all__ = [
@@ -109,7 +110,8 @@ else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         for home in _HOMES:
             try:
-                module = import_module(f"getm.{home}")
+                with importing:
+                    module = import_module(f"getm.{home}")
             except ImportError:
                 # A finaliser that uses getm for the first time: nothing can be imported any more, not even what is
                 # loaded.

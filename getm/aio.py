@@ -34,7 +34,12 @@ async def _acquire(pool: EnginePool, chunk_bytes: int, concurrency: int | None) 
     try_acquire = partial(pool.try_acquire, chunk_bytes, concurrency, holder=waiter.holder)
     with pool.waiting(waiter):
         while True:
-            acquiring = loop.run_in_executor(None, try_acquire)
+            try:
+                acquiring = loop.run_in_executor(None, try_acquire)
+            except RuntimeError:
+                # The main thread has ended: executors take nothing any more.
+                acquiring = loop.create_future()
+                acquiring.set_result(try_acquire())
             try:
                 connection = await asyncio.shield(acquiring)
             except asyncio.CancelledError:

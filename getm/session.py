@@ -16,6 +16,7 @@ from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
 from getm.client.opening import Opening
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
+from getm.core.lazy import importing
 from getm.core.units import KIB
 from getm.core.url import validate_mirrors, validate_url
 from getm.core.validate import (
@@ -351,7 +352,8 @@ class Session:
             >>> async for part in getm.aiter_content("https://data.example.org/reads.bam"):
             ...     crc = zlib.crc32(part, crc)
         """
-        from getm import aio
+        with importing:
+            from getm import aio
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
@@ -407,7 +409,8 @@ class Session:
             ...     async for offset, part in parts:
             ...         whole[offset : offset + len(part)] = part
         """
-        from getm import aio
+        with importing:
+            from getm import aio
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)

@@ -7,6 +7,7 @@ import queue
 from collections.abc import AsyncGenerator, Callable, Generator
 
 from getm.batch.scheduler import Batch, Post
+from getm.core.lazy import importing
 from getm.events import Event
 
 
@@ -39,7 +40,8 @@ def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
 async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]:
     """`events` for `async for`."""
     # Whoever calls this has it loaded; a synchronous program need not.
-    import asyncio
+    with importing:
+        import asyncio
 
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()

@@ -453,8 +453,6 @@ class Batch:
 
     def _in_finisher(self, work: Callable[[], None], follow: Callable[[], None]) -> None:
         """Do `work`, which waits for the disk, in another thread, and then `follow` in this one."""
-        if self._finishers is None:
-            self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
         self._pending += 1
 
         def run() -> None:
@@ -466,7 +464,13 @@ class Batch:
             self._done.append((follow, broken))
             self.awaken()
 
-        self._finishers.submit(run)
+        try:
+            if self._finishers is None:
+                self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
+            self._finishers.submit(run)
+        except RuntimeError:
+            # The main thread has ended: executors take nothing any more.
+            run()
 
     def _follow_up(self) -> None:
         """Go on where other threads have waited for the disk."""

@@ -16,6 +16,7 @@ from getm.buffers import Segment
 from getm.buffers.layout import RingLayout
 from getm.client import process
 from getm.client.sockets import SEND_NOW
+from getm.core.lazy import importing
 from getm.protocol.codec import encode, encode_body
 from getm.protocol.messages import Kind, ServeRequest
 
@@ -137,7 +138,8 @@ def _load_serve() -> Callable[[socket.socket, int | None], None]:
     # Importing aiohttp makes contexts for TLS, which no engine uses: an unwritable SSLKEYLOGFILE would prevent it.
     key_log = os.environ.pop("SSLKEYLOGFILE", None)
     try:
-        from getm.engine.main import serve
+        with importing:
+            from getm.engine.main import serve
     finally:
         if key_log is not None:
             os.environ["SSLKEYLOGFILE"] = key_log

@@ -6,11 +6,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from getm.errors import Cancelled
 from getm.integrity.algorithms import require_algorithm
@@ -18,6 +18,9 @@ from getm.integrity.files import check_file
 from getm.integrity.hashing.threads import HashPool, borrowed, usable_cpus
 from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 OnBytes = Callable[[Path, int], None]
 """(path, bytes just read); called from several reading threads, so it must be quick and thread-safe."""
@@ -79,6 +82,9 @@ def _reports(
     stopped = threading.Event()
     remaining = iter(work)
     ahead: deque[Future[FileReport]] = deque()
+    # Here, since a thread that outlives the main one cannot import it any more.
+    from concurrent.futures import ThreadPoolExecutor
+
     # The executor ends first: its threads wait for the hashing threads.
     with borrowed(pool) as hashing, ThreadPoolExecutor(count, thread_name_prefix="getm-files") as executor:
 

@@ -1,0 +1,152 @@
+"""Signal handlers that use getm at any moment, forks during the first import, threads that outlive the main one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_processes import run_python
+from tests.support.nginx import NginxServer
+from tests.support.objects import ServedObject
+
+MIB = 1024 * 1024
+Make = Callable[..., ServedObject]
+
+
+@pytest.mark.parametrize("seed", range(1))
+@pytest.mark.parametrize("what", ("close", "read", "close the session", "download"))
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_case_51_a_signal_handler_may_use_getm_at_any_moment(
+    concurrency: int | None, what: str, seed: int, nginx: NginxServer, make_object: Make, tmp_path: Path
+) -> None:
+    """Of the same session, while it starts engines, makes rings, reads and closes. No moment hangs, and what was not
+    closed is right."""
+    served = make_object(3 * MIB)
+    actions = {
+        "close": "getm.close()",
+        "read": f"assert len(getm.read(url, concurrency={concurrency})) == size",
+        "close the session": "session.close()",
+        "download": f"getm.download(url, {str(tmp_path / 'inner')!r}, concurrency={concurrency})",
+    }
+    result = run_python(
+        f"""
+        import random, signal, sys
+        import getm
+        import getm.session, getm.aio, getm.batch, getm.engine.main
+
+        url, size, chance = {nginx.url(served)!r}, {served.size_bytes}, random.Random({seed})
+        signals, inside, wanted = 0, False, 12
+        session = getm.Session()
+
+        def handler(number, frame):
+            global signals, inside
+            signals += 1
+            if inside:
+                return
+            inside = True
+            try:
+                {actions[what]}
+            except getm.ReaderClosed:
+                pass
+            finally:
+                inside = False
+                if signals < wanted:
+                    signal.setitimer(signal.ITIMER_REAL, chance.random() * 0.05 + 1e-4)
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 1e-3)
+        while signals < wanted:
+            session = getm.Session()
+            for use in (getm.read, session.read):
+                try:
+                    assert len(use(url, concurrency={concurrency}, checksum="md5:{served.md5_hex}")) == size
+                except getm.ReaderClosed:
+                    assert "close" in {what!r}
+            getm.download(url, {str(tmp_path / "outer")!r}) if {what!r} != "close" else None
+            session.close()
+            getm.close()
+        print("done")
+        """
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize("first", ("read", "Session", "download", "iter_content", "concurrency=None"))
+def test_case_56_a_fork_while_another_thread_makes_the_first_call(
+    first: str, nginx: NginxServer, make_object: Make, tmp_path: Path
+) -> None:
+    """The child has the locks of imports that nobody in it would release."""
+    served = make_object(1000)
+    calls = {
+        "read": "getm.read(url)",
+        "Session": "getm.Session().close()",
+        "download": f"getm.download(url, {str(tmp_path / 'copy')!r})",
+        "iter_content": "list(map(bytes, getm.iter_content(url)))",
+        "concurrency=None": "getm.read(url, concurrency=None)",
+    }
+    result = run_python(
+        f"""
+        import os, threading, time
+        import getm
+        url = {nginx.url(served)!r}
+
+        def use():
+            {calls[first]}
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        children = []
+        for _ in range(6):
+            child = os.fork()
+            if child == 0:
+                use()
+                assert len(getm.read(url)) == 1000
+                getm.close()
+                os._exit(0)
+            children.append(child)
+            time.sleep(0.02)
+        thread.join()
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 6
+        """
+    )
+    # Standard error may have a word of `logging`, which was imported while the fork waited, and whose lock the fork did
+    # not take for it: Python prints that it could not be released, and goes on.
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("concurrency", (1, None))
+@pytest.mark.parametrize("what", ("read", "iter_content", "download", "download_all", "aiter_content"))
+def test_case_56_first_use_in_a_thread_that_outlives_the_main_one(
+    what: str, concurrency: int | None, nginx: NginxServer, make_object: Make, tmp_path: Path
+) -> None:
+    served = make_object(20 * MIB)
+    calls = {
+        "read": f"len(getm.read(url, concurrency={concurrency}))",
+        "iter_content": f"sum(len(part) for part in getm.iter_content(url, concurrency={concurrency}))",
+        "download": f"getm.download(url, {str(tmp_path / 'copy')!r}, concurrency={concurrency}).size",
+        "download_all": f"sum(r.size for r in getm.download_all([url], directory={str(tmp_path)!r}, "
+        f"concurrency={concurrency}))",
+        "aiter_content": "run()",
+    }
+    result = run_python(
+        f"""
+        import threading
+        import getm
+        url = {nginx.url(served)!r}
+
+        def run():
+            import asyncio
+            async def consume():
+                return sum([len(part) async for part in getm.aiter_content(url, concurrency={concurrency})])
+            return asyncio.run(consume())
+
+        def use():
+            threading.main_thread().join()
+            print({calls[what]}, flush=True)
+
+        threading.Thread(target=use).start()
+        """
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{served.size_bytes}\n", "")
