@@ -131,6 +131,7 @@ class EnginePool:
         """`acquire` without waiting for memory: None where none is left. May take as long as an engine takes to start.
         `holder`: who will have it, if not the caller."""
         _refuse_at_the_end()
+        _refuse_patched()
         with self._lock:
             self._refuse_closed()
             self._collect()
@@ -312,9 +313,7 @@ class EnginePool:
     def _connect(self, layout: RingLayout, helpers: int, private: bool) -> ClientConnection:
         for attempt in range(2):
             if private:
-                if self._thread_engine is None or not self._thread_engine.alive:
-                    self._thread_engine = ThreadEngine(self._limit_rate)
-                team: list[Engine] = [self._thread_engine]
+                team: list[Engine] = [self._thread()]
             else:
                 team = self._team(helpers + 1)
             try:
@@ -324,6 +323,16 @@ class EnginePool:
                 if attempt:
                     raise
         raise errors.EngineDied("no engine could be started")
+
+    def _thread(self) -> ThreadEngine:
+        if self._thread_engine is None or not self._thread_engine.alive:
+            engine = ThreadEngine(self._limit_rate)
+            if self._thread_engine is None or not self._thread_engine.alive:
+                self._thread_engine = engine
+            else:
+                # A signal's handler was faster.
+                engine.stop()
+        return self._thread_engine
 
     def _team(self, count: int) -> list[Engine]:
         """`count` live engines, another one first each time."""
@@ -335,7 +344,9 @@ class EnginePool:
                 engine.stop()
         # One more engine for each stream, up to the limit: streams share engines only beyond it.
         while len(engines := list(self._engines)) < min(self.processes, max(count, self._turn + 1)):
-            self._engines.append(ProcessEngine(self._limit_rate))
+            engine = ProcessEngine(self._limit_rate)
+            # Looked up only now: a signal's handler may have closed the pool, and `try_acquire` then ends what is here.
+            self._engines.append(engine)
             self._refuse_closed()
         start, self._turn = self._turn, (self._turn + 1) % self.processes
         return [engines[(start + index) % len(engines)] for index in range(count)]
@@ -429,6 +440,19 @@ def _refuse_at_the_end() -> None:
         # What still runs is functions that were registered with atexit before getm was imported, and finalisers, in
         # which nothing can be imported or started anyway.
         raise errors.ReaderClosed(shutdown.REFUSAL)
+
+
+def _refuse_patched() -> None:
+    """gevent and eventlet replace sockets, `select` and threads by their own: with those, waiting for an engine fails
+    with EBADF, or never ends."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if (gevent is not None and gevent.is_module_patched("socket")) or (
+        eventlet is not None and eventlet.is_monkey_patched("socket")
+    ):
+        raise errors.InvalidInput(
+            "getm cannot be used where gevent or eventlet has patched the standard library (monkey.patch_all): use it "
+            "in a process without that, or run the command `getm` as a subprocess"
+        )
 
 
 def _after_fork_in_child() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import getm
 from tests.integration.test_processes import run_python
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -16,7 +19,7 @@ Make = Callable[..., ServedObject]
 
 
 @pytest.mark.parametrize("seed", range(1))
-@pytest.mark.parametrize("what", ("close", "read", "close the session", "download"))
+@pytest.mark.parametrize("what", ("close", "read", "close the session"))
 @pytest.mark.parametrize("concurrency", (1, None))
 def test_case_51_a_signal_handler_may_use_getm_at_any_moment(
     concurrency: int | None, what: str, seed: int, nginx: NginxServer, make_object: Make, tmp_path: Path
@@ -28,7 +31,6 @@ def test_case_51_a_signal_handler_may_use_getm_at_any_moment(
         "close": "getm.close()",
         "read": f"assert len(getm.read(url, concurrency={concurrency})) == size",
         "close the session": "session.close()",
-        "download": f"getm.download(url, {str(tmp_path / 'inner')!r}, concurrency={concurrency})",
     }
     result = run_python(
         f"""
@@ -150,3 +152,30 @@ def test_case_56_first_use_in_a_thread_that_outlives_the_main_one(
         """
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{served.size_bytes}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("module", "function"), (("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched"))
+)
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_case_59_a_patched_standard_library_is_refused(
+    concurrency: int | None,
+    module: str,
+    function: str,
+    nginx: NginxServer,
+    make_object: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """By their marks: sockets, select and threads of gevent are not those that waiting for an engine needs."""
+    url = nginx.url(make_object(1000))
+    patched = types.ModuleType(module)
+    setattr(patched, function, lambda name: True)
+    monkeypatch.setitem(sys.modules, module, patched)
+    with getm.Session() as session:
+        with pytest.raises(getm.InvalidInput, match="gevent"):
+            session.read(url, concurrency=concurrency)
+        with pytest.raises(getm.InvalidInput, match="gevent"):
+            session.download(url, tmp_path / "copy", concurrency=concurrency)
+        setattr(patched, function, lambda name: False)
+        assert len(session.read(url, concurrency=concurrency)) == 1000
