@@ -101,7 +101,7 @@ class Session:
             validate_integer(max_memory, "max_memory", 64 * KIB),
             limit_rate,
         )
-        # What a call asks for that says no more than its URL.
+        # The request of a call that gives only a URL.
         self._usual = OpenRequest(
             url="",
             headers=self._headers,
@@ -116,12 +116,12 @@ class Session:
             environment={},
         )
         self._pool = self._make_pool()
-        # A session that is dropped without close() must not leave processes behind. At the interpreter's end the pools
-        # are closed by themselves.
+        # A session that is dropped without close() must not leave processes behind. When the interpreter shuts down,
+        # the pools close by themselves.
         weakref.finalize(self, self._pool.leave).atexit = False
 
     def close(self) -> None:
-        """End all transfers and engines of this session, and whoever waits for them. Views stay valid.
+        """End all transfers and engines of this session, and every wait for them. Views stay valid.
 
         Example:
             >>> session = getm.Session()
@@ -184,7 +184,7 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, by the reader's `read`), or nothing verified them,
                 with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -229,18 +229,18 @@ class Session:
                 were delivered, another one continues only where a checksum verifies the whole.
 
         Returns:
-            An iterator of memoryviews, and a context manager. There is nothing to release: the memory of a view is used
-            again once the view, and all that was made from it, are gone.
+            An iterator of memoryviews, and a context manager. Nothing to release: the memory of a view is reused once
+            the view, and all that was made from it, are gone.
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            SlotsExhausted: The caller holds all views and asks for another one.
+            SlotsExhausted: The caller keeps views of all slots and asks for more.
 
         Example:
             >>> for part in getm.iter_content("https://data.example.org/reads.bam"):
@@ -287,12 +287,12 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            SlotsExhausted: The caller holds all views and asks for another one.
+            SlotsExhausted: The caller keeps views of all slots and asks for more.
 
         Example:
             >>> with getm.iter_content_unordered("https://data.example.org/reads.bam") as parts:
@@ -341,12 +341,12 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            SlotsExhausted: The caller holds all views and asks for another one.
+            SlotsExhausted: The caller keeps views of all slots and asks for more.
 
         Example:
             >>> async for part in getm.aiter_content("https://data.example.org/reads.bam"):
@@ -396,12 +396,12 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            SlotsExhausted: The caller holds all views and asks for another one.
+            SlotsExhausted: The caller keeps views of all slots and asks for more.
 
         Example:
             >>> async with getm.aiter_content_unordered("https://data.example.org/reads.bam") as parts:
@@ -451,7 +451,7 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -493,8 +493,8 @@ class Session:
     ) -> DownloadResult:
         """Download an object to a file: under a temporary name beside it, verified, then renamed.
 
-        On any failure nothing stands at `path` that did not stand there before. What has come is kept beside it, and
-        the next call continues from there where the server's validator is still the same.
+        On failure `path` is as it was. The partial data is kept beside it, and the next call resumes from it where the
+        server's validator is still the same.
 
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
@@ -518,12 +518,12 @@ class Session:
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
 
         Returns:
-            What was downloaded: path, size, what verified it, and what it took.
+            The result: path, size, what verified the bytes, statistics.
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -581,12 +581,12 @@ class Session:
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
 
         Returns:
-            What was downloaded: path, size, what verified it, and what it took.
+            The result: path, size, what verified the bytes, statistics.
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -657,7 +657,7 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used, and no request was made; or an entry cannot.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -741,7 +741,7 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used, and no request was made; or an entry cannot.
             NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                breaks HTTP, a replaced object (`RemoteChanged`).
+                violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -771,7 +771,7 @@ class Session:
         )
         return batch.aresults(batch.aevents(start), on_event, continue_after_error)
 
-    # What a call asks for -------------------------------------------------------------------------------------------
+    # The request of a call -------------------------------------------------------------------------------------------
 
     def _open_request(
         self,
@@ -785,7 +785,7 @@ class Session:
         mirrors: Iterable[str] = (),
         ranged_from: int = 0,
     ) -> OpenRequest:
-        """Check everything now: what goes to the engine, apart from what depends on the connection it goes over."""
+        """Check everything now, and make the request, except for what depends on the connection."""
         fields: dict[str, Any] = {}
         if headers is not None:
             own = options.validate_headers(headers)
@@ -880,7 +880,7 @@ class Session:
             try:
                 transfer = opening.start()
             except errors.EngineDied:
-                # Before it was asked anything: another one is started.
+                # It had no request yet: another one is started.
                 if last:
                     raise
                 continue
@@ -925,8 +925,7 @@ def _name(transfer: Receiver) -> str:
 
 
 def _environment() -> dict[str, bytes]:
-    """The variables that an engine must know of, as they are now. Empty ones, too: an empty proxy variable says that
-    there is none."""
+    """The variables that an engine needs, as they are now. Also empty ones: an empty proxy variable means no proxy."""
     return {name.decode(): os.environb.get(name, b"") for name in _ENVIRONMENT.intersection(os.environb)}
 
 
@@ -967,12 +966,12 @@ def _existing(cacert: str | os.PathLike[str]) -> str:
 
 
 class _DefaultSession(Session):
-    """A session that starts again when it is used after `close()`."""
+    """A session that can be used again after `close()`."""
 
     def __getattr__(self, name: str) -> EnginePool:
         if name != "_pool":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        # Like `pop` below, one step that nothing interrupts: no lock that a signal handler, or a fork, could find held.
+        # Like `pop` below, one atomic step: no lock that a signal handler, or a fork, could find held.
         pool: EnginePool = self.__dict__.setdefault(name, self._make_pool())
         return pool
 
