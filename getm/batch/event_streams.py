@@ -12,10 +12,8 @@ from getm.events import Event
 
 
 def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
-    """What happens in the batch that `start(post)` makes, until it ends. Leaving the loop early stops it.
-
-    Raises what the iterable of its downloads raised, or what ended the batch as a whole; what ended single downloads
-    comes as `Failed`.
+    """The events of the batch that `start(post)` makes, until it ends. Leaving the loop early stops it. Raises what the
+    iterable of its downloads raised, or what ended the batch as a whole; failures of single downloads come as `Failed`.
     """
     outbox: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
     batch = start(outbox.put)
@@ -50,7 +48,7 @@ async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]
     def post(turn: list[Event] | None) -> None:
         outbox.put(turn)
         with contextlib.suppress(RuntimeError):
-            # The loop was closed under the batch: nobody reads any more.
+            # The loop was closed before the end of the batch: nothing reads the events any more.
             loop.call_soon_threadsafe(arrived.set)
 
     batch = start(post)
@@ -60,7 +58,7 @@ async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]
         while True:
             while source.wanted and outbox.empty():
                 source.read()
-                # The loop's other tasks have their turn between two slices.
+                # The loop's other tasks run between two slices.
                 await asyncio.sleep(0)
             while outbox.empty():
                 await arrived.wait()
@@ -74,7 +72,7 @@ async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]
                     source.read()
                     await asyncio.sleep(0)
     finally:
-        # A second cancellation must not leave the thread to itself.
+        # Even a second cancellation waits for the thread.
         await asyncio.shield(asyncio.to_thread(batch.stop))
     source.check()
 

@@ -1,4 +1,4 @@
-"""The thread that runs a batch: starts jobs, receives their bytes, hands complete files to be finished."""
+"""The thread that runs a batch: starts jobs, receives their bytes, has complete files finished."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from getm.events import Event
 from getm.files import Folder, PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES
 
-# Downloads whose bytes are all there and whose files are not finished yet: more would only fill memory.
+# The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
-# How many calls are looked at beyond those whose host has all the connections it may have.
+# How many calls are examined beyond those whose host has all the connections that it may have.
 _LOOK_AHEAD = 256
 _FINISHERS = 4
 _STREAM_GRACE_S = 1.0
-# Small files are put in place so many at a time, or after so long: each time costs a wait for the disk.
+# Small files are put in place in groups of so many, or after so long: each time costs a wait for the disk.
 _GROUP_FILES = 256
 _GROUP_S = 0.05
-# Events are handed over so often at most: each time the caller's thread wakes up, and takes the interpreter.
+# Events are passed on at most so often: each time the caller's thread wakes up, and takes the GIL.
 _POST_S = 0.02
-# Progress is told ten times a second: more is not seen by anybody.
+# Progress is reported ten times a second: people do not see more.
 _PROGRESS_S = 0.1
 
 Post = Callable[[list[Event] | None], None]
@@ -45,12 +45,10 @@ Post = Callable[[list[Event] | None], None]
 class Batch:
     """Runs the downloads of `calls` in a thread of its own, `options.jobs` at once.
 
-    A thread of its own, so that an exception in the caller's (a signal's above all) can never fall between two steps
-    that belong together, and so that one engine serves synchronous and asynchronous callers.
-
-    `post(events)` is called in that thread with what happened, at most once a turn; an empty list asks for a look at
-    `feed`, from which the caller's thread brings further calls; None is the end.
-    `wants_events`: whether anybody reads more than how the downloads ended.
+    A thread of its own, so that an exception in the caller's (a signal's above all) can never come between two steps
+    that belong together, and so that one engine serves synchronous and asynchronous callers. `post(events)` is called
+    in that thread with the events, at most once a turn; an empty list means that `feed` needs further calls from the
+    caller's thread; None is the end. `wants_events`: whether anything reads more than how the downloads ended.
     """
 
     def __init__(
@@ -60,12 +58,12 @@ class Batch:
         self.wants_events: bool = wants_events
         self.feed: Feed = Feed(calls, options.jobs)
         self._pool = pool
-        # Who waits for this batch, and so lets go of nothing while it waits for memory.
+        # The thread or task that waits for this batch, and so releases nothing while that waits for memory.
         self._caller = Holder.current()
         self._post = post
         self._waiting: deque[Job] = deque()
         self._all_taken = False
-        # Those that ask again: before the others, when their host has room and their delay is over.
+        # Jobs that request again: before others, when their host has a free connection and their delay is over.
         self._again: list[Job] = []
         self._active: dict[Job, ClientConnection] = {}
         self._connections: list[ClientConnection] = []
@@ -75,13 +73,13 @@ class Batch:
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0
-        # Whose bytes have all come: those to be finished in groups, and those to be finished each.
+        # Jobs whose bytes have all come: those to be finished in groups, and those to be finished one by one.
         self._complete: list[Job] = []
         self._large: list[Job] = []
-        # Those among them, and those being finished.
+        # Both of them, and those being finished.
         self._unfinished: set[Job] = set()
         self._complete_since = 0.0
-        # What other threads do that waits for the disk, and what follows in this one.
+        # Work that waits for the disk in other threads, and what follows in this one.
         self._pending = 0
         self._done: deque[tuple[Callable[[], None], BaseException | None]] = deque()
         self._checkpointing: set[PartialFile] = set()
@@ -101,7 +99,7 @@ class Batch:
         self._thread.start()
 
     def halt(self) -> None:
-        """End, and do not wait: what is under way is kept for a later run where that is possible."""
+        """Stop, and do not wait: partial data is kept for a later run where that is possible."""
         self._stopping = True
         self.awaken()
 
@@ -117,18 +115,18 @@ class Batch:
         self._wake_end.close()
 
     def awaken(self) -> None:
-        """Let the batch's thread look around. In any thread."""
+        """Wake the batch's thread. In any thread."""
         with contextlib.suppress(OSError):
-            # A full buffer wakes as well as one more byte; closed: nobody is to be woken.
+            # A full buffer wakes as well as one more byte; where it is closed, nothing needs waking.
             self._wake.send(b"\0")
 
-    # What jobs ask for ------------------------------------------------------------------------------------------------
+    # Called by jobs ---------------------------------------------------------------------------------------------------
 
     def post(self, event: Event) -> None:
         self._events.append(event)
 
     def progressed(self, job: Job) -> None:
-        """More of its bytes have come. Of one that has ended by this nothing more is told."""
+        """More of its bytes have come. Nothing is reported of a job that this has ended."""
         if self.wants_events and job in self._active:
             self._changed.add(job)
 
@@ -153,14 +151,14 @@ class Batch:
         self._in_finisher(sync, follow)
 
     def close_file(self, partial: PartialFile, folder: Folder | None, *, keep: bool, event: Event | None) -> None:
-        """Close a partial file, kept for a later run or removed, in another thread; then tell of `event`."""
+        """Close a partial file, kept for a later run or removed, in another thread; then post `event`."""
 
         def close() -> None:
             if keep:
                 partial.suspend()
             else:
                 with contextlib.suppress(errors.TargetError):
-                    # What cannot be removed is hidden, and removed by the next run.
+                    # A file that cannot be removed is hidden, and removed by the next run.
                     partial.discard()
 
         def follow() -> None:
@@ -183,7 +181,7 @@ class Batch:
         self._complete.append(job)
 
     def again(self, job: Job) -> None:
-        """It asks again: from the start, for the rest, or over another connection."""
+        """It requests again: from the start, for the rest, or over another connection."""
         self._release(job)
         if self._stopping:
             job.stop()
@@ -230,7 +228,7 @@ class Batch:
             self._start_jobs()
             self._finish_complete()
             self._flush_events()
-            # A job that could not be started may have been the end of all: then nothing that is left would wake this.
+            # A job that could not be started may have been the last one: then nothing would wake this.
             if self._ending or self._is_done:
                 return
             if self._flush_channels():
@@ -249,7 +247,7 @@ class Batch:
         return self._stopping or (self._failed and not self.options.keep_going)
 
     def _turn(self) -> None:
-        """Wait until something has happened, and act on it."""
+        """Wait for an event, and act on it."""
         poll = select.poll()
         poll.register(self._wake_end, select.POLLIN)
         connections = {}
@@ -265,12 +263,12 @@ class Batch:
         self._follow_up()
 
     def _timeout_ms(self) -> float | None:
-        """How long nothing may happen before something is due; None: for ever."""
+        """How long to wait until something is due; None: for ever."""
         due = []
         if self._complete and not self._grouping:
             due.append(self._complete_since + _GROUP_S)
         if self._changed:
-            # What came last before a silence is told as well.
+            # Progress before a silence is reported as well.
             due.append(self._told_at + _PROGRESS_S)
         if self._events:
             due.append(self._posted_at + _POST_S)
@@ -297,7 +295,7 @@ class Batch:
             self._lost(connection, error)
 
     def _lost(self, connection: ClientConnection, error: errors.GetmError) -> None:
-        """The engine behind it is gone: its jobs go on with another."""
+        """Its engine is gone: its jobs continue with another one."""
         self._connections.remove(connection)
         connection.end_wait()
         self._pool.release(connection)
@@ -391,7 +389,7 @@ class Batch:
         return self._least_loaded()
 
     def _acquire(self, width: int | None, jobs: int) -> ClientConnection | None:
-        """A connection. Memory for it is waited for while there is no other one to use."""
+        """A connection. Waits for memory for it while there is no other one to use."""
         waiter = Waiter(self._caller, self.awaken)
         with self._pool.waiting(waiter):
             while (connection := self._pool.try_acquire(DEFAULT_CHUNK_BYTES, width, jobs=jobs)) is None:
@@ -413,7 +411,7 @@ class Batch:
     # Finishing ------------------------------------------------------------------------------------------------------
 
     def _finish_complete(self) -> None:
-        """Have complete files verified, made durable and put in place: small ones in groups, large ones each."""
+        """Have complete files verified, made durable and put in place: small ones in groups, large ones one by one."""
         for job in self._large:
             self._write_out(Finishing([job]))
         self._large.clear()
@@ -432,8 +430,8 @@ class Batch:
         self._complete = []
 
     def _write_out(self, finishing: Finishing) -> None:
-        """Do the steps of finishing. Only those that wait for the disk are done in another thread: one that makes many
-        small system calls beside a busy one waits for the interpreter's lock after each."""
+        """Do the steps of finishing. Only those that wait for the disk are done in another thread: a thread that makes
+        many small system calls waits for the GIL of this busy one after each."""
 
         def put_in_place() -> None:
             finishing.put_in_place()
@@ -473,7 +471,7 @@ class Batch:
             run()
 
     def _follow_up(self) -> None:
-        """Go on where other threads have waited for the disk."""
+        """Continue where other threads have waited for the disk."""
         while self._done:
             follow, broken = self._done.popleft()
             self._pending -= 1
@@ -503,7 +501,7 @@ class Batch:
         for connection in self._connections:
             connection.corked = False
             with contextlib.suppress(errors.EngineDied, errors.ReaderClosed):
-                # Cancellations on their way; an engine that is dead or was left needs none.
+                # Send pending cancellations; an engine that is dead needs none.
                 connection.flush()
             connection.end_wait()
             self._pool.release(connection)
