@@ -374,7 +374,7 @@ def test_row_47_a_failure_to_go_on_ends_the_others_that_were_to(
     def kill() -> None:
         for gate in gates:
             gate.wait_reached()
-        monkeypatch.setattr(session._pool, "acquire", no_room)
+        monkeypatch.setattr(session._pool, "try_acquire", no_room)
         for engine in engines():
             engine.kill()
 

@@ -142,7 +142,7 @@ def test_an_interrupted_batch_goes_on(
         *_, last = process.stderr
     assert process.returncode == 128 + number
     facts = failure(subprocess.CompletedProcess([], process.returncode, b"", last))
-    assert number.name in str(facts["message"]) and "goes on from there" in str(facts["message"])
+    assert number.name in str(facts["message"]) and "to resume" in str(facts["message"])
     assert all(name.startswith(".") for name in names(folder))
     for gate in gates.values():
         gate.open()
