@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache, partial
 from typing import Any
@@ -22,14 +21,12 @@ from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
+from multidict import CIMultiDictProxy
 
-from getm._version import __version__
 from getm.core.head import HeadError
-from getm.core.url import basic_credentials, host_field, split_authority, split_url
 from getm.engine.http.framing import Decoder, frame, usual_length
 from getm.engine.http.low_water import unread_bytes
+from getm.engine.http.request_head import HeaderFields, RequestHeads
 
 # Signed redirects (CloudFront, Hugging Face) have Locations of several KiB.
 _MAX_HEADER_BYTES = 64 * 1024
@@ -39,11 +36,6 @@ _MAX_HEADERS = 256
 _READ_BYTES = 64 * 1024
 # How many servers are remembered, each with the header fields that go there.
 _MAX_SERVERS = 64
-_OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"getm/{__version__}"}
-# RFC 9110, section 5.5.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-
-HeaderFields = tuple[tuple[str, str], ...]
 
 
 class _ResponseProtocol(ResponseHandler):
@@ -196,7 +188,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 class Reply:
-    """The answer to one request: its head, and its content on the way.
+    """The response to one request: its head, and its content as it arrives.
 
     Owns its connection until the content has ended, and then gives it back to the pool; or until `close`. `codings`:
     what is to be taken off `content`, the outermost first.
@@ -271,7 +263,7 @@ class Reply:
             or transport is None
             or self.content.is_eof()
             or self.content.exception() is not None
-            # Its end is on the way to aiohttp's protocol: nothing would come to another one any more.
+            # Its end was announced to aiohttp's protocol: nothing would come to another one any more.
             or transport.is_closing()
         ):
             return None
@@ -301,76 +293,6 @@ class Reply:
         connection.close()
 
 
-class _Server:
-    """One server, asked with the same header fields each time. `proxy`: the URL of a proxy, None for none."""
-
-    def __init__(self, origin: str, headers: HeaderFields, proxy: str | None) -> None:
-        scheme, userinfo, host = split_authority(origin)
-        self._origin = URL(f"{scheme}://{host}", encoded=True)
-        self._headers = CIMultiDict(_OWN_HEADERS)
-        if host_field(host) != host:
-            self._headers["Host"] = host_field(host)
-        for name in {name.lower() for name, _ in headers}:
-            # A user's header goes out in place of ours, however often it comes.
-            self._headers.pop(name, None)
-        self._headers.extend(headers)
-        if userinfo:
-            if "Authorization" in self._headers:
-                raise ValueError("the URL holds a user name, and the headers an Authorization: give one of them")
-            self._headers["Authorization"] = basic_credentials(userinfo)
-        self._proxy: URL | None = None
-        self._proxy_headers = dict(_OWN_HEADERS)
-        if proxy is not None:
-            proxy_scheme, login, proxy_host = split_authority(split_url(proxy)[0])
-            self._proxy = URL(f"{proxy_scheme}://{proxy_host}", encoded=True)
-            if login:
-                # aiohttp makes Proxy-Authorization of it.
-                self._proxy_headers["Authorization"] = basic_credentials(login)
-        self._request: aiohttp.ClientRequest | None = None
-        self._fields = b""
-        # A proxy that speaks HTTP with us is asked for the whole URL (RFC 9112, section 3.2.2).
-        whole = proxy is not None and self._origin.scheme == "http"
-        self._before_target = f"{scheme}://{host_field(host)}" if whole else ""
-
-    def request(self) -> aiohttp.ClientRequest:
-        """What the connector is asked with: it does not look at what is asked for behind the host."""
-        if self._request is not None:
-            return self._request
-        if self._proxy is None:
-            self._request = aiohttp.ClientRequest("GET", self._origin, headers=self._headers)
-            return self._request
-        # The connector adds to it what the proxy wants to know: a new one each time.
-        return aiohttp.ClientRequest(
-            "GET",
-            self._origin,
-            headers=self._headers,
-            proxy=self._proxy,
-            proxy_headers=CIMultiDict(self._proxy_headers),
-        )
-
-    def encode(self, request: aiohttp.ClientRequest, target: str, wanted: HeaderFields) -> bytes:
-        """The request for `target` as it goes on the wire, with further fields."""
-        line = f"GET {self._before_target}{target} HTTP/1.1"
-        if _CONTROL.search(line):
-            raise ValueError("the URL holds a control character")
-        fields = self._fields
-        if not fields:
-            fields = _encode(request.headers.items())
-            if request is self._request:
-                self._fields = fields
-        return b"%b\r\n%b%b\r\n" % (line.encode(), fields, _encode(wanted))
-
-
-def _encode(fields: Iterable[tuple[str, str]]) -> bytes:
-    lines = []
-    for name, value in fields:
-        line = f"{name}: {value}"
-        if _CONTROL.search(line):
-            raise ValueError(f"the header {name!r} holds a control character")
-        lines.append(f"{line}\r\n")
-    return "".join(lines).encode()
-
-
 @lru_cache(maxsize=64)
 def _connect_limit(connect_s: float | None) -> aiohttp.ClientTimeout:
     # aiohttp's read timeout would not see the bytes that go past it, so it is off. Nor may it round limits up.
@@ -382,7 +304,7 @@ class Exchanges:
 
     def __init__(self, connector: aiohttp.BaseConnector) -> None:
         self._connector = connector
-        self._server = lru_cache(maxsize=_MAX_SERVERS)(_Server)
+        self._heads_for = lru_cache(maxsize=_MAX_SERVERS)(RequestHeads)
 
     async def close(self) -> None:
         await self._connector.close()
@@ -405,18 +327,18 @@ class Exchanges:
         `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection that ends without an
         answer, most often one that was kept alive, is replaced once without a word.
         """
-        server = self._server(origin, headers, proxy)
+        heads = self._heads_for(origin, headers, proxy)
         try:
-            return await self._ask(server, target, wanted, connect_s, head_s)
+            return await self._ask(heads, target, wanted, connect_s, head_s)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            return await self._ask(server, target, wanted, connect_s, head_s)
+            return await self._ask(heads, target, wanted, connect_s, head_s)
 
     async def _ask(
-        self, server: _Server, target: str, wanted: HeaderFields, connect_s: float | None, head_s: float | None
+        self, heads: RequestHeads, target: str, wanted: HeaderFields, connect_s: float | None, head_s: float | None
     ) -> Reply:
-        request = server.request()
+        request = heads.request()
         try:
             connection = await self._connector.connect(request, [], _connect_limit(connect_s))
         except TimeoutError as error:
@@ -426,7 +348,7 @@ class Exchanges:
             if not isinstance(protocol, _ResponseProtocol) or transport is None or protocol.out_of_step:
                 raise aiohttp.ServerDisconnectedError
             protocol.expect_head()
-            transport.write(server.encode(request, target, wanted))
+            transport.write(heads.encode(request, target, wanted))
             while True:
                 message, content = await protocol.read_head(head_s)
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.

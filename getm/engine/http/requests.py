@@ -20,7 +20,8 @@ from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
 from getm.core.text import brief, encodable
 from getm.core.url import follow, origin_of, split_url
-from getm.engine.http.connections import Connector, Exchanges, HeaderFields, Reply
+from getm.engine.http.connections import Connector, Exchanges, Reply
+from getm.engine.http.request_head import HeaderFields
 from getm.engine.speeds import Speeds
 from getm.integrity import may_ask_checksums
 from getm.protocol.messages import OpenRequest
