@@ -1,11 +1,11 @@
 """Requests and the heads of their responses over connections of aiohttp's pool: the one module that uses aiohttp from
 underneath (tests/unit/engine/http/test_seams.py has a test for each such use).
 
-It stands below `ClientSession`, whose work for each request (cookies, tracing, middlewares, redirects, timers, and
-objects for all of them) getm does itself or never needs, and which for a small object would be a third of the engine's
-work. aiohttp provides the connector with its pool, proxies and tunnels, the parser, and the reader of contents. What is
-sent is the same to the byte: `aiohttp.ClientRequest` makes the header fields, once for all requests that differ only in
-what they ask the same server for.
+It replaces `ClientSession`, whose work for each request (cookies, tracing, middlewares, redirects, timers, and objects
+for all of them) getm does itself or does not need, and would be a third of the engine's work for a small object.
+aiohttp provides the connector with its pool, proxies and tunnels, the parser, and the reader of contents. What is sent
+is the same to the byte: `aiohttp.ClientRequest` makes the header fields, once for all requests to a server that differ
+only in their target.
 """
 
 from __future__ import annotations
@@ -34,20 +34,19 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 256 * 1024
 _MAX_HEADERS = 256
 _READ_BYTES = 64 * 1024
-# How many servers are remembered, each with the header fields that go there.
+# How many servers are remembered, each with its header fields.
 _MAX_SERVERS = 64
 
 
 class _ResponseProtocol(ResponseHandler):
-    """aiohttp's end of one connection, which gets each head whole and apart from what follows it.
-
-    Whole, so that its framing can be made plain first: aiohttp's parser refuses some of what RFC 9112 permits, and
-    passes on some of what it forbids. Apart, since the parser forgets a message where an error comes after it in the
-    same bytes: what lies beyond the end of a response says something of the connection, and nothing of the response.
+    """aiohttp's end of one connection, which gets each head whole and apart from what follows it. Whole, so that its
+    framing can be normalised first: aiohttp's parser refuses some of what RFC 9112 permits, and passes on some of what
+    it forbids. Apart, since the parser drops a message where an error comes after it in the same bytes: what is beyond
+    the end of a response is about the connection, not about the response.
     """
 
     codings: tuple[str, ...] = ()
-    """Transfer codings of the last response that are not taken off yet; see `Framing`."""
+    """Transfer codings of the last response that are not decoded yet; see `Framing`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -56,11 +55,11 @@ class _ResponseProtocol(ResponseHandler):
         self._in_head = False
         self._answered = False
         self._responses = 0
-        # While another protocol takes the content off the connection, past this one.
+        # While another protocol receives the content instead of this one.
         self.bypassed = False
 
     def expect_head(self) -> None:
-        """What comes next is the head of a response."""
+        """Expect the head of a response next."""
         self._in_head = True
         self._answered = False
         self._responses += 1
@@ -83,7 +82,7 @@ class _ResponseProtocol(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if not self._in_head:
             if data and (self.bypassed or (self._payload is not None and self._payload.is_eof())):
-                # Nobody asked for it. Kept, it would pass for the answer to the next request.
+                # It was not requested. Kept, it would be taken for the answer to the next request.
                 self._refuse(HeadError("bytes came beyond the end of the response"))
             else:
                 super().data_received(data)
@@ -98,7 +97,7 @@ class _ResponseProtocol(ResponseHandler):
         if not stop:
             self._head += data
             if not b"HTTP/".startswith(self._head[:5]):
-                # No HTTP: the parser says so, and need not see the end of it.
+                # Not HTTP: the parser says so, and need not see its end.
                 self._pass_head_on()
             elif len(self._head) > _MAX_HEAD_BYTES:
                 self._refuse(_too_long())
@@ -128,8 +127,8 @@ class _ResponseProtocol(ResponseHandler):
 
     @property
     def out_of_step(self) -> bool:
-        """Whether bytes wait that came after the last response, and before another request: what is sent now would be
-        answered by them. (Over TLS they may be tickets of the session, RFC 8446, section 4.6.1.)"""
+        """Whether bytes wait that came after the last response, and before another request: they would be taken for its
+        answer. (Over TLS they may be tickets of the session, RFC 8446, section 4.6.1.)"""
         if self._responses == 0 or self.transport is None or self.transport.get_extra_info("ssl_object") is not None:
             return False
         return unread_bytes(self.transport.get_extra_info("socket")) > 0
@@ -138,7 +137,7 @@ class _ResponseProtocol(ResponseHandler):
         """The next head, and the content that follows it. Raises `TimeoutError` after `limit_s` seconds."""
         if limit_s is None:
             return await self.read()
-        # A timer alone is half of what `asyncio.timeout` costs, and a small object takes little else.
+        # A timer alone costs half of `asyncio.timeout`, which counts for a small object.
         timer = self._loop.call_later(limit_s, self.set_exception, TimeoutError())
         try:
             return await self.read()
@@ -147,7 +146,7 @@ class _ResponseProtocol(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head:
-            # The parser tells what is wrong with it, if more than its end is missing.
+            # The parser says what is wrong with it, if more than its end is missing.
             self._pass_head_on()
         super().connection_lost(exc)
 
@@ -191,7 +190,7 @@ class Reply:
     """The response to one request: its head, and its content as it arrives.
 
     Owns its connection until the content has ended, and then gives it back to the pool; or until `close`. `codings`:
-    what is to be taken off `content`, the outermost first.
+    what `content` is to be decoded from, the outermost first.
     """
 
     __slots__ = ("_decoder", "_message", "connection", "content", "readany")
@@ -213,16 +212,16 @@ class Reply:
             self._decoder = Decoder(coding, read)
             read = self._decoder.read
         self.readany: Callable[[], Awaitable[bytes]] = read
-        """What there is of the content, b"" at its end. Raises aiohttp's errors, and those of `Decoder.read`."""
+        """The content that has come, b"" at its end. Raises aiohttp's errors, and those of `Decoder.read`."""
         content.on_eof(self._release)
 
     @property
     def coded(self) -> bool:
-        """Whether `readany` takes transfer codings off `content`."""
+        """Whether `readany` decodes transfer codings of `content`."""
         return self._decoder is not None
 
     def at_eof(self) -> bool:
-        """Whether `readany` has given everything."""
+        """Whether `readany` has returned everything."""
         return self.content.at_eof() if self._decoder is None else self._decoder.ended
 
     @property
@@ -243,19 +242,19 @@ class Reply:
         return self._message.raw_headers
 
     def end_of_connection(self) -> asyncio.Future[None] | None:
-        """Tells how the connection ended, of a content that ends with it (RFC 9112, section 6.3). None for other
-        contents, and where it has ended already."""
+        """A function that returns how the connection ended, for a content that ends with it (RFC 9112, section 6.3).
+        None for other contents, and where it has ended already."""
         if self.connection is None or hdrs.TRANSFER_ENCODING in self.headers or hdrs.CONTENT_LENGTH in self.headers:
             return None
         ended = None if self.connection.protocol is None else self.connection.protocol.closed
         if ended is not None:
-            # Looked at: an exception that nobody asks for would be reported.
+            # Retrieved: otherwise the exception would be reported.
             ended.add_done_callback(lambda future: future.exception())
         return ended
 
     def begin_bypass(self) -> tuple[asyncio.Transport, asyncio.BaseProtocol] | None:
-        """The transport, and aiohttp's protocol on it, for another protocol that takes the rest of the content past it
-        and then puts it back; None where that is not possible any more."""
+        """The transport, and aiohttp's protocol on it, for another protocol that receives the rest of the content
+        instead and then sets it again; None where that is no longer possible."""
         protocol = None if self.connection is None else self.connection.protocol
         transport = None if self.connection is None else self.connection.transport
         if (
@@ -271,7 +270,7 @@ class Reply:
         return transport, protocol
 
     def end_bypass(self) -> None:
-        """The last byte was taken, and the protocol is back: the content has ended."""
+        """The last byte was received, and the protocol is set again: the content has ended."""
         protocol = None if self.connection is None else self.connection.protocol
         if isinstance(protocol, _ResponseProtocol):
             protocol.bypassed = False
@@ -283,8 +282,7 @@ class Reply:
             connection.release()
 
     def close(self, error: Exception | None = None) -> None:
-        """Give up what is still to come, and the connection with it. Harmless afterwards. Whoever is reading the
-        content gets `error`."""
+        """Drop the rest, and the connection with it. Harmless afterwards. A reader of the content gets `error`."""
         connection, self.connection = self.connection, None
         if connection is None:
             return
@@ -295,7 +293,7 @@ class Reply:
 
 @lru_cache(maxsize=64)
 def _connect_limit(connect_s: float | None) -> aiohttp.ClientTimeout:
-    # aiohttp's read timeout would not see the bytes that go past it, so it is off. Nor may it round limits up.
+    # aiohttp's read timeout would not see the bytes that bypass it, so it is off. Nor may it round limits up.
     return aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
 
 
@@ -319,13 +317,13 @@ class Exchanges:
         connect_s: float | None,
         head_s: float | None,
     ) -> Reply:
-        """The answer to a GET of `target` from `origin` (see `split_url`), whatever it says. `headers` are those that
+        """The response to a GET of `target` from `origin` (see `split_url`), whatever it is. `headers` are those that
         other requests to the same server have as well, `wanted` those of this one. `connect_s` is for a connection
         (name, TCP, proxy, TLS), `head_s` for each head that comes over it, in seconds.
 
         Raises `aiohttp.ConnectionTimeoutError` and `TimeoutError` where these are over, other errors of aiohttp's, and
         `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection that ends without an
-        answer, most often one that was kept alive, is replaced once without a word.
+        answer, most often one that was kept alive, is replaced once silently.
         """
         heads = self._heads_for(origin, headers, proxy)
         try:

@@ -1,5 +1,5 @@
-"""The head of a request as it goes on the wire: aiohttp's header fields, made once for all requests that differ only in
-what they ask the same server for."""
+"""The head of a request as it is sent: aiohttp's header fields, made once for all requests to a server that differ only
+in their target."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class RequestHeads:
         if host_field(host) != host:
             self._headers["Host"] = host_field(host)
         for name in {name.lower() for name, _ in headers}:
-            # A user's header goes out in place of ours, however often it comes.
+            # A user's header replaces ours, however often it is given.
             self._headers.pop(name, None)
         self._headers.extend(headers)
         if userinfo:
             if "Authorization" in self._headers:
-                raise ValueError("the URL holds a user name, and the headers an Authorization: give one of them")
+                raise ValueError("the URL has a user name, and the headers have an Authorization: give one of them")
             self._headers["Authorization"] = basic_credentials(userinfo)
         self._proxy: URL | None = None
         self._proxy_headers = dict(_OWN_HEADERS)
@@ -47,18 +47,18 @@ class RequestHeads:
                 self._proxy_headers["Authorization"] = basic_credentials(login)
         self._request: aiohttp.ClientRequest | None = None
         self._fields = b""
-        # A proxy that speaks HTTP with us is asked for the whole URL (RFC 9112, section 3.2.2).
+        # A proxy with which we speak HTTP is asked for the whole URL (RFC 9112, section 3.2.2).
         whole = proxy is not None and self._origin.scheme == "http"
         self._before_target = f"{scheme}://{host_field(host)}" if whole else ""
 
     def request(self) -> aiohttp.ClientRequest:
-        """What the connector is asked with: it does not look at what is asked for behind the host."""
+        """The request for the connector, which needs only the host of it."""
         if self._request is not None:
             return self._request
         if self._proxy is None:
             self._request = aiohttp.ClientRequest("GET", self._origin, headers=self._headers)
             return self._request
-        # The connector adds to it what the proxy wants to know: a new one each time.
+        # The connector adds to it what the proxy needs: a new one each time.
         return aiohttp.ClientRequest(
             "GET",
             self._origin,
@@ -68,10 +68,10 @@ class RequestHeads:
         )
 
     def encode(self, request: aiohttp.ClientRequest, target: str, wanted: HeaderFields) -> bytes:
-        """The request for `target` as it goes on the wire, with further fields."""
+        """The request for `target` as it is sent, with further fields."""
         line = f"GET {self._before_target}{target} HTTP/1.1"
         if _CONTROL.search(line):
-            raise ValueError("the URL holds a control character")
+            raise ValueError("the URL has a control character")
         fields = self._fields
         if not fields:
             fields = _encode(request.headers.items())
@@ -85,6 +85,6 @@ def _encode(fields: Iterable[tuple[str, str]]) -> bytes:
     for name, value in fields:
         line = f"{name}: {value}"
         if _CONTROL.search(line):
-            raise ValueError(f"the header {name!r} holds a control character")
+            raise ValueError(f"the header {name!r} has a control character")
         lines.append(f"{line}\r\n")
     return "".join(lines).encode()
