@@ -37,7 +37,7 @@ def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
 
 async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]:
     """`events` for `async for`."""
-    # Whoever calls this has it loaded; a synchronous program need not.
+    # A caller of this has imported it; a synchronous program need not.
     with importing:
         import asyncio
 

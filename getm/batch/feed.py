@@ -57,7 +57,7 @@ class Feed:
     def take(self) -> tuple[Call | None, bool]:
         """The next call, None where there is none now; and whether the caller must be woken to read more."""
         call = self._queue.popleft() if self._queue else None
-        tell = not self.wanted and not self.ended and len(self._queue) < _LOW
-        if tell:
+        wake = not self.wanted and not self.ended and len(self._queue) < _LOW
+        if wake:
             self.wanted = True
-        return call, tell
+        return call, wake

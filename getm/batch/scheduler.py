@@ -419,7 +419,7 @@ class Batch:
             return
         finishing = Finishing(self._complete)
         if not (self._active or self._waiting or self._again or self._pending) and self._all_taken:
-            # Nobody waits for this thread.
+            # This thread is not waited for.
             finishing.run()
             self._finish(finishing)
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:

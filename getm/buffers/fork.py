@@ -2,8 +2,8 @@
 lets anything be overwritten.
 
 The memory of a ring is shared with the engine, so without this a child's views would show other bytes as soon as the
-parent lets go of a slot. While a fork is under way no slot is given back; the child copies the slots on lease to memory
-of its own, at the same addresses, and the parent waits for that.
+parent lets go of a slot. During a fork no slot is given back; the child copies the slots on lease to memory of its own,
+at the same addresses, and the parent waits for that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def give_back(call: Callable[[int], None], slot: int) -> None:
         return
     _delayed.append((call, slot))
     if not _under_way:
-        # It ended meanwhile, and may have missed this one.
+        # It has ended, and may have missed this one.
         _catch_up()
 
 

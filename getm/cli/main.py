@@ -5,7 +5,7 @@ failure it begins `ERROR:getm.cli:`, followed on the same line by one JSON objec
 query and userinfo) where a URL is concerned, and `"status_code"` for HTTP errors; in a batch there is such a line for
 each failure and, after several, one that sums them up. No traceback, no warning and no log record goes there.
 
-This process imports nearly everything while the engine that it needs starts beside it.
+This process imports nearly everything while the engine that it needs starts.
 """
 
 from __future__ import annotations

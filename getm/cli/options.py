@@ -216,7 +216,7 @@ def build_parser() -> Parser:
         metavar="N",
         help="retries without progress (default 5)",
     )
-    add("-c", "--continue-after-error", action="store_true", help="go on with the other files after a failure")
+    add("-c", "--continue-after-error", action="store_true", help="continue with the other files after a failure")
     add = parser.add_argument_group("existing files").add_argument
     add("--no-resume", action="store_true", help="start over, and keep no partial data")
     add("-nc", "--no-clobber", action="store_true", help="skip files that exist")

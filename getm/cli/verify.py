@@ -129,7 +129,7 @@ def build_parser() -> Parser:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = build_parser().parse(arguments)
     if options.receipt and (options.operands or options.algorithm):
-        raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm beside it: a receipt says what is what")
+        raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm: it has the files and their checksums")
     if not options.receipt and not options.operands:
         raise InvalidInput("one of FILE ALG:VALUE, SUMSFILE and --receipt must be given; see getm verify --help")
     refuse_urls([*options.operands, *options.receipt])

@@ -374,7 +374,7 @@ class ClientConnection:
                 return
 
     def begin_close(self) -> None:
-        """Tell the engine to release the ring, which is not used any more; `await_close` waits until it has."""
+        """Ask the engine to release the ring, which is not used any more; `await_close` waits until it has."""
         with contextlib.suppress(OSError):
             # An engine that is gone has released it.
             self._sock.shutdown(socket.SHUT_WR)

@@ -64,7 +64,7 @@ class Engine:
         return not self.alive
 
     def died(self) -> errors.GetmError:
-        """The error for a pipe that ended though nobody closed it. `EngineDied`, unless the engine lives on."""
+        """The error for a pipe that ended without being closed. `EngineDied`, unless the engine is alive."""
         return errors.EngineDied("the engine ended; open the URL again, and another one is started", exit_status=None)
 
     def tell_to_stop(self) -> None:

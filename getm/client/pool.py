@@ -188,7 +188,7 @@ class EnginePool:
         if not waiter.blocked:
             used = self._used()
             raise errors.MemoryUnavailable(
-                f"no room for another ring: {len(holders)} transfers hold {used} of {self._max_memory} bytes; "
+                f"no memory for another ring: {len(holders)} transfers hold {used} of {self._max_memory} bytes; "
                 "close some, or give the session a larger max_memory",
                 wanted=_MIN_RING_BYTES,
                 available=max(0, self._budget() - used),

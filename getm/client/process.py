@@ -269,7 +269,7 @@ def take() -> Launched:
 
 
 def end_ahead() -> None:
-    """End the engine that was started ahead, if nobody took it."""
+    """End the engine that was started ahead, if it was not taken."""
     while _ahead:
         _ahead.pop().kill()
 

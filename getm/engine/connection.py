@@ -239,7 +239,7 @@ class EngineConnection:
             self._call_threadsafe(callback, *args)
 
     def _call_threadsafe(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Nothing happens where the engine has ended meanwhile."""
+        """Does nothing where the engine has ended."""
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:

@@ -320,7 +320,7 @@ class PartialFile:
         """See that it may be put in place, and set its time of change and its mode. Raises TargetError, OSError."""
         self._check_process()
         if self._name is None:
-            raise ValueError("nothing was begun, or it is closed")
+            raise ValueError("it has not begun, or it is closed")
         expected = self._covered.stop if self._size is None else self._size
         if not self._covered.is_exactly(expected):
             raise TargetError(
@@ -362,7 +362,7 @@ class PartialFile:
 
     def _gone(self) -> TargetError:
         return TargetError(
-            f"{self.path}: its partial file is gone: another getm has finished it, or somebody has removed it;"
+            f"{self.path}: its partial file is gone: another getm has finished it, or it was removed;"
             " download it again.",
             path=str(self.path),
         )

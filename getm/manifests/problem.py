@@ -13,7 +13,7 @@ _SHOWN = 20
 class Problem(Exception):
     """Something that cannot be used, at a place in the list: "line 7", "entry 3 (counted from 0)", or "" for the whole.
 
-    Readers yield one and go on with the next entry; they raise one where nothing after it can be read. `url` is
+    Readers yield one and continue with the next entry; they raise one where nothing after it can be read. `url` is
     redacted, as in `InvalidInput`.
     """
 

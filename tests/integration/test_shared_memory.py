@@ -161,7 +161,7 @@ def test_too_little_memory_is_a_clear_error(
     monkeypatch.setattr(pool, "available_bytes", lambda: 1000)
     with (
         getm.Session() as session,
-        pytest.raises(getm.errors.MemoryUnavailable, match="no room for another ring") as caught,
+        pytest.raises(getm.errors.MemoryUnavailable, match="no memory for another ring") as caught,
     ):
         session.read(nginx.url(make_object(1000)))
     assert isinstance(caught.value, MemoryError)

@@ -39,7 +39,7 @@ class ReadLimits:
 
 
 class Watched(Protocol):
-    """What receives bytes, and may be paused meanwhile."""
+    """What receives bytes, and may be paused."""
 
     received: int
 

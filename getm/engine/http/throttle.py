@@ -113,9 +113,9 @@ class Meter:
 
     def give(self, count: int) -> None:
         self.allowed = count
-        told, self._on_allowed = self._on_allowed, None
-        if told is not None:
-            told()
+        on_allowed, self._on_allowed = self._on_allowed, None
+        if on_allowed is not None:
+            on_allowed()
 
     async def wait(self) -> int:
         """Wait until something may be read; returns how much."""
