@@ -48,6 +48,7 @@ __all__ = [
     "Progressed",
     "ProtocolError",
     "ProxyRefused",
+    "RangesRefused",
     "Reader",
     "ReaderBusy",
     "ReaderClosed",

@@ -125,6 +125,12 @@ class BadResponse(NetworkError):
     code = "bad-response"
 
 
+class RangesRefused(BadResponse):
+    """The server granted range requests and then stopped to: what is missing cannot be asked for by itself."""
+
+    code = "ranges-refused"
+
+
 class HTTPStatusError(NetworkError):
     """The server answered with a status that is not the object: `status` and its `reason` phrase. Only 200, 203, or
     a 206 that covers all of it are; a 202, a 204 or a 304 is an error like a 404."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from getm.core.version import Validator
+    from getm.core.version import Version
     from getm.errors import GetmError
     from getm.integrity import Verdict
 
@@ -77,7 +77,7 @@ class DownloadResult:
         stats: the statistics of the transfer.
         url: the URL that was given, redacted.
         url_host: the host that sent the bytes, after redirects, with its port where the URL names one.
-        validator: ETag and Last-Modified of the version that was fetched.
+        version: Size and validators of what was fetched.
         started_at: when it began, in UTC.
         index: of several downloads, the position of its entry, from 0.
         suggested_name: what the server or the URL calls it, where that was not safe and another name was made of it.
@@ -91,7 +91,7 @@ class DownloadResult:
     stats: Stats
     url: str | None = None
     url_host: str | None = None
-    validator: Validator | None = None
+    version: Version | None = None
     started_at: datetime | None = None
     index: int = 0
     suggested_name: str | None = None

@@ -106,7 +106,6 @@ class Session:
             url="",
             headers=self._headers,
             concurrency=1,
-            part_slots=1,
             checksums=(),
             strict=False,
             **_limits(self._timeout),
@@ -920,7 +919,7 @@ async def _aopen(opening: Opening, started: Callable[[Receiver], None]) -> Recei
 
 
 def _name(transfer: Receiver) -> str:
-    headers = () if transfer.head is None else transfer.head.headers
+    headers = () if transfer.head is None else transfer.head.head.headers
     return name_from_headers(headers) or name_from_url(transfer.url)
 
 

@@ -49,7 +49,7 @@ class Attempt:
 
     def send(self, request: OpenRequest) -> None:
         """Raises `EngineDied`, `InvalidInput`."""
-        self.resumes = request.resume is not None
+        self.resumes = request.version is not None
         self._number = self.connection.open(request, self)
 
     def cancel(self) -> None:

@@ -10,7 +10,7 @@ import stat
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,12 +18,11 @@ from getm import errors
 from getm.batch.attempt import Attempt
 from getm.client.connection import ClientConnection
 from getm.client.receiver import verdict_of
-from getm.core.head import Head
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
-from getm.core.retry import Fail, cause, is_transient
+from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
 from getm.core.units import MIB
-from getm.core.version import Validator, Version
+from getm.core.version import Version
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files import (
     Folder,
@@ -38,7 +37,7 @@ from getm.files import (
 )
 from getm.files.names import unusable
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest, ResumeInfo
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest, ToRing
 from getm.results import DownloadResult, Stats
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class Job:
         self._suggested: str | None = None
         # What is known of the object.
         self._size: int | None = None
-        self._validator: Validator | None = None
+        self._version: Version | None = None
         # By the first response, where a later one brings only the rest.
         self._declared: tuple[str, str] | None = None
         self._resumed = False
@@ -122,6 +121,7 @@ class Job:
         self._told_start = False
         # Earlier attempts: why they ended, and what they took together.
         self._restarts = self._deaths = self._retries = 0
+        self._one_stream = False
         self._before: Stats | None = None
         # What the host refused it with, until others show whether that was for their sake; what these had brought when
         # it was last refused, or began; and whether they had brought any since the time before.
@@ -196,7 +196,8 @@ class Job:
         if attempt is None:
             return
         request = self.call.request
-        resume, total_s = None, request.total_s
+        total_s = request.total_s
+        changes: dict[str, Any] = {}
         if self.deadline_s is not None and self._before is not None:
             total_s = self.deadline_s - time.monotonic()
             if total_s <= 0:
@@ -204,12 +205,11 @@ class Job:
         saved = None if partial is None or self._rest_refused is not None else partial.saved
         if partial is not None and saved is not None and saved.size is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
-            resume = ResumeInfo(saved.size, saved.etag, saved.last_modified, saved.strong or "", missing)
-        changes = {
-            "resume": resume,
+            changes = {"spans": missing, "version": saved, "or_whole": True}
+        changes |= {
             "total_s": total_s,
-            "part_slots": attempt.connection.layout.part_slots,
-            "concurrency": self.connections,
+            "sink": ToRing(attempt.connection.layout.part_slots),
+            "concurrency": 1 if self._one_stream else self.connections,
         }
         if any(getattr(request, name) != value for name, value in changes.items()):
             request = msgspec.structs.replace(request, **changes)
@@ -233,8 +233,7 @@ class Job:
             return
         if self._is_guess and not self._check_guess(info):
             return
-        self._validator = Validator(info.etag, info.last_modified)
-        version = Version(info.size, info.etag, info.last_modified, info.if_range)
+        version = self._version = info.version
         if self._partial is None and self._stream is None:
             if self.call.path is not None and needs_order(self.call.path):
                 self._path = Path(self.call.path)
@@ -261,18 +260,18 @@ class Job:
         return opened
 
     def _report_name(self, info: HeadInfo) -> None:
-        self._suggested = changed_name(self.url, info.headers)
+        self._suggested = changed_name(self.url, info.head.headers)
         if self._suggested is not None:
             _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, self.path)
 
     def _named_by(self, info: HeadInfo) -> Path:
         options, path = self._batch.options, self.call.path
         try:
-            return resolve_target(path, url=self.url, headers=info.headers, may_exist=options.no_clobber)
+            return resolve_target(path, url=self.url, headers=info.head.headers, may_exist=options.no_clobber)
         except errors.TargetError:
             # Where it is another download's of this batch, that is what the caller can do something about.
             self._batch.targets.take(
-                resolve_target(path, url=self.url, headers=info.headers, may_exist=True), self.call.index
+                resolve_target(path, url=self.url, headers=info.head.headers, may_exist=True), self.call.index
             )
             raise
 
@@ -362,9 +361,11 @@ class Job:
         if self._stream is not None and self.done:
             # What has gone to a pipe is gone.
             self.fail(error)
-        elif isinstance(error, errors.RemoteChanged) and self._restarts < _MAX_RESTARTS:
-            # What came so far is of a version that is gone.
+        elif isinstance(error, errors.RemoteChanged | errors.RangesRefused) and self._restarts < _MAX_RESTARTS:
+            # What came so far is of a version that is gone, or cannot be completed.
             self._restarts += 1
+            # The servers behind one name may not agree on the version: one response is of one of them.
+            self._one_stream = self._restarts == _MAX_RESTARTS or isinstance(error, errors.RangesRefused)
             self._again(error, self._restarts, keep=False)
         elif isinstance(error, errors.EngineDied):
             # A helper's engine: the connection that it served is of no more use.
@@ -471,11 +472,7 @@ class Job:
         """Whether the connection broke within an object of which no later response can bring just the rest (RFC 9110,
         section 13.1.5): the engine could not retry that, and a file can start over."""
         head = None if self._attempt is None else self._attempt.head
-        if head is None or isinstance(error, errors.HTTPStatusError):
-            return False
-        if isinstance(error, errors.TimedOut) and error.phase == "total":
-            return False
-        return is_transient(error) and (head.if_range is None or head.size is None)
+        return head is not None and cannot_be_joined(error, head.version, self.call.request.retries.statuses)
 
     def _retry(self, error: errors.GetmError) -> None:
         """Start over, as the retry policy says."""
@@ -539,7 +536,7 @@ class Job:
         if self._partial is None:
             return None
         head = None if self._attempt is None or not self._batch.options.remote_time else self._attempt.head
-        return self._partial, None if head is None else Head(head.status, head.url, head.headers).modified_at()
+        return self._partial, None if head is None else head.head.modified_at()
 
     @property
     def path(self) -> Path:
@@ -655,8 +652,8 @@ class Job:
             seconds=seconds,
             stats=self._stats_with(None if end is None else end.stats),
             url=self.url,
-            url_host=None if head is None else host_of(head.url),
-            validator=self._validator,
+            url_host=None if head is None else host_of(head.head.url),
+            version=self._version,
             started_at=datetime.now(UTC) - timedelta(seconds=seconds),
             index=self.call.index,
             suggested_name=self._suggested,

@@ -18,7 +18,7 @@ from getm.cli.output.errors import print_summary
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.errors import GetmError, InvalidInput, TargetError
@@ -242,7 +242,7 @@ def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int
                 raise
             reporter.on_event(Failed(0, redact(url), Path(path), error))
             return exit_status(error)
-        head = Head(200, parts.url, tuple(parts.headers.items()))
+        head = ResponseHead.of(200, parts.url, tuple(parts.headers.items()))
         result = DownloadResult(
             path=Path(path),
             size=done_bytes,
@@ -252,7 +252,7 @@ def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int
             stats=parts.stats,
             url=redact(url),
             url_host=host_of(parts.url),
-            validator=head.validator(),
+            version=head.version(done_bytes),
         )
         reporter.on_event(Finished(0, result, waived=checksum is None))
     return EXIT_OK

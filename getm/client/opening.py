@@ -7,7 +7,7 @@ import msgspec
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
-from getm.protocol.messages import OpenRequest
+from getm.protocol.messages import OpenRequest, ToRing
 
 
 class Opening:
@@ -28,9 +28,9 @@ class Opening:
 
     def start_on(self, connection: ClientConnection) -> Receiver:
         """Send the request over `connection`, which was acquired for it."""
-        request, part_slots = self._request, connection.layout.part_slots
-        if part_slots != request.part_slots:
-            request = msgspec.structs.replace(request, part_slots=part_slots)
+        request, sink = self._request, ToRing(connection.layout.part_slots)
+        if sink != request.sink:
+            request = msgspec.structs.replace(request, sink=sink)
         return Receiver(connection, request, self._release)
 
     def _release(self, connection: ClientConnection) -> None:

@@ -1,22 +1,27 @@
-"""One object on its way to the caller: what both faces share. Nothing here waits; the faces do.
+"""One object on its way to the caller: what the sync and the async API share. Nothing here waits; they do.
 
-A face asks for bytes; where the answer is None it waits until the connection is readable, calls `pump`, and asks again.
+A reader asks for bytes; where the answer is None it waits until the connection is readable, calls `pump`, and asks
+again.
 """
 
 from __future__ import annotations
 
 import gc
+import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
+import msgspec
+
 from getm import errors
 from getm.client.connection import ClientConnection
-from getm.core.head import Head, HeaderMap
+from getm.core.head import HeaderMap
 from getm.core.log import get_logger
 from getm.core.redact import redact
+from getm.core.retry import Retry, cannot_be_joined, cause
 from getm.integrity import Verdict, parse_checksum, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import Stats
@@ -26,6 +31,8 @@ _log = get_logger()
 # How long other threads and tasks, which may have nothing to do with this, may take to let go of a view before it is an
 # error. Longer than a chunk's work takes, mostly; after the first view there is no limit.
 _OTHERS_GRACE_S = 20.0
+# How often an object that is replaced while it is read is read again from its start.
+_MAX_RESTARTS = 2
 # Shorter reads are copies: those few bytes are cheaper than a view of shared memory, and whoever keeps them keeps no
 # slot.
 COPIED_BYTES = 64 * 1024
@@ -47,7 +54,7 @@ class Receiver:
     ) -> None:
         self._connection = connection
         self._release = release
-        self._requested_url = request.url
+        self._request = request
         self.head: HeadInfo | None = None
         self._end: EndInfo | None = None
         self._error: errors.GetmError | None = None
@@ -60,6 +67,11 @@ class Receiver:
         self._began = time.monotonic()
         self._stats: Stats | None = None
         self._given = 0
+        # Who cuts the parts into reads, if anybody does; how often the object was asked for again from its start, and
+        # what that took.
+        self.reader: ChunkReader | None = None
+        self._restarts = 0
+        self._before = Stats()
         self._closed = False
         self._released = False
         try:
@@ -71,6 +83,19 @@ class Receiver:
     # What the connection tells ---------------------------------------------------------------------------------------
 
     def on_head(self, info: HeadInfo) -> None:
+        if self.head is not None and self.head.size is not None and self.head.size != info.size:
+            # The caller may have made room for the other one.
+            self._connection.cancel(self._number)
+            self._fail(
+                errors.RemoteChanged(
+                    f"the object was replaced while it was read: its size was {self.head.size} and is now {info.size}; "
+                    "read it again",
+                    url=self.url,
+                    expected=str(self.head.size),
+                    actual=str(info.size),
+                )
+            )
+            return
         self.head = info
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
@@ -89,14 +114,64 @@ class Receiver:
 
     def on_end(self, info: EndInfo) -> None:
         self._end = info
-        self._stats = info.stats
+        self._stats = self._before + info.stats
 
     def on_failed(self, error: errors.GetmError) -> None:
+        delay_s = self._start_over_in_s(error)
+        if delay_s is None:
+            self._fail(error)
+            return
+        try:
+            self._start_over(error, delay_s)
+        except errors.GetmError as refused:
+            self._fail(refused)
+
+    def _fail(self, error: errors.GetmError) -> None:
         self._error = error
-        self._stats = error.stats = error.stats or self.stats()
+        self._stats = error.stats = self.stats() if error.stats is None else self._before + error.stats
         self._pending.clear()
 
-    # What a face asks -----------------------------------------------------------------------------------------------
+    # Starting over ----------------------------------------------------------------------------------------------------
+
+    def _start_over_in_s(self, error: errors.GetmError) -> float | None:
+        """Seconds after which the whole is to be asked for again; None where `error` is final. Where nothing was given
+        out, nobody can tell the difference."""
+        untouched = not self._given or (self.reader is not None and not self.reader.position)
+        if not untouched or self._closed or self.head is None:
+            return None
+        if isinstance(error, errors.RemoteChanged | errors.RangesRefused):
+            return 0.0 if self._restarts < _MAX_RESTARTS else None
+        retries = self._request.retries
+        if not cannot_be_joined(error, self.head.version, retries.statuses):
+            return None
+        verdict = retries.decide(error, self._restarts + 1, jitter=random.random(), left_s=self._left_s())
+        return verdict.delay_s if isinstance(verdict, Retry) else None
+
+    def _left_s(self) -> float | None:
+        total_s = self._request.total_s
+        return None if total_s is None else total_s - (time.monotonic() - self._began)
+
+    def _start_over(self, error: errors.GetmError, delay_s: float) -> None:
+        """Raises `EngineDied`."""
+        self._restarts += 1
+        why = cause(error)
+        self.on_note(NoteInfo(why, self._restarts, delay_s, str(error)))
+        self._before += (error.stats or Stats()) + Stats(retries={why: 1})
+        self._pending.clear()
+        self._given, self._newest = 0, -1
+        if self.reader is not None:
+            self.reader.clear()
+        # A server that replaces the object or withdraws ranges while several connections read it gets one.
+        one = isinstance(error, errors.RemoteChanged | errors.RangesRefused)
+        request = msgspec.structs.replace(
+            self._request,
+            concurrency=1 if one else self._request.concurrency,
+            delay_s=delay_s,
+            total_s=self._left_s(),
+        )
+        self._number = self._connection.open(request, self)
+
+    # What a reader asks -----------------------------------------------------------------------------------------------
 
     @property
     def connection(self) -> ClientConnection:
@@ -106,7 +181,7 @@ class Receiver:
     @property
     def url(self) -> str:
         """The URL that was asked for, redacted."""
-        return redact(self._requested_url)
+        return redact(self._request.url)
 
     @property
     def slots(self) -> int:
@@ -142,7 +217,9 @@ class Receiver:
         """What it took; until the end, what can be known here."""
         if self._stats is not None:
             return self._stats
-        return Stats(received_bytes=self._received, seconds=time.monotonic() - self._began)
+        return Stats(
+            received_bytes=self._received, seconds=time.monotonic() - self._began, retries=self._before.retries
+        )
 
     def begin_wait(self) -> None:
         """Before waiting on the connection, until `end_wait`: a `close` meanwhile ends the wait. Raises `ReaderClosed`
@@ -166,7 +243,7 @@ class Receiver:
             self._connection.pump(wait=wait)
         except (errors.EngineDied, errors.ProtocolError) as error:
             error.url = self.url
-            self.on_failed(error)
+            self._fail(error)
         except errors.ReaderClosed as error:
             error.url = self.url
             raise
@@ -174,7 +251,7 @@ class Receiver:
             self.end_wait()
         if self._error is not None:
             # Not left to close(): the error's traceback may keep this alive until the next garbage collection.
-            self._give_up_channel()
+            self._release_connection()
 
     def has_head(self) -> bool:
         """Whether the head is there. Raises what went wrong before it."""
@@ -274,9 +351,11 @@ class Receiver:
         self._closed = True
         self._stats = self.stats()
         self._pending.clear()
-        self._give_up_channel()
+        # Each knows the other: the collector of garbage is not needed to part them.
+        self.reader = None
+        self._release_connection()
 
-    def _give_up_channel(self) -> None:
+    def _release_connection(self) -> None:
         if self._released:
             return
         self._released = True
@@ -327,19 +406,18 @@ class ResponseInfo:
     @property
     def url(self) -> str:
         """The URL that answered, after redirects. It may hold the secret of a signed URL."""
-        return self._head.url
+        return self._head.head.url
 
     @property
     def headers(self) -> HeaderMap:
         """The response's header fields, by name in any case."""
-        return HeaderMap(self._head.headers)
+        return HeaderMap(self._head.head.headers)
 
     @property
     def content_coding(self) -> str | None:
         """The coding ("gzip", ...) in which a server sent the bytes though none was asked for; None for none. They are
         delivered as they came, and declared checksums are those of the coded bytes (RFC 9110, section 8.4)."""
-        head = self._head
-        return Head(head.status, head.url, head.headers).content_coding()
+        return self._head.head.content_coding()
 
     @property
     def size(self) -> int | None:
@@ -368,6 +446,7 @@ class ChunkReader:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
+        receiver.reader = self
         self._parts: deque[Part] = deque()
         # Bytes of the first part that were read already.
         self._used = 0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
+
+import msgspec
 
 from getm.core.spans import MAX_POSITION, ContentRange, parse_content_range
 from getm.core.text import brief, decode
-from getm.core.version import Validator
+from getm.core.version import Version
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -51,29 +52,45 @@ class HeadError(ValueError):
     """The head contradicts itself or HTTP; the text says how."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One response: its status line, and its header fields in the order of the wire, names as they came.
+class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """One response: its status line and header fields. It crosses the pipe as it is.
 
-    `url` is the one requested, with its secrets. `ranged` says that the request carried Range.
+    `url` is the one requested, with its secrets. `lines`: names and values in turn, each on a line of its own, in the
+    order of the wire, names as they came; one text costs a fraction of what pairs do, and many callers never look.
+    `ranged`: the request carried Range.
     """
 
     status: int
     url: str
-    headers: Headers
+    lines: str = ""
     ranged: bool = False
     reason: str = ""
-    # The values of each field, one for each time it came, by its name in lower case.
-    fields: dict[str, list[str]] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        fields = {name.lower(): [value] for name, value in self.headers}
-        if len(fields) < len(self.headers):
+    @classmethod
+    def of(cls, status: int, url: str, headers: Headers, ranged: bool = False, reason: str = "") -> ResponseHead:
+        """With header fields as pairs. No name or value holds a line feed, which ends a header line (RFC 9112, section
+        2.2)."""
+        return cls(status, url, "\n".join(chain.from_iterable(headers)), ranged, reason)
+
+    @property
+    def headers(self) -> Headers:
+        """Names and values in the order of the wire."""
+        if not self.lines:
+            return ()
+        lines = self.lines.split("\n")
+        return tuple(zip(lines[::2], lines[1::2], strict=True))
+
+    @cached_property
+    def fields(self) -> dict[str, list[str]]:
+        """The values of each field, one for each time it came, by its name in lower case."""
+        headers = self.headers
+        fields = {name.lower(): [value] for name, value in headers}
+        if len(fields) < len(headers):
             # Some came several times.
             fields = {name: [] for name in fields}
-            for name, value in self.headers:
+            for name, value in headers:
                 fields[name.lower()].append(value)
-        object.__setattr__(self, "fields", fields)
+        return fields
 
     def get(self, name: str) -> str | None:
         """All values of a field, its name in lower case, joined by ", " (RFC 9110, section 5.3); or None."""
@@ -116,9 +133,9 @@ class Head:
         """Whether the message is framed by a transfer coding: its length is then known only at its end."""
         return self.get("transfer-encoding") is not None
 
-    def validator(self) -> Validator:
-        """The entity tag and modification date as sent."""
-        return Validator(self.get("etag"), self.get("last-modified"))
+    def version(self, size: int | None) -> Version:
+        """That of the object, whose size is told by what kind of response this is."""
+        return Version(size, self.get("etag"), self.get("last-modified"), self.strong_validator())
 
     def strong_validator(self) -> str | None:
         """The value that may stand in If-Range, so that responses may be joined; None where there is no strong one.
@@ -152,17 +169,19 @@ def _timestamp(value: str | None) -> float | None:
         return None
 
 
-def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Header bytes to text. UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost (RFC 9110, section 5.5)."""
-    pairs = tuple(raw)
+def header_lines(raw: Iterable[tuple[bytes, bytes]]) -> str:
+    """Header bytes as the text that `ResponseHead` has. UTF-8 where it is valid, ISO-8859-1 otherwise: no byte is lost
+    (RFC 9110, section 5.5)."""
+    texts = tuple(chain.from_iterable(raw))
+    lines = b"\n".join(texts)
+    if lines.count(b"\n") >= len(texts) > 0:
+        # Not by any parser that is one; whatever comes stays one line.
+        lines = b"\n".join(text.replace(b"\n", b" ") for text in texts)
     try:
-        # Nearly every head is UTF-8 throughout, and nothing in it holds a line feed: decoded in one piece.
-        texts = b"\n".join(chain.from_iterable(pairs)).decode().split("\n")
+        # Nearly every head is UTF-8 throughout.
+        return lines.decode()
     except UnicodeDecodeError:
-        texts = []
-    if len(texts) == 2 * len(pairs):
-        return tuple(zip(texts[::2], texts[1::2], strict=True))
-    return tuple([(decode(name), decode(value)) for name, value in pairs])
+        return "\n".join(map(decode, lines.split(b"\n")))
 
 
 def decode_phrase(surrogate_escaped: str) -> str:
@@ -170,7 +189,7 @@ def decode_phrase(surrogate_escaped: str) -> str:
     return brief(decode(surrogate_escaped.encode("utf-8", "surrogateescape")))
 
 
-def retry_after_s(head: Head, now: float) -> float | None:
+def retry_after_s(head: ResponseHead, now: float) -> float | None:
     """Seconds to wait by Retry-After (RFC 9110, section 10.2.3): a number, or a date. A date is set against the
     response's own Date, so that a wrong clock here does no harm, and against `now`, our clock in seconds since the
     epoch, where there is none. A past date is 0; None where it is missing or malformed."""

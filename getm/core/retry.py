@@ -8,12 +8,19 @@ from typing import Any
 
 from getm import errors
 from getm.core.validate import refuse, validate_integer, validate_number
+from getm.core.version import Version
 
 # Statuses that say "not now" rather than "no": RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585. 509: bandwidth limit
 # exceeded (cPanel); 520 to 524: Cloudflare cannot reach the origin; 529: the site is overloaded.
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529})
 # A name that does not exist, a wrong certificate, a replaced object or a refused redirect is the same the next time.
-_FINAL = (errors.HostNotFound, errors.TLSFailed, errors.RemoteChanged, errors.RedirectError)
+_FINAL = (
+    errors.HostNotFound,
+    errors.TLSFailed,
+    errors.RemoteChanged,
+    errors.RedirectError,
+    errors.RangesRefused,
+)
 # Beyond this many every backoff is at its cap.
 _MAX_DOUBLINGS = 30
 _MAX_ATTEMPTS = 1_000_000
@@ -125,6 +132,15 @@ def is_transient(failure: errors.GetmError, statuses: frozenset[int] = TRANSIENT
     if isinstance(failure, errors.HTTPStatusError | errors.ProxyRefused):
         return failure.status in statuses
     return isinstance(failure, errors.NetworkError) and not isinstance(failure, _FINAL)
+
+
+def cannot_be_joined(failure: errors.GetmError, version: Version, statuses: frozenset[int]) -> bool:
+    """Whether a connection broke within an object of which no later response can bring just the rest (RFC 9110, section
+    13.1.5): who has given nothing of it away can start over."""
+    if isinstance(failure, errors.HTTPStatusError) or version.joinable:
+        return False
+    late = isinstance(failure, errors.TimedOut) and failure.phase == "total"
+    return not late and is_transient(failure, statuses)
 
 
 def cause(failure: errors.GetmError) -> str:

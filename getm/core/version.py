@@ -1,21 +1,10 @@
-"""One version of a representation, and what distinguishes it from another."""
+"""One version of an object, and what distinguishes it from another."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
-
-@dataclass(frozen=True, slots=True)
-class Validator:
-    """What distinguishes one version of a representation from another (RFC 9110, section 8.8)."""
-
-    etag: str | None
-    last_modified: str | None
-
-    def __str__(self) -> str:
-        return self.etag or self.last_modified or "none"
+from getm.errors import RemoteChanged
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -26,3 +15,27 @@ class Version(msgspec.Struct, frozen=True):
     etag: str | None = None
     last_modified: str | None = None
     strong: str | None = None
+
+    def __str__(self) -> str:
+        return self.etag or self.last_modified or "none"
+
+    @property
+    def joinable(self) -> bool:
+        """Whether anything would show that two responses are of this version."""
+        return self.size is not None and self.strong is not None
+
+    def require(self, other: Version, url: str) -> None:
+        """Raises `RemoteChanged` where `other` is another version of the object; `url` is redacted already."""
+        for name, ours, theirs in (
+            ("size", self.size, other.size),
+            ("ETag", self.etag, other.etag),
+            ("Last-Modified", self.last_modified, other.last_modified),
+        ):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise RemoteChanged(
+                    f"the object was replaced while it was read: its {name} was {ours} and is now {theirs}; "
+                    "read it again",
+                    url=url,
+                    expected=str(ours),
+                    actual=str(theirs),
+                )

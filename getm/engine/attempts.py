@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from getm import errors
 from getm.core.head import retry_after_s
 from getm.core.redact import redact
-from getm.core.retry import Retry, cause
+from getm.core.retry import Fail, Retry, cause, is_transient
 from getm.core.spans import Span
 from getm.engine.counters import Counters
 from getm.engine.http.requests import HttpClient, Response, Route
@@ -22,13 +23,19 @@ from getm.protocol.messages import NoteInfo, OpenRequest
 # What a signed URL answers when its time is over: 401 or 403 by the book, 400 by S3 for an expired token.
 _EXPIRED = frozenset({400, 401, 403})
 
+# Error statuses that never mean that a server refuses ranges, but who asks, when, how often, or for which.
+_NOT_OF_RANGES = frozenset({401, 408, 425, 429})
+
 # What counts as progress between two failures: a server that gives a few bytes each time would be asked for ever.
 _PROGRESS_BYTES = 64 * 1024
+
+# Bytes that came so long ago show that the object still flows.
+_FLOWING_S = 1.0
 
 _T = TypeVar("_T")
 
 
-class Requests:
+class Attempts:
     """Makes the requests of one OPEN, and counts them in `counters`; `note` is told of each that is made again."""
 
     def __init__(
@@ -41,19 +48,27 @@ class Requests:
     ) -> None:
         self._http = http
         self._request = request
-        self._tally = counters
-        self._note = note
+        self._counters = counters
+        self.note = note
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self.sources: Sources = Sources(request, http.speeds)
         # Whether a request was answered before: a helper's lead has seen to that.
-        self._answered = request.span is not None
+        self._answered = request.delegated
         # Whether another source may go on where one fails.
         self.may_switch = may_switch
+        # Whether several parts are fetched at once, how many ask or receive now, and how often bytes have come.
+        self.in_parts = request.delegated
+        self._active = 0
+        self._deliveries = 0
+        self._delivered_at = 0.0
+        # Set when bytes have come for any part or an attempt has ended, and when a part has: a server that grants few
+        # connections then has one for another.
+        self._changed, self._part_ended = asyncio.Event(), asyncio.Event()
 
     @property
     def at(self) -> str:
-        """The URL as it may stand in errors and logs."""
+        """The URL as it may be shown in errors and logs."""
         return redact(self._request.url)
 
     @property
@@ -67,23 +82,94 @@ class Requests:
             source.route = response.route
         self._answered = True
 
-    async def get(self, source: Source, span: Span | None, if_range: str | None = None) -> Response:
-        """One request. Raises `Answered` for a status that brings nothing of the object, apart from those that answer
-        the range (416) and the condition (412), which the caller reads."""
+    # One request ----------------------------------------------------------------------------------------------------
+
+    async def get(self, source: Source, span: Span | None, if_range: str | None, *, may_skip: bool) -> Response:
+        """One request, and one more where the server is found not to grant what the first one asked for. Raises
+        `Answered` for a status that brings nothing of the object, apart from those that answer the range (416) and the
+        condition (412), which the caller reads.
+
+        `may_skip`: a response from the object's start on is of use, too (RFC 9110, section 14.2: a server may ignore
+        Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
+        `RangesRefused`.
+        """
+        if may_skip and not source.grants_ranges:
+            span = if_range = None
+        if not source.takes_if_range:
+            if_range = None
+        try:
+            response = await self._current(source, span, if_range)
+        except errors.Truncated:
+            if span is not None and may_skip:
+                self._doubt_ranges(source)
+            raise
+        if span is not None and self._may_refuse_ranges(response, if_range, may_skip=may_skip):
+            if may_skip:
+                whole = await self._current(source, None, None)
+                if whole.head.status in WHOLE:
+                    await response.discard()
+                    source.grants_ranges = False
+                    return whole
+                await whole.discard()
+            elif await self._grants_whole(source):
+                await response.discard()
+                raise self._refused(f"it answered {response.head.status} to a range, and 200 to the whole")
+        elif span is not None and if_range is not None and _is_whole_of(source, response):
+            # A few servers send the whole wherever If-Range is.
+            response.raw.close()
+            source.takes_if_range = False
+            response = await self._current(source, span, None)
+        refused = refusal(response.head, span, if_range, answered=self._answered, proxy=response.proxy)
+        if refused is None:
+            return response
+        if span is not None and may_skip and response.head.status not in _NOT_OF_RANGES:
+            self._doubt_ranges(source)
+        await response.discard()
+        raise Answered(refused, retry_after_s(response.head, time.time()))
+
+    def _may_refuse_ranges(self, response: Response, if_range: str | None, *, may_skip: bool) -> bool:
+        """Whether the answer to a request for a range may mean that the server takes none, whatever status it has for
+        that. What may pass is waited for first."""
+        status = response.head.status
+        if status < 400 or status in _NOT_OF_RANGES or (status == 412 and if_range is not None):
+            return False
+        if status in self._request.retries.statuses:
+            return False
+        return not may_skip or (status != 416 and len(self.sources.living) == 1)
+
+    def _doubt_ranges(self, source: Source) -> None:
+        """A request for a range has failed in a way that may pass. Where it does so again, the next one is for the
+        whole: it may have been the range."""
+        if source.failures:
+            source.grants_ranges = False
+
+    def _refused(self, why: str) -> errors.RangesRefused:
+        return errors.RangesRefused(
+            f"the server granted range requests and stopped to: {why}; read it with concurrency=1", url=self.at
+        )
+
+    async def _grants_whole(self, source: Source) -> bool:
+        """Whether the source sends the object to a request without Range; asked once for all parts."""
+        async with source.resolving:
+            if source.grants_whole is None:
+                source.grants_whole = False
+                with contextlib.suppress(errors.NetworkError):
+                    whole = await self._ask(source.route, None, None)
+                    whole.raw.close()
+                    source.grants_whole = whole.head.status in WHOLE
+        return source.grants_whole
+
+    async def _current(self, source: Source, span: Span | None, if_range: str | None) -> Response:
+        """The answer of where the source is now: a redirect's target that refuses us is asked for anew."""
         route = source.route
         response = await self._ask(route, span, if_range)
         if response.head.status in _EXPIRED and route is not source.origin:
             await response.discard()
             response = await self._resolve_again(source, route, span, if_range)
-        head = response.head
-        refused = refusal(head, span, if_range, answered=self._answered, proxy=response.proxy)
-        if refused is None:
-            return response
-        await response.discard()
-        raise Answered(refused, retry_after_s(head, time.time()))
+        return response
 
     def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
-        self._tally.requests += 1
+        self._counters.requests += 1
         range_header = None if span is None else span.range_header()
         return self._http.get(self._request, route, range_header=range_header, if_range=if_range)
 
@@ -98,62 +184,145 @@ class Requests:
                 return response
         return await self._ask(source.route, span, if_range)
 
-    def after(self, source: Source, error: errors.GetmError) -> Source:
-        """Whom to ask now that `source` has failed for good. Raises the first one's error where all have, and `error`
-        where nobody may go on."""
-        self.sources.give_up(source, error)
-        if not self.may_switch():
-            raise error from None
-        others = self._others(source)
-        if not others:
-            raise self.sources.all_failed() from None
-        self.again("mirror", 1, 0.0, f"{error}; going on with {redact(others[0].origin.url)}")
-        return others[0]
+    # Again, and elsewhere ---------------------------------------------------------------------------------------------
+
+    async def run(
+        self, source: Source, attempt: Callable[[Source], Awaitable[_T]], progress: Callable[[], int] = lambda: 0
+    ) -> _T:
+        """Call `attempt` with a source until it succeeds, and return what it does; raises what the policy gives up on.
+
+        `progress` tells the bytes so far: enough new ones count the failures from the start again. After a failure
+        another source comes first, where one may go on. While bytes come for other parts of the object, a failure that
+        may pass ends nothing: a server may grant fewer connections than are asked for.
+        """
+        seen = position = progress()
+        deliveries = self._deliveries
+        while True:
+            try:
+                return await attempt(source)
+            except (errors.GetmError, Answered, CannotGoOn) as caught:
+                error = caught if isinstance(caught, errors.GetmError) else caught.error
+                if not isinstance(error, errors.NetworkError | errors.SizeMismatch):
+                    raise error from None
+                if progress() - seen >= _PROGRESS_BYTES:
+                    self.sources.forgive()
+                    seen = progress()
+                wait_s = caught.retry_after_s if isinstance(caught, Answered) else None
+                final = isinstance(caught, CannotGoOn)
+                # What came for this part says nothing of the others.
+                since = deliveries if progress() == position else self._deliveries
+                position, deliveries = progress(), self._deliveries
+                source = await self._after(source, error, wait_s, final=final, since=since)
+
+    async def _after(
+        self,
+        source: Source,
+        error: errors.NetworkError | errors.SizeMismatch,
+        retry_after_s: float | None,
+        *,
+        final: bool,
+        since: int,
+    ) -> Source:
+        """Whom to ask after `source` has failed, once it is time to. Raises where nobody is left to ask."""
+        why = cause(error)
+        self._counters.stalls += why == "stall"
+        source.failed(error)
+        if final or not is_transient(error, self._request.retries.statuses):
+            self.sources.give_up(source, error)
+        may_switch = self.may_switch()
+        candidates = self.sources.living if may_switch else [source] if source.error is None else []
+        if not candidates:
+            raise (self.sources.all_failed() if may_switch else error) from None
+        best = min(candidates, key=lambda candidate: candidate.failures)
+        if best is not source and not best.failures:
+            self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
+            return best
+        failure = best.last_error or error
+        if best is not source:
+            retry_after_s = None
+        retries, number = self._request.retries, best.failures
+        may_pass = is_transient(failure, retries.statuses)
+        if number > retries.attempts > 0 and self.in_parts and may_pass and await self._others_progress(since):
+            best.failures = number = 1
+        verdict = retries.decide(
+            failure, number, jitter=random.random(), retry_after_s=retry_after_s, left_s=self.left_s
+        )
+        if isinstance(verdict, Fail):
+            if verdict.late:
+                limit_s = self._request.total_s
+                failure.message += f"; another attempt would come after the limit of {limit_s:g} s for the whole"
+            if (
+                self.in_parts
+                and isinstance(failure, errors.HTTPStatusError | errors.BadResponse | errors.Truncated)
+                and not (isinstance(failure, errors.HTTPStatusError) and failure.status in _NOT_OF_RANGES)
+                and await self._grants_whole(best)
+            ):
+                raise self._refused(failure.message) from None
+            for candidate in candidates:
+                self.sources.give_up(candidate, candidate.last_error or error)
+            raise (self.sources.all_failed() if may_switch else failure) from None
+        self.again(cause(failure), best.failures, verdict.delay_s, str(failure))
+        await self._pause(verdict, asked_for=retry_after_s is not None)
+        return best
+
+    async def _others_progress(self, since: int) -> bool:
+        """Wait until more bytes have come for the object than when `since` had; False where none are asked for."""
+        while self._active and self._deliveries == since:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._deliveries == since and self._clock() - self._delivered_at < _FLOWING_S:
+            # Between two parts nobody asks for a moment.
+            await asyncio.sleep(_FLOWING_S / 10)
+            return True
+        return self._deliveries > since
+
+    async def _pause(self, retry: Retry, *, asked_for: bool) -> None:
+        """Wait, unless a part of the object ends meanwhile: its connection may be the one that this one lacks."""
+        if asked_for:
+            await asyncio.sleep(retry.delay_s)
+            return
+        self._part_ended.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(retry.delay_s):
+                await self._part_ended.wait()
 
     def _others(self, source: Source) -> list[Source]:
         return self.sources.others(source) if self.may_switch() else []
 
-    async def retry(self, source: Source, attempt: Callable[[], Awaitable[_T]], progress: Callable[[], int]) -> _T:
-        """Call `attempt` until it succeeds or the policy gives up on `source`; returns what it does. `progress` tells
-        the bytes so far: enough new ones count the attempts from the start again. What is wrong with an answer is not
-        waited for where there is somebody else to ask."""
-        failures, seen = 0, progress()
-        while True:
-            try:
-                return await attempt()
-            except (errors.GetmError, Answered) as caught:
-                error = caught.error if isinstance(caught, Answered) else caught
-                wait_s = caught.retry_after_s if isinstance(caught, Answered) else None
-                if progress() - seen >= _PROGRESS_BYTES:
-                    failures, seen = 0, progress()
-                failures += 1
-                if isinstance(error, errors.HTTPStatusError | errors.BadResponse) and self._others(source):
-                    raise error from None
-                why = cause(error)
-                self._tally.stalls += why == "stall"
-                verdict = self._request.retries.decide(
-                    error, failures, jitter=random.random(), retry_after_s=wait_s, left_s=self.left_s
-                )
-                if not isinstance(verdict, Retry):
-                    if verdict.late:
-                        limit_s = self._request.total_s
-                        error.message += f"; another attempt would come after the limit of {limit_s:g} s for the whole"
-                    raise error from None
-                self.again(why, failures, verdict.delay_s, str(error))
-                await asyncio.sleep(verdict.delay_s)
+    def delivered(self) -> None:
+        """Bytes of the object have come, in whichever part."""
+        self._deliveries += 1
+        self._delivered_at = self._clock()
+        self._changed.set()
+
+    def part_ended(self) -> None:
+        """A part has come to its end, or has failed."""
+        self._part_ended.set()
+
+    @contextlib.contextmanager
+    def attempt(self, source: Source) -> Iterator[None]:
+        """While a part asks `source`, and receives what it sends."""
+        source.active += 1
+        self._active += 1
+        try:
+            yield
+        finally:
+            source.active -= 1
+            self._active -= 1
+            self._changed.set()
 
     def again(self, why: str, attempt: int, delay_s: float, message: str) -> None:
-        """Count and tell that something is asked for again, after `delay_s` seconds."""
-        self._tally.retried(why)
-        self._note(NoteInfo(why, attempt, delay_s, message))
+        """Count and report that something is asked for again, after `delay_s` seconds."""
+        self._counters.retried(why)
+        self.note(NoteInfo(why, attempt, delay_s, message))
 
-    def told(self, error: errors.GetmError) -> errors.GetmError:
+    def annotate(self, error: errors.GetmError) -> errors.GetmError:
         """The error as the caller sees it: with the URL and the number of requests made."""
         if error.url is None:
             error.url = self.at
-        if isinstance(error, errors.NetworkError) and self._request.span is None:
+        if isinstance(error, errors.NetworkError) and not self._request.delegated:
             # A helper knows only its own: its lead tells of all.
-            count = error.attempts = self._tally.requests
+            count = error.attempts = self._counters.requests
             if count > 1:
                 error.message = f"{error.message}, after {count} requests"
         return error
@@ -166,3 +335,18 @@ class Answered(Exception):
         super().__init__(error)
         self.error = error
         self.retry_after_s = retry_after_s
+
+
+class CannotGoOn(Exception):
+    """A failure after which this source cannot be asked for the rest: nothing would show that it is of the version that
+    has come so far."""
+
+    def __init__(self, error: errors.NetworkError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _is_whole_of(source: Source, response: Response) -> bool:
+    """Whether the response is the whole of the very version that the source has."""
+    head, version = response.head, source.version
+    return head.status in WHOLE and version.joinable and head.version(None).strong == version.strong

@@ -1,30 +1,29 @@
-"""One object's transfer: its plan of requests, and the bytes on their way to the consumer."""
+"""One object's transfer: acts on its plan, and sends the bytes to the consumer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from getm import errors
-from getm.core.head import Head
-from getm.core.redact import redact
-from getm.core.spans import MAX_POSITION, Span, plan_parts
+from getm.core.head import ResponseHead
+from getm.core.spans import Span
+from getm.core.version import Version
 from getm.engine import counters
-from getm.engine.attempts import Requests
+from getm.engine.attempts import Attempts
 from getm.engine.hedge import Hedger
 from getm.engine.http.limits import ReadLimits
 from getm.engine.http.requests import Response
-from getm.engine.http.responses import Identity, content_length, covered, require_size
+from getm.engine.http.responses import require_size
+from getm.engine.plan import Ask, Order, Plan, decide
 from getm.engine.sources import Source
-from getm.engine.span_fetch import Answer, Part
+from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
-from getm.protocol.messages import EndInfo, HeadInfo, OpenRequest, ResumeInfo, header_lines
+from getm.protocol.messages import EndInfo, HeadInfo, OpenRequest
 from getm.results import Stats
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 # time than without a limit. CRCs keep up, and a limit would only make their threads go to sleep more often.
 _MAX_UNHASHED_SLOTS = 4
 
-# Larger ones take the way of parts, which measures how fast they come.
+# Larger ones are fetched as spans, which measures how fast they come.
 _SMALL_BYTES = MIN_MEASURED_BYTES
 
 
@@ -47,56 +46,60 @@ class Fetch:
         self._connection = connection
         self._number = number
         self._request = request
-        self._tally = counters.Counters()
-        # Told of what went wrong and was mended, so that the consumer hears it.
-        self._note = partial(connection.note, number)
-        self._requests = Requests(connection.http, request, self._tally, self._note, self._may_switch)
+        self._counters = counters.Counters()
+        self._attempts = Attempts(
+            connection.http, request, self._counters, partial(connection.note, number), self._may_switch
+        )
         self._verification = Verification(request, connection.hash_pool)
+        self._order = Order(
+            tuple(Span(*span) for span in request.spans),
+            request.version,
+            request.or_whole,
+            request.concurrency,
+            request.sink.part_slots * connection.slot_bytes,
+            request.ranged_from,
+        )
+        # The last first response: its content may never be asked for.
         self._first: Response | None = None
-        # The object's size once it is known, and whether bytes went out.
+        # The object's size once it is known, and whether the consumer has been told the head, and bytes.
         self._total: int | None = None
         self._announced = False
         self._delivered = False
-        # Whether several parts are under way at once.
-        self._in_parts = False
-        # As a helper: the part that was asked for.
-        self._served: Part | None = None
+        # The span that is fetched, where it is the only one at a time.
+        self._alone: SpanFetch | None = None
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
-        counters.current.set(self._tally)
+        request = self._request
+        counters.current.set(self._counters)
         try:
-            if self._request.total_s is None or self._request.span is not None:
-                # A helper only takes care not to wait beyond it: the time of the whole is its lead's to end.
+            async with asyncio.timeout(request.total_s):
                 await self._run()
-            else:
-                async with asyncio.timeout(self._request.total_s):
-                    await self._run()
         except errors.GetmError as error:
-            raise self._requests.told(error) from error.__cause__
+            raise self._attempts.annotate(error) from error.__cause__
         except TimeoutError:
-            limit_s = self._request.total_s or 0.0
-            raise self._requests.told(
+            limit_s = request.total_s or 0.0
+            raise self._attempts.annotate(
                 errors.TimedOut(f"the transfer took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
             ) from None
         finally:
             self._verification.cancel()
             # It knows this transfer: neither waits for the collector of garbage to part them.
-            self._requests.may_switch = _never
+            self._attempts.may_switch = _never
             if self._first is not None:
                 # Refused for what its head says: its content was never asked for. Harmless where it was read.
                 self._first.raw.close()
 
     async def _run(self) -> None:
         request = self._request
-        if request.span is not None:
-            total = await self._serve_part(Span(*request.span))
-        elif request.resume is not None:
-            total = await self._resume(request.resume)
+        if request.delay_s:
+            await asyncio.sleep(request.delay_s)
+        if request.delegated:
+            total = await self._serve_span()
         else:
-            total = await self._anew()
+            total = await self._execute(*await self._begin())
         if request.size is not None and total != request.size:
-            raise errors.SizeMismatch.of(request.size, total, self._requests.at)
+            raise errors.SizeMismatch.of(request.size, total, self._attempts.at)
         verdict = await self._verification.verdict(total, self._connection.call)
         self._connection.end(
             self._number,
@@ -113,65 +116,60 @@ class Fetch:
 
     def stats(self) -> Stats:
         """What was done until now."""
-        return self._tally.stats()
+        return self._counters.stats()
 
     def _may_switch(self) -> bool:
         """Whether a mirror may go on where a source fails: before anything is told; or where the size shows that it is
-        the same object, and nothing of another one is delivered or wrong bytes would be noticed at the end."""
-        if self._request.span is not None or not self._announced:
+        the same object, and nothing of another one has come or wrong bytes would be noticed at the end."""
+        if self._request.delegated or not self._announced:
             return True
-        nothing_yet = not self._delivered and not self._in_parts
+        nothing_yet = not self._delivered and self._alone is not None and not self._alone.position
         return self._total is not None and (self._verification.certain or nothing_yet)
 
-    async def _anew(self) -> int:
-        """The whole object."""
-        if self._request.concurrency > 1:
-            return await self._ranged()
-        return await self._single(*await self._answer(None))
+    # The first response -----------------------------------------------------------------------------------------------
 
-    async def _answer(self, span: Span | None, if_range: str | None = None) -> tuple[Response, Source]:
-        """The first response of the object, whatever it takes, and who gave it."""
-        requests = self._requests
-        source = requests.sources.living[0]
+    async def _begin(self) -> tuple[Plan, Response, Source]:
+        """The plan, by the first response that makes one, and who gave it."""
+        order = self._order
         while True:
-            try:
-                first = self._first = await requests.retry(
-                    source, partial(requests.get, source, span, if_range), _no_progress
-                )
-                require_size(self._request.size, first.head)
-            except (errors.NetworkError, errors.SizeMismatch) as error:
-                if self._first is not None:
-                    # Refused for what its head says.
-                    self._first.raw.close()
-                source = requests.after(source, error)
-            else:
-                requests.answered(source, first)
-                return first, source
+            ask = order.first()
+            response, source = await self._attempts.run(
+                self._attempts.sources.living[0], partial(self._first_response, ask)
+            )
+            found = decide(order, ask, response.head)
+            if isinstance(found, Plan):
+                self._attempts.answered(source, response)
+                return found, response, source
+            await response.discard()
+            self._order = order = found
 
-    def _announce(self, response: Response, size: int | None, *, ranged: bool, resumed: bool = False) -> None:
+    async def _first_response(self, ask: Ask, source: Source) -> tuple[Response, Source]:
+        response = self._first = await self._attempts.get(source, ask.span, ask.if_range, may_skip=True)
+        try:
+            require_size(self._request.size, response.head)
+        except errors.GetmError:
+            response.raw.close()
+            raise
+        return response, source
+
+    def _announce(self, response: Response, plan: Plan) -> None:
         """Tell the consumer the head, and get ready to check what it declares."""
-        self._tally.answered()
-        head = response.head
+        self._counters.answered()
+        size = self._total = plan.version.size
         notes = self._verification.find(response, size)
-        self._total, self._announced = size, True
+        self._announced = True
         self._connection.head(
             self._number,
             HeadInfo(
-                url=head.url,
-                status=head.status,
-                reason=head.reason,
-                header_lines=header_lines(head.headers),
-                size=size,
-                ranged=ranged,
+                head=response.head,
+                version=plan.version,
+                ranged=not plan.stream,
                 notes=notes,
-                resumed=resumed,
+                resumed=plan.resumed,
                 declared=tuple([(str(each.checksum), each.source) for each in self._verification.declared]),
-                etag=head.get("etag"),
-                last_modified=head.get("last-modified"),
-                if_range=head.strong_validator(),
             ),
         )
-        if resumed:
+        if plan.resumed:
             self._verification.leave()
         else:
             self._verification.begin(size)
@@ -179,25 +177,37 @@ class Fetch:
     def emit(self, offset: int, slot: int, length: int, *, full: bool) -> None:
         """See `Emit`; what is full goes to the hasher, too."""
         self._delivered = True
+        self._attempts.delivered()
         if full:
             self._connection.part(self._number, offset, slot, length, self._verification.hasher)
         else:
             self._connection.prefix(self._number, offset, slot, length)
 
-    # One stream -----------------------------------------------------------------------------------------------------
+    # The plan -------------------------------------------------------------------------------------------------------
 
-    async def _single(self, response: Response, source: Source) -> int:
-        """The whole object from one response; after a failure, the rest from the byte where it broke off."""
-        size = content_length(response.head)
-        self._announce(response, size, ranged=False)
-        if size is not None and self._at_hand(response, size):
+    async def _execute(self, plan: Plan, response: Response, source: Source) -> int:
+        """Bring all that the plan names; returns the object's size."""
+        size = plan.version.size
+        self._announce(response, plan)
+        source.version = plan.version
+        if plan.first is None:
+            await response.discard()
+            return size or 0
+        if plan.stream and size is not None and self._came_whole(response, size):
             return size
-        source.identity = Identity.of(response.head, size)
-        return await self._part(0, size, source, Answer(response, source, 0, size), alone=True).run()
+        got = plan.got or plan.first
+        answer = Answer(response, source, got.start, None if plan.stream and size is None else got.stop)
+        if plan.workers > 1 or (not plan.stream and not plan.resumed):
+            await self._in_parallel(plan, answer)
+            return size or 0
+        stop = await self._span(plan.first, source, answer, alone=True, size=size).run()
+        for span in plan.others:
+            await self._span(span, source, alone=True, size=size).run()
+        return stop if size is None else size
 
-    def _at_hand(self, response: Response, size: int) -> bool:
+    def _came_whole(self, response: Response, size: int) -> bool:
         """Whether the object was delivered: the short way of a small one that came with its head. Most do, and all
-        that a part is made for, waiting, limits and retries, would cost more than the bytes."""
+        that a span takes, waiting, limits and retries, would cost more than the bytes."""
         content = response.raw.content
         if (
             not 0 < size < _SMALL_BYTES
@@ -208,133 +218,102 @@ class Fetch:
             return False
         self._delivered = self._connection.deliver(self._number, size, content.read_nowait, self._verification.hasher)
         if self._delivered:
-            self._tally.received_bytes += size
+            self._counters.received_bytes += size
         return self._delivered
 
-    def _part(self, start: int, stop: int | None, source: Source, answer: Answer | None = None, *, alone: bool) -> Part:
-        """The bytes from `start` to `stop` (None: to the end), on their way to the consumer: see `Part`. `alone`: no
-        other part of the object is under way."""
+    def _span(
+        self, span: Span, source: Source, answer: Answer | None = None, *, alone: bool, size: int | None
+    ) -> SpanFetch:
+        """The bytes of `span`, on their way to the consumer; to the end where `size` is None. `alone`: no other span of
+        the object is under way."""
         request = self._request
-        # Several parts at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
+        # Several at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
         max_unhashed = None
         if alone:
             hasher = self._verification.hasher
             lags = hasher is not None and hasher.ordered
             max_unhashed = _MAX_UNHASHED_SLOTS if lags else self._connection.slots
-        writer = self._connection.sink(self._number, start, stop, self.emit, max_unhashed=max_unhashed)
+        stop = None if size is None else span.stop
+        sink = self._connection.sink(self._number, span.start, stop, self.emit, max_unhashed=max_unhashed)
         if source.error is not None:
-            # It failed an earlier part.
-            source = self._requests.sources.spread()
-        return Part(
-            self._requests,
+            # It failed an earlier one.
+            source = self._attempts.sources.spread()
+        fetch = SpanFetch(
+            self._attempts,
             source,
-            writer,
+            sink,
             answer,
             total=self._total,
-            # Nobody hurries a part that has no siblings here, nor at another engine.
-            alternate=None if alone and request.span is None else self._alternate,
+            may_skip=alone and not request.delegated,
+            # Nobody hurries what has no siblings here, nor at another engine.
+            alternate=None if alone and not request.delegated else self._alternate,
             read_limits=ReadLimits(request.stall_s, request.floor_bytes_s, request.floor_window_s),
             throttle=self._connection.throttle,
-            counters=self._tally,
+            counters=self._counters,
         )
+        self._alone = fetch if alone else None
+        return fetch
 
     def _alternate(self, source: Source) -> Source:
         """Who is to be asked for what comes too slowly from `source`."""
-        if self._request.span is not None or self._verification.certain:
-            return self._requests.sources.spread()
+        if self._request.delegated or self._verification.certain:
+            return self._attempts.sources.spread()
         return source
 
-    # Ranges ---------------------------------------------------------------------------------------------------------
+    # Several spans at once ------------------------------------------------------------------------------------------
 
-    async def _ranged(self) -> int:
-        """The object by concurrent range requests, where the server grants them; else as one stream."""
-        request = self._request
-        part_bytes = request.part_slots * self._connection.slot_bytes
-        wanted = Span(0, part_bytes)
-        response, source = await self._answer(wanted)
-        head = response.head
-        if head.status == 416:
-            return await self._empty(response)
-        if head.status != 206:
-            return await self._single(response, source)
-        found = head.content_range()
-        identity = Identity.of(head, None if found is None else found.total)
-        if identity is None:
-            # Nothing would show that two responses are of one version: they may not be joined.
-            response.raw.close()
-            return await self._single(*await self._answer(None))
-        got, total = covered(head, wanted)[0], identity.total
-        source.identity = identity
-        self._announce(response, total, ranged=True)
-        # Never a list: a server may claim any total.
-        parts = plan_parts(Span(0, total), part_bytes)
-        answer = Answer(response, source, got.start, got.stop)
-        await self._parts(next(parts), parts, -(-total // part_bytes), answer)
-        return total
-
-    async def _parts(self, first: Span, parts: Iterator[Span], count: int, answer: Answer) -> None:
-        """`count` parts, as many at once as may be: `first`, whose first bytes `answer` brings, and `parts` after
-        it."""
-
-        self._in_parts = True
-        source, request = answer.source, self._request
-        one = source.identity is not None and source.identity.total < request.ranged_from
-        workers = 1 if one else min(request.concurrency, count)
-        # Under a limit of the rate it is the limit that makes parts slow.
-        tail_s = request.tail_s if self._connection.throttle is None else None
-        tail = Hedger(workers, self._connection.slot_bytes, tail_s)
+    async def _in_parallel(self, plan: Plan, answer: Answer) -> None:
+        """The spans of the plan, `workers` at once: `first`, whose first bytes `answer` brings, and the others."""
+        first, source, size = plan.first, answer.source, plan.version.size
+        self._attempts.in_parts = True
+        if first is None:
+            return
+        # Under a limit of the rate it is the limit that makes spans slow.
+        tail_s = self._request.tail_s if self._connection.throttle is None else None
+        tail = Hedger(plan.workers, self._connection.slot_bytes, tail_s)
 
         async def fetch_first() -> None:
-            await self._part(first.start, first.stop, source, answer, alone=False).run(tail)
-            await self._work(0, parts, source, tail)
+            await self._span(first, source, answer, alone=False, size=size).run(tail)
+            await self._work(0, plan, source, tail)
 
         try:
             async with asyncio.TaskGroup() as group:
-                # In order: each worker claims the slots of its part before the next one does.
+                # In order: each worker claims the slots of its span before the next one does.
                 group.create_task(fetch_first())
-                for worker in range(1, workers):
-                    group.create_task(self._work(worker, parts, source, tail))
+                for worker in range(1, plan.workers):
+                    group.create_task(self._work(worker, plan, source, tail))
         except BaseExceptionGroup as several:
             # The first failure ended the others.
             raise several.exceptions[0] from None
         finally:
             tail.close()
 
-    async def _work(self, worker: int, parts: Iterator[Span], source: Source, tail: Hedger) -> None:
-        """Fetch one part after the other, here or by a helper engine, until none is left: from any mirror where wrong
+    async def _work(self, worker: int, plan: Plan, source: Source, tail: Hedger) -> None:
+        """Fetch one span after the other, here or by a helper engine, until none is left: from any mirror where wrong
         bytes would be noticed, else from `source`."""
         helper = self._connection.helper(worker)
-        for span in parts:
+        for span in plan.others:
             if self._verification.certain:
-                source = self._requests.sources.spread()
-            if helper is not None:
-                claim = self._connection.claim(self._number, span.start, span.stop)
-                source.active += 1
-                try:
-                    took = await helper.fetch(self._part_request(span, source), claim, self.emit, self._note, tail)
-                except errors.GetmError as error:
-                    if error.stats is not None:
-                        self._tally.add(error.stats)
-                    raise
-                finally:
-                    source.active -= 1
-                self._tally.add(took)
-            else:
-                await self._part(span.start, span.stop, source, alone=False).run(tail)
+                source = self._attempts.sources.spread()
+            if helper is None:
+                await self._span(span, source, alone=False, size=plan.version.size).run(tail)
+                continue
+            claim = self._connection.claim(self._number, span.start, span.stop)
+            request = self._delegate(span, source, plan.version)
+            try:
+                with self._attempts.attempt(source):
+                    took = await helper.fetch(request, claim, self.emit, self._attempts.note, tail)
+            except errors.GetmError as error:
+                if error.stats is not None:
+                    self._counters.add(error.stats)
+                raise
+            self._attempts.part_ended()
+            self._counters.add(took)
 
-    async def _empty(self, response: Response) -> int:
-        """A 416 to a request from byte 0 on: an empty object, or a server that cannot be right."""
-        found = response.head.content_range()
-        await response.discard()
-        if found is not None and found.span is None and found.total == 0:
-            self._announce(response, 0, ranged=True)
-            return 0
-        return await self._single(*await self._answer(None))
-
-    def _part_request(self, span: Span, source: Source) -> OpenRequest:
-        """The request that a helper engine gets for one part."""
-        identity, route = source.identity, source.led_to
-        mirrors = self._requests.sources.others(source) if self._verification.certain else []
+    def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
+        """The request that a helper engine gets for one span."""
+        route = source.led_to
+        mirrors = self._attempts.sources.others(source) if self._verification.certain else []
         return msgspec.structs.replace(
             self._request,
             url=source.origin.url,
@@ -342,89 +321,31 @@ class Fetch:
             concurrency=1,
             checksums=None,
             strict=False,
-            resume=None,
             size=None,
-            total_s=self._requests.left_s,
-            span=(span.start, span.stop),
-            total=self._total,
-            etag=None if identity is None else identity.etag,
-            last_modified=None if identity is None else identity.last_modified,
-            if_range=None if identity is None else identity.if_range,
+            delay_s=0.0,
+            total_s=self._attempts.left_s,
+            spans=((span.start, span.stop),),
+            # A mirror that has not answered yet tells its validators itself; the size it must have.
+            version=source.version if source.version.joinable else Version(version.size),
+            or_whole=False,
             route=None if route is None else (route.url, route.user_headers),
         )
 
-    async def _serve_part(self, span: Span) -> int:
-        """As a helper of another engine: one part of an object that is known already."""
-        request, source = self._request, self._requests.sources.given
-        self._total = request.total or 0
-        if request.if_range is not None:
-            source.identity = Identity(self._total, request.etag, request.last_modified, request.if_range)
-        self._connection.head(self._number, HeadInfo(request.url, 206, "", "", len(span), True, ()))
-        self._served = self._part(span.start, span.stop, source, alone=True)
-        await self._served.run()
+    async def _serve_span(self) -> int:
+        """As a helper of another engine: a span of an object that is known already."""
+        request, source = self._request, self._attempts.sources.given
+        (span,) = self._order.spans
+        source.version = request.version or Version()
+        self._total = source.version.size
+        self._connection.head(self._number, HeadInfo(ResponseHead(206, request.url), source.version, ranged=True))
+        await self._span(span, source, alone=True, size=self._total).run()
         return len(span)
 
     def hedge(self) -> None:
-        """As a helper: the lead finds the part slow."""
-        if self._served is not None:
-            self._served.hedge()
-
-    # The rest of an object ------------------------------------------------------------------------------------------
-
-    async def _resume(self, kept: ResumeInfo) -> int:
-        """What is missing of an object that the caller has in part; all of it, where it is another one by now."""
-        identity = Identity(kept.total, kept.etag, kept.last_modified, kept.if_range)
-        part_bytes = MAX_POSITION
-        if self._request.concurrency > 1:
-            part_bytes = self._request.part_slots * self._connection.slot_bytes
-        missing = [Span(*span) for span in kept.missing]
-        parts = chain.from_iterable(plan_parts(span, part_bytes) for span in missing)
-        count = sum(-(-len(span) // part_bytes) for span in missing)
-        # With nothing missing, what stands behind its end: nothing, if it is still the same.
-        wanted = next(parts, Span(kept.total, MAX_POSITION))
-        response, source = await self._answer(wanted, identity.if_range)
-        head = response.head
-        if head.status not in (206, 412, 416):
-            return await self._single(response, source)
-        try:
-            got = self._rest(head, wanted, identity, count)
-        except errors.RemoteChanged:
-            response.raw.close()
-            return await self._anew()
-        source.identity = identity
-        self._announce(response, kept.total, ranged=count > 1, resumed=True)
-        answer = Answer(response, source, got.start, got.stop)
-        if self._request.concurrency > 1 and count:
-            await self._parts(wanted, parts, count, answer)
-        elif count:
-            await self._part(wanted.start, wanted.stop, source, answer, alone=True).run()
-            for span in parts:
-                await self._part(span.start, span.stop, source, alone=True).run()
-        else:
-            await response.discard()
-        return kept.total
-
-    def _rest(self, head: Head, wanted: Span, identity: Identity, count: int) -> Span:
-        """What the first answer to a resumption brings. Raises `RemoteChanged` where it is not of the same version."""
-        if head.status in (412, 416):
-            found = head.content_range()
-            identity.check(head, None if found is None else found.total)
-            if head.status == 416 and count == 0 and found is not None and found.total == identity.total:
-                return Span(identity.total, identity.total)
-        elif count:
-            got, total = covered(head, wanted)
-            identity.check(head, total)
-            return got
-        raise errors.RemoteChanged(
-            f"the object was replaced: its size is not {identity.total} any more",
-            url=redact(head.url),
-            expected=str(identity.total),
-        )
+        """As a helper: the lead finds the span slow."""
+        if self._alone is not None:
+            self._alone.hedge()
 
 
 def _never() -> bool:
     return False
-
-
-def _no_progress() -> int:
-    return 0

@@ -113,7 +113,7 @@ class HelperPipe:
     ) -> Stats:
         """Have one span fetched; `emit` is called for its slots, `note` with what was tried again, and `tail` watches
         it. Returns what it took. Raises what the helper failed with, its `stats` with it."""
-        job = _Job(Span(*(request.span or (0, 0))), claim, emit, note)
+        job = _Job(Span(*request.spans[0]), claim, emit, note)
         woken = asyncio.Event()
         self._waiting.add(woken)
         claim.on_slot = woken.set

@@ -8,8 +8,8 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from getm import errors
+from getm.core.version import Version
 from getm.engine.http.requests import Route
-from getm.engine.http.responses import Identity
 from getm.engine.speeds import MIN_MEASURED_BYTES, Speeds
 from getm.protocol.messages import OpenRequest
 
@@ -21,16 +21,27 @@ class Source:
         self.origin = route
         # Redirects are followed once for all parts: the origin may be slow, or count requests.
         self.route = route
-        # What its further responses must agree with; None where it has not answered, or nothing would show it.
-        self.identity: Identity | None = None
+        # What its further responses must agree with; nothing is known of it where it has not answered.
+        self.version = Version()
+        # Whether it grants ranges, and takes If-Range with them, as far as is known.
+        self.grants_ranges = self.takes_if_range = True
+        # Whether it sends the whole where it refused a range; None where it was not asked.
+        self.grants_whole: bool | None = None
+        # How often in a row it failed without progress, and how the last time.
+        self.failures = 0
+        self.last_error: errors.GetmError | None = None
         # Why it is not asked any more.
         self.error: errors.GetmError | None = None
         # Parts that are being fetched from it.
         self.active = 0
 
+    def failed(self, error: errors.GetmError) -> None:
+        self.failures += 1
+        self.last_error = error
+
     @cached_property
     def resolving(self) -> asyncio.Lock:
-        """Held by who asks `origin` again."""
+        """Held by who asks again on behalf of all parts: `origin`, or without Range."""
         return asyncio.Lock()
 
     @cached_property
@@ -82,6 +93,11 @@ class Sources:
             for source, speed in zip(living, speeds, strict=True)
         ]
         return living[waits.index(min(waits))]
+
+    def forgive(self) -> None:
+        """Bytes have come: failures count from the start again."""
+        for source in self._all:
+            source.failures = 0
 
     def others(self, source: Source) -> list[Source]:
         """Who could be asked in the place of `source`."""

@@ -1,10 +1,11 @@
-"""The bytes of one part, by one response after another until they are all there."""
+"""The bytes of one span, by one response after another until they are all there."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import aiohttp
 from msgspec import Struct
@@ -12,14 +13,14 @@ from msgspec.structs import replace
 
 from getm import errors
 from getm.core.retry import SLOW_TAIL
-from getm.engine.attempts import Answered, Requests
+from getm.engine.attempts import Answered, Attempts, CannotGoOn
 from getm.engine.counters import Counters
 from getm.engine.hedge import Hedger
 from getm.engine.http.body import receive
 from getm.engine.http.limits import ReadLimits
 from getm.engine.http.requests import Response
-from getm.engine.http.responses import agreed
 from getm.engine.http.throttle import Throttle
+from getm.engine.plan import continues
 from getm.engine.sinks.ring import RingSink
 from getm.engine.sources import Source
 
@@ -37,40 +38,38 @@ class Answer(Struct, frozen=True):
     stop: int | None
     read: bytes = b""
 
-    @property
-    def to_come(self) -> int | None:
-        """How many bytes there are beyond `read`."""
-        return None if self.stop is None else self.stop - self.start - len(self.read)
 
-
-class Part:
+class SpanFetch:
     """Brings the bytes that `writer` wants: the first by `answer`, where there is one, the rest by requests to `source`
     or who may take its place. Owns the writer and the responses.
 
     Where nothing would tell whether the rest is of the same version as `answer`, no request follows it. `total`: the
-    object's size, where it is known. `alternate`: who is asked in a race against a slow connection to a source; None
+    object's size, where it is known. `may_skip`: a response from the object's start on may be used, by skipping
+    what is there already. `alternate`: who is asked in a race against a slow connection to a source; None
     where there are no races.
     """
 
     def __init__(
         self,
-        requests: Requests,
+        attempts: Attempts,
         source: Source,
         writer: RingSink,
         answer: Answer | None,
         *,
         total: int | None,
+        may_skip: bool,
         alternate: Callable[[Source], Source] | None,
         read_limits: ReadLimits,
         throttle: Throttle | None,
         counters: Counters,
     ) -> None:
-        self._requests = requests
+        self._attempts = attempts
         self._source = source
         self._writer = writer
         self._total = total
+        self._may_skip = may_skip
         self._alternate = alternate
-        self._patience = read_limits
+        self._read_limits = read_limits
         self._throttle = throttle
         self._tally = counters
         # What the next attempt goes on with.
@@ -87,11 +86,8 @@ class Part:
         writer, start = self._writer, self._writer.position
         try:
             await writer.begin()
-            if tail is None:
-                await self._ask_around()
-            else:
-                with tail.watch(self):
-                    await self._ask_around()
+            with nullcontext() if tail is None else tail.watch(self):
+                await self._fetch()
             return writer.position
         finally:
             self._tally.received_bytes += writer.position - start
@@ -101,35 +97,16 @@ class Part:
                 if unused is not None:
                     unused.response.raw.close()
             writer.close()
+            self._attempts.part_ended()
 
-    async def _ask_around(self) -> None:
-        """One source after the other, until all bytes are there."""
-        while True:
-            asked, joinable = self._source, self._answer is None or self._source.identity is not None
-            asked.active += 1
-            try:
-                if not joinable:
-                    await self._attempt()
-                elif self._alternate is None:
-                    await self._requests.retry(self._source, self._attempt, self._progress)
-                else:
-                    await self._retry_with_hedges()
-                return
-            except errors.NetworkError as error:
-                if self._writer.stop is None:
-                    raise
-                self._source = self._requests.after(self._source, error)
-            finally:
-                asked.active -= 1
-
-    async def _retry_with_hedges(self) -> None:
-        """By one connection after another, where a race may be run."""
+    async def _fetch(self) -> None:
+        """By one response after another, from one source after another, until all bytes are there."""
         while True:
             scope = asyncio.timeout(None)
             try:
                 async with scope:
                     self._scope = scope
-                    await self._requests.retry(self._source, self._attempt, self._progress)
+                    await self._attempts.run(self._source, self._attempt, self._progress)
                 return
             except (TimeoutError, errors.GetmError):
                 # Ended by the scope, or failed just when another connection had got ahead.
@@ -143,22 +120,37 @@ class Part:
     def _progress(self) -> int:
         return self._writer.position
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, source: Source) -> None:
         answer, self._answer = self._answer, None
-        if answer is not None:
-            await self._receive(answer)
-        while not self._writer.complete:
-            await self._receive(await self._ask(self._source))
+        self._source = source
+        try:
+            with self._attempts.attempt(source):
+                if answer is not None:
+                    await self._receive(answer)
+                while not self._writer.complete:
+                    await self._receive(await self._ask(source))
+        except errors.NetworkError as error:
+            if answer is not None and not source.version.joinable:
+                raise CannotGoOn(error) from None
+            raise
 
     async def _ask(self, source: Source) -> Answer:
         """Request what the writer lacks now."""
-        wanted, identity = self._writer.remaining, source.identity
-        response = await self._requests.get(source, wanted, None if identity is None else identity.if_range)
+        wanted, version = self._writer.remaining, source.version
+        response = await self._attempts.get(source, wanted, version.strong, may_skip=self._may_skip)
         try:
             # Another part may have learnt meanwhile what the source has.
-            found, source.identity = agreed(source.identity, response.head, wanted, self._total or 0)
-        except errors.GetmError:
+            found, source.version = continues(source.version, response.head, wanted, self._total or 0)
+            if found.start < wanted.start and not self._may_skip:
+                raise errors.RangesRefused(
+                    f"the server sent the whole object in place of bytes {wanted.start} to {wanted.stop}: it granted "
+                    "range requests and stopped to; read it with concurrency=1",
+                )
+        except errors.GetmError as error:
             response.raw.close()
+            if isinstance(error, errors.BadResponse) and self._may_skip:
+                # It takes no ranges as it should: by the next attempt it is asked for the whole.
+                source.grants_ranges = False
             raise
         return Answer(response, source, found.start, found.stop)
 
@@ -167,15 +159,26 @@ class Part:
         began, position = time.monotonic(), self._writer.position
         raw = answer.response.raw
         try:
-            # What came by another connection while this one was being opened.
+            # What came before, by a response that broke off or by another connection.
             known = position - answer.start
-            if known <= len(answer.read):
-                if answer.read:
-                    await self._writer.write(answer.read[known:])
-                await receive(raw, self._writer, answer.to_come, self._patience, self._throttle)
+            stop, surplus = answer.stop, False
+            if self._writer.stop is not None and (stop is None or stop > self._writer.stop):
+                # The whole object was sent in place of a span.
+                stop, surplus = self._writer.stop, True
+            if read := answer.read[known:]:
+                await self._writer.write(read)
+            await receive(
+                raw,
+                self._writer,
+                None if stop is None else stop - self._writer.position,
+                self._read_limits,
+                self._throttle,
+                skip=max(0, known - len(answer.read)),
+                surplus=surplus,
+            )
         finally:
             count = self._writer.position - position
-            self._requests.sources.received(answer.source, count, time.monotonic() - began)
+            self._attempts.sources.received(answer.source, count, time.monotonic() - began)
             # A content that was not read to its end leaves a connection that cannot be used again.
             if not raw.content.at_eof():
                 raw.close()
@@ -221,7 +224,7 @@ class Part:
                 answer.response.raw.close()
         if self._ahead is not None and self._scope is not None:
             told = f"a connection was far slower than the others: from byte {self._ahead.start} on by another one"
-            self._requests.again(SLOW_TAIL, self._hedges, 0.0, told)
+            self._attempts.again(SLOW_TAIL, self._hedges, 0.0, told)
             self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def _overtake(self, answer: Answer) -> Answer | None:

@@ -130,7 +130,7 @@ class Receipt:
             self._reader.submit(self._read_and_write, result.path, line)
 
     def _done(self, result: DownloadResult, underway: _Underway) -> ReceiptLine:
-        verdict, validator = result.checksum, result.validator
+        verdict, version = result.checksum, result.version
         computed = verdict.computed or (() if verdict.checksum is None else (verdict.checksum,))
         started = result.started_at or underway.started
         ended = datetime.now(UTC) if started is None else started + timedelta(seconds=result.seconds)
@@ -144,8 +144,8 @@ class Receipt:
             verified_by=None if verdict.checksum is None else str(verdict.checksum),
             declared_by=verdict.source,
             reason=verdict.reason,
-            etag=None if validator is None else validator.etag,
-            last_modified=None if validator is None else validator.last_modified,
+            etag=None if version is None else version.etag,
+            last_modified=None if version is None else version.last_modified,
             started=None if started is None else _rfc3339(started),
             ended=_rfc3339(ended),
             requests=result.stats.requests,

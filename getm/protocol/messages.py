@@ -29,14 +29,15 @@ Slots belong to the pipe, not to an object: see `getm.buffers.ledger`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from itertools import chain
 from typing import Any
 
 import msgspec
 
+from getm.core.head import ResponseHead
 from getm.core.retry import Retries
+from getm.core.spans import MAX_POSITION
 from getm.core.text import encodable
+from getm.core.version import Version
 from getm.results import Stats
 
 
@@ -73,24 +74,23 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Base of the typed bodies: encoded as MessagePack arrays, validated when decoded."""
 
 
-class ResumeInfo(Record, frozen=True):
-    """An object of `total` bytes of which the caller has all but `missing`: half-open spans, sorted and disjoint.
-    `if_range`: the strong one of its validators."""
+class ToRing(Record, frozen=True, tag="ring"):
+    """The bytes go into the slots of the pipe. With several range requests at once each is for `part_slots` slots."""
 
-    total: int
-    etag: str | None
-    last_modified: str | None
-    if_range: str
-    missing: tuple[tuple[int, int], ...]
+    part_slots: int = 1
+
+
+# The whole object: one span whose end is not known yet.
+WHOLE = ((0, MAX_POSITION),)
 
 
 class OpenRequest(Record, frozen=True):
-    """What to fetch. Times in seconds, sizes in bytes; `span` is half-open."""
+    """What to fetch, from where, of which version, and where to put it. Times in seconds, sizes in bytes; spans are
+    half-open, sorted and disjoint."""
 
     url: str
     headers: tuple[tuple[str, str], ...]
     concurrency: int
-    part_slots: int
     # In canonical text, all of which must match; empty: what the server declares; None: no verification.
     checksums: tuple[str, ...] | None
     strict: bool
@@ -106,52 +106,43 @@ class OpenRequest(Record, frozen=True):
     environment: dict[str, bytes]  # the caller's proxy and certificate variables at the time of the call
     insecure: bool = False  # do not check certificates
     mirrors: tuple[str, ...] = ()  # further URLs of the same object; the headers go to them as well
-    resume: ResumeInfo | None = None
-    # Set on a request that one engine makes of another: one part of an object, which must still be that object.
-    span: tuple[int, int] | None = None
-    total: int | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-    if_range: str | None = None
+    spans: tuple[tuple[int, int], ...] = WHOLE
+    # What the spans are of. Another version: `RemoteChanged`, or, with `or_whole`, all of that one.
+    version: Version | None = None
+    or_whole: bool = False
+    sink: ToRing = ToRing()
     # What redirects from `url` led to, and the user headers that may go there.
     route: tuple[str, tuple[tuple[str, str], ...]] | None = None
     # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
     ranged_from: int = 0
     # What the object must have, in bytes.
     size: int | None = None
+    # How long to wait before the first request.
+    delay_s: float = 0.0
+
+    @property
+    def delegated(self) -> bool:
+        """Whether it is a span that another engine, which knows the object, passes on."""
+        return self.version is not None and not self.or_whole
 
 
 class HeadInfo(Record, frozen=True):
-    """The response that answered. `size`: bytes of the representation, None where only its end will tell. `notes`: what
-    it declares of its bytes that cannot be used, and why. `header_lines`: names and values in turn, each on a line of
-    its own: one text costs a fraction of what pairs do, and many callers never look. `resumed`: it is the version that
-    the request's `resume` names, and only what was missing follows; otherwise the whole object does. `declared`: the
-    checksums to verify it by, in canonical text, each with who gave it: "caller" or a header. `etag`, `last_modified`,
-    `if_range`: its validators and the strong one of them, told for those who need nothing else of the header."""
+    """The response that answered, and what it says of the object. `notes`: what it declares of its bytes that cannot be
+    used, and why. `resumed`: it is the version that was asked for, and only its spans follow; otherwise the whole
+    object does. `declared`: the checksums to verify it by, in canonical text, each with who gave it: "caller" or a
+    header."""
 
-    url: str
-    status: int
-    reason: str
-    header_lines: str
-    size: int | None
-    ranged: bool
-    notes: tuple[str, ...]
+    head: ResponseHead
+    version: Version
+    ranged: bool = False
+    notes: tuple[str, ...] = ()
     resumed: bool = False
     declared: tuple[tuple[str, str], ...] = ()
-    etag: str | None = None
-    last_modified: str | None = None
-    if_range: str | None = None
 
     @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """Names and values in the order of the wire."""
-        lines = self.header_lines.split("\n")
-        return tuple(zip(lines[::2], lines[1::2], strict=False))
-
-
-def header_lines(headers: Iterable[tuple[str, str]]) -> str:
-    """As `HeadInfo` has them. No name or value holds a line feed, which ends a header line (RFC 9112, section 2.2)."""
-    return "\n".join(chain.from_iterable(headers))
+    def size(self) -> int | None:
+        """Bytes of the representation, None where only its end will tell."""
+        return self.version.size
 
 
 class EndInfo(Record, frozen=True):

@@ -64,8 +64,12 @@ def test_row_1_a_200_to_a_later_range_is_never_written_at_its_offset(
     session: getm.Session, fault_server: FaultServer
 ) -> None:
     url = fault_server.serve("/x", faulty_later(Reply(body=BODY, ranges=False), Reply(body=BODY)))
-    with pytest.raises(errors.BadResponse, match="expected 206"):
-        session.read(url, concurrency=3)
+    with session.urlopen(url, concurrency=3) as fh:
+        assert fh.read(1) == BODY[:1]
+        with pytest.raises(errors.RangesRefused, match="the whole object"):
+            fh.read()
+    # Where nothing was given out, nobody can tell: the whole is read from one response.
+    assert session.read(url, concurrency=3) == BODY
 
 
 # Rows 2, 3, 5: wrong 206 ------------------------------------------------------------
@@ -95,8 +99,9 @@ def test_rows_2_3_5_a_206_that_is_not_what_was_asked_for(
     with getm.Session(retries=0) as once:
         url = fault_server.serve("/x?sig=secret", Reply(body=BODY))
         fault_server.serve("/x", faulty_later(reply, Reply(body=BODY)))
-        with pytest.raises(errors.BadResponse) as caught:
-            once.read(url, concurrency=2)
+        with once.urlopen(url, concurrency=2) as fh, pytest.raises(errors.BadResponse) as caught:
+            assert fh.read(1) == BODY[:1]
+            fh.read()
     assert caught.value.url == url.partition("?")[0]
 
 
@@ -127,8 +132,9 @@ def test_row_4_parts_of_two_versions_are_never_joined(
     other: Reply, session: getm.Session, fault_server: FaultServer
 ) -> None:
     url = fault_server.serve("/x", faulty_later(other, Reply(body=BODY)))
-    with pytest.raises(errors.RemoteChanged, match="replaced"):
-        session.read(url, concurrency=3)
+    with session.urlopen(url, concurrency=3) as fh, pytest.raises(errors.RemoteChanged, match="replaced"):
+        assert fh.read(1) == BODY[:1]
+        fh.read()
 
 
 @pytest.mark.parametrize("concurrency", (1, None))
@@ -136,8 +142,9 @@ def test_row_4_a_resume_meets_another_version(
     concurrency: int | None, session: getm.Session, fault_server: FaultServer
 ) -> None:
     url = fault_server.serve("/x", Reply(body=BODY, cut_at=PART), Reply(body=BODY, etag='"v2"'))
-    with pytest.raises(errors.RemoteChanged):
-        session.read(url, concurrency=concurrency)
+    with session.urlopen(url, concurrency=concurrency) as fh, pytest.raises(errors.RemoteChanged):
+        assert fh.read(1) == BODY[:1]
+        fh.read()
     assert fault_server.requests[1].header("If-Range") == '"v1"'
 
 
@@ -394,7 +401,8 @@ def test_row_20_a_refusal_is_final(
     with pytest.raises(errors.HTTPStatusError, match=str(status)) as caught:
         session.read(url + "?X-Amz-Signature=secret", concurrency=concurrency)
     assert (caught.value.status, caught.value.url) == (status, url)
-    assert len(fault_server.requests) == 1
+    # A server may refuse just the range: the whole is asked for once.
+    assert len(fault_server.requests) == (2 if concurrency == 3 and status != 401 else 1)
 
 
 @each_mode
@@ -469,7 +477,7 @@ def test_row_24_redirects_that_lead_nowhere(
         with pytest.raises(errors.RedirectError) as caught:
             session.read(url, concurrency=concurrency)
         assert caught.value.url == url
-    with pytest.raises(errors.RedirectError, match="without a Location"):
+    with pytest.raises(errors.RedirectError, match="no Location"):
         session.read(fault_server.serve("/none", failure(302)), concurrency=concurrency)
 
 
@@ -569,13 +577,8 @@ def test_row_28_one_byte_a_second_is_below_the_floor(
     trickle = Reply(body=SMALL, framing=framing, pace=Pace(step_bytes=1, interval_s=0.05))  # type: ignore[arg-type]
     url = fault_server.serve("/x", trickle, Reply(body=SMALL))
     with getm.Session(timeout=read_limits) as session:
-        if framing == "length":
-            assert session.read(url, concurrency=concurrency) == SMALL
-            assert len(fault_server.requests) == 2
-        else:
-            # Without a length nothing can be resumed.
-            with pytest.raises(errors.TimedOut, match="fewer than 1000"):
-                session.read(url, concurrency=concurrency)
+        assert session.read(url, concurrency=concurrency) == SMALL
+        assert len(fault_server.requests) == 2
 
 
 def test_row_28_a_first_part_below_the_floor_in_a_small_ring(tmp_path: Path, fault_server: FaultServer) -> None:
@@ -802,8 +805,9 @@ def test_a_failure_in_a_helper_engine_leaves_no_slot_behind(fault_server: FaultS
     good = fault_server.serve("/good", Reply(body=BODY))
     with getm.Session(processes=2) as session:
         for _ in range(8):
-            with pytest.raises(errors.HTTPStatusError):
-                session.read(bad, concurrency=4)
+            with session.urlopen(bad, concurrency=4) as fh, pytest.raises(errors.RangesRefused, match="404"):
+                assert fh.read(1) == BODY[:1]
+                fh.read()
             assert session.read(good, concurrency=4) == BODY
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.core.head import Head, HeaderMap, HeadError, decode_headers, retry_after_s
+from getm.core.head import HeaderMap, HeadError, ResponseHead, header_lines, retry_after_s
 from getm.core.redact import redact
 from getm.core.spans import parse_content_range
 from getm.core.url import validate_url
@@ -100,8 +100,8 @@ raw_headers = st.lists(st.tuples(st.sampled_from([name.encode() for name in FIEL
 
 def read_everything(raw: list[tuple[bytes, bytes]], *, status: int, size: int | None) -> None:
     """All that getm reads out of a response's head, from the bytes as they came."""
-    headers = decode_headers(raw)
-    head = Head(status, "https://data.example/object", headers)
+    headers = ResponseHead(200, "", header_lines(raw)).headers
+    head = ResponseHead.of(status, "https://data.example/object", headers)
     try:
         head.content_length()
     except HeadError as error:
@@ -111,7 +111,7 @@ def read_everything(raw: list[tuple[bytes, bytes]], *, status: int, size: int | 
     head.strong_validator()
     retry_after_s(head, 0.0)
     dict(HeaderMap(headers))
-    found = discover([Head(302, "https://data.example/", headers), head], size=size)
+    found = discover([ResponseHead.of(302, "https://data.example/", headers), head], size=size)
     for declared in found.declared:
         assert parse_checksum(str(declared.checksum)) == declared.checksum
     name = name_from_headers(headers)

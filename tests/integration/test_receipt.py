@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm import DownloadResult, Failed, Finished, Progressed, Retried, Skipped, Started, Stats, Verdict
-from getm.core.version import Validator
+from getm.core.version import Version
 from getm.errors import ConnectFailed, HTTPStatusError, TargetError
 from getm.files.receipt import Receipt, read_receipt
 from getm.integrity import parse_checksum, unverified
@@ -70,7 +70,7 @@ def test_a_line_of_each_kind(tmp_path: Path) -> None:
                 tmp_path / "a",
                 url=URL,
                 url_host="cdn.host:8080",
-                validator=Validator('"tag"', "Thu, 01 Jan 2026 00:00:00 GMT"),
+                version=Version(None, '"tag"', "Thu, 01 Jan 2026 00:00:00 GMT"),
                 started_at=began,
             )
         )

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from getm import errors
+from getm.core.version import Version
 from getm.integrity import checksum
-from getm.protocol.messages import ResumeInfo
+from getm.protocol.messages import ToRing
 from tests.support.consumer import Consumer, Received, consumer
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
@@ -32,9 +33,14 @@ def engine() -> Iterator[Consumer]:
         yield opened
 
 
-def kept(missing: tuple[tuple[int, int], ...], **other: Any) -> ResumeInfo:
-    fields: dict[str, Any] = {"total": len(BODY), "etag": '"v1"', "last_modified": LAST_MODIFIED, "if_range": '"v1"'}
-    return ResumeInfo(**{**fields, **other}, missing=missing)
+def kept(missing: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    """What asks for the rest of an object."""
+    return {
+        "sink": ToRing(),
+        "spans": missing,
+        "version": Version(len(BODY), '"v1"', LAST_MODIFIED, '"v1"'),
+        "or_whole": True,
+    }
 
 
 def ranges(server: FaultServer) -> list[str | None]:
@@ -62,7 +68,7 @@ def test_only_what_is_missing_is_fetched(
     missing: tuple[tuple[int, int], ...], concurrency: int, engine: Consumer, fault_server: FaultServer
 ) -> None:
     url = fault_server.serve("/x", Reply(body=BODY))
-    received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(missing), strict=True)
+    received = engine.fetch(url, concurrency=concurrency, **kept(missing), strict=True)
     check_resumed(received, missing)
     for request in fault_server.requests:
         request.wait_ended()
@@ -76,14 +82,14 @@ def test_only_what_is_missing_is_fetched(
 def test_helper_engines_fetch_what_is_missing(processes: int, fault_server: FaultServer) -> None:
     url = fault_server.serve("/x", Reply(body=BODY))
     with consumer(3, processes=processes) as engines:
-        received = engines.fetch(url, concurrency=3, part_slots=1, resume=kept(GAPS))
+        received = engines.fetch(url, concurrency=3, **kept(GAPS))
     check_resumed(received, GAPS)
 
 
 @each_concurrency
 def test_a_cut_connection_is_resumed_at_the_byte(concurrency: int, engine: Consumer, fault_server: FaultServer) -> None:
     url = fault_server.serve("/x", Reply(body=BODY, cut_at=5), Reply(body=BODY, cut_at=1000), Reply(body=BODY))
-    check_resumed(engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(GAPS[1:])), GAPS[1:])
+    check_resumed(engine.fetch(url, concurrency=concurrency, **kept(GAPS[1:])), GAPS[1:])
 
 
 @each_concurrency
@@ -95,8 +101,8 @@ def test_the_declared_checksum_is_told(
     headers = {"x-goog-hash": "crc32c=" + base64.b64encode(checksum(BODY, "crc32c").value).decode()}
     url = fault_server.serve("/x", Reply(body=BODY, headers=headers))
     asked = {"auto": (), "caller": (str(sha256),), None: None}[given]
-    for resume in (None, kept(GAPS)):
-        received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=resume, checksums=asked)
+    for resume in ({}, kept(GAPS)):
+        received = engine.fetch(url, concurrency=concurrency, **resume, checksums=asked)
         assert received.head is not None
         assert (
             received.head.declared
@@ -114,7 +120,7 @@ def test_the_declared_checksum_is_told(
 @each_concurrency
 def test_row_6_nothing_is_missing(concurrency: int, engine: Consumer, fault_server: FaultServer) -> None:
     url = fault_server.serve("/x", Reply(body=BODY))
-    received = engine.fetch(url, concurrency=concurrency, resume=kept(()))
+    received = engine.fetch(url, concurrency=concurrency, **kept(()))
     check_resumed(received, ())
     assert ranges(fault_server) == [f"bytes={len(BODY)}-"]
 
@@ -144,8 +150,7 @@ def test_rows_1_7_9_another_version_is_fetched_whole(
     received = engine.fetch(
         url,
         concurrency=concurrency,
-        part_slots=1,
-        resume=kept(missing),
+        **kept(missing),
         checksums=(str(checksum(reply.body, "sha256")),),
     )
     assert received.head is not None and received.end is not None
@@ -173,7 +178,7 @@ def test_rows_7_10_one_clean_restart(
     first: Reply, concurrency: int, engine: Consumer, fault_server: FaultServer
 ) -> None:
     url = fault_server.serve("/x", first, Reply(body=NEW, etag='"v2"'))
-    received = engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(GAPS))
+    received = engine.fetch(url, concurrency=concurrency, **kept(GAPS))
     assert received.head is not None and not received.head.resumed
     assert is_whole(received, NEW)
     assert fault_server.requests[1].header("If-Range") is None
@@ -182,8 +187,8 @@ def test_rows_7_10_one_clean_restart(
 @each_concurrency
 def test_a_206_of_other_bytes_is_an_error(concurrency: int, engine: Consumer, fault_server: FaultServer) -> None:
     url = fault_server.serve("/x", Reply(body=BODY, span=(5, 10)))
-    with pytest.raises(errors.BadResponse, match="asked for bytes"):
-        engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(GAPS))
+    with pytest.raises(errors.HTTPStatusError, match="bytes 5-9"):
+        engine.fetch(url, concurrency=concurrency, **kept(GAPS))
 
 
 @each_concurrency
@@ -194,12 +199,12 @@ def test_row_10_a_change_midway_is_an_error(concurrency: int, engine: Consumer, 
 
     url = fault_server.serve("/x", script)
     with pytest.raises(errors.RemoteChanged):
-        engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(GAPS))
+        engine.fetch(url, concurrency=concurrency, **kept(GAPS))
 
 
 @each_concurrency
 def test_a_refusal_is_no_expiry(concurrency: int, engine: Consumer, fault_server: FaultServer) -> None:
     url = fault_server.serve("/x", failure(403))
     with pytest.raises(errors.HTTPStatusError) as caught:
-        engine.fetch(url, concurrency=concurrency, part_slots=1, resume=kept(GAPS))
+        engine.fetch(url, concurrency=concurrency, **kept(GAPS))
     assert type(caught.value) is errors.HTTPStatusError

@@ -10,7 +10,7 @@ from getm import errors
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool
 from getm.core.retry import Retries
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest, ToRing
 
 
 def open_request(url: str, **fields: Any) -> OpenRequest:
@@ -19,7 +19,6 @@ def open_request(url: str, **fields: Any) -> OpenRequest:
         "url": url,
         "headers": (),
         "concurrency": 1,
-        "part_slots": 1,
         "checksums": (),
         "strict": False,
         "connect_s": 20.0,
@@ -84,9 +83,9 @@ class Consumer:
         self.last_number = 0
 
     def open(self, url: str, *, concurrency: int = 1, **fields: Any) -> Received:
-        part_slots = self.connection.layout.part_slots
+        sink = ToRing(self.connection.layout.part_slots)
         received = Received(self.connection)
-        request = open_request(url, **{"concurrency": concurrency, "part_slots": part_slots, **fields})
+        request = open_request(url, **{"concurrency": concurrency, "sink": sink, **fields})
         self.last_number = self.connection.open(request, received)
         return received
 

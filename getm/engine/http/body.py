@@ -156,16 +156,38 @@ def receive(
     length: int | None,
     read_limits: ReadLimits,
     throttle: Throttle | None,
+    *,
+    skip: int = 0,
+    surplus: bool = False,
 ) -> Awaitable[None]:
     """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
 
     Returns with the connection given back to aiohttp's pool, if the content has ended there. Raises a `NetworkError`
     with the bytes that came before it kept in `writer`. The part must have begun. The time in which `throttle` lets
-    nothing be read counts neither as silence nor as a slow pace.
+    nothing be read counts neither as silence nor as a slow pace. `skip`: bytes at its start that are not wanted;
+    `surplus`: there are more behind those that are, which are left unread.
     """
+    if skip or surplus:
+        return _receive_some(response, writer, length, read_limits, throttle, skip)
     if throttle is None:
         return _receive(response, writer, length, read_limits, None)
     return _receive_metered(response, writer, length, read_limits, throttle)
+
+
+async def _receive_some(
+    response: Reply,
+    writer: RingSink,
+    length: int | None,
+    read_limits: ReadLimits,
+    throttle: Throttle | None,
+    skip: int,
+) -> None:
+    meter = None if throttle is None else Meter(throttle)
+    try:
+        await _receive_plain(response, writer, length, read_limits, meter, skip)
+    finally:
+        if meter is not None:
+            meter.close()
 
 
 async def _receive_metered(
@@ -231,8 +253,10 @@ async def _receive_plain(
     missing: int | None,
     read_limits: ReadLimits,
     meter: Meter | None,
+    skip: int = 0,
 ) -> None:
-    """By aiohttp's own reader: chunked and close-delimited contents, and those that came with the head.
+    """By aiohttp's own reader: chunked and close-delimited contents, those that came with the head, and those of which
+    only some bytes are wanted.
 
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
@@ -243,6 +267,8 @@ async def _receive_plain(
         while missing != 0 and not response.at_eof():
             data = await response.readany()
             pulled.received += len(data)
+            if skip:
+                data, skip = data[skip:], max(0, skip - len(data))
             if missing is not None:
                 data = data[:missing]
                 missing -= len(data)

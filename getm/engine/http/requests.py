@@ -14,7 +14,7 @@ import aiohttp
 from msgspec import Struct
 
 from getm import errors
-from getm.core.head import Head, HeadError, decode_headers, decode_phrase
+from getm.core.head import HeadError, ResponseHead, decode_phrase, header_lines
 from getm.core.log import get_logger
 from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
@@ -51,8 +51,8 @@ class Response(Struct, frozen=True):
     that it came through."""
 
     raw: Reply
-    head: Head
-    redirects: tuple[Head, ...]
+    head: ResponseHead
+    redirects: tuple[ResponseHead, ...]
     route: Route
     proxy: Proxy | None = None
 
@@ -148,7 +148,7 @@ class HttpClient:
         if if_range is not None:
             wanted = (*wanted, ("If-Range", if_range))
         url, user_headers = route.url, route.user_headers
-        redirects: list[Head] = []
+        redirects: list[ResponseHead] = []
         while True:
             # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
             # A signature that covers the header demands it, whatever is asked for.
@@ -160,8 +160,8 @@ class HttpClient:
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
             raw, proxy = await self._send(request, url, headers, wanted)
-            head = Head(
-                raw.status, url, decode_headers(raw.raw_headers), range_header is not None, decode_phrase(raw.reason)
+            head = ResponseHead(
+                raw.status, url, header_lines(raw.raw_headers), range_header is not None, decode_phrase(raw.reason)
             )
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
             if head.status == 407 and proxy is not None:
@@ -201,7 +201,7 @@ class HttpClient:
             raise translate(error, url, request, proxy) from error
 
 
-def _redirect_target(head: Head, raw_headers: Iterable[tuple[bytes, bytes]]) -> str:
+def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, bytes]]) -> str:
     # One that comes twice and says the same is one.
     locations = {value.strip() for name, value in raw_headers if name.lower() == b"location"} - {b""}
     if len(locations) != 1:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from getm import errors
-from getm.core.head import Head, HeadError
+from getm.core.head import HeadError, ResponseHead
 from getm.core.proxy import Proxy
 from getm.core.redact import redact
 from getm.core.spans import Span
@@ -20,7 +18,7 @@ _ADVICE = {
 
 
 def refusal(
-    head: Head, wanted: Span | None, if_range: str | None, *, answered: bool = False, proxy: Proxy | None = None
+    head: ResponseHead, wanted: Span | None, if_range: str | None, *, answered: bool = False, proxy: Proxy | None = None
 ) -> errors.HTTPStatusError | None:
     """The error of a response that brings nothing of the object; None where it brings the whole, or answers the range
     that was `wanted` (206, 416) or the condition `if_range` (412). `answered`: the same request was answered before.
@@ -43,7 +41,7 @@ def refusal(
     return kind(f"{told}{advice}", url=redact(head.url), status=status, reason=head.reason)
 
 
-def _covers_all(head: Head) -> bool:
+def _covers_all(head: ResponseHead) -> bool:
     found = head.content_range()
     if found is None or found.span is None or found.total is None or len(found.span) != found.total:
         return False
@@ -53,71 +51,7 @@ def _covers_all(head: Head) -> bool:
         return False
 
 
-class Identity(Struct, frozen=True):
-    """What every further response must agree with, so that bytes of two versions are never joined."""
-
-    total: int
-    etag: str | None
-    last_modified: str | None
-    if_range: str
-
-    @classmethod
-    def of(cls, head: Head, total: int | None) -> Identity | None:
-        """That of the object in `head`; None where nothing would show that two responses are of one version."""
-        if_range = head.strong_validator()
-        if total is None or if_range is None:
-            return None
-        return cls(total, head.get("etag"), head.get("last-modified"), if_range)
-
-    def check(self, head: Head, total: int | None) -> None:
-        """Raises `RemoteChanged` where `head` is of another version of the object."""
-        theirs = head.validator()
-        for name, ours, other in (
-            ("size", str(self.total), None if total is None else str(total)),
-            ("ETag", self.etag, theirs.etag),
-            ("Last-Modified", self.last_modified, theirs.last_modified),
-        ):
-            if ours is not None and other is not None and ours != other:
-                raise errors.RemoteChanged(
-                    f"the object was replaced while it was read: its {name} was {ours} and is now {other}; "
-                    "read it again",
-                    url=redact(head.url),
-                    expected=ours,
-                    actual=other,
-                )
-
-
-def agreed(identity: Identity | None, head: Head, wanted: Span, total: int) -> tuple[Span, Identity]:
-    """The span of an answer to a request for `wanted` of an object of `total` bytes, and the identity of that object.
-
-    `identity` None: where this answer comes from has not told yet what it has. Raises `RemoteChanged` where it is of
-    another object, `BadResponse` where it cannot be used.
-    """
-    if identity is not None and head.status in WHOLE:
-        # By If-Range, a full response means another version; the same one means Range is ignored now.
-        identity.check(head, content_length(head))
-    if head.status == 412:
-        raise errors.RemoteChanged(
-            "the object was replaced while it was read: the server answered 412; read it again", url=redact(head.url)
-        )
-    found, theirs = covered(head, wanted)
-    identity = identity or Identity.of(head, theirs)
-    if identity is None:
-        raise errors.BadResponse(
-            "a 206 without a size and a strong validator: its bytes cannot be joined to others", url=redact(head.url)
-        )
-    identity.check(head, theirs)
-    if identity.total != total:
-        raise errors.RemoteChanged(
-            f"a mirror has another object: expected {total} bytes, it has {identity.total}",
-            url=redact(head.url),
-            expected=str(total),
-            actual=str(identity.total),
-        )
-    return found, identity
-
-
-def require_size(expected: int | None, head: Head) -> None:
+def require_size(expected: int | None, head: ResponseHead) -> None:
     """Raises `SizeMismatch` where `head` tells another size of the object than `expected`; None: any will do."""
     if expected is None:
         return
@@ -130,7 +64,7 @@ def require_size(expected: int | None, head: Head) -> None:
         raise errors.SizeMismatch.of(expected, actual, redact(head.url))
 
 
-def content_length(head: Head) -> int | None:
+def content_length(head: ResponseHead) -> int | None:
     """The length of a response's content in bytes, None where only its end tells."""
     if head.is_chunked():
         return None
@@ -140,7 +74,7 @@ def content_length(head: Head) -> int | None:
         raise errors.BadResponse(f"{error}", url=redact(head.url)) from None
 
 
-def covered(head: Head, wanted: Span) -> tuple[Span, int | None]:
+def covered(head: ResponseHead, wanted: Span) -> tuple[Span, int | None]:
     """The span and total of a 206 to a request for `wanted`: it must start there and go no further."""
     if head.status != 206:
         raise errors.BadResponse(

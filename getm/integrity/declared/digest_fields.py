@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.integrity.declared.types import Declared, Finding, of_range, quoted, read_single, read_value
 from getm.integrity.values import DIGEST_BYTES, Checksum
 
@@ -18,12 +18,12 @@ _MAX_FIELD_CHARACTERS = 16 * 1024
 """All known digests take 400. Parsing takes 0.3 µs for each character, during which the engine does nothing else."""
 
 
-def repr_digest(head: Head) -> Iterator[Finding]:
+def repr_digest(head: ResponseHead) -> Iterator[Finding]:
     """Repr-Digest (RFC 9530, section 3): covers the whole representation, also in a 206, content coding included."""
     yield from _structured(head, "Repr-Digest")
 
 
-def content_digest(head: Head) -> Iterator[Finding]:
+def content_digest(head: ResponseHead) -> Iterator[Finding]:
     """Content-Digest (RFC 9530, section 2): covers this message's content, so it counts in a full response only."""
     if "content-digest" not in head.fields:
         return
@@ -33,7 +33,7 @@ def content_digest(head: Head) -> Iterator[Finding]:
     yield from _structured(head, "Content-Digest")
 
 
-def digest(head: Head) -> Iterator[Finding]:
+def digest(head: ResponseHead) -> Iterator[Finding]:
     """Digest (RFC 3230; replaced by RFC 9530): "SHA-256=<base64>", comma-separated, of the whole instance.
 
     The "id-" forms cover the bytes without content coding (RFC 5843), so they fit only a response that has none.
@@ -57,7 +57,7 @@ def digest(head: Head) -> Iterator[Finding]:
             yield f"Digest names {quoted(name)}, which getm does not know, and was skipped"
 
 
-def content_md5(head: Head) -> Iterator[Finding]:
+def content_md5(head: ResponseHead) -> Iterator[Finding]:
     """Content-MD5 (RFC 1864: base64; some servers send hex): covers the body, so only a full response counts."""
     if "content-md5" not in head.fields:
         return
@@ -67,7 +67,7 @@ def content_md5(head: Head) -> Iterator[Finding]:
     yield from read_single(head, "Content-MD5", "md5")
 
 
-def _structured(head: Head, source: str) -> Iterator[Finding]:
+def _structured(head: ResponseHead, source: str) -> Iterator[Finding]:
     """A digest field as a Dictionary of Byte Sequences (RFC 9651)."""
     field = head.get(source.lower())
     if field is None:

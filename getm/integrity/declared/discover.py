@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.errors import MissingExtra
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.declared.azure import blob_md5
@@ -62,7 +62,7 @@ class Discovery:
 _NOTHING = Discovery()
 
 
-def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
+def discover(heads: Sequence[ResponseHead], *, size: int | None) -> Discovery:
     """The checksums that a chain of responses (redirects first, the final one last) declares for the representation.
 
     `size` is the representation's length in bytes, None where it is not known. Only what covers the whole
@@ -74,7 +74,7 @@ def discover(heads: Sequence[Head], *, size: int | None) -> Discovery:
     return _weigh(findings) if findings else _NOTHING
 
 
-def _findings(heads: Sequence[Head], size: int | None) -> Iterator[Finding]:
+def _findings(heads: Sequence[ResponseHead], size: int | None) -> Iterator[Finding]:
     linked = False
     for redirect in heads[:-1]:
         for finding in linked_etag(redirect, size):
@@ -96,7 +96,7 @@ def _findings(heads: Sequence[Head], size: int | None) -> Iterator[Finding]:
             yield from s3_etag(final, size)
 
 
-def _may_declare(head: Head) -> bool:
+def _may_declare(head: ResponseHead) -> bool:
     """Whether any field could hold a checksum. Most web servers send none: small objects should not pay for it.
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.

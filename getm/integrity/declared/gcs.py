@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.integrity.declared.types import Finding, quoted, read_value
 
 _ALGORITHMS = frozenset({"crc32c", "md5"})
 
 
-def goog_hash(head: Head, size_bytes: int | None) -> Iterator[Finding]:
+def goog_hash(head: ResponseHead, size_bytes: int | None) -> Iterator[Finding]:
     """x-goog-hash: "crc32c=<base64>,md5=<base64>", in one field or several.
 
     It covers the object as stored, also in ranged responses. A composite object has no md5. Where the server decodes a

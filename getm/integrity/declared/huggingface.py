@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.integrity.declared.types import Declared, Finding, quoted
 from getm.integrity.values import Checksum
 
 _SHA256 = re.compile(r'"?([0-9a-fA-F]{64})"?')
 
 
-def linked_etag(redirect: Head, size_bytes: int | None) -> Iterator[Finding]:
+def linked_etag(redirect: ResponseHead, size_bytes: int | None) -> Iterator[Finding]:
     """X-Linked-Etag on the redirect to the CDN: the SHA-256 of a large file.
 
     40 hex digits instead are a git blob id, which covers a header too and so is not a checksum of the file. When

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.errors import InvalidInput
 from getm.integrity.declared.types import Declared, Finding, host_of, of_range, quoted, read_value
 from getm.integrity.multipart_etag import candidate_part_bytes
@@ -39,7 +39,7 @@ _S3_MARKS = (
 )
 
 
-def amz_checksums(head: Head) -> Iterator[Finding]:
+def amz_checksums(head: ResponseHead) -> Iterator[Finding]:
     """x-amz-checksum-<algorithm>, base64 (Amazon S3 User Guide, "Checking object integrity").
 
     Skipped with a note: COMPOSITE values and those ending in "-N" (a checksum of the parts' checksums), and every one
@@ -63,7 +63,7 @@ def amz_checksums(head: Head) -> Iterator[Finding]:
 S3_ETAG = re.compile(r'"([0-9a-fA-F]{32})(?:-([0-9]{1,5}))?"')
 
 
-def s3_etag(head: Head, size_bytes: int | None) -> Iterator[Finding]:
+def s3_etag(head: ResponseHead, size_bytes: int | None) -> Iterator[Finding]:
     """The ETag of an S3 object: its MD5 for a single PUT, "<hex>-N" for a multipart upload.
 
     It counts only where the response is marked as S3's and the ETag is strong. (Amazon S3 API, "Common response
@@ -98,12 +98,12 @@ def s3_etag(head: Head, size_bytes: int | None) -> Iterator[Finding]:
         yield Declared(checksum, "ETag")
 
 
-def _is_s3(head: Head) -> bool:
+def _is_s3(head: ResponseHead) -> bool:
     """True where the response itself says that an S3 object was served, by Amazon or a compatible server."""
     return _is_amazon(head) or any(mark in head.fields for mark in _S3_MARKS)
 
 
-def _is_amazon(head: Head) -> bool:
+def _is_amazon(head: ResponseHead) -> bool:
     return (head.get("server") or "").lower() == "amazons3" or _is_amazon_host(host_of(head))
 
 
@@ -114,7 +114,7 @@ def _is_amazon_host(host: str) -> bool:
     return bool(found) and country in ("", ".cn") and any(label.startswith("s3") for label in name.split("."))
 
 
-def _not_md5(head: Head) -> str | None:
+def _not_md5(head: ResponseHead) -> str | None:
     """Why an ETag of MD5's form is no MD5 here; None where it is one."""
     encryption = (head.get("x-amz-server-side-encryption") or "").lower()
     if any(name.startswith("x-amz-server-side-encryption-customer-") for name in head.fields):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.errors import InvalidInput
 from getm.integrity.values import Checksum, make_checksum
 
@@ -30,12 +30,12 @@ def quoted(text: str) -> str:
     return ascii(text[:_QUOTED_CHARACTERS])
 
 
-def of_range(head: Head) -> bool:
+def of_range(head: ResponseHead) -> bool:
     """Whether the response may hold a part of the representation only, so that its fields may be about that part."""
     return head.ranged or head.status == 206
 
 
-def host_of(head: Head) -> str:
+def host_of(head: ResponseHead) -> str:
     """The host of the response's URL in lower case; empty where the URL has none."""
     try:
         return (urlsplit(head.url).hostname or "").lower()
@@ -51,7 +51,7 @@ def read_value(source: str, algorithm: str, text: str) -> Finding:
         return f"{source} is malformed and was skipped: {quoted(text)} is no {algorithm} checksum"
 
 
-def read_single(head: Head, source: str, algorithm: str) -> Iterator[Finding]:
+def read_single(head: ResponseHead, source: str, algorithm: str) -> Iterator[Finding]:
     """Every line of a header that holds one checksum. Lines that repeat the same value count once."""
     for text in dict.fromkeys(head.get_all(source.lower())):
         yield read_value(source, algorithm, text)

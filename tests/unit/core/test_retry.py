@@ -30,6 +30,7 @@ FINAL = {
     errors.TLSFailed,
     errors.URLExpired,
     errors.HTTPStatusError,
+    errors.RangesRefused,
     errors.RedirectError,
     errors.RemoteChanged,
     errors.IntegrityError,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.core.head import Head, decode_headers
+from getm.core.head import ResponseHead, header_lines
 from getm.integrity import Declared, Discovery, discover, may_ask_checksums, parse_checksum
 from getm.integrity.declared.discover import STRENGTH
 from getm.integrity.values import DIGEST_BYTES
@@ -26,7 +26,7 @@ SHA256_HEX = "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
 def read(
     *headers: tuple[str, str], size: int | None = 9, url: str = URL, status: int = 200, ranged: bool = False
 ) -> Discovery:
-    return discover([Head(status, url, headers, ranged)], size=size)
+    return discover([ResponseHead.of(status, url, headers, ranged)], size=size)
 
 
 def found(discovery: Discovery) -> list[tuple[str, str]]:
@@ -397,8 +397,8 @@ def hugging_face(*redirect: tuple[str, str], size: int | None = 9) -> Discovery:
     cdn = (*S3, ("ETag", f'"{MD5_HEX}-1"'), ("x-amz-storage-class", "INTELLIGENT_TIERING"))
     return discover(
         [
-            Head(302, "https://huggingface.co/org/model/resolve/main/model.bin", redirect),
-            Head(200, "https://cas-bridge.xethub.hf.co/xet-bridge-us/1/2?X-Amz-Signature=secret", cdn),
+            ResponseHead.of(302, "https://huggingface.co/org/model/resolve/main/model.bin", redirect),
+            ResponseHead.of(200, "https://cas-bridge.xethub.hf.co/xet-bridge-us/1/2?X-Amz-Signature=secret", cdn),
         ],
         size=size,
     )
@@ -419,8 +419,8 @@ def test_linked_etags_that_are_no_sha256_or_of_something_else() -> None:
 
 
 def test_other_headers_of_a_redirect_are_about_the_redirect() -> None:
-    redirect = Head(302, URL, (("Content-MD5", MD5_B64), ("Repr-Digest", f"sha-256=:{SHA256_B64}:")))
-    assert discover([redirect, Head(200, URL, ())], size=9) == Discovery((), ())
+    redirect = ResponseHead.of(302, URL, (("Content-MD5", MD5_B64), ("Repr-Digest", f"sha-256=:{SHA256_B64}:")))
+    assert discover([redirect, ResponseHead.of(200, URL, ())], size=9) == Discovery((), ())
 
 
 def test_a_linked_etag_counts_on_redirects_only() -> None:
@@ -532,8 +532,8 @@ def test_case_9_a_redirect_to_a_host_of_any_length_is_looked_at_in_linear_time()
     )
 )
 def test_case_1_notes_about_any_bytes_are_printable_ascii(raw: list[tuple[bytes, bytes]]) -> None:
-    headers = decode_headers(raw)
-    discovery = discover([Head(302, URL, headers), Head(200, URL, headers)], size=9)
+    headers = ResponseHead(200, "", header_lines(raw)).headers
+    discovery = discover([ResponseHead.of(302, URL, headers), ResponseHead.of(200, URL, headers)], size=9)
     for note in discovery.notes:
         assert note.isascii() and note.isprintable()
 
@@ -552,7 +552,9 @@ def test_whatever_a_server_sends_never_raises(
     status: int,
     url: str,
 ) -> None:
-    discovery = discover([Head(302, url, tuple(redirect)), Head(status, url, tuple(headers))], size=size)
+    discovery = discover(
+        [ResponseHead.of(302, url, tuple(redirect)), ResponseHead.of(status, url, tuple(headers))], size=size
+    )
     algorithms = [each.checksum.algorithm for each in discovery.declared]
     assert len(set(algorithms)) == len(algorithms)
     for each in discovery.declared:

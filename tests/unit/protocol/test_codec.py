@@ -71,6 +71,9 @@ def values(annotation: object) -> st.SearchStrategy[object]:
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         hints = get_type_hints(annotation)
         return st.builds(annotation, **{name: values(hint) for name, hint in hints.items()})
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        fields = msgspec.structs.fields(annotation)
+        return st.builds(annotation, **{field.name: values(field.type) for field in fields})
     container, inner = get_origin(annotation), get_args(annotation)
     if container in (dict, Mapping):
         return st.dictionaries(values(inner[0]), values(inner[1]), max_size=4)

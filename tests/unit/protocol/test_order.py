@@ -15,7 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
+from getm.core.head import ResponseHead
 from getm.core.retry import Retries
+from getm.core.version import Version
 from getm.engine.sinks.slots import Claim, SlotPool
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import EndInfo, FailedInfo, HeadInfo, Kind, Message, NoteInfo, OpenRequest
@@ -30,7 +32,6 @@ def request(first_byte: int, size: int) -> OpenRequest:
         url="https://example.test/object",
         headers=(),
         concurrency=1,
-        part_slots=1,
         checksums=None,
         strict=False,
         connect_s=None,
@@ -42,7 +43,7 @@ def request(first_byte: int, size: int) -> OpenRequest:
         retries=Retries(0),
         cacert=None,
         environment={},
-        span=(first_byte, first_byte + size),
+        spans=((first_byte, first_byte + size),),
     )
 
 
@@ -69,7 +70,7 @@ class Engine:
                     self.pool.granted(message.object, slot, is_open=message.object in self.serving)
                 self.pool.distribute()
             elif message.kind is Kind.OPEN:
-                span = decode_body(message, OpenRequest).span or (0, 0)
+                (span,) = decode_body(message, OpenRequest).spans
                 self.serving[message.object] = Serving(message.object, *span, pace=1 + sum(span) % SLOT_BYTES)
             elif message.kind is Kind.CANCEL and message.object in self.serving:
                 self.serving[message.object].cancelled = True
@@ -87,7 +88,8 @@ class Engine:
         if serving.cancelled:
             self.fail(serving, errors.Cancelled("the transfer was cancelled"))
         elif serving.claim is None:
-            head = HeadInfo("https://example.test/object", 200, "OK", "", serving.stop - serving.start, False, ())
+            response = ResponseHead(200, "https://example.test/object", reason="OK")
+            head = HeadInfo(response, Version(serving.stop - serving.start))
             self.send(encode_body(Kind.HEAD, number, head), Kind.HEAD, number)
             needed = -(-(serving.stop - serving.start) // SLOT_BYTES)
             # With slots of its own, it takes them as they come.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm import errors
-from getm.core.head import Head
+from getm.core.head import ResponseHead
 from getm.core.spans import Span
 from getm.engine.http.responses import refusal
 
@@ -15,8 +15,10 @@ URL = "https://example.test/object?sig=SECRET"
 PART = Span(0, 100)
 
 
-def head(status: int, **fields: str) -> Head:
-    return Head(status, URL, tuple((name.replace("_", "-"), value) for name, value in fields.items()), reason="Phrase")
+def head(status: int, **fields: str) -> ResponseHead:
+    return ResponseHead.of(
+        status, URL, tuple((name.replace("_", "-"), value) for name, value in fields.items()), reason="Phrase"
+    )
 
 
 @given(status=st.integers(0, 999))
