@@ -632,7 +632,7 @@ class Session:
             jobs: Files at once.
             concurrency: Range requests at once for each file; None: one request by a thread of this process.
             directory: The folder for relative targets, which no target leaves. None: the current folder.
-            continue_after_error: Give a failure as a `DownloadFailure` and go on; else the first one is raised.
+            continue_after_error: Yield failures as `DownloadFailure`s and continue; otherwise the first one is raised.
             on_event: Called with each `Event`, in the thread that reads the results.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
@@ -715,7 +715,7 @@ class Session:
             jobs: Files at once.
             concurrency: Range requests at once for each file; None: one request by a thread of this process.
             directory: The folder for relative targets, which no target leaves. None: the current folder.
-            continue_after_error: Give a failure as a `DownloadFailure` and go on; else the first one is raised.
+            continue_after_error: Yield failures as `DownloadFailure`s and continue; otherwise the first one is raised.
             on_event: Called with each `Event`, in the loop.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for

@@ -12,7 +12,7 @@ from getm.results import Stats
 
 
 class Owner(Protocol):
-    """The job that an attempt belongs to. What these raise, apart from `EngineDied`, is the job's failure."""
+    """The job that an attempt belongs to. Errors that these raise, except `EngineDied`, are the job's failure."""
 
     done: int
 
@@ -30,8 +30,8 @@ class Owner(Protocol):
 class Attempt:
     """Receives one object's messages and passes them to its job until it has ended: by itself, or by `cancel`.
 
-    `head` and `end`: what the engine said, None before. `resumes`: it asks for the rest of what a former attempt left.
-    Everything happens in the batch's thread.
+    `head` and `end`: what the engine said, None before. `resumes`: it asks for the rest of a former attempt. Everything
+    happens in the batch's thread.
     """
 
     def __init__(self, job: Owner, connection: ClientConnection) -> None:
@@ -44,7 +44,7 @@ class Attempt:
         self._began_s = time.monotonic()
         self.received_bytes: int = 0
         self.resumes: bool = False
-        # Where they are, by offset: bytes that came before their turn, for a target that takes them in order only.
+        # Bytes that came before their turn, by offset, for a target that takes them in order only.
         self._early: dict[int, tuple[int, int, int, bool]] = {}
 
     def send(self, request: OpenRequest) -> None:
@@ -53,7 +53,7 @@ class Attempt:
         self._number = self.connection.open(request, self)
 
     def cancel(self) -> None:
-        """Nothing more of it is wanted. Harmless when it has ended."""
+        """Stop it. Harmless when it has ended."""
         if self.ended:
             return
         self.ended = True
@@ -65,7 +65,7 @@ class Attempt:
         self._early.clear()
 
     def stats(self, reported: Stats | None) -> Stats:
-        """What it took. `reported`: by the engine; None where that died, or was not asked."""
+        """Its statistics. `reported`: by the engine; None where that died, or had no request."""
         return reported or Stats(received_bytes=self.received_bytes, seconds=time.monotonic() - self._began_s)
 
     # What the connection calls ---------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ class Attempt:
 
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         if self._job.in_order and offset != self._job.done:
-            # It is safe to keep its slot: the part whose turn it is has all that it needs (engine/sinks/slots.py).
+            # Keeping its slot is safe: the part whose turn it is has all that it needs (engine/sinks/slots.py).
             self._early[offset] = slot, start, length, full
             return
         self._write(offset, slot, start, length, full)

@@ -45,20 +45,21 @@ if TYPE_CHECKING:
 
 _log = get_logger()
 
-# Files that are put in place in groups: more than that is worth a wait for the disk of its own.
+# Files up to this size are put in place in groups: larger ones are worth a wait for the disk each.
 _SMALL_BYTES = 8 * MIB
-# How often a download starts over after its object was replaced midway, or after what an earlier run left proved wrong.
+# How often a download starts over after its object was replaced during it, or after partial data of an earlier run
+# proved wrong.
 _MAX_RESTARTS = 2
-# How often it goes on with another engine. An object that kills every engine would otherwise be tried for ever.
+# How often it continues with another engine. Otherwise an object that kills every engine would be tried for ever.
 _MAX_ENGINE_DEATHS = 3
-# How a host says that it grants no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
+# Statuses by which a host allows no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
 _TOO_MANY = frozenset({429, 503})
-# What a server says of the object, or of its load, and not of a request for a part. 416 the engine sees to.
+# Statuses about the object, or the server's load, and not about the request for a part. The engine handles 416.
 _NOT_OF_RANGES = frozenset({404, 410, 416, 429})
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One download as it was asked for. `path` as `resolve_target` reads it; `request` lacks only what depends on the
+    """One download as it was requested. `path` as `resolve_target` reads it; `request` lacks only what depends on the
     connection it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even
     by symbolic links; None: it may be anywhere. `waived`: see `Finished`."""
 
@@ -71,7 +72,7 @@ class Call(msgspec.Struct, frozen=True):
 
 class State(enum.Enum):
     """WAITING for its turn, or for a while before it asks again; RUNNING: an attempt is under way; COMPLETE: all bytes
-    have come and the file is being finished; ENDED: nothing more comes of it, though its file may still be closing."""
+    have come and the file is being finished; ENDED: it is over, though its file may still be closing."""
 
     WAITING = enum.auto()
     RUNNING = enum.auto()
@@ -80,8 +81,8 @@ class State(enum.Enum):
 
 
 class Job:
-    """Decides what becomes of one download; see `State`. Everything happens in the batch's thread, apart from `check`,
-    which may run in the one that finishes files.
+    """Runs one download; see `State`. Everything happens in the batch's thread, apart from `check`, which may run in
+    the one that finishes files.
 
     `connections`: how many it may open to its host, fewer than asked for where the batch has no more left for it.
     `done`: bytes that are there, an earlier run's included. `not_before_s`, `deadline_s`: when it may ask again, and
@@ -100,7 +101,7 @@ class Job:
         self._batch = batch
         self._began_s = time.monotonic()
         self._attempt: Attempt | None = None
-        # Where the bytes go.
+        # The target of the bytes.
         self._path: Path | None = None
         self._folder: Folder | None = None
         self._partial: PartialFile | None = None
@@ -109,9 +110,9 @@ class Job:
         # Whether the path is only what the URL suggests; and whether that was found to be wrong.
         self._is_guess = False
         self._misnamed = False
-        # What the server or the URL calls it, where a safe name was made of that.
+        # The name by the server or the URL, where a safe name was made of it.
         self._suggested: str | None = None
-        # What is known of the object.
+        # What is known about the object.
         self._size: int | None = None
         self._version: Version | None = None
         # By the first response, where a later one brings only the rest.
@@ -119,7 +120,7 @@ class Job:
         self._resumed = False
         self._verdict: Verdict = unverified("not finished")
         self._told_start = False
-        # Earlier attempts: why they ended, and what they took together.
+        # Earlier attempts: why they ended, and their statistics together.
         self._restarts = self._deaths = self._retries = 0
         self._one_stream = False
         self._before: Stats | None = None
@@ -167,8 +168,8 @@ class Job:
         return stat.S_ISREG(mode) and not is_special(path)
 
     def _foreseen(self) -> Path | None:
-        """The target by the URL alone, where an earlier run left something of that name, most likely the same object:
-        then only what is missing need be asked for. None where nothing speaks for it."""
+        """The target by the URL alone, where an earlier run has left partial data under that name, most likely of the
+        same object: then only the rest need be requested. None where there is none."""
         options, path = self._batch.options, self.call.path
         if self._misnamed or not options.resume or options.no_clobber or options.dry_run:
             return None
@@ -179,7 +180,7 @@ class Job:
         return target if self._is_guess else None
 
     def _open(self, path: Path) -> bool:
-        """Take `path` for this download; False where it is to be left alone."""
+        """Use `path` for this download; False where it is to be skipped."""
         options = self._batch.options
         if options.no_clobber and os.path.lexists(path):
             self._skip(path, "it exists")
@@ -191,7 +192,7 @@ class Job:
         return True
 
     def _send(self) -> None:
-        """Ask for what is missing: all of it, where nothing is known to be there."""
+        """Request what is missing: all of it, where no partial data is known."""
         attempt, partial = self._attempt, self._partial
         if attempt is None:
             return
@@ -223,7 +224,7 @@ class Job:
         return self._stream is not None
 
     def begin(self, info: HeadInfo) -> None:
-        """The response's head is there."""
+        """The head of the response has come."""
         self._size = info.size
         self._resumed = info.resumed
         for note in info.notes:
@@ -243,7 +244,7 @@ class Job:
             elif not self._open_named(info):
                 return
             elif self._partial is not None and _is_same(self._partial.saved, version):
-                # Its name was not known before the head was: ask again, for what is missing only.
+                # Its name was not known before the head: request again, only what is missing.
                 self._ask_again()
                 return
         if self._partial is not None:
@@ -276,8 +277,8 @@ class Job:
             raise
 
     def _check_guess(self, info: HeadInfo) -> bool:
-        """False: the server gives it another name. What is under the guessed one is left alone, and the request is made
-        again."""
+        """False: the server gives it another name. The partial data under the guessed one is left alone, and the
+        request is repeated."""
         self._is_guess = False
         if self._named_by(info) == self._path:
             self._report_name(info)
@@ -300,7 +301,7 @@ class Job:
         self._send()
 
     def _foresee(self, info: HeadInfo) -> None:
-        """Tell what would be done with the object, and leave it at that."""
+        """Report what would be done with the object, and end."""
         path = self._named_by(info)
         if self._batch.options.no_clobber and os.path.lexists(path):
             self._skip(path, "it exists")
@@ -326,13 +327,13 @@ class Job:
             raise errors.SizeMismatch.of(expected, self.done, self.url)
 
     def wrote(self) -> None:
-        """All that had come has been written."""
+        """All bytes so far have been written."""
         self._batch.progressed(self)
         if self._partial is not None and self._partial.checkpoint_due:
             self._batch.checkpoint(self, self._partial)
 
     def checkpoint_failed(self, partial: PartialFile, error: errors.TargetError) -> None:
-        """The disk did not take what was written to `partial`."""
+        """The disk failed to take the bytes of `partial`."""
         if self._partial is partial and self.state is State.RUNNING:
             self.fail(error)
 
@@ -353,13 +354,13 @@ class Job:
     # Failures: what is tried again, and what is not -------------------------------------------------------------------
 
     def attempt_failed(self, error: errors.GetmError) -> None:
-        """The engine has given up. What it retries by itself has been retried."""
+        """The engine has given up, after its own retries."""
         if self._before is not None and isinstance(error, errors.TimedOut) and error.phase == "total":
-            # This attempt had only what the others had left of the time.
+            # The time limit of this attempt was the rest of the deadline.
             reported, error = error.stats, self._too_late()
             error.stats = reported
         if self._stream is not None and self.done:
-            # What has gone to a pipe is gone.
+            # Bytes that were written to a pipe cannot be taken back.
             self.fail(error)
         elif isinstance(error, errors.RemoteChanged | errors.RangesRefused) and self._restarts < _MAX_RESTARTS:
             # What came so far is of a version that is gone, or cannot be completed.
@@ -368,7 +369,7 @@ class Job:
             self._one_stream = self._restarts == _MAX_RESTARTS or isinstance(error, errors.RangesRefused)
             self._again(error, self._restarts, keep=False)
         elif isinstance(error, errors.EngineDied):
-            # A helper's engine: the connection that it served is of no more use.
+            # A helper engine: its connection cannot be used any more.
             if self._attempt is not None:
                 self._batch.drop(self._attempt.connection)
             self.engine_died(error)
@@ -385,7 +386,7 @@ class Job:
             self.fail(error)
 
     def engine_died(self, error: errors.GetmError) -> None:
-        """Go on with another engine: what is written stays."""
+        """Continue with another engine: what is written stays."""
         self._deaths += 1
         if (
             self._deaths > _MAX_ENGINE_DEATHS
@@ -416,9 +417,9 @@ class Job:
             self._again(error, self._retries + 1, keep=True, delay_s=delay_s)
 
     def may_ask(self) -> bool | None:
-        """Whether a job that waits may ask again now. None: it has failed instead.
+        """Whether a waiting job may request again now. None: it has failed instead.
 
-        One that its host has refused may when others from there have received bytes since: then the host only grants
+        One that its host has refused may when others from there have received bytes since: then the host only allows
         fewer connections at a time. If all others have ended without any, it has failed.
         """
         if self.not_before_s is not None and self.not_before_s > time.monotonic():
@@ -437,7 +438,7 @@ class Job:
         return None
 
     def _is_refusal(self, error: errors.GetmError) -> bool:
-        """Whether the host may only mean that it grants no further connection while the others are open."""
+        """Whether the host may only allow no further connection while the others are open."""
         if isinstance(error, errors.HTTPStatusError):
             return error.status in _TOO_MANY
         if isinstance(error, errors.TimedOut) and error.phase == "total":
@@ -475,9 +476,9 @@ class Job:
         return head is not None and cannot_be_joined(error, head.version, self.call.request.retries.statuses)
 
     def _retry(self, error: errors.GetmError) -> None:
-        """Start over, as the retry policy says."""
+        """Start over, by the retry policy."""
         left_s = None if self.deadline_s is None else self.deadline_s - time.monotonic()
-        # No number that anybody should not guess; only to keep many clients from returning at one moment.
+        # Not a secret; only to keep many clients from returning at the same moment.
         jitter = random.random()
         decision = self.call.request.retries.decide(error, self._retries + 1, jitter=jitter, left_s=left_s)
         if isinstance(decision, Fail):
@@ -515,11 +516,12 @@ class Job:
         return errors.TimedOut(f"the download took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
 
     def expire(self) -> None:
-        """Its deadline has passed while it waited to ask again."""
+        """Its deadline has passed while it waited to request again."""
         self.fail(self._too_late())
 
     def _stats_with(self, reported: Stats | None) -> Stats:
-        """What all attempts took. `reported`: by an engine, of the last one; None where it died, or was not asked."""
+        """The statistics of all attempts. `reported`: by an engine, of the last one; None where it died, or had no
+        request."""
         now = (reported or Stats()) if self._attempt is None else self._attempt.stats(reported)
         return now if self._before is None else self._before + now
 
@@ -527,7 +529,7 @@ class Job:
 
     @property
     def streams(self) -> bool:
-        """Whether it writes to something that may make it wait for ever."""
+        """Whether it writes to something that may block for ever."""
         return self._opens_stream or self._stream is not None
 
     @property
@@ -549,8 +551,8 @@ class Job:
         return not self._resumed and self._size is not None and self._size <= _SMALL_BYTES
 
     def check(self) -> None:
-        """Verify by reading what the engine could not verify as it came: a file of which an earlier run, or an engine
-        that died, brought a part. Raises `ChecksumMismatch`, `Unverified`. In any thread."""
+        """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
+        engine that died, brought a part. Raises `ChecksumMismatch`, `Unverified`. In any thread."""
         attempt = self._attempt
         if attempt is None or attempt.end is None or attempt.head is None:
             return
@@ -581,7 +583,7 @@ class Job:
     def finish_failed(self, error: errors.GetmError) -> None:
         """The file could not be finished."""
         if isinstance(error, errors.IntegrityError) and self._resumed and self._restarts < _MAX_RESTARTS:
-            # What lay on the disk was not what it was taken for (faults.md row 46): all of it is fetched again.
+            # The partial data on the disk was not of this object: all of it is fetched again.
             if self._attempt is not None and self._attempt.end is not None:
                 error.stats = self._attempt.end.stats
             self._restarts += 1
@@ -590,7 +592,7 @@ class Job:
             self.fail(error)
 
     def stop(self) -> None:
-        """The batch ends before this download: keep what can be used later."""
+        """The batch ends before this download: keep partial data."""
         self._cancel()
         self.state = State.ENDED
         self._close_file(keep=self._batch.options.resume)
@@ -599,7 +601,7 @@ class Job:
         """It has failed for good."""
         if self.state is State.ENDED:
             return
-        # Of its own: what ends several downloads at once must not name the URL of one of them.
+        # A copy: an error that ends several downloads must not name the URL of one of them.
         own = copy.copy(error)
         own.__cause__ = error.__cause__
         if own.url is None:
@@ -608,7 +610,7 @@ class Job:
         self._cancel()
         self._end(failed=True)
         event = Failed(self.call.index, self.url, self._path, own)
-        # Bytes that were proved wrong are of no use to a later run.
+        # Bytes that proved wrong are useless to a later run.
         keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
         self._close_file(keep=keep, event=event)
 
@@ -621,7 +623,7 @@ class Job:
         self._batch.over(self, failed=failed)
 
     def _close_file(self, *, keep: bool, event: Failed | None = None) -> None:
-        """Close what is written to; `event` is told when a later run could use what is kept."""
+        """Close the target; `event` is posted when a later run could use the partial data."""
         partial, self._partial = self._partial, None
         folder, self._folder = self._folder, None
         if self._stream is not None:
@@ -637,7 +639,7 @@ class Job:
             self._batch.post(event)
 
     def progress(self) -> Progressed:
-        """How far it has come."""
+        """Its progress."""
         return Progressed(self.call.index, self.done, self._size)
 
     def _result(self) -> DownloadResult:
@@ -671,5 +673,5 @@ class Job:
 
 
 def _is_same(saved: Version | None, version: Version) -> bool:
-    """Whether what an earlier run left seems to be of the object that the response announces."""
+    """Whether the partial data of an earlier run seems to be of the object of the response."""
     return saved is not None and saved.size == version.size and saved.strong == version.strong

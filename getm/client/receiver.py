@@ -28,13 +28,12 @@ from getm.results import Stats
 
 _log = get_logger()
 
-# How long other threads and tasks, which may have nothing to do with this, may take to let go of a view before it is an
-# error. Longer than a chunk's work takes, mostly; after the first view there is no limit.
+# How long other threads and tasks, which may be unrelated, may take to drop a view before it is an error. Longer than
+# the work on a chunk usually takes; after the first view there is no limit.
 _OTHERS_GRACE_S = 20.0
 # How often an object that is replaced while it is read is read again from its start.
 _MAX_RESTARTS = 2
-# Shorter reads are copies: those few bytes are cheaper than a view of shared memory, and whoever keeps them keeps no
-# slot.
+# Shorter reads are copies: a few bytes are cheaper than a view of shared memory, and keeping them keeps no slot.
 COPIED_BYTES = 64 * 1024
 
 
@@ -61,7 +60,7 @@ class Receiver:
         self._pending: dict[int, Part] = {}
         # The offset of what came last: it may be the end of an object of unknown size.
         self._newest = -1
-        # Whether another thread or task let go of a view while this one waited for it: then it may do so again.
+        # Whether another thread or task dropped a view while this one waited for it: then it may do so again.
         self._others_let_go = False
         self._received = 0
         self._began = time.monotonic()
@@ -80,11 +79,11 @@ class Receiver:
             release(connection)
             raise
 
-    # What the connection tells ---------------------------------------------------------------------------------------
+    # Called by the connection ----------------------------------------------------------------------------------------
 
     def on_head(self, info: HeadInfo) -> None:
         if self.head is not None and self.head.size is not None and self.head.size != info.size:
-            # The caller may have made room for the other one.
+            # The caller may have allocated memory for the size of the other one.
             self._connection.cancel(self._number)
             self._fail(
                 errors.RemoteChanged(
@@ -102,7 +101,7 @@ class Receiver:
 
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         if not length:
-            # All of the slot was told of before it was known to be full.
+            # All of the slot was announced before it was known to be full.
             return
         self._received += length
         address = slot * self.slot_bytes + start
@@ -135,7 +134,7 @@ class Receiver:
 
     def _start_over_in_s(self, error: errors.GetmError) -> float | None:
         """Seconds after which the whole is to be asked for again; None where `error` is final. Where nothing was given
-        out, nobody can tell the difference."""
+        out, starting over makes no difference to the caller."""
         untouched = not self._given or (self.reader is not None and not self.reader.position)
         if not untouched or self._closed or self.head is None:
             return None
@@ -175,12 +174,12 @@ class Receiver:
 
     @property
     def connection(self) -> ClientConnection:
-        """What is readable when `pump` would have something to do."""
+        """The descriptor that is readable when `pump` has something to do."""
         return self._connection
 
     @property
     def url(self) -> str:
-        """The URL that was asked for, redacted."""
+        """The URL that was given, redacted."""
         return redact(self._request.url)
 
     @property
@@ -197,7 +196,7 @@ class Receiver:
 
     @property
     def size(self) -> int | None:
-        """The object's size in bytes; None until the head is there, or its end where the head does not tell."""
+        """The object's size in bytes; None until the head has come, or the end where the head does not have it."""
         if self._end is not None:
             return self._end.total
         return None if self.head is None else self.head.size
@@ -214,7 +213,7 @@ class Receiver:
         return verdict_of(self._end)
 
     def stats(self) -> Stats:
-        """What it took; until the end, what can be known here."""
+        """The statistics; until the end, what is known here."""
         if self._stats is not None:
             return self._stats
         return Stats(
@@ -224,7 +223,7 @@ class Receiver:
     def begin_wait(self) -> None:
         """Before waiting on the connection, until `end_wait`: a `close` meanwhile ends the wait. Raises `ReaderClosed`
         where it is closed already."""
-        # In this order, and `close` in the other one: the mark, then a look at who waits. So no wait is overlooked.
+        # In this order, and `close` in the other one: the mark, then the check for waits. So no wait is overlooked.
         if not self._connection.begin_wait():
             raise errors.ReaderClosed("closed while its data was being read: the session was closed", url=self.url)
         if self._closed:
@@ -254,7 +253,7 @@ class Receiver:
             self._release_connection()
 
     def has_head(self) -> bool:
-        """Whether the head is there. Raises what went wrong before it."""
+        """Whether the head has come. Raises an error before it."""
         self._check()
         return self.head is not None
 
@@ -293,7 +292,7 @@ class Receiver:
         return self._end is not None and not self._pending
 
     def starved(self) -> bool:
-        """Whether nothing more can come unless the caller lets go of a view.
+        """Whether nothing more can come unless the caller drops a view.
 
         True while all slots are on this side and the object is not complete. Garbage that still holds views is
         collected first.
@@ -306,9 +305,9 @@ class Receiver:
         return not self._connection.with_engine
 
     def grace_s(self, *, other_tasks: bool = False) -> float | None:
-        """How long to wait when starved: not at all where there is no other thread and no other task that could let go
-        of a view, and without a limit (None) once one has done so. An end of unknown size may be all that is still to
-        come: that is waited for as well."""
+        """How long to wait when starved: not at all where there is no other thread and no other task that could drop a
+        view, and without a limit (None) once one has done so. An end of unknown size may be all that is still to come:
+        that is waited for as well."""
         if self._others_let_go:
             return None
         me = threading.current_thread()
@@ -320,7 +319,7 @@ class Receiver:
         if came:
             self._others_let_go = self._connection.with_engine > 0
             return False
-        # A view may have been let go after the last look, just before its thread ended.
+        # A view may have been dropped after the last check, just before its thread ended.
         return self.starved()
 
     def wait(self, timeout_s: float | None) -> bool:
@@ -333,15 +332,15 @@ class Receiver:
 
     def exhausted(self) -> errors.SlotsExhausted:
         return errors.SlotsExhausted(
-            f"views of all {self.slots} slots of {self.slot_bytes} bytes are still held, so nothing more can be "
-            "received: let go of views you are done with, or copy what you keep (bytes(view))",
+            f"views of all {self.slots} slots of {self.slot_bytes} bytes are still kept, so nothing more can be "
+            "received: drop views that you are done with, or copy what you keep (bytes(view))",
             url=self.url,
             slots=self.slots,
             slot_bytes=self.slot_bytes,
         )
 
     def join(self, parts: list[Part], start: int, length: int) -> memoryview:
-        """One view over parts that lie next to each other in memory, from byte `start` of the first."""
+        """One view over parts that are adjacent in memory, from byte `start` of the first."""
         return self._connection.join([part.view for part in parts], parts[0].address + start, length)
 
     def close(self) -> None:
@@ -351,7 +350,7 @@ class Receiver:
         self._closed = True
         self._stats = self.stats()
         self._pending.clear()
-        # Each knows the other: the collector of garbage is not needed to part them.
+        # They refer to each other: this way no garbage collection is needed to free them.
         self.reader = None
         self._release_connection()
 
@@ -374,13 +373,13 @@ class Receiver:
 def verdict_of(end: EndInfo) -> Verdict:
     """What the engine found, as the caller sees it."""
     checksum = None if end.checksum is None else parse_checksum(end.checksum)
-    # What was computed is mostly just what verified the bytes.
+    # Usually only the checksum that verified the bytes was computed.
     computed = [checksum if checksum and text == end.checksum else parse_checksum(text) for text in end.computed]
     return Verdict(end.verified, checksum, end.source, end.reason, tuple(computed))
 
 
 class ResponseInfo:
-    """What a reader or an iterator tells about its object."""
+    """The properties of a reader or an iterator."""
 
     def __init__(self, transfer: Receiver | None) -> None:
         self._transfer_ = transfer
@@ -405,7 +404,7 @@ class ResponseInfo:
 
     @property
     def url(self) -> str:
-        """The URL that answered, after redirects. It may hold the secret of a signed URL."""
+        """The final URL, after redirects. It may have the secret of a signed URL."""
         return self._head.head.url
 
     @property
@@ -421,7 +420,7 @@ class ResponseInfo:
 
     @property
     def size(self) -> int | None:
-        """The object's size in bytes; None where only its end will tell (chunked and close-delimited responses)."""
+        """The object's size in bytes; None where only its end shows it (chunked and close-delimited responses)."""
         return self._transfer.size
 
     @property
@@ -431,17 +430,16 @@ class ResponseInfo:
 
     @property
     def stats(self) -> Stats:
-        """What the transfer took: bytes, requests, retries, time. Final once the last byte was read; until then, or
-        where it was closed before, only the bytes and the seconds are known."""
+        """The statistics of the transfer: bytes, requests, retries, time. Final once the last byte was read; until
+        then, or where it was closed before, only the bytes and the seconds are known."""
         return self._transfer.stats()
 
 
 class ChunkReader:
     """Cuts the ordered parts of an object into reads of any length.
 
-    A read within one slot, or over slots that lie next to each other, is a view of them. Where they do not, or where
-    the read is longer than half the ring, its bytes are copied once, into memory of its own; so are short reads
-    (`COPIED_BYTES`).
+    A read within one slot, or over adjacent slots, is a view of them. Otherwise, or where the read is longer than half
+    the ring, its bytes are copied once, into memory of its own; so are short reads (`COPIED_BYTES`).
     """
 
     def __init__(self, receiver: Receiver) -> None:
@@ -509,7 +507,7 @@ class ChunkReader:
         return self._have + self._used
 
     def _spill(self, count: int) -> None:
-        """Copy bytes out of the ring, so that the engine can go on while a long read is being put together."""
+        """Copy bytes out of the ring, so that the engine can continue during a long read."""
         if self._copy is None:
             self._copy = bytearray()
         while count:
@@ -566,7 +564,7 @@ class ChunkReader:
         return view
 
     def clear(self) -> None:
-        """Let go of everything that was not read."""
+        """Drop everything that was not read."""
         self._parts.clear()
         self._have = 0
         self._copy = None

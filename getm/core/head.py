@@ -68,7 +68,7 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @classmethod
     def of(cls, status: int, url: str, headers: Headers, ranged: bool = False, reason: str = "") -> ResponseHead:
-        """With header fields as pairs. No name or value holds a line feed, which ends a header line (RFC 9112, section
+        """With header fields as pairs. No name or value has a line feed, which ends a header line (RFC 9112, section
         2.2)."""
         return cls(status, url, "\n".join(chain.from_iterable(headers)), ranged, reason)
 
@@ -134,11 +134,11 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return self.get("transfer-encoding") is not None
 
     def version(self, size: int | None) -> Version:
-        """That of the object, whose size is told by what kind of response this is."""
+        """The version of the object, whose size depends on the kind of response."""
         return Version(size, self.get("etag"), self.get("last-modified"), self.strong_validator())
 
     def strong_validator(self) -> str | None:
-        """The value that may stand in If-Range, so that responses may be joined; None where there is no strong one.
+        """The value for If-Range, by which responses may be joined; None where there is no strong one.
 
         A strong entity tag, or else a Last-Modified at least a second older than the Date of the same response
         (RFC 9110, sections 8.8.2.2 and 13.1.5). One beyond ASCII is none: its bytes are not known any more.
@@ -175,7 +175,7 @@ def header_lines(raw: Iterable[tuple[bytes, bytes]]) -> str:
     texts = tuple(chain.from_iterable(raw))
     lines = b"\n".join(texts)
     if lines.count(b"\n") >= len(texts) > 0:
-        # Not by any parser that is one; whatever comes stays one line.
+        # No parser lets these through; anything stays one line.
         lines = b"\n".join(text.replace(b"\n", b" ") for text in texts)
     try:
         # Nearly every head is UTF-8 throughout.

@@ -1,4 +1,4 @@
-"""Whether to try again, and when: decided here without I/O, acted on by the engine."""
+"""Whether to retry, and when: decided here without I/O; the engine acts on it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _CAUSE_OF_TIMEOUT = {"connect": "connect", "response": "stall", "body": "stall",
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `delay_s` seconds."""
+    """Retry after `delay_s` seconds."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Give up: the failure goes to the caller. `late`: only because the time for the whole would be over by then."""
+    """Give up: the failure goes to the caller. `late`: only because the deadline comes before the retry."""
 
     late: bool = False
 
@@ -57,11 +57,10 @@ Verdict = Retry | Fail
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and how soon a request is made again whose failure may pass.
-
-    The first attempt after a broken connection comes at once: the usual cause is a kept-alive connection that the
-    server had closed. The others wait a random time of up to `base_s`, doubled with each attempt up to `cap_s` (the
-    "full jitter" of the AWS architecture blog, "Exponential Backoff And Jitter").
+    """How often and how soon requests with transient failures are retried. The first retry after a broken connection is
+    immediate: the usual cause is a kept-alive connection that the server had closed. The others wait a random time of
+    up to `base_s`, doubled with each attempt up to `cap_s` (the "full jitter" of the AWS architecture blog,
+    "Exponential Backoff And Jitter").
 
     Example:
         >>> getm.Retries(attempts=10, base_s=1, cap_s=60)
@@ -112,11 +111,11 @@ class Retries:
         left_s: float | None = None,
     ) -> Verdict:
         """`attempt` counts the failures in a row without progress, this one included (so from 1); `jitter` is a random
-        number from 0 to 1; `left_s`: seconds until the deadline of the whole, None where there is none."""
+        number from 0 to 1; `left_s`: seconds until the deadline; None where there is none."""
         if attempt > self.attempts or not is_transient(failure, self.statuses):
             return Fail()
         delay_s = self._delay_s(failure, attempt, jitter, retry_after_s)
-        # Nobody is served by waiting for an attempt that can no longer be made.
+        # Waiting for an attempt that can no longer be made helps nobody.
         return Fail(late=True) if left_s is not None and delay_s >= left_s else Retry(delay_s)
 
     def _delay_s(self, failure: errors.GetmError, attempt: int, jitter: float, retry_after_s: float | None) -> float:
@@ -128,7 +127,7 @@ class Retries:
 
 
 def is_transient(failure: errors.GetmError, statuses: frozenset[int] = TRANSIENT_STATUSES) -> bool:
-    """Whether the same request may succeed later. `statuses`: those that may pass."""
+    """Whether the same request may succeed later. `statuses`: the transient ones."""
     if isinstance(failure, errors.HTTPStatusError | errors.ProxyRefused):
         return failure.status in statuses
     return isinstance(failure, errors.NetworkError) and not isinstance(failure, _FINAL)
@@ -144,9 +143,9 @@ def cannot_be_joined(failure: errors.GetmError, version: Version, statuses: froz
 
 
 def cause(failure: errors.GetmError) -> str:
-    """What kind of failure it is, in a word: "connect", "tls", "reset" (the connection broke), "truncation" (it ended
-    too soon), "stall" (silence), "slow" (a pace below the floor), "deadline", "status", "changed", "redirect",
-    "bad response"; for what the network did not do, the error's code."""
+    """The kind of failure in a word: "connect", "tls", "reset" (the connection broke), "truncation" (it ended too
+    soon), "stall" (silence), "slow" (a pace below the floor), "deadline", "status", "changed", "redirect", "bad
+    response"; for what the network did not do, the error's code."""
     if isinstance(failure, errors.TimedOut):
         return _CAUSE_OF_TIMEOUT.get(failure.phase, "stall")
     for kind, name in _CAUSES:

@@ -1,4 +1,4 @@
-"""The requests of one transfer: where they go, what refuses them, and when they are made again."""
+"""The requests of one transfer: where they go, what refuses them, and when they are retried."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from getm.engine.http.responses import WHOLE, refusal
 from getm.engine.sources import Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest
 
-# What a signed URL answers when its time is over: 401 or 403 by the book, 400 by S3 for an expired token.
+# The statuses for an expired signed URL: usually 401 or 403, 400 by S3 for an expired token.
 _EXPIRED = frozenset({400, 401, 403})
 
-# Error statuses that never mean that a server refuses ranges, but who asks, when, how often, or for which.
+# Error statuses that never mean that a server refuses ranges: they are about who asks, when, how often, or for which
+# range.
 _NOT_OF_RANGES = frozenset({401, 408, 425, 429})
 
-# What counts as progress between two failures: a server that gives a few bytes each time would be asked for ever.
+# What counts as progress between two failures: fewer bytes do not, or a server that sends a few each time would be
+# asked for ever.
 _PROGRESS_BYTES = 64 * 1024
 
 # Bytes that came so long ago show that the object still flows.
@@ -36,7 +38,7 @@ _T = TypeVar("_T")
 
 
 class Attempts:
-    """Makes the requests of one OPEN, and counts them in `counters`; `note` is told of each that is made again."""
+    """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry."""
 
     def __init__(
         self,
@@ -53,17 +55,17 @@ class Attempts:
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self.sources: Sources = Sources(request, http.speeds)
-        # Whether a request was answered before: a helper's lead has seen to that.
+        # Whether a request was answered before; by a helper's lead, it was.
         self._answered = request.delegated
-        # Whether another source may go on where one fails.
+        # Whether another source may continue where one fails.
         self.may_switch = may_switch
         # Whether several parts are fetched at once, how many ask or receive now, and how often bytes have come.
         self.in_parts = request.delegated
         self._active = 0
         self._deliveries = 0
         self._delivered_at = 0.0
-        # Set when bytes have come for any part or an attempt has ended, and when a part has: a server that grants few
-        # connections then has one for another.
+        # Set when bytes have come for any part or an attempt has ended, and when a part has: a server that allows few
+        # connections then has one for another part.
         self._changed, self._part_ended = asyncio.Event(), asyncio.Event()
 
     @property
@@ -73,11 +75,11 @@ class Attempts:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the whole must be there, None where there is no limit."""
+        """Seconds until the deadline; None where there is none."""
         return None if self._deadline is None else self._deadline - self._clock()
 
     def answered(self, source: Source, response: Response) -> None:
-        """The first response of the object is there: where its redirects led, the later requests go at once."""
+        """The first response of the object has come: later requests go directly to where its redirects led."""
         if response.redirects:
             source.route = response.route
         self._answered = True
@@ -89,8 +91,8 @@ class Attempts:
         `Answered` for a status that brings nothing of the object, apart from those that answer the range (416) and the
         condition (412), which the caller reads.
 
-        `may_skip`: a response from the object's start on is of use, too (RFC 9110, section 14.2: a server may ignore
-        Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
+        `may_skip`: a response from the object's start on can be used as well (RFC 9110, section 14.2: a server may
+        ignore Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
         `RangesRefused`.
         """
         if may_skip and not source.grants_ranges:
@@ -115,7 +117,7 @@ class Attempts:
                 await response.discard()
                 raise self._refused(f"it answered {response.head.status} to a range, and 200 to the whole")
         elif span is not None and if_range is not None and _is_whole_of(source, response):
-            # A few servers send the whole wherever If-Range is.
+            # A few servers send the whole object whenever If-Range is present.
             response.raw.close()
             source.takes_if_range = False
             response = await self._current(source, span, None)
@@ -160,7 +162,8 @@ class Attempts:
         return source.grants_whole
 
     async def _current(self, source: Source, span: Span | None, if_range: str | None) -> Response:
-        """The answer of where the source is now: a redirect's target that refuses us is asked for anew."""
+        """The response from where the source is now; if the target of a redirect refuses us, the redirect is followed
+        again."""
         route = source.route
         response = await self._ask(route, span, if_range)
         if response.head.status in _EXPIRED and route is not source.origin:
@@ -174,8 +177,8 @@ class Attempts:
         return self._http.get(self._request, route, range_header=range_header, if_range=if_range)
 
     async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:
-        """What redirects led to refuses us now: its signature has run out. Ask the caller's URL for another one; parts
-        that find out at the same time wait for the first of them, and use what it got."""
+        """The target of the redirects refuses us: its signature has expired. Ask the caller's URL for another one;
+        parts that notice at the same time wait for the first of them, and use its result."""
         async with source.resolving:
             if source.route is expired:
                 response = await self._ask(source.origin, span, if_range)
@@ -191,9 +194,9 @@ class Attempts:
     ) -> _T:
         """Call `attempt` with a source until it succeeds, and return what it does; raises what the policy gives up on.
 
-        `progress` tells the bytes so far: enough new ones count the failures from the start again. After a failure
-        another source comes first, where one may go on. While bytes come for other parts of the object, a failure that
-        may pass ends nothing: a server may grant fewer connections than are asked for.
+        `progress` returns the bytes so far: after enough new ones, failures are counted from zero. After a failure
+        another source comes first, where one may continue. While bytes come for other parts of the object, a transient
+        failure ends nothing: a server may allow fewer connections than are requested.
         """
         seen = position = progress()
         deliveries = self._deliveries
@@ -223,7 +226,7 @@ class Attempts:
         final: bool,
         since: int,
     ) -> Source:
-        """Whom to ask after `source` has failed, once it is time to. Raises where nobody is left to ask."""
+        """The source to ask after `source` has failed, once it is time to. Raises where none is left."""
         why = cause(error)
         self._counters.stalls += why == "stall"
         source.failed(error)
@@ -277,7 +280,8 @@ class Attempts:
         return self._deliveries > since
 
     async def _pause(self, retry: Retry, *, asked_for: bool) -> None:
-        """Wait, unless a part of the object ends meanwhile: its connection may be the one that this one lacks."""
+        """Wait, but not after another part of the object has ended: its connection may be the one that this part
+        lacks."""
         if asked_for:
             await asyncio.sleep(retry.delay_s)
             return
@@ -312,16 +316,16 @@ class Attempts:
             self._changed.set()
 
     def again(self, why: str, attempt: int, delay_s: float, message: str) -> None:
-        """Count and report that something is asked for again, after `delay_s` seconds."""
+        """Count and report a retry, after `delay_s` seconds."""
         self._counters.retried(why)
         self.note(NoteInfo(why, attempt, delay_s, message))
 
     def annotate(self, error: errors.GetmError) -> errors.GetmError:
-        """The error as the caller sees it: with the URL and the number of requests made."""
+        """The error as the caller gets it: with the URL and the number of requests."""
         if error.url is None:
             error.url = self.at
         if isinstance(error, errors.NetworkError) and not self._request.delegated:
-            # A helper knows only its own: its lead tells of all.
+            # A helper knows only its own: its lead counts all.
             count = error.attempts = self._counters.requests
             if count > 1:
                 error.message = f"{error.message}, after {count} requests"
@@ -329,7 +333,7 @@ class Attempts:
 
 
 class Answered(Exception):
-    """An error status, with what the server said of when to come back."""
+    """An error status, with the server's Retry-After."""
 
     def __init__(self, error: errors.HTTPStatusError, retry_after_s: float | None) -> None:
         super().__init__(error)

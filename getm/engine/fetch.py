@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from getm.engine.connection import EngineConnection
 
 
-# How far receiving may run ahead of an ordered digest in one stream. It is faster than any of these, and what it puts
-# into the whole ring has left the processor's cache when its turn comes: with 4 slots sha256 takes a twentieth less
-# time than without a limit. CRCs keep up, and a limit would only make their threads go to sleep more often.
+# How far receiving may be ahead of an ordered digest in one stream. It is faster than any of them, and without a limit
+# the bytes would have left the processor's cache before they are hashed: with 4 slots sha256 takes a twentieth less
+# time. CRCs keep up, and a limit would only make their threads sleep more often.
 _MAX_UNHASHED_SLOTS = 4
 
 # Larger ones are fetched as spans, which measures how fast they come.
@@ -59,9 +59,9 @@ class Fetch:
             request.sink.part_slots * connection.slot_bytes,
             request.ranged_from,
         )
-        # The last first response: its content may never be asked for.
+        # The last first response: its content may never be read.
         self._first: Response | None = None
-        # The object's size once it is known, and whether the consumer has been told the head, and bytes.
+        # The object's size once it is known, and whether the consumer has the head, and bytes.
         self._total: int | None = None
         self._announced = False
         self._delivered = False
@@ -84,10 +84,10 @@ class Fetch:
             ) from None
         finally:
             self._verification.cancel()
-            # It knows this transfer: neither waits for the collector of garbage to part them.
+            # It refers to this transfer: this way no garbage collection is needed to free them.
             self._attempts.may_switch = _never
             if self._first is not None:
-                # Refused for what its head says: its content was never asked for. Harmless where it was read.
+                # Refused because of its head: its content was never read. Harmless where it was.
                 self._first.raw.close()
 
     async def _run(self) -> None:
@@ -115,12 +115,12 @@ class Fetch:
         )
 
     def stats(self) -> Stats:
-        """What was done until now."""
+        """The statistics until now."""
         return self._counters.stats()
 
     def _may_switch(self) -> bool:
-        """Whether a mirror may go on where a source fails: before anything is told; or where the size shows that it is
-        the same object, and nothing of another one has come or wrong bytes would be noticed at the end."""
+        """Whether a mirror may continue where a source fails: before the consumer has anything; or where the size shows
+        that it is the same object, and nothing of another one has come or wrong bytes would be noticed at the end."""
         if self._request.delegated or not self._announced:
             return True
         nothing_yet = not self._delivered and self._alone is not None and not self._alone.position
@@ -129,7 +129,7 @@ class Fetch:
     # The first response -----------------------------------------------------------------------------------------------
 
     async def _begin(self) -> tuple[Plan, Response, Source]:
-        """The plan, by the first response that makes one, and who gave it."""
+        """The plan, the first response that makes one, and its source."""
         order = self._order
         while True:
             ask = order.first()
@@ -153,7 +153,7 @@ class Fetch:
         return response, source
 
     def _announce(self, response: Response, plan: Plan) -> None:
-        """Tell the consumer the head, and get ready to check what it declares."""
+        """Send the head to the consumer, and prepare to verify what it declares."""
         self._counters.answered()
         size = self._total = plan.version.size
         notes = self._verification.find(response, size)
@@ -175,7 +175,7 @@ class Fetch:
             self._verification.begin(size)
 
     def emit(self, offset: int, slot: int, length: int, *, full: bool) -> None:
-        """See `Emit`; what is full goes to the hasher, too."""
+        """See `Emit`; full slots go to the hasher as well."""
         self._delivered = True
         self._attempts.delivered()
         if full:
@@ -206,8 +206,8 @@ class Fetch:
         return stop if size is None else size
 
     def _came_whole(self, response: Response, size: int) -> bool:
-        """Whether the object was delivered: the short way of a small one that came with its head. Most do, and all
-        that a span takes, waiting, limits and retries, would cost more than the bytes."""
+        """Deliver a small object that came with its head, and return whether that was so. Most small ones do, and a
+        span fetch with its waits, limits and retries would cost more than the bytes."""
         content = response.raw.content
         if (
             not 0 < size < _SMALL_BYTES
@@ -225,9 +225,9 @@ class Fetch:
         self, span: Span, source: Source, answer: Answer | None = None, *, alone: bool, size: int | None
     ) -> SpanFetch:
         """The bytes of `span`, on their way to the consumer; to the end where `size` is None. `alone`: no other span of
-        the object is under way."""
+        the object is being fetched."""
         request = self._request
-        # Several at once: those ahead wait for their turn to be hashed, and no limit may hold up the one behind.
+        # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None
         if alone:
             hasher = self._verification.hasher
@@ -236,7 +236,7 @@ class Fetch:
         stop = None if size is None else span.stop
         sink = self._connection.sink(self._number, span.start, stop, self.emit, max_unhashed=max_unhashed)
         if source.error is not None:
-            # It failed an earlier one.
+            # It failed for an earlier span.
             source = self._attempts.sources.spread()
         fetch = SpanFetch(
             self._attempts,
@@ -245,7 +245,7 @@ class Fetch:
             answer,
             total=self._total,
             may_skip=alone and not request.delegated,
-            # Nobody hurries what has no siblings here, nor at another engine.
+            # A span without siblings, here or at another engine, is not hedged.
             alternate=None if alone and not request.delegated else self._alternate,
             read_limits=ReadLimits(request.stall_s, request.floor_bytes_s, request.floor_window_s),
             throttle=self._connection.throttle,
@@ -255,7 +255,7 @@ class Fetch:
         return fetch
 
     def _alternate(self, source: Source) -> Source:
-        """Who is to be asked for what comes too slowly from `source`."""
+        """The source to ask for what comes too slowly from `source`."""
         if self._request.delegated or self._verification.certain:
             return self._attempts.sources.spread()
         return source
@@ -268,7 +268,7 @@ class Fetch:
         self._attempts.in_parts = True
         if first is None:
             return
-        # Under a limit of the rate it is the limit that makes spans slow.
+        # With a rate limit, it is the limit that makes spans slow.
         tail_s = self._request.tail_s if self._connection.throttle is None else None
         tail = Hedger(plan.workers, self._connection.slot_bytes, tail_s)
 
@@ -325,7 +325,7 @@ class Fetch:
             delay_s=0.0,
             total_s=self._attempts.left_s,
             spans=((span.start, span.stop),),
-            # A mirror that has not answered yet tells its validators itself; the size it must have.
+            # A mirror that has not answered yet has its own validators; the size must be the same.
             version=source.version if source.version.joinable else Version(version.size),
             or_whole=False,
             route=None if route is None else (route.url, route.user_headers),

@@ -28,7 +28,7 @@ from getm.results import Stats
 
 
 class _Job:
-    """One span at the helper. Its slots come from `claim`; those that were not filled go back there."""
+    """One span at the helper. Its slots come from `claim`; unfilled ones go back to it."""
 
     def __init__(self, span: Span, claim: Claim, emit: Emit, note: Callable[[NoteInfo], None]) -> None:
         self._span = span
@@ -38,13 +38,13 @@ class _Job:
         self.hedge: Callable[[], None] = _nothing
         self.position = span.start
         self.waited = False
-        # The slots that the helper has, and of one of them what the consumer may read already.
+        # The slots that the helper has, and the prefix of one of them that the consumer may already read.
         self._granted: set[int] = set()
         self._prefix: tuple[int, int, int] | None = None
         self._ended = False
         loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Stats] = loop.create_future()
-        # The helper has said its last word, and has no slot any more.
+        # The helper has sent its last message, and has no slot any more.
         self.settled: asyncio.Future[None] = loop.create_future()
 
     @property
@@ -60,7 +60,7 @@ class _Job:
         self._emit(offset, slot, length, full=False)
 
     def on_part(self, offset: int, slot: int, length: int) -> None:
-        """A slot came: those of one span come in order."""
+        """A slot has come: those of one span come in order."""
         self.position = offset + length
         self._prefix = None
         self._granted.discard(slot)
@@ -82,7 +82,7 @@ class _Job:
             self.settled.set_result(None)
 
     def lost(self) -> None:
-        """The helper is gone: what it had is ours again."""
+        """The helper is gone: its slots are ours again."""
         if not self.done.done():
             self.done.set_exception(errors.EngineDied("a helper engine died while it was fetching a part"))
         if self._prefix is not None:
@@ -103,7 +103,7 @@ class HelperPipe:
         self._ledger = SlotLedger(slots, Owner.HELD)
         self._conversation = Conversation()
         self._jobs: dict[int, _Job] = {}
-        # Set for those who wait for a slot, when there is one or the helper is gone.
+        # Events of waits for a slot: set when there is one, or the helper is gone.
         self._waiting: set[asyncio.Event] = set()
         self._last = 0
         self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
@@ -111,8 +111,8 @@ class HelperPipe:
     async def fetch(
         self, request: OpenRequest, claim: Claim, emit: Emit, note: Callable[[NoteInfo], None], tail: Hedger
     ) -> Stats:
-        """Have one span fetched; `emit` is called for its slots, `note` with what was tried again, and `tail` watches
-        it. Returns what it took. Raises what the helper failed with, its `stats` with it."""
+        """Have one span fetched; `emit` is called for its slots, `note` for retries, and `tail` watches it. Returns its
+        statistics. Raises the helper's error, with its `stats`."""
         job = _Job(Span(*request.spans[0]), claim, emit, note)
         woken = asyncio.Event()
         self._waiting.add(woken)
@@ -124,7 +124,7 @@ class HelperPipe:
                 woken.clear()
             if self._pipe.closed:
                 raise errors.EngineDied("a helper engine is gone")
-            # Only now: numbers must rise in the order of the OPENs, and other spans may have started meanwhile.
+            # Not before: numbers must rise in the order of the OPENs, and other spans may have started in the meantime.
             self._last = number = self._last + 1
             self._jobs[number] = job
             job.hedge = lambda: self._hedge(number)
@@ -140,7 +140,7 @@ class HelperPipe:
             claim.close()
 
     async def _grant(self, number: int, job: _Job, claim: Claim, woken: asyncio.Event) -> None:
-        """Pass on the slots of the claim, as there are any."""
+        """Pass on the slots of the claim as they become available."""
         for _ in range(claim.needed or 0):
             while (slot := claim.next()) is None:
                 job.waited = True
@@ -156,7 +156,7 @@ class HelperPipe:
             self._pipe.send(encode(Kind.GRANT, number, slot=slot, length=1))
 
     async def _end(self, number: int, job: _Job) -> None:
-        """Wait until the helper has let go of the object, whatever ended it here: it may be writing into its slots."""
+        """Wait until the helper has released the object, whatever ended it here: it may be writing into its slots."""
         if number in self._conversation.open_objects():
             self._pipe.send(encode(Kind.CANCEL, number))
         cancelled = False
@@ -164,11 +164,11 @@ class HelperPipe:
             try:
                 await asyncio.shield(job.settled)
             except asyncio.CancelledError:
-                # A helper that lives answers, and one that died has settled it.
+                # A live helper answers, and a dead one has settled it.
                 cancelled = True
         del self._jobs[number]
         if job.done.done():
-            # Looked at, so that nobody is told of an exception that was never retrieved.
+            # Retrieved, so that no exception is reported as never retrieved.
             job.done.cancelled() or job.done.exception()
         else:
             job.done.cancel()

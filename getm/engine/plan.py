@@ -1,13 +1,13 @@
-"""Which requests bring an object: decided from what was asked for and from the first response, without I/O.
+"""Which requests bring an object: decided from the order and the first response, without I/O.
 
 An order names spans of an object, and the version that they must be of where that is known:
 
 - the whole object is one span without an end;
 - a resume is the spans that are missing of a version, or the whole of another one where that has been replaced;
-- a span that another engine delegates is of its version, or of no use.
+- a span that another engine delegates must be of its version.
 
-Spans are cut into pieces, of which the first response brings the first. Where one request at a time is wanted a piece
-is a whole span.
+Spans are cut into pieces, of which the first response brings the first. With one request at a time, a piece is a whole
+span.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Order:
     ranged_from: int = 0
 
     def first(self) -> Ask:
-        """The first request: for the first piece, so that ranges cost no further one."""
+        """The first request: for the first piece, so that ranges need no further one."""
         if self.version is None:
             return Ask(Span(0, self.part_bytes) if self.concurrency > 1 else None)
         # With nothing missing, what follows the end: nothing, if it is still the same.
@@ -70,12 +70,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What comes, now that the first response is there.
+    """What to fetch, by the first response.
 
-    `version`: that all responses must be of. `stream`: one response brings all, in order; what follows it, if it
-    breaks off, is the rest. `first`: the piece that it brings or begins, None where there is nothing to bring, and
-    `got` what it holds (its end is None where only its end will tell). `others`: the pieces after that, `count` all of
-    them. `workers`: how many are fetched at once. `resumed`: only what was missing comes.
+    `version`: that all responses must be of. `stream`: one response brings all, in order; if it breaks off, the rest is
+    requested. `first`: the piece that it brings or begins, None where there is nothing to bring, and `got` what it
+    holds (its stop is None where only the end shows it). `others`: the pieces after that, `count` all of them.
+    `workers`: how many are fetched at once. `resumed`: only what was missing comes.
     """
 
     version: Version
@@ -89,7 +89,7 @@ class Plan:
 
 
 def decide(order: Order, ask: Ask, head: ResponseHead) -> Plan | Order:
-    """What the response to `ask` makes of the order; an `Order` where that must be asked for in its place.
+    """The plan for the order by the response to `ask`; an `Order` where that must be requested instead.
 
     Raises `BadResponse` for a response that cannot be used, `RemoteChanged` where a version was demanded.
     """
@@ -114,11 +114,11 @@ def _stream(head: ResponseHead, size: int | None) -> Plan:
 
 
 def _ranged(order: Order, ask: Ask, head: ResponseHead, total: int | None) -> Plan | Order:
-    """By the first part of an object of which nothing was known."""
+    """The plan by the first part of an object of which nothing was known."""
     one_stream = replace(order, concurrency=1)
     wanted = ask.span or Span(0, order.part_bytes)
     if head.status == 416:
-        # A 416 to a request from byte 0 on: an empty object, or a server that cannot be right.
+        # A 416 to a request from byte 0 on: an empty object, or a wrong server.
         if total == 0:
             return Plan(head.version(0), True, None, None, iter(()), 0, 1)
         return one_stream
@@ -142,7 +142,8 @@ def _ranged(order: Order, ask: Ask, head: ResponseHead, total: int | None) -> Pl
 
 
 def _resumed(order: Order, version: Version, ask: Ask, head: ResponseHead, total: int | None) -> Plan:
-    """By the first of the missing spans. Raises where the response is not of that version, or not what was asked."""
+    """The plan by the first of the missing spans. Raises where the response is not of that version, or not the
+    requested span."""
     count = order.count()
     version.require(head.version(total), redact(head.url))
     if head.status == 416 and count == 0 and total == version.size:
@@ -169,9 +170,8 @@ def covers_all(head: ResponseHead) -> bool:
 def continues(version: Version, head: ResponseHead, wanted: Span, total: int) -> tuple[Span, Version]:
     """What a later response to a request for `wanted`, of an object of `total` bytes, brings, and its version.
 
-    `version` not joinable: where it comes from has not told yet what it has. The span begins before `wanted` where the
-    server sends the whole object again. Raises `RemoteChanged` where it is of another object, `BadResponse` where it
-    cannot be used.
+    `version` not joinable: its source has not answered yet. The span begins before `wanted` where the server sends the
+    whole object again. Raises `RemoteChanged` where it is of another object, `BadResponse` where it cannot be used.
     """
     url = redact(head.url)
     if head.status == 412:

@@ -83,8 +83,8 @@ class Sources:
         return sorted((source for source in self._all if source.error is None), key=rank)
 
     def spread(self) -> Source:
-        """The one that would bring the next part first, as far as can be told. One of which nothing is known passes for
-        the fastest, so that it is tried."""
+        """The one that would bring the next part first, as far as is known. An unknown one counts as the fastest, so
+        that it is tried."""
         living = self.living or self._all
         speeds = [self._speeds.of(source.host) for source in living]
         best = max((speed for speed in speeds if speed), default=1.0)
@@ -100,14 +100,14 @@ class Sources:
             source.failures = 0
 
     def others(self, source: Source) -> list[Source]:
-        """Who could be asked in the place of `source`."""
+        """The sources that could be asked instead of `source`."""
         return [other for other in self.living if other is not source]
 
     def give_up(self, source: Source, error: errors.GetmError) -> None:
         """`source` is asked no more."""
         source.error = source.error or error
         if not isinstance(error, errors.HTTPStatusError | errors.RemoteChanged | errors.SizeMismatch):
-            # Those tell of the object, not of the host.
+            # Those are about the object, not the host.
             self._speeds.failed(source.host)
 
     def all_failed(self) -> errors.GetmError:

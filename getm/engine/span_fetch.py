@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
-import aiohttp
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,7 +15,7 @@ from getm.core.retry import SLOW_TAIL
 from getm.engine.attempts import Answered, Attempts, CannotGoOn
 from getm.engine.counters import Counters
 from getm.engine.hedge import Hedger
-from getm.engine.http.body import receive
+from getm.engine.http.body import READ_ERRORS, receive
 from getm.engine.http.limits import ReadLimits
 from getm.engine.http.requests import Response
 from getm.engine.http.throttle import Throttle
@@ -24,7 +23,7 @@ from getm.engine.plan import continues
 from getm.engine.sinks.ring import RingSink
 from getm.engine.sources import Source
 
-# What is slow by every connection is not made faster by asking on and on.
+# What is slow over every connection does not become faster by further ones.
 _MAX_HEDGES = 3
 
 
@@ -40,13 +39,12 @@ class Answer(Struct, frozen=True):
 
 
 class SpanFetch:
-    """Brings the bytes that `writer` wants: the first by `answer`, where there is one, the rest by requests to `source`
-    or who may take its place. Owns the writer and the responses.
+    """Fetches one span, retrying and failing over between sources, into `writer`: the first bytes by `answer`, where
+    there is one, the rest by requests. Owns the writer and the responses.
 
-    Where nothing would tell whether the rest is of the same version as `answer`, no request follows it. `total`: the
-    object's size, where it is known. `may_skip`: a response from the object's start on may be used, by skipping
-    what is there already. `alternate`: who is asked in a race against a slow connection to a source; None
-    where there are no races.
+    Where nothing would show that the rest is of the same version as `answer`, no request follows it. `total`: the
+    object's size, where it is known. `may_skip`: a response from the object's start on may be used, by skipping what is
+    there already. `alternate`: returns the source of a hedged request for a slow one; None where spans are not hedged.
     """
 
     def __init__(
@@ -71,14 +69,14 @@ class SpanFetch:
         self._alternate = alternate
         self._read_limits = read_limits
         self._throttle = throttle
-        self._tally = counters
-        # What the next attempt goes on with.
+        self._counters = counters
+        # The response that the next attempt continues with.
         self._answer = answer
-        # Ends the attempts under way, where another connection is to go on.
+        # Ends the current attempts, where another connection continues.
         self._scope: asyncio.Timeout | None = None
         self._hedge: asyncio.Task[None] | None = None
         self._hedges = 0
-        # The connection that has won a race.
+        # The response of a hedged request that got ahead.
         self._ahead: Answer | None = None
 
     async def run(self, tail: Hedger | None = None) -> int:
@@ -90,7 +88,7 @@ class SpanFetch:
                 await self._fetch()
             return writer.position
         finally:
-            self._tally.received_bytes += writer.position - start
+            self._counters.received_bytes += writer.position - start
             if self._hedge is not None:
                 self._hedge.cancel()
             for unused in (self._answer, self._ahead):
@@ -100,7 +98,7 @@ class SpanFetch:
             self._attempts.part_ended()
 
     async def _fetch(self) -> None:
-        """By one response after another, from one source after another, until all bytes are there."""
+        """Fetch by one response after another, from one source after another, until all bytes have come."""
         while True:
             scope = asyncio.timeout(None)
             try:
@@ -109,7 +107,7 @@ class SpanFetch:
                     await self._attempts.run(self._source, self._attempt, self._progress)
                 return
             except (TimeoutError, errors.GetmError):
-                # Ended by the scope, or failed just when another connection had got ahead.
+                # Ended by the scope, or failed just when a hedged request had got ahead.
                 if self._ahead is None:
                     raise
                 self._answer, self._ahead = self._ahead, None
@@ -135,11 +133,11 @@ class SpanFetch:
             raise
 
     async def _ask(self, source: Source) -> Answer:
-        """Request what the writer lacks now."""
+        """Request what the writer lacks."""
         wanted, version = self._writer.remaining, source.version
         response = await self._attempts.get(source, wanted, version.strong, may_skip=self._may_skip)
         try:
-            # Another part may have learnt meanwhile what the source has.
+            # Another part may have learnt in the meantime what the source has.
             found, source.version = continues(source.version, response.head, wanted, self._total or 0)
             if found.start < wanted.start and not self._may_skip:
                 raise errors.RangesRefused(
@@ -155,7 +153,7 @@ class SpanFetch:
         return Answer(response, source, found.start, found.stop)
 
     async def _receive(self, answer: Answer) -> None:
-        # Not the loop's clock, which stands still while what has come already is copied.
+        # Not the loop's clock, which does not advance while received bytes are copied.
         began, position = time.monotonic(), self._writer.position
         raw = answer.response.raw
         try:
@@ -179,11 +177,11 @@ class SpanFetch:
         finally:
             count = self._writer.position - position
             self._attempts.sources.received(answer.source, count, time.monotonic() - began)
-            # A content that was not read to its end leaves a connection that cannot be used again.
+            # A content that was not read to its end leaves a connection that cannot be reused.
             if not raw.content.at_eof():
                 raw.close()
 
-    # The slow tail --------------------------------------------------------------------------------------------------
+    # Hedged requests ------------------------------------------------------------------------------------------------
 
     @property
     def position(self) -> int:
@@ -202,9 +200,9 @@ class SpanFetch:
         self._writer.waited = value
 
     def hedge(self) -> None:
-        """The connection is slow: let another one run against it from the byte where it stands. It goes on once it is
-        ahead of the slow one; there is one writer, so no byte can come from both. Has no effect during a race, nor
-        after a few of them, nor where a further response could not be joined to what has come."""
+        """The connection is slow: hedge it by another one from the current byte on, which takes over once it is ahead.
+        There is one writer, so no byte can come from both. Has no effect during a hedged request, nor after a few of
+        them, nor where a further response could not be joined to what has come."""
         if self._alternate is None or self._scope is None or self._hedges == _MAX_HEDGES:
             return
         if self._hedge is None or self._hedge.done():
@@ -215,7 +213,7 @@ class SpanFetch:
         try:
             answer = await self._ask(alternate)
         except (errors.GetmError, Answered):
-            # Whatever it was, the connection that is being raced goes on, and meets it by itself if it lasts.
+            # The slow connection continues, and meets the same failure by itself if it lasts.
             return
         try:
             self._ahead = await self._overtake(answer)
@@ -223,8 +221,8 @@ class SpanFetch:
             if self._ahead is None:
                 answer.response.raw.close()
         if self._ahead is not None and self._scope is not None:
-            told = f"a connection was far slower than the others: from byte {self._ahead.start} on by another one"
-            self._attempts.again(SLOW_TAIL, self._hedges, 0.0, told)
+            message = f"a connection was far slower than the others: from byte {self._ahead.start} on by another one"
+            self._attempts.again(SLOW_TAIL, self._hedges, 0.0, message)
             self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def _overtake(self, answer: Answer) -> Answer | None:
@@ -236,9 +234,9 @@ class SpanFetch:
                 if not data:
                     return None
                 end += len(data)
-        except (aiohttp.ClientError, OSError, errors.GetmError):
+        except READ_ERRORS:
             return None
         if answer.stop is not None and end > answer.stop:
-            # More than its Content-Range tells of, which nobody asked for.
+            # More than its Content-Range says, which was not requested.
             data, end = data[: answer.stop - end], answer.stop
         return replace(answer, start=end - len(data), read=data)

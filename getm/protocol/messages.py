@@ -6,20 +6,20 @@ kinds that carry one:
     kind u8 | 3 unused | object u32 | offset u64 | slot u32 | length u32
 
 Consumer to engine:
-    OPEN    object, body OpenRequest      fetch this object; bears a number not used before on this pipe
+    OPEN    object, body OpenRequest      fetch this object; its number was not used before on this pipe
     GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit;
             object                        with an object's number: to be filled with that object only
     CANCEL  object                        stop; the engine still answers with one END or FAILED
-    HEDGE   object                        what is left of it comes too slowly: try another connection
+    HEDGE   object                        the rest of it comes too slowly: try another connection
 Engine to consumer:
     HEAD    object, body HeadInfo         the response's head: once, before any PART
-    PREFIX  object, offset, slot, length  the slot, which the engine goes on filling, holds `length` bytes by now, the
-                                          first at `offset`: may be read, and come again; a PART of the slot follows
+    PREFIX  object, offset, slot, length  the slot has `length` bytes so far, the first at `offset`, which may be read:
+                                          may be repeated; a PART of the slot follows
     PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
     RETURN  object, slot                  a slot that was granted for that object comes back unfilled
-    NOTE    object, body NoteInfo         what went wrong on the way and was mended: at any time before the end
+    NOTE    object, body NoteInfo         what failed and is retried: at any time before the end
     END     object, body EndInfo          every byte was delivered; what verified them
-    FAILED  object, body FailedInfo       there will be no more; why
+    FAILED  object, body FailedInfo       no more will come; why
 
 The control socket of an engine carries SERVE (with descriptors as ancillary data) and STOP in the same frame.
 
@@ -57,7 +57,7 @@ class Kind(enum.IntEnum):
     RETURN = 13
 
 
-# Looked up once: for the messages of one small object they would be looked up in the class sixty times.
+# Looked up once: otherwise one small object would take sixty look-ups in the class.
 OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN = Kind
 
 
@@ -75,7 +75,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ToRing(Record, frozen=True, tag="ring"):
-    """The bytes go into the slots of the pipe. With several range requests at once each is for `part_slots` slots."""
+    """The bytes go into the slots of the pipe. With several concurrent range requests, each is for `part_slots`
+    slots."""
 
     part_slots: int = 1
 
@@ -107,7 +108,7 @@ class OpenRequest(Record, frozen=True):
     insecure: bool = False  # do not check certificates
     mirrors: tuple[str, ...] = ()  # further URLs of the same object; the headers go to them as well
     spans: tuple[tuple[int, int], ...] = WHOLE
-    # What the spans are of. Another version: `RemoteChanged`, or, with `or_whole`, all of that one.
+    # The version of the spans. For another version: `RemoteChanged`, or, with `or_whole`, the whole of that one.
     version: Version | None = None
     or_whole: bool = False
     sink: ToRing = ToRing()
@@ -117,7 +118,7 @@ class OpenRequest(Record, frozen=True):
     ranged_from: int = 0
     # What the object must have, in bytes.
     size: int | None = None
-    # How long to wait before the first request.
+    # The pause before the first request.
     delay_s: float = 0.0
 
     @property
@@ -127,10 +128,9 @@ class OpenRequest(Record, frozen=True):
 
 
 class HeadInfo(Record, frozen=True):
-    """The response that answered, and what it says of the object. `notes`: what it declares of its bytes that cannot be
-    used, and why. `resumed`: it is the version that was asked for, and only its spans follow; otherwise the whole
-    object does. `declared`: the checksums to verify it by, in canonical text, each with who gave it: "caller" or a
-    header."""
+    """The final response, and what it says about the object. `notes`: declared checksums that cannot be used, and why.
+    `resumed`: it is the requested version, and only its spans follow; otherwise the whole object does. `declared`: the
+    checksums to verify it against, in canonical text, each with its source: "caller" or a header."""
 
     head: ResponseHead
     version: Version
@@ -141,12 +141,12 @@ class HeadInfo(Record, frozen=True):
 
     @property
     def size(self) -> int | None:
-        """Bytes of the representation, None where only its end will tell."""
+        """Bytes of the representation; None where only its end shows it."""
         return self.version.size
 
 
 class EndInfo(Record, frozen=True):
-    """Every byte of an object of `total` bytes was delivered, or of what was missing of it. The verdict's fields as
+    """Every requested byte of an object of `total` bytes was delivered. The verdict's fields as
     `getm.integrity.Verdict` has them, checksums as text."""
 
     total: int
@@ -159,8 +159,8 @@ class EndInfo(Record, frozen=True):
 
 
 class NoteInfo(Record, frozen=True):
-    """Something was tried again: `message` is what had gone wrong, `cause` that in a word (`getm.core.retry.cause`),
-    `attempt` counts those in a row without progress, and `delay_s` is how long is waited for it."""
+    """A retry: `message` says what failed, `cause` the same in a word (`getm.core.retry.cause`), `attempt` counts the
+    failures in a row without progress, and `delay_s` is the pause."""
 
     cause: str
     attempt: int
@@ -169,7 +169,7 @@ class NoteInfo(Record, frozen=True):
 
 
 class FailedInfo(Record, frozen=True):
-    """A `getm.errors` error as its code and plain fields, and what had been done until then."""
+    """A `getm.errors` error as its code and plain fields, and the statistics."""
 
     code: str
     message: str
@@ -196,5 +196,5 @@ FROM_ENGINE = frozenset({Kind.HEAD, Kind.PREFIX, Kind.PART, Kind.RETURN, Kind.NO
 
 
 def plain(value: Any) -> str | int | float | bool | None:
-    """A field value that may travel in `FailedInfo`."""
+    """A field value for `FailedInfo`."""
     return value if value is None or isinstance(value, int | float | bool) else encodable(str(value))

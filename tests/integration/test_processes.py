@@ -313,7 +313,7 @@ def test_row_51_a_consumer_that_keeps_every_view_is_told(
     kept: list[np.typing.NDArray[np.uint8]] = []
     with (
         session.iter_content(nginx.url(served), concurrency=concurrency) as parts,
-        pytest.raises(SlotsExhausted, match="let go of views") as caught,
+        pytest.raises(SlotsExhausted, match="drop views") as caught,
     ):
         kept.extend(np.frombuffer(part, dtype=np.uint8) for part in parts)
     assert caught.value.slot_bytes == MIB

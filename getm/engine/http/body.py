@@ -1,8 +1,8 @@
-"""From a response's content to slots: the hand-over of the transport, and the plain path beside it.
+"""From a response's content to slots: by taking over the transport, or by the plain path.
 
-The hand-over takes aiohttp's protocol off the transport once the head has been read, and puts `SlotSink` in its place:
-from then on the kernel (or TLS decryption) writes straight into the slot. After the last byte aiohttp's protocol is put
-back and told that the content has ended, and the connection goes to the keep-alive pool as ever.
+Once the head has been read, `SlotSink` replaces aiohttp's protocol on the transport: from then on the kernel (or TLS
+decryption) writes straight into the slot. After the last byte aiohttp's protocol is set again and notified of the end
+of the content, and the connection goes to the keep-alive pool as usual.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from getm.engine.http.low_water import LowWater
 from getm.engine.http.throttle import Meter, Throttle
 from getm.engine.sinks.ring import RingSink
 
+READ_ERRORS = (aiohttp.ClientError, OSError, errors.GetmError)
+"""What reading a content raises."""
+
 
 class SlotSink(asyncio.BufferedProtocol):
-    """Stands in for aiohttp's protocol while a content of known length is received into slots."""
+    """Replaces aiohttp's protocol while a content of known length is received into slots."""
 
     def __init__(
         self,
@@ -39,11 +42,11 @@ class SlotSink(asyncio.BufferedProtocol):
         self._missing = length
         self._view: memoryview | None = None
         self._meter = meter
-        # Without a mark under a limit: what the kernel kept until it is reached would come as a burst.
+        # No mark with a rate limit: what the kernel holds back until it is reached would come as a burst.
         self._low_water = LowWater(transport, length if meter is None else 0)
         self.received: int = 0
         self._loop = asyncio.get_running_loop()
-        # Waiting for a slot, or for what the limit on the rate allows; since when, and how long before that.
+        # Waiting for a slot, or for the rate limit; since when, and how long before that.
         self.paused: bool = False
         self._paused_at = self._paused_s = 0.0
         self.done: asyncio.Future[None] = self._loop.create_future()
@@ -63,7 +66,7 @@ class SlotSink(asyncio.BufferedProtocol):
             self._transport.pause_reading()
             self._view = None
             return
-        # A response may cover less than the part (a short 206): never read past its own end.
+        # A response may cover less than the span (a short 206): never read beyond its own end.
         most = self._missing if self._meter is None else min(self._missing, self._meter.allowed)
         self._view = space if len(space) <= most else space[:most]
 
@@ -75,7 +78,7 @@ class SlotSink(asyncio.BufferedProtocol):
                 self._transport.resume_reading()
 
     def _on_pace(self) -> None:
-        # What waits for a full mouthful would keep a consumer waiting on a slow connection.
+        # On a slow connection, a consumer would have to wait until the mark is reached.
         if not self.done.done():
             if self._writer.fast and self._meter is None:
                 self._low_water.lower(self._missing)
@@ -83,7 +86,7 @@ class SlotSink(asyncio.BufferedProtocol):
                 self._low_water.off()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # Never empty: uvloop would take that for an error. There is a view whenever reading is not paused.
+        # Never empty, which uvloop takes for an error: there is a view whenever reading is not paused.
         return cast(memoryview, self._view)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -101,7 +104,7 @@ class SlotSink(asyncio.BufferedProtocol):
         elif self._missing and self._view is not None:
             self._view = self._view[nbytes:]
             if not self._view:
-                # What the limit allowed is used up.
+                # The allowance is used up.
                 self._next_space()
         if not self._missing:
             self._finish()
@@ -115,7 +118,7 @@ class SlotSink(asyncio.BufferedProtocol):
             self.done.set_result(None)
 
     def paused_s(self) -> float:
-        """For how long it was paused, all in all."""
+        """How long it was paused, in total."""
         return self._paused_s + (self._loop.time() - self._paused_at if self.paused else 0.0)
 
     def in_kernel(self) -> int:
@@ -143,7 +146,7 @@ class SlotSink(asyncio.BufferedProtocol):
 
     def abort(self, error: errors.GetmError) -> None:
         """End the transfer with `error`; the connection cannot be used again."""
-        # Now, and not when the connection is lost: by then another response may be filling the writer.
+        # Now, and not when the connection is lost: then another response may be filling the writer.
         self._writer.notify(None)
         if not self.done.done():
             self.done.set_exception(error)
@@ -162,10 +165,10 @@ def receive(
 ) -> Awaitable[None]:
     """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
 
-    Returns with the connection given back to aiohttp's pool, if the content has ended there. Raises a `NetworkError`
-    with the bytes that came before it kept in `writer`. The part must have begun. The time in which `throttle` lets
-    nothing be read counts neither as silence nor as a slow pace. `skip`: bytes at its start that are not wanted;
-    `surplus`: there are more behind those that are, which are left unread.
+    Returns the connection to aiohttp's pool, if the content has ended. Raises a `NetworkError`; the bytes before it
+    stay in `writer`. The sink must have begun. The time in which `throttle` allows no bytes counts neither as silence
+    nor as slowness. `skip`: bytes at its start that are not wanted; `surplus`: there are more behind those that are,
+    which are left unread.
     """
     if skip or surplus:
         return _receive_some(response, writer, length, read_limits, throttle, skip)
@@ -210,7 +213,7 @@ async def _receive(
         return
     taken = 0
     early = bytearray()
-    # A content that ends with its connection may have more bytes at hand than its Content-Range tells of.
+    # A content that ends with its connection may have more bytes than its Content-Range says.
     while taken < length and content.exception() is None and (data := content.read_nowait(length - taken)):
         taken += len(data)
         if meter is None:
@@ -225,7 +228,7 @@ async def _receive(
     transport = None if connection is None else connection.transport
     if early:
         if transport is not None:
-            # Nothing more comes this way while these bytes wait for what the limit allows: the sink resumes it.
+            # Nothing more is read while these bytes wait for an allowance: the sink resumes it.
             transport.pause_reading()
         await _write(early, writer, meter)
     bypass = None if taken == length else response.begin_bypass()
@@ -239,7 +242,7 @@ async def _receive(
         await sink.done
     except asyncio.CancelledError:
         sink.abort(errors.Cancelled("the transfer was cancelled"))
-        # Nobody awaits the future any more: an exception left in it would be reported as never retrieved.
+        # The future is not awaited any more: an exception left in it would be reported as never retrieved.
         sink.done.exception()
         raise
     finally:
@@ -292,14 +295,14 @@ async def _receive_plain(
             f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
         )
     if ended is not None and ended.done() and (lost := ended.exception()) is not None:
-        # aiohttp takes any end of the connection for that of such a content, a reset as well.
+        # aiohttp takes any end of the connection for the end of such a content, also a reset.
         raise errors.NetworkError(f"the connection broke ({lost})")
     if writer.stop is None:
         writer.end_of_content()
 
 
 async def _write(data: bytes | bytearray, writer: RingSink, meter: Meter | None) -> None:
-    """Copy `data` into slots, as fast as the limit allows."""
+    """Copy `data` into slots, as fast as the rate limit allows."""
     rest = memoryview(data)
     while meter is not None and rest:
         count = min(await meter.wait(), len(rest))

@@ -30,11 +30,11 @@ _log = get_logger("engine")
 
 _MAX_REDIRECTS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Content of a redirect or an error that is read to keep its connection alive; more is not worth the wait.
+# Content of a redirect or an error up to this size is read to keep its connection alive.
 _SMALL_CONTENT_BYTES = 64 * 1024
 _SMALL_CONTENT_S = 0.5
 _KEEPALIVE_S = 30.0
-# What a resolver says of a name that does not exist, or has no address (RFC 3493, section 6.1).
+# The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
@@ -47,7 +47,7 @@ class Route(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """The response that answered, the redirects that led to it, in order, the way to it without them, and the proxy
+    """The response that answered, the redirects that led to it, in order, the route to it without them, and the proxy
     that it came through."""
 
     raw: Reply
@@ -57,7 +57,7 @@ class Response(Struct, frozen=True):
     proxy: Proxy | None = None
 
     async def discard(self) -> None:
-        """Done with it: keep the connection where its content is small, else close it."""
+        """Drop the response: keep the connection where its content is small, otherwise close it."""
         try:
             length = self.head.content_length()
         except HeadError:
@@ -67,7 +67,7 @@ class Response(Struct, frozen=True):
                 async with asyncio.timeout(_SMALL_CONTENT_S):
                     await self.raw.content.read()
         except (aiohttp.ClientError, OSError) as error:
-            # Nobody wanted the content (a TimeoutError is an OSError): only the connection is lost with it.
+            # The content is not needed (a TimeoutError is an OSError): only the connection is lost.
             _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
         finally:
             # Without effect where all of it was read.
@@ -128,7 +128,7 @@ class HttpClient:
     def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
         object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
-        would fall back to, trusts nobody, or whom the system trusts.)"""
+        would fall back to, trusts either no certificates or those of the system.)"""
         tls = _wants_tls(url) or (proxy is not None and _wants_tls(proxy))
         trust = _Trust.of(request) if tls else None
         session = self._sessions.get(trust)
@@ -140,9 +140,8 @@ class HttpClient:
     async def get(
         self, request: OpenRequest, route: Route, *, range_header: str | None = None, if_range: str | None = None
     ) -> Response:
-        """GET `route`, following redirects by our own rules. Any final status comes back; no response raises.
-
-        User headers are not sent to another origin than the caller's (RFC 9110, section 15.4; faults.md row 26).
+        """GET `route`, following redirects. Returns the response whatever its final status is. User headers are sent
+        only to the origin of the caller's URL (RFC 9110, section 15.4).
         """
         wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
         if if_range is not None:
@@ -151,7 +150,7 @@ class HttpClient:
         redirects: list[ResponseHead] = []
         while True:
             # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
-            # A signature that covers the header demands it, whatever is asked for.
+            # A signature that covers the header requires it in any case.
             headers = user_headers
             if (
                 may_ask_checksums(url, user_headers)
@@ -202,7 +201,7 @@ class HttpClient:
 
 
 def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, bytes]]) -> str:
-    # One that comes twice and says the same is one.
+    # The same Location twice is one.
     locations = {value.strip() for name, value in raw_headers if name.lower() == b"location"} - {b""}
     if len(locations) != 1:
         what = "several Locations that differ" if locations else "no Location to go to"
@@ -223,7 +222,7 @@ def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, byte
 
 
 def _wants_tls(url: str) -> bool:
-    # URLs go out as they were given, and a scheme may be written in capitals (RFC 3986, section 3.1).
+    # URLs are sent as they were given, and a scheme may be in capitals (RFC 3986, section 3.1).
     return url[:6].lower() == "https:"
 
 
@@ -286,7 +285,7 @@ def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str) -> errors.Pro
 
 
 def _not_resolved(error: aiohttp.ClientConnectorDNSError, at: str, proxy: Proxy | None) -> errors.ConnectFailed:
-    """A name that does not exist will not exist the next time; a resolver that could not tell may tell then."""
+    """A name that does not exist will not exist the next time; a resolver that failed may succeed then."""
     why = brief(error.strerror or "")
     host, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
     if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:

@@ -1,4 +1,4 @@
-"""What a response must be, so that its bytes may stand where they are put."""
+"""What a response must be, so that its bytes may be used for a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refusal(
 ) -> errors.HTTPStatusError | None:
     """The error of a response that brings nothing of the object; None where it brings the whole, or answers the range
     that was `wanted` (206, 416) or the condition `if_range` (412). `answered`: the same request was answered before.
-    `proxy`: what it came through, and may come from."""
+    `proxy`: the one that it came through, and may come from."""
     status, advice = head.status, _ADVICE.get(head.status, "")
     if status in WHOLE or (wanted is not None and status in (206, 416)) or (if_range is not None and status == 412):
         return None
@@ -37,8 +37,8 @@ def refusal(
         kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
     elif status < 400 and status != 206:
         advice = f", which is not the object: expected 200{advice}"
-    told = f"the server answered {status} {head.reason}".rstrip() + ("" if proxy is None else f" through {proxy}")
-    return kind(f"{told}{advice}", url=redact(head.url), status=status, reason=head.reason)
+    message = f"the server answered {status} {head.reason}".rstrip() + ("" if proxy is None else f" through {proxy}")
+    return kind(f"{message}{advice}", url=redact(head.url), status=status, reason=head.reason)
 
 
 def _covers_all(head: ResponseHead) -> bool:
@@ -52,7 +52,7 @@ def _covers_all(head: ResponseHead) -> bool:
 
 
 def require_size(expected: int | None, head: ResponseHead) -> None:
-    """Raises `SizeMismatch` where `head` tells another size of the object than `expected`; None: any will do."""
+    """Raises `SizeMismatch` where `head` declares another size of the object than `expected`; None: any size."""
     if expected is None:
         return
     if head.status in (206, 416):
@@ -65,7 +65,7 @@ def require_size(expected: int | None, head: ResponseHead) -> None:
 
 
 def content_length(head: ResponseHead) -> int | None:
-    """The length of a response's content in bytes, None where only its end tells."""
+    """The length of a response's content in bytes; None where only its end shows it."""
     if head.is_chunked():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the vendors' modules take and give: a `Head` goes in, findings come out."""
+"""What the vendors' modules take and give: a `ResponseHead` goes in, findings come out."""
 
 from __future__ import annotations
 
