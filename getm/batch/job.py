@@ -119,7 +119,7 @@ class Job:
         self._declared: tuple[str, str] | None = None
         self._resumed = False
         self._verdict: Verdict = unverified("not finished")
-        self._told_start = False
+        self._announced_start = False
         # Earlier attempts: why they ended, and their statistics together.
         self._restarts = self._deaths = self._retries = 0
         self._one_stream = False
@@ -662,8 +662,8 @@ class Job:
         )
 
     def _report_start(self, path: Path | None) -> None:
-        if not self._told_start and self._batch.wants_events:
-            self._told_start = True
+        if not self._announced_start and self._batch.wants_events:
+            self._announced_start = True
             self._batch.post(Started(self.call.index, self.url, path, self._size, self.done))
 
     def _skip(self, path: Path, reason: str) -> None:
