@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,11 +19,6 @@ ATTEMPTS = 5
 # All objects are cut out of the same random bytes.
 _POOL_BYTES = 96 * MIB
 _MAX_OBJECT_BYTES = 32 * MIB
-
-# Cases that getm does not pass yet: what they name is not planned.
-_OPEN_CASES = frozenset({20, 21, 22, 23})
-_CASE_OF_KIND = {"any phrase": 1, "any bytes": 1, "bytes after the body": 26, "many long fields": 9,
-    "descriptors run out": 10}  # fmt: skip
 
 Way = Literal[
     "urlopen", "read", "iter_content", "iter_content_unordered", "aiter_content", "aiter_content_unordered",
@@ -58,7 +53,7 @@ HOSTILE = (
     "many long fields", "redirected in a circle", "redirected nowhere", "engine killed", "descriptors run out",
 )  # fmt: skip
 MENDABLE = (*HARMLESS, *BEFORE_THE_BODY, *IN_THE_BODY)
-FAULTS = tuple(kind for kind in (*MENDABLE, *HOSTILE) if _CASE_OF_KIND.get(kind) not in _OPEN_CASES)
+FAULTS = (*MENDABLE, *HOSTILE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class Plan:
         if self.must_fail or any(fault is not None and fault.lasting for fault in self.faults):
             return False
         mendable = {*HARMLESS, *BEFORE_THE_BODY}
-        if (self.way in TO_DISK and not {20, 21} & _OPEN_CASES) or (self.joinable and self.refusal is None):
+        if self.way in TO_DISK or (self.joinable and self.refusal is None):
             # What broke off can be gone on with, or begun from the start.
             mendable |= set(IN_THE_BODY)
         elif self.token_requests is not None:
@@ -188,7 +183,7 @@ def make_plan(seed: int) -> Plan:
     pick = random.Random(seed)
     framing: Framing = pick.choices(("length", "chunked", "close"), (20, 2, 1))[0]
     concurrency = pick.choice((1, 1, 2, 3, 8, None, None))
-    way: Way = pick.choice(Way.__args__)  # type: ignore[attr-defined]
+    way: Way = pick.choice(get_args(Way))
     calls = pick.choice((1, 2, 3)) if way in TO_DISK else 1
     # What is to be gone on with must have a journal.
     size = _size(pick) if calls == 1 else int(2 ** pick.uniform(20, 24.5))
@@ -204,7 +199,7 @@ def make_plan(seed: int) -> Plan:
         pool_offset=pick.randrange(_POOL_BYTES - _MAX_OBJECT_BYTES - MIB),
         way=way,
         concurrency=concurrency,
-        where=pick.choices(Where.__args__, (8, 8, 2, 2, 1))[0],  # type: ignore[attr-defined]
+        where=pick.choices(get_args(Where), (8, 8, 2, 2, 1))[0],
         # Tiny chunks of large objects would take the time of all else.
         chunk_size=pick.choice((MIB, MIB, 3 * MIB + 1, 300_000, 4096) if size < 4 * MIB else (MIB, 2 * MIB, 700_001)),
         wire=wire,
@@ -212,8 +207,8 @@ def make_plan(seed: int) -> Plan:
         declared=declared,
         algorithm=pick.choice(("sha256", "crc32c", "md5")),
         framing=framing,
-        refusal=_refusal(pick),
-        granted=_granted(pick) if concurrency not in (1, None) else None,
+        refusal=pick.choice(get_args(Refusal)) if pick.random() < 0.15 else None,
+        granted=pick.choice((1, 2)) if concurrency not in (1, None) and pick.random() < 0.15 else None,
         redirected=redirected,
         token_requests=pick.randint(1, 4) if redirected and pick.random() < 0.4 else None,
         faults=_faults(pick),
@@ -229,18 +224,7 @@ def make_plan(seed: int) -> Plan:
     )
 
 
-def _refusal(pick: random.Random) -> Refusal | None:
-    kinds: tuple[Refusal, ...] = ("200",) if {21, 22} & _OPEN_CASES else Refusal.__args__  # type: ignore[attr-defined]
-    return pick.choice(kinds) if pick.random() < 0.15 else None
-
-
-def _granted(pick: random.Random) -> int | None:
-    return pick.choice((1, 2)) if pick.random() < 0.15 and 23 not in _OPEN_CASES else None
-
-
 def _leaver(pick: random.Random, way: Way) -> Leaver:
-    if 47 in _OPEN_CASES:
-        return "consumer"
     if way.startswith("aiter"):
         return pick.choice(("consumer", "other task", "session"))
     return pick.choice(
@@ -269,7 +253,7 @@ def _faults(pick: random.Random) -> tuple[Fault | None, ...]:
     if pick.random() < 0.25:
         return ()
     # Most schedules stay within what can be mended, so that many transfers reach their end.
-    kinds = FAULTS if pick.random() < 0.4 else tuple(kind for kind in FAULTS if kind in MENDABLE)
+    kinds = FAULTS if pick.random() < 0.4 else MENDABLE
     faults: list[Fault | None] = []
     for _ in range(pick.randint(1, 6)):
         if pick.random() < 0.5:
