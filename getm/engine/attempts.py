@@ -97,6 +97,7 @@ class Attempts:
         """
         if may_skip and not source.grants_ranges:
             span = if_range = None
+            source.owes_whole = False
         if not source.takes_if_range:
             if_range = None
         try:
@@ -106,7 +107,9 @@ class Attempts:
                 self._doubt_ranges(source)
             raise
         if span is not None and self._may_refuse_ranges(response, if_range, may_skip=may_skip):
-            if may_skip:
+            if may_skip and len(self.sources.living) > 1:
+                source.grants_ranges, source.owes_whole = False, True
+            elif may_skip:
                 whole = await self._current(source, None, None)
                 if whole.head.status in WHOLE:
                     await response.discard()
@@ -137,7 +140,7 @@ class Attempts:
             return False
         if status in self._request.retries.statuses:
             return False
-        return not may_skip or (status != 416 and len(self.sources.living) == 1)
+        return not may_skip or status != 416
 
     def _doubt_ranges(self, source: Source) -> None:
         """A request for a range has failed in a way that may pass. Where it does so again, the next one is for the
@@ -230,14 +233,14 @@ class Attempts:
         why = cause(error)
         self._counters.stalls += why == "stall"
         source.failed(error)
-        if final or not is_transient(error, self._request.retries.statuses):
+        if final or not (source.owes_whole or is_transient(error, self._request.retries.statuses)):
             self.sources.give_up(source, error)
         may_switch = self.may_switch()
         candidates = self.sources.living if may_switch else [source] if source.error is None else []
         if not candidates:
             raise (self.sources.all_failed() if may_switch else error) from None
         best = min(candidates, key=lambda candidate: candidate.failures)
-        if best is not source and not best.failures:
+        if best.owes_whole or (best is not source and not best.failures):
             self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
             return best
         failure = best.last_error or error

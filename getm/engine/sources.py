@@ -25,6 +25,8 @@ class Source:
         self.version = Version()
         # Whether it grants ranges, and takes If-Range with them, as far as is known.
         self.grants_ranges = self.takes_if_range = True
+        # Whether it refused a range, and was not asked for the whole yet: others come first.
+        self.owes_whole = False
         # Whether it sends the whole where it refused a range; None where it was not asked.
         self.grants_whole: bool | None = None
         # How often in a row it failed without progress, and how the last time.

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -547,6 +548,28 @@ def test_case_27_a_dead_first_mirror_is_asked_once(
         # A connection that ends before the head of a reply is tried once more, as a kept-alive one may.
         assert [request.path for request in fault_server.requests].count("/dead") <= (2 if kind == "no reply" else 1)
         assert dead_server.connections <= 2
+
+
+@pytest.mark.parametrize("server", ("400", "403", "404", "405", "501", "503", "closed", "206 of everything"))
+@pytest.mark.parametrize("dead_comes_first", (True, False))
+@pytest.mark.parametrize("way", ("read", "download"))
+def test_cases_22_27_a_server_that_refuses_ranges_beside_a_dead_mirror(
+    way: str,
+    dead_comes_first: bool,
+    server: str,
+    session: getm.Session,
+    fault_server: FaultServer,
+    tmp_path: Path,
+) -> None:
+    """Its last resort is the whole of the one that lives, not another round of the dead one."""
+    good, dead = fault_server.serve("/good", REFUSED_RANGES[server]), fault_server.serve("/dead", failure(404))
+    url, mirror = (dead, good) if dead_comes_first else (good, dead)
+    options: dict[str, Any] = {"mirrors": [mirror], "concurrency": 4}
+    if way == "read":
+        outcome = ways.stream(way, session, url, **options)
+    else:
+        outcome = ways.file(way, session, url, tmp_path / "to", **options)
+    assert outcome.data == BODY
 
 
 @pytest.mark.parametrize("kind", ("503", "no reply", "closed"))
