@@ -21,6 +21,7 @@ from getm.batch.settings import BatchOptions
 from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
+from getm.core.lazy import importing
 from getm.events import Event
 from getm.files import Folder, PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES
@@ -464,7 +465,10 @@ class Batch:
 
         try:
             if self._finishers is None:
-                self._finishers = concurrent.futures.ThreadPoolExecutor(_FINISHERS, thread_name_prefix="getm-finish")
+                # Asking for it imports its module.
+                with importing:
+                    executor = concurrent.futures.ThreadPoolExecutor
+                self._finishers = executor(_FINISHERS, thread_name_prefix="getm-finish")
             self._finishers.submit(run)
         except RuntimeError:
             # The main thread has ended: executors take nothing any more.

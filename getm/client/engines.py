@@ -140,6 +140,9 @@ def _load_serve() -> Callable[[socket.socket, int | None], None]:
     try:
         with importing:
             from getm.engine.main import serve
+    except RuntimeError as error:
+        # What aiohttp imports cannot be imported once the main thread has ended.
+        raise errors.EngineDied(f"no engine thread could be started ({error}); use concurrency=1") from None
     finally:
         if key_log is not None:
             os.environ["SSLKEYLOGFILE"] = key_log

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from getm.core.lazy import importing
 from getm.errors import Cancelled
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.files import check_file
@@ -83,7 +84,8 @@ def _reports(
     remaining = iter(work)
     ahead: deque[Future[FileReport]] = deque()
     # Here, since a thread that outlives the main one cannot import it any more.
-    from concurrent.futures import ThreadPoolExecutor
+    with importing:
+        from concurrent.futures import ThreadPoolExecutor
 
     # The executor ends first: its threads wait for the hashing threads.
     with borrowed(pool) as hashing, ThreadPoolExecutor(count, thread_name_prefix="getm-files") as executor:
