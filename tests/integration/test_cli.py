@@ -463,6 +463,22 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str], words: str) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("where", [[], ["-d", "."], ["./"]])
+@pytest.mark.parametrize("options", [["-nc"], ["-nc", "--dry-run"], ["-nc", "--json"]])
+def test_case_36_no_clobber_where_the_server_names_the_file(
+    tmp_path: Path, fault_server: FaultServer, options: list[str], where: list[str]
+) -> None:
+    url = fault_server.serve("/x", Reply(body=b"new", headers={"Content-Disposition": "attachment; filename=theirs"}))
+    (tmp_path / "theirs").write_bytes(b"old")
+    run = getm(url, *where, *options, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (b"skipped" in run.stdout) is (options != ["-nc"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"theirs": b"old"}
+    # Without the option it stays an error: a server must not choose what is replaced.
+    run = getm(url, *where, *options[1:], cwd=tmp_path)
+    assert (run.returncode, names(tmp_path)) == (3, ["theirs"])
+
+
 @pytest.mark.parametrize(
     ("option", "values", "words"),
     [
