@@ -672,6 +672,6 @@ def test_case_21_what_is_there_stays_where_all_of_it_is_refused_as_well(
 
 def test_case_21_as_often_as_the_retry_policy_says(fault_server: FaultServer, tmp_path: Path) -> None:
     url = fault_server.serve("/x", refusing("403", cuts=1000))
-    with getm.Session(retries=getm.Retries(attempts=2, base_s=0.0)) as session, pytest.raises(errors.HTTPStatusError):
+    with getm.Session(retries=getm.Retries(attempts=2, base_s=0.0)) as session, pytest.raises(errors.NetworkError):
         session.download(url, tmp_path / "x")
     assert sum(request.header("Range") is None for request in fault_server.requests) <= 5
