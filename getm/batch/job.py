@@ -443,7 +443,9 @@ class Job:
             return error.status in _TOO_MANY
         if isinstance(error, errors.TimedOut) and error.phase == "total":
             return False
-        return is_transient(error) and self._never_answered
+        # A response that breaks HTTP is none for the want of a connection.
+        broken = isinstance(error, errors.BadResponse)
+        return is_transient(error) and not broken and self._never_answered
 
     @property
     def _never_answered(self) -> bool:

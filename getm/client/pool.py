@@ -182,6 +182,9 @@ class EnginePool:
         """Raises `MemoryUnavailable` where `waiter` would wait only for itself and others who wait."""
         with self._lock:
             self._refuse_closed()
+            if self._returned or self._free:
+                # Released since `waiter` looked: there is something to take.
+                return
             blocked = [other.holder for other in self._waiters if other.blocked and other is not waiter]
             holders = [holder for connection, holder in self._holders.items() if not connection.closed]
         waiter.blocked = any(each.may_let_go(waiter.holder) and each not in blocked for each in holders)

@@ -57,10 +57,11 @@ Verdict = Retry | Fail
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and how soon requests with transient failures are retried. The first retry after a broken connection is
-    immediate: the usual cause is a kept-alive connection that the server had closed. The others wait a random time of
-    up to `base_s`, doubled with each attempt up to `cap_s` (the "full jitter" of the AWS architecture blog,
-    "Exponential Backoff And Jitter").
+    """How often and how soon requests with transient failures are retried.
+
+    The first retry after a broken connection is immediate: the usual cause is a kept-alive connection that the server
+    had closed. The others wait a random time of up to `base_s`, doubled with each attempt up to `cap_s` (the "full
+    jitter" of the AWS architecture blog, "Exponential Backoff And Jitter").
 
     Example:
         >>> getm.Retries(attempts=10, base_s=1, cap_s=60)

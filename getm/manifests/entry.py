@@ -41,9 +41,10 @@ class Entry:
         path: The file, relative to the folder of the download. One that ends with "/" is a folder; None: a name from
             the URL.
         checksum: What the bytes must be: "ALGORITHM:VALUE" or a `Checksum`, or several. None: what the server declares.
-        size: Of the object, in bytes; None where unknown. headers: Request headers of this download. place: Where it is
-        in its list, for messages ("line 7", "entry 3 (counted from 0)"). warn_unverified: False where the list says
-        that there is no checksum, so that unverified bytes are nothing to
+        size: Of the object, in bytes; None where unknown.
+        headers: Request headers of this download.
+        place: Where it is in its list, for messages ("line 7", "entry 3 (counted from 0)").
+        warn_unverified: False where the list says that there is no checksum, so that unverified bytes are nothing to
             warn of.
         trusted_path: Whether `path` may be absolute and hold ".." when no directory is given. It may in your own
             entries and in getm's own lists; in lists of other formats, which come from elsewhere, it may not.

@@ -89,8 +89,9 @@ def test_row_10_a_412_midway(concurrency: int | None, fault_server: FaultServer,
     replies = (Reply(body=BODY, cut_at=3 * MIB), failure(412), Reply(body=OTHER, etag='"v2"'))
     url = fault_server.serve("/x", *replies)
     with getm.Session(retries=1) as session:
-        with pytest.raises(errors.RemoteChanged):
-            session.read(url, concurrency=concurrency)
+        with session.urlopen(url, concurrency=concurrency) as fh, pytest.raises(errors.RemoteChanged):
+            assert fh.read(1) == BODY[:1]
+            fh.read()
         fault_server.serve("/x", *replies)
         result = session.download(url, tmp_path / "out", concurrency=concurrency)
     assert result.path.read_bytes() == OTHER

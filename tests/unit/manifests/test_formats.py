@@ -467,7 +467,7 @@ def test_the_format_is_told_by_the_content(tmp_path: Path, data: bytes, name: st
         (b"hello\n", "its format cannot be detected; say which it is: json, jsonl"),
         (b"\x1f\x8b\x08", "unpack it first"),
         (b"\xff\xfeabc", "is not UTF-16"),
-        (b"www.example.com/a\n", "cannot be told"),
+        (b"www.example.com/a\n", "cannot be detected"),
     ],
 )
 def test_what_is_no_list(data: bytes, reason: str) -> None:
