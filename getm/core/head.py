@@ -68,9 +68,9 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @classmethod
     def of(cls, status: int, url: str, headers: Headers, ranged: bool = False, reason: str = "") -> ResponseHead:
-        """With header fields as pairs. No name or value has a line feed, which ends a header line (RFC 9112, section
-        2.2)."""
-        return cls(status, url, "\n".join(chain.from_iterable(headers)), ranged, reason)
+        """With header fields as pairs. A line feed in them would end a header line: it becomes a space."""
+        lines = "\n".join([text.replace("\n", " ") for text in chain.from_iterable(headers)])
+        return cls(status, url, lines, ranged, reason)
 
     @property
     def headers(self) -> Headers:

@@ -3,6 +3,7 @@ whole downloads."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import os
@@ -86,11 +87,14 @@ def test_row_7_a_416_for_ever_is_an_error(session: getm.Session, fault_server: F
 
 @pytest.mark.parametrize("concurrency", (1, None))
 def test_row_10_a_412_midway(concurrency: int | None, fault_server: FaultServer, tmp_path: Path) -> None:
-    replies = (Reply(body=BODY, cut_at=3 * MIB), failure(412), Reply(body=OTHER, etag='"v2"'))
+    gate = fault_server.gate()
+    refused = dataclasses.replace(failure(412), hold=gate)
+    replies = (Reply(body=BODY, cut_at=3 * MIB), refused, Reply(body=OTHER, etag='"v2"'))
     url = fault_server.serve("/x", *replies)
     with getm.Session(retries=1) as session:
         with session.urlopen(url, concurrency=concurrency) as fh, pytest.raises(errors.RemoteChanged):
             assert fh.read(1) == BODY[:1]
+            gate.open()
             fh.read()
         fault_server.serve("/x", *replies)
         result = session.download(url, tmp_path / "out", concurrency=concurrency)

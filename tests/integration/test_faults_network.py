@@ -63,9 +63,11 @@ def test_row_1_a_200_to_the_first_range_becomes_the_single_stream(
 def test_row_1_a_200_to_a_later_range_is_never_written_at_its_offset(
     session: getm.Session, fault_server: FaultServer
 ) -> None:
-    url = fault_server.serve("/x", faulty_later(Reply(body=BODY, ranges=False), Reply(body=BODY)))
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", faulty_later(Reply(body=BODY, ranges=False, hold=gate), Reply(body=BODY)))
     with session.urlopen(url, concurrency=3) as fh:
         assert fh.read(1) == BODY[:1]
+        gate.open()
         with pytest.raises(errors.RangesRefused, match="the whole object"):
             fh.read()
     # Where nothing was given out, nobody can tell: the whole is read from one response.
@@ -98,9 +100,11 @@ def test_rows_2_3_5_a_206_that_is_not_what_was_asked_for(
 ) -> None:
     with getm.Session(retries=0) as once:
         url = fault_server.serve("/x?sig=secret", Reply(body=BODY))
-        fault_server.serve("/x", faulty_later(reply, Reply(body=BODY)))
+        gate = fault_server.gate()
+        fault_server.serve("/x", faulty_later(dataclasses.replace(reply, hold=gate), Reply(body=BODY)))
         with once.urlopen(url, concurrency=2) as fh, pytest.raises(errors.BadResponse) as caught:
             assert fh.read(1) == BODY[:1]
+            gate.open()
             fh.read()
     assert caught.value.url == url.partition("?")[0]
 
@@ -131,9 +135,11 @@ def test_row_2_a_short_206_is_asked_for_again(session: getm.Session, fault_serve
 def test_row_4_parts_of_two_versions_are_never_joined(
     other: Reply, session: getm.Session, fault_server: FaultServer
 ) -> None:
-    url = fault_server.serve("/x", faulty_later(other, Reply(body=BODY)))
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", faulty_later(dataclasses.replace(other, hold=gate), Reply(body=BODY)))
     with session.urlopen(url, concurrency=3) as fh, pytest.raises(errors.RemoteChanged, match="replaced"):
         assert fh.read(1) == BODY[:1]
+        gate.open()
         fh.read()
 
 
@@ -141,9 +147,11 @@ def test_row_4_parts_of_two_versions_are_never_joined(
 def test_row_4_a_resume_meets_another_version(
     concurrency: int | None, session: getm.Session, fault_server: FaultServer
 ) -> None:
-    url = fault_server.serve("/x", Reply(body=BODY, cut_at=PART), Reply(body=BODY, etag='"v2"'))
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=BODY, cut_at=PART), Reply(body=BODY, etag='"v2"', hold=gate))
     with session.urlopen(url, concurrency=concurrency) as fh, pytest.raises(errors.RemoteChanged):
         assert fh.read(1) == BODY[:1]
+        gate.open()
         fh.read()
     assert fault_server.requests[1].header("If-Range") == '"v1"'
 
@@ -801,12 +809,15 @@ def test_failed_streams_do_not_use_up_the_rings(concurrency: int | None, fault_s
 
 
 def test_a_failure_in_a_helper_engine_leaves_no_slot_behind(fault_server: FaultServer) -> None:
-    bad = fault_server.serve("/bad", faulty_later(failure(404), Reply(body=BODY)))
     good = fault_server.serve("/good", Reply(body=BODY))
     with getm.Session(processes=2) as session:
-        for _ in range(8):
+        for number in range(8):
+            gate = fault_server.gate()
+            refused = dataclasses.replace(failure(404), hold=gate)
+            bad = fault_server.serve(f"/bad{number}", faulty_later(refused, Reply(body=BODY)))
             with session.urlopen(bad, concurrency=4) as fh, pytest.raises(errors.RangesRefused, match="404"):
                 assert fh.read(1) == BODY[:1]
+                gate.open()
                 fh.read()
             assert session.read(good, concurrency=4) == BODY
 

@@ -80,13 +80,20 @@ class _ResponseProtocol(ResponseHandler):
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
+        # One head after another: interim responses may come by the thousand.
+        rest = self._take(data)
+        while rest:
+            rest = self._take(rest)
+
+    def _take(self, data: bytes) -> bytes:
+        """Receive `data` up to the end of one head; returns what is to be received after it."""
         if not self._in_head:
             if data and (self.bypassed or (self._payload is not None and self._payload.is_eof())):
                 # It was not requested. Kept, it would be taken for the answer to the next request.
                 self._refuse(HeadError("bytes came beyond the end of the response"))
             else:
                 super().data_received(data)
-            return
+            return b""
         seen = len(self._head)
         if seen:
             self._head += data
@@ -101,7 +108,7 @@ class _ResponseProtocol(ResponseHandler):
                 self._pass_head_on()
             elif len(self._head) > _MAX_HEAD_BYTES:
                 self._refuse(_too_long())
-            return
+            return b""
         self._head.clear()
         self._in_head = False
         head = data[:stop]
@@ -109,21 +116,20 @@ class _ResponseProtocol(ResponseHandler):
         if length is not None and len(data) - stop <= length and stop <= _MAX_HEAD_BYTES:
             self.codings = ()
             super().data_received(data)
-            return
+            return b""
         try:
             if stop > _MAX_HEAD_BYTES:
                 raise _too_long()
             framing = frame(head)
         except HeadError as error:
             self._refuse(error)
-            return
+            return b""
         self.codings = framing.codings
         super().data_received(framing.head)
         if not framing.reusable:
             self.force_close()
         self._in_head = framing.interim
-        if len(data) > stop:
-            self.data_received(data[stop:])
+        return data[stop:]
 
     @property
     def out_of_step(self) -> bool:
