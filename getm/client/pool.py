@@ -258,6 +258,10 @@ class EnginePool:
 
     def _find(self, wanted: _Wanted) -> ClientConnection | None:
         """A free ring or a new one; None where no memory is left."""
+        # Mostly one is free that is as large as any would be: then nobody needs to ask how much memory is left.
+        connection = self._take_free(wanted, at_least=wanted.layout(self._max_memory).total_bytes)
+        if connection is not None:
+            return connection
         ceiling = self._max_memory
         while True:
             budget = self._budget()
