@@ -110,15 +110,17 @@ class Attempts:
             if may_skip and len(self.sources.living) > 1:
                 source.grants_ranges, source.owes_whole = False, True
             elif may_skip:
+                # First, so that its connection is not lost where the next request fails.
+                await response.discard()
                 whole = await self._current(source, None, None)
                 if whole.head.status in WHOLE:
-                    await response.discard()
                     source.grants_ranges = False
                     return whole
                 await whole.discard()
-            elif await self._grants_whole(source):
+            else:
                 await response.discard()
-                raise self._refused(f"it answered {response.head.status} to a range, and 200 to the whole")
+                if await self._grants_whole(source):
+                    raise self._refused(f"it answered {response.head.status} to a range, and 200 to the whole")
         elif span is not None and if_range is not None and _is_whole_of(source, response):
             # A few servers send the whole object whenever If-Range is present.
             response.raw.close()
