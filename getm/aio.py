@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from types import TracebackType
@@ -156,9 +157,9 @@ class _Parts(ResponseInfo, AsyncIterator[_T]):
                 await _wait(transfer)
             return part
 
+    @abstractmethod
     def _next_part(self, transfer: Receiver) -> _T | None:
         """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
-        raise NotImplementedError
 
     def _clean_up(self) -> None:
         """Drop what was received and not given out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -182,9 +183,9 @@ class _Parts(ResponseInfo, Iterator[_T]):
                 _wait(self._transfer)
             return part
 
+    @abstractmethod
     def _next_part(self) -> _T | None:
         """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
