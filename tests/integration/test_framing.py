@@ -6,6 +6,7 @@ import gzip
 import random
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,11 +156,26 @@ def test_case_26_bytes_beyond_the_end_are_nobodys_and_end_the_connection(
 ) -> None:
     framed = chunks(body) if framing == "chunked" else body
     field = "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {len(body)}"
-    url = fault_server.serve("/x", answer(framed + extra, field, then="keep"))
+    # Together with the body, so that a client cannot be done before there is more.
+    url = fault_server.serve("/x", replace(answer(framed, field, then="keep"), extra=extra))
     for _ in range(2):
         assert session.read(url, concurrency=concurrency) == body
     if extra.strip():
         assert len({request.connection for request in fault_server.requests}) == 2
+
+
+@each_mode
+@pytest.mark.parametrize("late", (b" ", b"\0" * 100, b"0\r\n\r\n"))
+def test_case_26_bytes_beyond_the_end_that_come_late_cost_the_connection_and_no_more(
+    late: bytes, concurrency: int | None, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """They come after the next request was sent over the connection, in front of its answer."""
+    good = answer(SMALL, f"Content-Length: {len(SMALL)}", then="keep")
+    assert good.raw is not None
+    url = fault_server.serve("/x", good, replace(good, raw=late + good.raw), good)
+    for _ in range(2):
+        assert session.read(url, concurrency=concurrency) == SMALL
+    assert [request.connection for request in fault_server.requests] == [0, 0, 1]
 
 
 @each_mode

@@ -103,6 +103,11 @@ class _ResponseProtocol(ResponseHandler):
         stop = _head_end(data)
         if not stop:
             self._head += data
+        if not b"HTTP/".startswith((self._head or data)[:5]) and self._responses > 1:
+            # Late bytes beyond the end of the response before: another connection has the answer.
+            self._refuse(aiohttp.ServerDisconnectedError())
+            return b""
+        if not stop:
             if not b"HTTP/".startswith(self._head[:5]):
                 # Not HTTP: the parser says so, and need not see its end.
                 self._pass_head_on()
@@ -162,7 +167,7 @@ class _ResponseProtocol(ResponseHandler):
         self._in_head = False
         super().data_received(head)
 
-    def _refuse(self, error: HeadError) -> None:
+    def _refuse(self, error: Exception) -> None:
         self._head.clear()
         self._in_head = False
         if self.transport is not None:
@@ -329,7 +334,8 @@ class Exchanges:
 
         Raises `aiohttp.ConnectionTimeoutError` and `TimeoutError` where these are over, other errors of aiohttp's, and
         `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection that ends without an
-        answer, most often one that was kept alive, is replaced once silently.
+        answer, most often one that was kept alive, is replaced once silently; so is one that was kept alive and now
+        brings what is no HTTP.
         """
         heads = self._heads_for(origin, headers, proxy)
         try:
