@@ -17,7 +17,6 @@ import msgspec
 from getm import errors
 from getm.batch.attempt import Attempt
 from getm.client.connection import ClientConnection
-from getm.client.receiver import verdict_of
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
@@ -37,7 +36,7 @@ from getm.files import (
 )
 from getm.files.names import unusable
 from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest, ToRing
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import DownloadResult, Stats
 
 if TYPE_CHECKING:
@@ -209,7 +208,6 @@ class Job:
             changes = {"spans": missing, "version": saved, "or_whole": True}
         changes |= {
             "total_s": total_s,
-            "sink": ToRing(attempt.connection.layout.part_slots),
             "concurrency": 1 if self._one_stream else self.connections,
         }
         if any(getattr(request, name) != value for name, value in changes.items()):
@@ -558,7 +556,7 @@ class Job:
         attempt = self._attempt
         if attempt is None or attempt.end is None or attempt.head is None:
             return
-        self._verdict = verdict_of(attempt.end)
+        self._verdict = attempt.end.verdict
         if not self._resumed or self._partial is None or self.call.request.checksums is None:
             return
         # A partial response may declare less than the first one did.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from getm.core.units import KIB, MIB
 
@@ -15,8 +15,7 @@ _PART_BYTES = 8 * MIB
 _MIN_SLOT_BYTES = 4 * KIB
 
 
-@dataclass(frozen=True, slots=True)
-class RingLayout:
+class RingLayout(NamedTuple):
     """The shape of a ring: `slots` slots of `slot_bytes` bytes; a range request is for `part_slots` of them."""
 
     slot_bytes: int

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
-from getm.protocol.messages import OpenRequest, ToRing
+from getm.protocol.messages import OpenRequest
 
 
 class Opening:
@@ -28,10 +26,7 @@ class Opening:
 
     def start_on(self, connection: ClientConnection) -> Receiver:
         """Send the request over `connection`, which was acquired for it."""
-        request, sink = self._request, ToRing(connection.layout.part_slots)
-        if sink != request.sink:
-            request = msgspec.structs.replace(request, sink=sink)
-        return Receiver(connection, request, self._release)
+        return Receiver(connection, self._request, self._release)
 
     def _release(self, connection: ClientConnection) -> None:
         # A method of this, not of the pool.

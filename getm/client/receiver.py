@@ -22,7 +22,7 @@ from getm.core.head import HeaderMap
 from getm.core.log import get_logger
 from getm.core.redact import redact
 from getm.core.retry import Retry, cannot_be_joined, cause
-from getm.integrity import Verdict, parse_checksum, unverified
+from getm.integrity import Verdict, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import Stats
 
@@ -210,7 +210,7 @@ class Receiver:
         if self._end is None or self._pending:
             reason = "not read to its end yet" if self._error is None else f"failed: {self._error.message}"
             return unverified(reason)
-        return verdict_of(self._end)
+        return self._end.verdict
 
     def stats(self) -> Stats:
         """The statistics; until the end, what is known here."""
@@ -368,14 +368,6 @@ class Receiver:
     def never_answered(self) -> bool:
         """Whether the engine ended by itself, idle, before it had read the request: then nothing was done."""
         return self.head is None and isinstance(self._error, errors.EngineDied) and self._error.exit_status == 0
-
-
-def verdict_of(end: EndInfo) -> Verdict:
-    """What the engine found, as the caller sees it."""
-    checksum = None if end.checksum is None else parse_checksum(end.checksum)
-    # Usually only the checksum that verified the bytes was computed.
-    computed = [checksum if checksum and text == end.checksum else parse_checksum(text) for text in end.computed]
-    return Verdict(end.verified, checksum, end.source, end.reason, tuple(computed))
 
 
 class ResponseInfo:

@@ -44,6 +44,7 @@ from getm.protocol.messages import (
     Message,
     NoteInfo,
     OpenRequest,
+    ServeRequest,
     plain,
 )
 from getm.protocol.order import Conversation
@@ -59,8 +60,7 @@ class EngineConnection:
         self,
         sock: socket.socket,
         segment: Segment,
-        slots: int,
-        slot_bytes: int,
+        request: ServeRequest,
         helpers: list[socket.socket],
         http: HttpClient,
         hash_pool: HashPool,
@@ -72,10 +72,11 @@ class EngineConnection:
         self.http = http
         self.hash_pool = hash_pool
         self.throttle = throttle
-        self.slots = slots
-        self.slot_bytes = slot_bytes
+        self.slots = request.slots
+        self.slot_bytes = request.slot_bytes
+        self.part_bytes: int = request.part_slots * request.slot_bytes
         self._memory = memoryview(segment.memory)
-        self._ledger = SlotLedger(slots, Owner.PEER)
+        self._ledger = SlotLedger(request.slots, Owner.PEER)
         self._pool = SlotPool(self._ledger, lambda number, slot: self._queue(encode(RETURN, number, slot=slot)))
         self._conversation = Conversation()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -85,7 +86,7 @@ class EngineConnection:
         # Slots that hash threads have finished with, and their objects' numbers, for the loop.
         self._unpinned: deque[tuple[int, int]] = deque()
         self._unpin_scheduled = False
-        self._helpers = [HelperPipe(self._loop, helper, slots) for helper in helpers]
+        self._helpers = [HelperPipe(self._loop, helper, request.slots) for helper in helpers]
         self._pipe = Pipe(self._loop, sock, FROM_CONSUMER, self._on_message, self.close)
 
     @property

@@ -56,7 +56,7 @@ class Fetch:
             request.version,
             request.or_whole,
             request.concurrency,
-            request.sink.part_slots * connection.slot_bytes,
+            connection.part_bytes,
             request.ranged_from,
         )
         # The last first response: its content may never be read.
@@ -103,15 +103,7 @@ class Fetch:
         verdict = await self._verification.verdict(total, self._connection.call)
         self._connection.end(
             self._number,
-            EndInfo(
-                total=total,
-                verified=verdict.verified,
-                checksum=None if verdict.checksum is None else str(verdict.checksum),
-                source=verdict.source,
-                reason=verdict.reason,
-                computed=tuple(map(str, verdict.computed)),
-                stats=self.stats(),
-            ),
+            EndInfo(total, verdict, self.stats()),
         )
 
     def stats(self) -> Stats:

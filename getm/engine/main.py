@@ -141,8 +141,7 @@ class EngineServer:
             EngineConnection(
                 pipe,
                 segment,
-                request.slots,
-                request.slot_bytes,
+                request,
                 helpers,
                 self._http,
                 self._hash_pool,

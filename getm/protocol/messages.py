@@ -38,6 +38,7 @@ from getm.core.retry import Retries
 from getm.core.spans import MAX_POSITION
 from getm.core.text import encodable
 from getm.core.version import Version
+from getm.integrity import Verdict
 from getm.results import Stats
 
 
@@ -74,19 +75,12 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Base of the typed bodies: encoded as MessagePack arrays, validated when decoded."""
 
 
-class ToRing(Record, frozen=True, tag="ring"):
-    """The bytes go into the slots of the pipe. With several concurrent range requests, each is for `part_slots`
-    slots."""
-
-    part_slots: int = 1
-
-
 # The whole object: one span whose end is not known yet.
 WHOLE = ((0, MAX_POSITION),)
 
 
 class OpenRequest(Record, frozen=True):
-    """What to fetch, from where, of which version, and where to put it. Times in seconds, sizes in bytes; spans are
+    """What to fetch, from where, and of which version. Times in seconds, sizes in bytes; spans are
     half-open, sorted and disjoint."""
 
     url: str
@@ -111,7 +105,6 @@ class OpenRequest(Record, frozen=True):
     # The version of the spans. For another version: `RemoteChanged`, or, with `or_whole`, the whole of that one.
     version: Version | None = None
     or_whole: bool = False
-    sink: ToRing = ToRing()
     # What redirects from `url` led to, and the user headers that may go there.
     route: tuple[str, tuple[tuple[str, str], ...]] | None = None
     # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
@@ -146,15 +139,10 @@ class HeadInfo(Record, frozen=True):
 
 
 class EndInfo(Record, frozen=True):
-    """Every requested byte of an object of `total` bytes was delivered. The verdict's fields as
-    `getm.integrity.Verdict` has them, checksums as text."""
+    """Every requested byte of an object of `total` bytes was delivered."""
 
     total: int
-    verified: bool
-    checksum: str | None
-    source: str | None
-    reason: str | None
-    computed: tuple[str, ...]
+    verdict: Verdict
     stats: Stats
 
 
@@ -180,10 +168,12 @@ class FailedInfo(Record, frozen=True):
 
 class ServeRequest(Record, frozen=True):
     """Serve a pipe over a segment: descriptors come as ancillary data in the order pipe, segment (unless
-    `segment_token` names memory of this same process), then one pipe for each helper engine."""
+    `segment_token` names memory of this same process), then one pipe for each helper engine. With several concurrent
+    range requests for an object, each is for `part_slots` slots."""
 
-    slots: int
     slot_bytes: int
+    slots: int
+    part_slots: int
     segment_bytes: int
     segment_token: int | None
     helpers: int

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass, field
 
 from getm.errors import ProtocolError
-from getm.protocol.messages import CANCEL, GRANT, HEDGE, OPEN, RETURN, Kind
+from getm.protocol.messages import CANCEL, END, FAILED, GRANT, HEAD, HEDGE, NOTE, OPEN, PART, PREFIX, RETURN, Kind
 
 
 class Phase(enum.StrEnum):
@@ -23,28 +23,13 @@ class Phase(enum.StrEnum):
     OVER = "over"
 
 
+UNOPENED, OPENED, STREAMING, OVER = Phase
 # phase -> message -> phase after it.
 _ORDER: dict[Phase, dict[Kind, Phase]] = {
-    Phase.UNOPENED: {Kind.OPEN: Phase.OPENED},
-    Phase.OPENED: {
-        Kind.HEAD: Phase.STREAMING,
-        Kind.NOTE: Phase.OPENED,
-        Kind.FAILED: Phase.OVER,
-        Kind.CANCEL: Phase.OPENED,
-        Kind.HEDGE: Phase.OPENED,
-    },
-    Phase.STREAMING: {
-        Kind.PREFIX: Phase.STREAMING,
-        Kind.PART: Phase.STREAMING,
-        Kind.NOTE: Phase.STREAMING,
-        Kind.END: Phase.OVER,
-        Kind.FAILED: Phase.OVER,
-        Kind.CANCEL: Phase.STREAMING,
-        Kind.HEDGE: Phase.STREAMING,
-    },
+    UNOPENED: {OPEN: OPENED},
+    OPENED: {HEAD: STREAMING, NOTE: OPENED, FAILED: OVER},
+    STREAMING: {PREFIX: STREAMING, PART: STREAMING, NOTE: STREAMING, END: OVER, FAILED: OVER},
 }
-
-_UNOPENED, _OVER = Phase.UNOPENED, Phase.OVER
 # Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A CANCEL or HEDGE may have crossed the
 # object's own END or FAILED on the way.
 _ALWAYS = frozenset({GRANT, RETURN, CANCEL, HEDGE})
@@ -59,7 +44,7 @@ class Conversation:
 
     def pass_(self, kind: Kind, object_number: int) -> None:
         """Raises `ProtocolError` for a message that may not come now."""
-        before = self._phases.get(object_number, _UNOPENED)
+        before = self._phases.get(object_number, UNOPENED)
         after = _ORDER[before].get(kind)
         if after is before:
             return
@@ -71,7 +56,7 @@ class Conversation:
             if object_number <= self._last_opened:
                 raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
             self._last_opened = object_number
-        if after is _OVER:
+        if after is OVER:
             del self._phases[object_number]
         else:
             self._phases[object_number] = after

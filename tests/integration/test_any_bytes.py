@@ -14,6 +14,7 @@ import getm
 from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.version import Version
+from getm.integrity import unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo
 from tests.support import command
 from tests.support.fault_script import Reply
@@ -166,7 +167,7 @@ def test_case_1_what_cannot_be_encoded_still_ends_the_transfer(
         if kind == "note":
             connection.note(number, NoteInfo(bad, 1, 0.0, bad))
         connection.head(number, HeadInfo(ResponseHead(200, bad if kind == "head" else "http://x/"), Version(0)))
-        connection.end(number, EndInfo(0, False, None, None, bad, (), fetch.stats()))
+        connection.end(number, EndInfo(0, unverified(bad), fetch.stats()))
 
     monkeypatch.setattr("getm.engine.fetch.Fetch.run", run)
     with pytest.raises(errors.GetmError):

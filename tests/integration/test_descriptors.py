@@ -139,7 +139,7 @@ def test_case_10_lost_descriptors_are_noticed(nginx: NginxServer, make_object: M
             try:
                 with limit(room, engine.pid):
                     control = session._pool._engines[0]._control
-                    message = encode_body(Kind.SERVE, 0, ServeRequest(4, 4096, 16384, None, 0, None))
+                    message = encode_body(Kind.SERVE, 0, ServeRequest(4096, 4, 1, 16384, None, 0, None))
                     socket.send_fds(control, [message], [end.fileno() for end in theirs])
                     for end in theirs:
                         end.close()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from getm.integrity import checksum
-from getm.protocol.messages import ToRing
 from tests.support.consumer import Consumer, Received, consumer
 from tests.support.fault_script import Pace, Reply
 from tests.support.fault_server import FaultServer
@@ -45,7 +44,6 @@ def test_64_objects_at_once_through_a_ring_of_four_slots(
         small.open(
             url + one.url_path,
             concurrency=concurrency,
-            sink=ToRing(),
             checksums=(str(checksum(one.read(), ("sha256", "crc32c")[number % 2])),),
         )
         for number, one in enumerate(chosen)
@@ -53,7 +51,7 @@ def test_64_objects_at_once_through_a_ring_of_four_slots(
     small.receive(*objects)
     for received, one in zip(objects, chosen, strict=True):
         assert whole(received) == one.read()
-        assert received.end is not None and received.end.verified
+        assert received.end is not None and received.end.verdict
 
 
 @pytest.mark.parametrize("concurrency", (1, 3))
@@ -63,8 +61,8 @@ def test_objects_that_stand_still_keep_nobody_from_going_on(
     gate = fault_server.gate()
     stuck = fault_server.serve("/stuck", Reply(body=BODY, ranges=False, stall_at=2 * MIB + 5, gate=gate))
     url = fault_server.serve("/x", Reply(body=BODY))
-    still = [small.open(stuck, concurrency=concurrency, sink=ToRing()) for _ in range(3)]
-    others = [small.open(url, concurrency=concurrency, sink=ToRing()) for _ in range(8)]
+    still = [small.open(stuck, concurrency=concurrency) for _ in range(3)]
+    others = [small.open(url, concurrency=concurrency) for _ in range(8)]
     small.receive(*others)
     assert all(whole(received) == BODY for received in others)
     assert not any(received.over for received in still)

@@ -13,7 +13,6 @@ import pytest
 from getm import errors
 from getm.core.version import Version
 from getm.integrity import checksum
-from getm.protocol.messages import ToRing
 from tests.support.consumer import Consumer, Received, consumer
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
@@ -36,7 +35,6 @@ def engine() -> Iterator[Consumer]:
 def kept(missing: tuple[tuple[int, int], ...]) -> dict[str, Any]:
     """What asks for the rest of an object."""
     return {
-        "sink": ToRing(),
         "spans": missing,
         "version": Version(len(BODY), '"v1"', LAST_MODIFIED, '"v1"'),
         "or_whole": True,
@@ -56,8 +54,8 @@ def check_resumed(received: Received, missing: tuple[tuple[int, int], ...]) -> N
     assert (received.head.resumed, received.head.size, received.end.total) == (True, len(BODY), len(BODY))
     assert received.spans() == list(missing)
     assert all(BODY[start : start + len(data)] == data for start, data in received.parts.items())
-    assert not received.end.verified
-    assert received.end.reason == "the server declared no checksum"
+    assert not received.end.verdict
+    assert received.end.verdict.reason == "the server declared no checksum"
 
 
 @each_concurrency
@@ -156,7 +154,7 @@ def test_rows_1_7_9_another_version_is_fetched_whole(
     assert received.head is not None and received.end is not None
     assert not received.head.resumed
     assert is_whole(received, reply.body)
-    assert received.end.verified and received.end.total == len(reply.body)
+    assert received.end.verdict and received.end.total == len(reply.body)
 
 
 @each_concurrency

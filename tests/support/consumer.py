@@ -10,7 +10,7 @@ from getm import errors
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool
 from getm.core.retry import Retries
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest, ToRing
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 
 def open_request(url: str, **fields: Any) -> OpenRequest:
@@ -83,9 +83,8 @@ class Consumer:
         self.last_number = 0
 
     def open(self, url: str, *, concurrency: int = 1, **fields: Any) -> Received:
-        sink = ToRing(self.connection.layout.part_slots)
         received = Received(self.connection)
-        request = open_request(url, **{"concurrency": concurrency, "sink": sink, **fields})
+        request = open_request(url, **{"concurrency": concurrency, **fields})
         self.last_number = self.connection.open(request, received)
         return received
 

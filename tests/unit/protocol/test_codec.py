@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from getm.core.retry import Retries
 from getm.errors import ProtocolError
+from getm.integrity.values import DIGEST_BYTES, Checksum
 from getm.protocol.codec import FRAME, MAX_BODY_BYTES, Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import (
     FROM_CONSUMER,
@@ -53,7 +54,12 @@ OF_TYPE: dict[object, st.SearchStrategy[object]] = {
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     type(None): st.none(),
-    # It refuses others by itself.
+    # These refuse others by themselves.
+    Checksum: st.sampled_from(list(DIGEST_BYTES)).flatmap(
+        lambda name: st.builds(
+            Checksum, st.just(name), st.binary(min_size=DIGEST_BYTES[name], max_size=DIGEST_BYTES[name])
+        )
+    ),
     Retries: st.builds(
         Retries,
         st.integers(0, 10**6),

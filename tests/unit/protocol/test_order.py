@@ -19,6 +19,7 @@ from getm.core.head import ResponseHead
 from getm.core.retry import Retries
 from getm.core.version import Version
 from getm.engine.sinks.slots import Claim, SlotPool
+from getm.integrity import unverified
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import EndInfo, FailedInfo, HeadInfo, Kind, Message, NoteInfo, OpenRequest
 from getm.protocol.order import Conversation
@@ -98,9 +99,7 @@ class Engine:
         elif serving.position == serving.stop:
             total = serving.stop - serving.start
             self._over(serving)
-            self.send(
-                encode_body(Kind.END, number, EndInfo(total, False, None, None, None, (), Stats())), Kind.END, number
-            )
+            self.send(encode_body(Kind.END, number, EndInfo(total, unverified(""), Stats())), Kind.END, number)
         elif serving.started or serving.claim.start():
             serving.started = True
             if serving.slot is None:
