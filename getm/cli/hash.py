@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines
-from getm.cli.parser import Parser, refuse_urls, whole_number
+from getm.cli.parser import Parser, number, refuse_urls
 from getm.cli.standard_input import check_standard_input
 from getm.errors import InvalidInput
 from getm.integrity import FileReport, available_algorithms, format_sums_line, hash_files, require_algorithm
@@ -76,7 +76,7 @@ def build_parser() -> Parser:
     add("files", nargs="+", metavar="FILE", help="a file; - alone is standard input")
     add("-a", "--algorithm", action="append", metavar="ALG", help="sha256 (default), md5, crc32c, ...; repeatable")
     add("--bsd", "--tag", action="store_true", help='write "ALGORITHM (NAME) = DIGEST"')
-    add("-j", "--jobs", type=whole_number(1), metavar="N", help="files at once (default: the number of cores)")
+    add("-j", "--jobs", **number(1), help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no progress bar on a terminal")
     return parser
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from getm._version import __version__
 from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, MAX_JOBS
 from getm.cli.output.progress import KINDS
-from getm.cli.parser import Once, Parser, whole_number
+from getm.cli.parser import Once, Parser, number
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.manifests import FORMATS
 from getm.options import MAX_CONCURRENCY
@@ -64,8 +64,9 @@ _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
-def amount(low: int, high: float = MAX_INTEGER) -> Callable[[str], int]:
-    """Bytes from `low` to `high`, with the suffixes K, M, G and T for powers of 1024, as curl, wget and aria2 have."""
+def amount(low: int, high: float = MAX_INTEGER) -> dict[str, Any]:
+    """What an option takes that is bytes from `low` to `high`, with the suffixes K, M, G and T for powers of 1024, as
+    curl, wget and aria2 have."""
 
     def parse(text: str) -> int:
         match = _AMOUNT.fullmatch(text)
@@ -75,7 +76,7 @@ def amount(low: int, high: float = MAX_INTEGER) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be an amount of bytes {limits}, not {text[:40]!r}")
         return int(count)
 
-    return parse
+    return {"type": parse, "metavar": "BYTES"}
 
 
 def seconds(text: str) -> float:
@@ -105,131 +106,55 @@ def build_parser() -> Parser:
         "or you give. Also verifies local files.",
         epilog=_EPILOG,
     )
+    time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
+    flag: dict[str, Any] = {"action": "store_true"}
+    each: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument("operands", nargs="*", metavar="URL [FILE]", help="what to download, and where to")
     add = parser.add_argument_group("source and target").add_argument
     add("-o", "-O", "--filepath", action=Once, metavar="FILE", help="target: a file, a folder, or - (standard output)")
     add("-d", "--dir", action=Once, metavar="DIR", help="folder for all targets; no target may leave it")
     add("-m", "-i", "--manifest", action=Once, metavar="FILE", help="download what a list names; - is standard input")
-    add(
-        "--format",
-        action=Once,
-        choices=FORMATS,
-        metavar="FORMAT",
-        help=f"format of the list: {', '.join(FORMATS)} (default: detected)",
-    )
+    formats = f"format of the list: {', '.join(FORMATS)} (default: detected)"
+    add("--format", action=Once, choices=FORMATS, metavar="FORMAT", help=formats)
     add("--base-url", action=Once, metavar="URL", help="what the names in a checksum file are relative to")
-    add(
-        "--columns",
-        action=Once,
-        metavar="FIELD=NAME,...",
-        help="which columns of a CSV or TSV hold url, path, size, md5, ...",
-    )
-    add("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="send this header; repeatable")
-    add(
-        "--cacert",
-        action=Once,
-        type=existing,
-        metavar="FILE",
-        help="trust the certificate authorities in this PEM file",
-    )
-    add(
-        "-k",
-        "--insecure",
-        action="store_true",
-        help="do not check certificates (anyone on the network path can alter the data)",
-    )
+    columns = "which columns of a CSV or TSV hold url, path, size, md5, ..."
+    add("--columns", action=Once, metavar="FIELD=NAME,...", help=columns)
+    add("-H", "--header", **each, metavar="'NAME: VALUE'", help="send this header; repeatable")
+    trusted = "trust the certificate authorities in this PEM file"
+    add("--cacert", action=Once, type=existing, metavar="FILE", help=trusted)
+    add("-k", "--insecure", **flag, help="do not check certificates (anyone on the network path can alter the data)")
     add = parser.add_argument_group("verification").add_argument
-    add(
-        "-cs",
-        "--checksum",
-        action="append",
-        default=[],
-        metavar="ALG:VALUE",
-        help="what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing",
+    checksums = (
+        "what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing"
     )
-    add(
-        "-ca",
-        "--checksum-algorithm",
-        action="append",
-        default=[],
-        metavar="ALG",
-        help="md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone",
-    )
-    add("--strict", action="store_true", help="fail where nothing verifies the data")
+    add("-cs", "--checksum", **each, metavar="ALG:VALUE", help=checksums)
+    algorithms = "md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone"
+    add("-ca", "--checksum-algorithm", **each, metavar="ALG", help=algorithms)
+    add("--strict", **flag, help="fail where nothing verifies the data")
     add("--receipt", action=Once, metavar="FILE", help="append a JSON line for each file; see getm verify --receipt")
     add = parser.add_argument_group("speed and limits").add_argument
-    add(
-        "-x",
-        "--concurrency",
-        type=whole_number(1, MAX_CONCURRENCY),
-        default=1,
-        metavar="N",
-        help="range requests at once for a file (default 1)",
-    )
-    add(
-        "-j",
-        "--jobs",
-        type=whole_number(1, MAX_JOBS),
-        default=DEFAULT_JOBS,
-        metavar="N",
-        help=f"files at once (default {DEFAULT_JOBS})",
-    )
-    add(
-        "--per-host",
-        type=whole_number(1, MAX_JOBS * MAX_CONCURRENCY),
-        default=DEFAULT_PER_HOST,
-        metavar="N",
-        help=f"most connections to one host (default {DEFAULT_PER_HOST})",
-    )
-    add(
-        "--processes",
-        type=whole_number(1),
-        default=1,
-        metavar="N",
-        help="background processes that download (default 1)",
-    )
-    add(
-        "--multipart-threshold",
-        type=amount(0),
-        default=0,
-        metavar="BYTES",
-        help="smaller objects are downloaded over one connection despite -x",
-    )
-    add(
-        "--limit-rate",
-        type=amount(1, MAX_NUMBER),
-        metavar="BYTES",
-        help="most bytes a second for everything (500K, 20M, ...)",
-    )
-    add("--timeout", type=seconds, metavar="SECONDS", help="longest silence of a connection (default 30, then 60)")
-    add(
-        "--speed-limit",
-        type=amount(1, MAX_NUMBER),
-        metavar="BYTES",
-        help="replace a connection slower than this a second (1K)",
-    )
-    add("--speed-time", type=seconds, metavar="SECONDS", help="measure --speed-limit over this time (default 30)")
-    add(
-        "--retries",
-        type=whole_number(0, 1_000_000),
-        default=5,
-        metavar="N",
-        help="retries without progress (default 5)",
-    )
-    add("-c", "--continue-after-error", action="store_true", help="continue with the other files after a failure")
+    add("-x", "--concurrency", **number(1, MAX_CONCURRENCY, 1), help="range requests at once for a file (default 1)")
+    add("-j", "--jobs", **number(1, MAX_JOBS, DEFAULT_JOBS), help=f"files at once (default {DEFAULT_JOBS})")
+    connections = f"most connections to one host (default {DEFAULT_PER_HOST})"
+    add("--per-host", **number(1, MAX_JOBS * MAX_CONCURRENCY, DEFAULT_PER_HOST), help=connections)
+    add("--processes", **number(1, default=1), help="background processes that download (default 1)")
+    threshold = "smaller objects are downloaded over one connection despite -x"
+    add("--multipart-threshold", **amount(0), default=0, help=threshold)
+    add("--limit-rate", **amount(1, MAX_NUMBER), help="most bytes a second for everything (500K, 20M, ...)")
+    add("--timeout", **time, help="longest silence of a connection (default 30, then 60)")
+    add("--speed-limit", **amount(1, MAX_NUMBER), help="replace a connection slower than this a second (1K)")
+    add("--speed-time", **time, help="measure --speed-limit over this time (default 30)")
+    add("--retries", **number(0, 1_000_000, 5), help="retries without progress (default 5)")
+    add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
     add = parser.add_argument_group("existing files").add_argument
-    add("--no-resume", action="store_true", help="start over, and keep no partial data")
-    add("-nc", "--no-clobber", action="store_true", help="skip files that exist")
-    add("-R", "--remote-time", action="store_true", help="give files the server's time (Last-Modified)")
+    add("--no-resume", **flag, help="start over, and keep no partial data")
+    add("-nc", "--no-clobber", **flag, help="skip files that exist")
+    add("-R", "--remote-time", **flag, help="give files the server's time (Last-Modified)")
     add = parser.add_argument_group("output").add_argument
-    add(
-        "--dry-run",
-        action="store_true",
-        help="print names, sizes, the total and the free space, and download nothing",
-    )
-    add("--json", action="store_true", help="a JSON object on standard output for each file")
+    add("--dry-run", **flag, help="print names, sizes, the total and the free space, and download nothing")
+    add("--json", **flag, help="a JSON object on standard output for each file")
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
-    add("-q", "--quiet", "--no-progress", action="store_true", help="no progress bar on a terminal")
+    add("-q", "--quiet", "--no-progress", **flag, help="no progress bar on a terminal")
     add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")
     add("--version", action="version", version=f"getm {__version__}")
     return parser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from getm.core.redact import redact
@@ -13,42 +13,33 @@ from getm.errors import InvalidInput
 class Once(argparse.Action):
     """Stores a value, and refuses a second one: of two lists or two targets one would be dropped silently."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         if getattr(namespace, self.dest) is not None:
             parser.error(f"{'/'.join(self.option_strings)} is given twice")
         setattr(namespace, self.dest, values)
 
 
-def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
-    """What reads an option's number from `low` to `high`, both included."""
+def number(low: int, high: int | None = None, default: int | None = None) -> dict[str, Any]:
+    """What an option takes that is a whole number from `low` to `high`, both included."""
 
     def parse(text: str) -> int:
-        number = int(text)
-        if number < low or (high is not None and number > high):
+        given = int(text)
+        if given < low or (high is not None and given > high):
             limits = f"{low} or more" if high is None else f"a number from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"must be {limits}, not {number}")
-        return number
+            raise argparse.ArgumentTypeError(f"must be {limits}, not {given}")
+        return given
 
     # argparse names it where the text is no number.
     parse.__name__ = "int"
-    return parse
+    return {"type": parse, "metavar": "N", "default": default}
 
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `InvalidInput`, keeps line breaks in its epilog and knows no abbreviations."""
 
-    def __init__(self, *, prog: str, usage: str, description: str, epilog: str) -> None:
+    def __init__(self, **texts: Any) -> None:
         super().__init__(
-            prog=prog,
-            usage=usage,
-            description=description,
-            epilog=epilog,
+            **texts,
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34),
             # An abbreviation in a script would break with the next option.
             allow_abbrev=False,

@@ -14,7 +14,7 @@ from pathlib import Path
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import print_error
 from getm.cli.output.result_lines import STANDARD_INPUT, Lines, one_line
-from getm.cli.parser import Once, Parser, refuse_urls, whole_number
+from getm.cli.parser import Once, Parser, number, refuse_urls
 from getm.cli.standard_input import check_standard_input
 from getm.errors import InvalidInput
 from getm.files.receipt import ReceiptFiles, read_receipt
@@ -120,7 +120,7 @@ def build_parser() -> Parser:
         help="what the digests of a sums file are, where that is not clear",
     )
     add("--ignore-missing", action="store_true", help="skip files of a sums file or receipt that do not exist")
-    add("-j", "--jobs", type=whole_number(1), metavar="N", help="files at once (default: the number of cores)")
+    add("-j", "--jobs", **number(1), help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no lines for files that are as expected, no progress bar")
     add("--receipt", action="append", default=[], metavar="FILE", help="check the files of a receipt; repeatable")
     return parser
