@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             # Names only: what stands behind the "=", or after the name, may be a secret.
             names = ", ".join(argument.partition("=")[0] for argument in unknown if argument.startswith("-"))
-            self.error(f"unknown option: {names}")
+            self.error(f"unknown option: {names}" if names else "too many operands")
         return options
 
 

@@ -453,7 +453,9 @@ def test_certificates(tmp_path: Path, nginx: NginxServer, small: ServedObject) -
         (["file:///etc/passwd"], "file"),
         (["h/a"], "http"),
         (["demo", "--size", "0"], "--size"),
-        (["demo", "--what"], "unrecognized"),
+        (["demo", "--what=SECRET"], "unknown option: --what;"),
+        (["demo", "operand"], "too many operands"),
+        (["completion", "bash", "operand"], "too many operands"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], words: str) -> None:
