@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.client.connection import ClientConnection
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import Stats
 
-
-class Owner(Protocol):
-    """The job that an attempt belongs to. Errors that these raise, except `EngineDied`, are the job's failure."""
-
-    done: int
-
-    @property
-    def in_order(self) -> bool: ...
-    def begin(self, info: HeadInfo) -> None: ...
-    def write(self, offset: int, view: memoryview) -> None: ...
-    def wrote(self) -> None: ...
-    def note_retry(self, note: NoteInfo) -> None: ...
-    def complete(self, info: EndInfo) -> None: ...
-    def attempt_failed(self, error: errors.GetmError) -> None: ...
-    def fail(self, error: errors.GetmError) -> None: ...
+if TYPE_CHECKING:
+    from getm.batch.job import Job
 
 
 class Attempt:
@@ -34,7 +21,7 @@ class Attempt:
     happens in the batch's thread.
     """
 
-    def __init__(self, job: Owner, connection: ClientConnection) -> None:
+    def __init__(self, job: Job, connection: ClientConnection) -> None:
         self.connection: ClientConnection = connection
         self.head: HeadInfo | None = None
         self.end: EndInfo | None = None

@@ -18,46 +18,52 @@ _SLICE_S = 0.005
 class Feed:
     """A bounded queue of calls. `fill` belongs to the caller's thread, since that is where the iterable must run (a
     database cursor works in one thread only, and waiting for it must not block transfers); `take` belongs to the
-    batch's.
-
-    `wanted`: `fill` should be called. `ended`: nothing will be added any more; to be read before `take`, which then
-    cannot miss the last call.
+    batch's. `ask` has the caller's thread call `fill` soon; `wake` tells the batch of a call, or of the end of all.
     """
 
-    def __init__(self, calls: Iterable[Call], jobs: int) -> None:
+    def __init__(self, calls: Iterable[Call], jobs: int, ask: Callable[[], None], wake: Callable[[], None]) -> None:
         self._calls = iter(calls)
         self._enough = min(jobs, _LOW)
         self._queue: deque[Call] = deque()
-        self.wanted: bool = True
-        self.ended: bool = False
+        self._ask = ask
+        self._wake = wake
+        self._asked = True
+        self._ended = False
 
-    def fill(self, wake: Callable[[], None], has_events: Callable[[], bool]) -> None:
-        """Read ahead for a short while, but not beyond the call during which an event has come. `wake` is called where
-        the batch may wait for a call, or for the end of all. Raises what the iterable raises, which is its end, too."""
-        self.wanted = False
+    def fill(self) -> None:
+        """Read ahead for a short while. Raises what the iterable raises, which is its end, too."""
+        self._asked = False
         stop_at = time.monotonic() + _SLICE_S
-        while len(self._queue) < _MOST:
+        while len(self._queue) < _MOST and not self._ended:
             try:
                 call = next(self._calls, None)
             except BaseException:
-                self.ended = True
+                self._ended = True
                 raise
             if call is None:
-                self.ended = True
-                wake()
-                return
-            self._queue.append(call)
-            if len(self._queue) == 1:
-                wake()
-            if has_events() or time.monotonic() >= stop_at:
+                self._ended = True
+            else:
+                self._queue.append(call)
+            if len(self._queue) <= 1:
+                self._wake()
+            if time.monotonic() >= stop_at:
                 break
         if len(self._queue) < self._enough:
-            self.wanted = True
+            self._ask_for_more()
 
-    def take(self) -> tuple[Call | None, bool]:
-        """The next call, None where there is none now; and whether the caller must be woken to read more."""
+    def take(self) -> Call | None:
+        """The next call; None where there is none now."""
         call = self._queue.popleft() if self._queue else None
-        wake = not self.wanted and not self.ended and len(self._queue) < _LOW
-        if wake:
-            self.wanted = True
-        return call, wake
+        if len(self._queue) < _LOW:
+            self._ask_for_more()
+        return call
+
+    def _ask_for_more(self) -> None:
+        if not self._asked and not self._ended:
+            self._asked = True
+            self._ask()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all calls were taken. In this order: the last one comes before the end."""
+        return self._ended and not self._queue

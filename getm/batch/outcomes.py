@@ -19,31 +19,27 @@ def result(events: Generator[Event, None, None], on_progress: ProgressCallback |
     Raises:
         GetmError: What it failed with; `ReaderClosed` where the session was closed under it.
     """
-    with contextlib.closing(events):
-        for event in events:
-            if (found := _heard(event, on_progress)) is not None:
-                return found
-    raise ReaderClosed("the session was closed while its data was being read")
+    return _only(list(results(events, _progress_only(on_progress), False)))
 
 
 async def aresult(events: AsyncGenerator[Event, None], on_progress: ProgressCallback | None) -> DownloadResult:
     """`result` for `await`."""
-    async with contextlib.aclosing(events):
-        async for event in events:
-            if (found := _heard(event, on_progress)) is not None:
-                return found
+    return _only([outcome async for outcome in aresults(events, _progress_only(on_progress), False)])
+
+
+def _progress_only(on_progress: ProgressCallback | None) -> EventCallback:
+    def on_event(event: Event) -> None:
+        if on_progress is not None and isinstance(event, Progressed):
+            on_progress(event.done_bytes, event.total_bytes)
+
+    return on_event
+
+
+def _only(outcomes: list[DownloadResult | DownloadFailure]) -> DownloadResult:
+    for outcome in outcomes:
+        if isinstance(outcome, DownloadResult):
+            return outcome
     raise ReaderClosed("the session was closed while its data was being read")
-
-
-def _heard(event: Event, on_progress: ProgressCallback | None) -> DownloadResult | None:
-    """What an event of a single download means to its caller. Raises what it failed with."""
-    if isinstance(event, Finished):
-        return event.result
-    if isinstance(event, Failed):
-        raise event.error
-    if isinstance(event, Progressed) and on_progress is not None:
-        on_progress(event.done_bytes, event.total_bytes)
-    return None
 
 
 class _Outcomes:

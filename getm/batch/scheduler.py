@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import select
 import socket
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable
 from getm import errors
 from getm.batch.feed import Feed
 from getm.batch.finishing import Finishing
-from getm.batch.folders import Folders
+from getm.batch.folders import open_folder
 from getm.batch.hosts import Hosts
 from getm.batch.job import Call, Job
 from getm.batch.settings import BatchOptions
@@ -23,7 +24,7 @@ from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
 from getm.events import Event
-from getm.files import Folder, PartialFile
+from getm.files import PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
@@ -31,6 +32,8 @@ _MAX_UNFINISHED = 1024
 # How many calls are examined beyond those whose host has all the connections that it may have.
 _LOOK_AHEAD = 256
 _FINISHERS = 4
+# How many folders stay open beside those that are in use.
+_MAX_FOLDERS = 32
 _STREAM_GRACE_S = 1.0
 # Small files are put in place in groups of so many, or after so long: each time costs a wait for the disk.
 _GROUP_FILES = 256
@@ -48,8 +51,8 @@ class Batch:
 
     A thread of its own, so that an exception in the caller's (a signal's above all) can never come between two steps
     that belong together, and so that one engine serves synchronous and asynchronous callers. `post(events)` is called
-    in that thread with the events, at most once a turn; an empty list means that `feed` needs further calls from the
-    caller's thread; None is the end. `wants_events`: whether anything reads more than how the downloads ended.
+    with the events, at most once a turn; an empty list means that the caller is to call `read_on`, None is the end.
+    `wants_events`: whether anything reads more than how the downloads ended.
     """
 
     def __init__(
@@ -57,20 +60,18 @@ class Batch:
     ) -> None:
         self.options: BatchOptions = options
         self.wants_events: bool = wants_events
-        self.feed: Feed = Feed(calls, options.jobs)
         self._pool = pool
         # The thread or task that waits for this batch, and so releases nothing while that waits for memory.
         self._caller = Holder.current()
         self._post = post
         self._waiting: deque[Job] = deque()
-        self._all_taken = False
         # Jobs that request again: before others, when their host has a free connection and their delay is over.
         self._again: list[Job] = []
         self._active: dict[Job, ClientConnection] = {}
         self._connections: list[ClientConnection] = []
         self.hosts: Hosts = Hosts(options.per_host)
         self.targets: Targets = Targets()
-        self.folders: Folders = Folders()
+        self.open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0
@@ -92,12 +93,22 @@ class Batch:
         self._wake_end.setblocking(False)
         self._wake.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="getm-batch", daemon=True)
+        self._feed = Feed(calls, options.jobs, ask=lambda: post([]), wake=self.awaken)
         self.error: BaseException | None = None
 
     # The caller's side ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._thread.start()
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Read on in the iterable, for a short while, in the caller's thread. What it raises ends the batch."""
+        try:
+            self._feed.fill()
+        except Exception as error:
+            self.error = error
+            self.halt()
 
     def halt(self) -> None:
         """Stop, and do not wait: partial data is kept for a later run where that is possible."""
@@ -151,7 +162,7 @@ class Batch:
 
         self._in_finisher(sync, follow)
 
-    def close_file(self, partial: PartialFile, folder: Folder | None, *, keep: bool, event: Event | None) -> None:
+    def close_file(self, partial: PartialFile, *, keep: bool, event: Event | None) -> None:
         """Close a partial file, kept for a later run or removed, in another thread; then post `event`."""
 
         def close() -> None:
@@ -163,8 +174,6 @@ class Batch:
                     partial.discard()
 
         def follow() -> None:
-            if folder is not None:
-                self.folders.release(folder)
             if event is not None:
                 self.post(event)
 
@@ -213,7 +222,7 @@ class Batch:
         try:
             self._loop()
         except BaseException as error:
-            self.error = error
+            self.error = self.error or error
         finally:
             try:
                 self._wind_up()
@@ -237,7 +246,7 @@ class Batch:
 
     @property
     def _is_done(self) -> bool:
-        return not self._busy and self._all_taken
+        return not self._busy and self._feed.exhausted
 
     @property
     def _busy(self) -> bool:
@@ -337,13 +346,9 @@ class Batch:
                 return job
             self._waiting.append(job)
         while len(self._waiting) < _LOOK_AHEAD:
-            self._all_taken = self.feed.ended
-            call, wants_more = self.feed.take()
-            if wants_more:
-                self._post([])
+            call = self._feed.take()
             if call is None:
                 return None
-            self._all_taken = False
             job = Job(self, call)
             if self.hosts.has_room(job.host):
                 return job
@@ -419,7 +424,7 @@ class Batch:
         if not self._complete or self._grouping:
             return
         finishing = Finishing(self._complete)
-        if not (self._active or self._waiting or self._again or self._pending) and self._all_taken:
+        if not (self._active or self._waiting or self._again or self._pending) and self._feed.exhausted:
             # This thread is not waited for.
             finishing.run()
             self._finish(finishing)
@@ -510,7 +515,7 @@ class Batch:
             connection.end_wait()
             self._pool.release(connection)
         self._connections.clear()
-        self.folders.close()
+        self.open_folder.cache_clear()
 
     def _wait_for_finishers(self) -> None:
         while self._pending:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-from typing import Self
 
 from getm.files.os_errors import target_error
 
@@ -15,7 +14,8 @@ _CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS
 
 
 class Folder:
-    """An open folder; owns its descriptor until `close()`. Names given to it are of entries, never paths.
+    """An open folder; owns its descriptor until `close()`, or until nothing refers to it any more. Names given to it
+    are of entries, never paths.
 
     No symbolic link is followed below it. Methods raise OSError.
     """
@@ -43,11 +43,7 @@ class Folder:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    __del__ = close
 
     def open(self, name: str) -> int:
         """An existing file, for reading and writing. O_NONBLOCK: a FIFO planted there would block for ever."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -210,7 +211,7 @@ def test_what_no_later_run_could_tell_again_has_no_journal(
 
 def test_a_small_object_has_one_file_and_no_descriptor(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    with Folder(tmp_path) as folder:
+    with contextlib.closing(Folder(tmp_path)) as folder:
         file = open_partial(tmp_path / "out", resume=True, folder=folder)
         file.begin(version())
         assert len(names(tmp_path)) == 1
@@ -897,7 +898,7 @@ def test_many_are_committed_together(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(libc, "syncfs", counted_syncfs)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with Folder(tmp_path / "a") as first, Folder(tmp_path / "b") as second:
+    with contextlib.closing(Folder(tmp_path / "a")) as first, contextlib.closing(Folder(tmp_path / "b")) as second:
         files = []
         for number in range(20):
             folder = second if number % 4 == 0 else first
