@@ -109,7 +109,7 @@ class Session:
             checksums=(),
             strict=False,
             **_limits(self._timeout),
-            retries=self._retries,
+            custom_retries=None if self._retries == Retries() else self._retries,
             insecure=validate_bool(insecure, "insecure"),
             cacert=None if cacert is None else os.fsencode(_existing(cacert)),
             environment={},
@@ -797,7 +797,7 @@ class Session:
         if strict is not False:
             fields["strict"] = validate_bool(strict, "strict")
         if retries is not None:
-            fields["retries"] = Retries.of(retries, self._retries)
+            fields["custom_retries"] = Retries.of(retries, self._retries)
         if ranged_from != 0:
             fields["ranged_from"] = validate_integer(ranged_from, "ranged_from", 0)
         return msgspec.structs.replace(

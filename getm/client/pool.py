@@ -87,6 +87,8 @@ class EnginePool:
     def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
         _refuse_at_the_end()
         self.processes = processes
+        # Where no Python can be started, as in frozen programs.
+        self._in_threads = process.python() is None
         # Engines do not know each other's bytes: each has its share.
         self._limit_rate = None if limit_rate is None else limit_rate / processes
         self._max_memory = max_memory
@@ -135,7 +137,7 @@ class EnginePool:
         with self._lock:
             self._refuse_closed()
             self._collect()
-            private = concurrency is None or process.python() is None
+            private = concurrency is None or self._in_threads
             width = concurrency or 1
             # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
             helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
@@ -154,7 +156,7 @@ class EnginePool:
     def take_idle(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection | None:
         """A free connection of full size; None where one would have to be made, or where another thread is using the
         pool. Never blocks."""
-        if concurrency != 1 or process.python() is None or not self._lock.acquire(blocking=False):
+        if concurrency != 1 or self._in_threads or not self._lock.acquire(blocking=False):
             return None
         try:
             if self.closed or shutdown.begun():

@@ -113,7 +113,7 @@ class Receiver:
 
     def on_end(self, info: EndInfo) -> None:
         self._end = info
-        self._stats = self._before + info.stats
+        self._stats = self._before + info.stats if self._restarts else info.stats
 
     def on_failed(self, error: errors.GetmError) -> None:
         delay_s = self._start_over_in_s(error)

@@ -184,6 +184,7 @@ def header_lines(raw: Iterable[tuple[bytes, bytes]]) -> str:
         return "\n".join(map(decode, lines.split(b"\n")))
 
 
+@lru_cache(maxsize=64)
 def decode_phrase(surrogate_escaped: str) -> str:
     """A reason phrase as the parser has it, as text for people: a client makes nothing of it (RFC 9112, section 4)."""
     return brief(decode(surrogate_escaped.encode("utf-8", "surrogateescape")))

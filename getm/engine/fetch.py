@@ -73,8 +73,11 @@ class Fetch:
         request = self._request
         counters.current.set(self._counters)
         try:
-            async with asyncio.timeout(request.total_s):
+            if request.total_s is None:
                 await self._run()
+            else:
+                async with asyncio.timeout(request.total_s):
+                    await self._run()
         except errors.GetmError as error:
             raise self._attempts.annotate(error) from error.__cause__
         except TimeoutError:

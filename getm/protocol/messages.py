@@ -77,6 +77,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 # The whole object: one span whose end is not known yet.
 WHOLE = ((0, MAX_POSITION),)
+_DEFAULT_RETRIES = Retries()
 
 
 class OpenRequest(Record, frozen=True):
@@ -95,7 +96,7 @@ class OpenRequest(Record, frozen=True):
     floor_bytes_s: float | None
     floor_window_s: float
     tail_s: float | None
-    retries: Retries
+    custom_retries: Retries | None  # None: the default ones, which take longer to decode than all the rest
     # Bytes: paths and variables may hold any.
     cacert: bytes | None
     environment: dict[str, bytes]  # the caller's proxy and certificate variables at the time of the call
@@ -113,6 +114,10 @@ class OpenRequest(Record, frozen=True):
     size: int | None = None
     # The pause before the first request.
     delay_s: float = 0.0
+
+    @property
+    def retries(self) -> Retries:
+        return self.custom_retries or _DEFAULT_RETRIES
 
     @property
     def delegated(self) -> bool:

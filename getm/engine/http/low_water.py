@@ -7,7 +7,6 @@ since 2.6.28") the kernel reports the socket readable once `mark` bytes are ther
 
 from __future__ import annotations
 
-import array
 import asyncio
 import fcntl
 import socket
@@ -21,6 +20,7 @@ from getm.engine.http.tls import RECORD_BYTES, TLSTransport
 _MARK_BYTES = 512 * 1024
 # Below this the system calls that set it would cost more than they save.
 _MIN_MARK_BYTES = 64 * 1024
+_INT = bytes(4)
 
 
 class LowWater:
@@ -72,6 +72,4 @@ def unread_bytes(sock: socket.socket) -> int:
     """How many bytes the kernel holds that were not read from `sock`; 0 where it is closed."""
     if sock.fileno() < 0:
         return 0
-    count = array.array("i", [0])
-    fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
-    return count[0]
+    return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, _INT), sys.byteorder)

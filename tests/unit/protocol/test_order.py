@@ -41,7 +41,7 @@ def request(first_byte: int, size: int) -> OpenRequest:
         floor_bytes_s=None,
         floor_window_s=30.0,
         tail_s=None,
-        retries=Retries(0),
+        custom_retries=Retries(0),
         cacert=None,
         environment={},
         spans=((first_byte, first_byte + size),),
