@@ -3,7 +3,7 @@
 Nothing here knows of sockets, event loops or shared memory: it sees header fields and memoryviews.
 """
 
-from getm.integrity.algorithms import available_algorithms, require_algorithm
+from getm.integrity.algorithms import available_algorithms, is_available, require_algorithm
 from getm.integrity.declared.discover import STRENGTH, Discovery, discover
 from getm.integrity.declared.s3 import may_ask_checksums
 from getm.integrity.declared.types import Declared
@@ -43,6 +43,7 @@ __all__ = [
     "format_sums_line",
     "hash_files",
     "hinted_algorithm",
+    "is_available",
     "make_checksum",
     "may_ask_checksums",
     "parse_checksum",

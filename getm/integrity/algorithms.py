@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from getm.errors import InvalidInput, MissingExtra
+from getm.errors import MissingExtra
 from getm.integrity.values import DIGEST_BYTES, canonical_algorithm
 
 
@@ -124,14 +124,14 @@ def require_algorithm(name: str) -> str:
     return algorithm
 
 
+def is_available(name: str) -> bool:
+    """Whether the package of an algorithm is installed. Raises `InvalidInput` for an unknown name."""
+    try:
+        return bool(require_algorithm(name))
+    except MissingExtra:
+        return False
+
+
 def available_algorithms() -> tuple[str, ...]:
     """The canonical names of the algorithms that can be computed here, in a fixed order."""
-
-    def usable(algorithm: str) -> bool:
-        try:
-            require_algorithm(algorithm)
-        except (InvalidInput, MissingExtra):
-            return False
-        return True
-
-    return tuple(algorithm for algorithm in DIGEST_BYTES if usable(algorithm))
+    return tuple(filter(is_available, DIGEST_BYTES))

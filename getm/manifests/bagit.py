@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from getm.errors import InvalidInput
-from getm.integrity import (
-    STRENGTH,
-    Checksum,
-    available_algorithms,
-    canonical_algorithm,
-    parse_sums,
-)
+from getm.errors import InvalidInput, MissingExtra
+from getm.integrity import STRENGTH, Checksum, parse_sums, require_algorithm
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, usable_urls
-from getm.manifests.entry_list import Item
-from getm.manifests.problem import Problem, attempt
+from getm.manifests.items import Item, attempt
 
 FETCH_LINE = re.compile(r"(?P<url>\S+)[ \t]+(?P<length>[0-9]+|-)[ \t]+(?P<path>\S.*)")
 _ENCODED = re.compile(r"%(0[aAdD]|25)")
-_DECODED = {"0a": "\n", "0d": "\r", "25": "%"}
 
 Digests = dict[str, bytes]
 
@@ -35,8 +28,7 @@ def read_fetch(document: Document) -> Iterator[Item]:
     algorithm, digests = ("", None) if document.path is None else _manifest(document.path.parent)
     for number, line in document.lines():
         if line.strip():
-            place = f"line {number}"
-            yield attempt(place, _entry, place, line, algorithm, digests)
+            yield attempt(_entry, f"line {number}", line, algorithm, digests)
 
 
 def _entry(place: str, line: str, algorithm: str, digests: Digests | None) -> Entry:
@@ -63,34 +55,23 @@ def _entry(place: str, line: str, algorithm: str, digests: Digests | None) -> En
 def _manifest(folder: Path) -> tuple[str, Digests | None]:
     """The strongest algorithm that has a manifest in `folder` and can be computed, and the digests by path.
 
-    Raises Problem where there are manifests, and none that can be used: the bag would not be verified."""
-    available = available_algorithms()
+    Raises InvalidInput where there are manifests, and none that can be used: the bag would not be verified."""
     manifests = sorted(folder.glob("manifest-*.txt"))
     found: dict[str, Path] = {}
     for path in manifests:
-        try:
-            algorithm = canonical_algorithm(path.stem.removeprefix("manifest-"))
-        except InvalidInput:
-            continue
-        if algorithm in available:
-            found[algorithm] = path
-    best = next((algorithm for algorithm in STRENGTH if algorithm in found), None)
-    if best is not None:
-        return best, _digests(found[best], best)
-    if manifests:
-        raise Problem("", f"beside it is {manifests[0].name}, whose algorithm cannot be computed here")
-    return "", None
-
-
-def _digests(path: Path, algorithm: str) -> Digests:
-    parsed = parse_sums(Document.read(path).text, algorithm)
+        with suppress(InvalidInput, MissingExtra):
+            found[require_algorithm(path.stem.removeprefix("manifest-"))] = path
+    if not manifests:
+        return "", None
+    if not found:
+        raise InvalidInput(f"beside it is {manifests[0].name}, whose algorithm cannot be computed here")
+    algorithm = min(found, key=STRENGTH.index)
+    parsed = parse_sums(Document.read(found[algorithm]).text, algorithm)
     if parsed.problems:
-        raise Problem("", f"beside it, {path.name} cannot be read: {parsed.problems[0]}")
-    return {_decoded(entry.name): entry.checksum.value for entry in parsed.entries}
+        raise InvalidInput(f"beside it, {found[algorithm].name} cannot be read: {parsed.problems[0]}")
+    return algorithm, {_decoded(entry.name): entry.checksum.value for entry in parsed.entries}
 
 
 def _decoded(path: str) -> str:
     """Only line ends and the percent sign are encoded (sections 2.1.3 and 2.2.3)."""
-    if "%" not in path:
-        return path
-    return _ENCODED.sub(lambda match: _DECODED[match[1].lower()], path)
+    return _ENCODED.sub(lambda match: chr(int(match[1], 16)), path)

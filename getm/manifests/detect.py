@@ -5,43 +5,32 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from getm.errors import InvalidInput
 from getm.integrity import parse_sums
 from getm.manifests.bagit import FETCH_LINE
 from getm.manifests.document import Document
-from getm.manifests.problem import Problem
 
 FORMATS = ("json", "jsonl", "urls", "aria2", "sums", "csv", "tsv", "gdc", "ena", "metalink", "bagit")
 """What `read_list` reads. "urls" and "aria2" are one: a list of URLs is an aria2 input file without options. "gdc" and
 "ena" are tables whose columns are known."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_BY_SUFFIX = {
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".meta4": "metalink",
-    ".metalink": "metalink",
-    ".aria2": "aria2",
-    ".uris": "urls",
-}
+_BY_SUFFIX = {f".{name}": name for name in ("json", "jsonl", "csv", "tsv", "metalink", "aria2")}
+_BY_SUFFIX |= {".ndjson": "jsonl", ".tab": "tsv", ".meta4": "metalink", ".uris": "urls"}
 
 
 def detect_format(document: Document) -> str:
-    """One of `FORMATS`, by the content, and by the file's name where the content could be several. Raises Problem."""
+    """One of `FORMATS`, by the content, and by the file's name where the content could be several. Raises
+    InvalidInput."""
     if document.is_binary and not parse_sums(document.text.partition("\0")[0]).entries:
-        raise Problem("", "not a text; unpack it first if it is compressed")
+        raise InvalidInput("not a text; unpack it first if it is compressed")
     text = document.text
     by_name = None if document.path is None else _BY_SUFFIX.get(PurePath(document.path).suffix.lower())
-    start = text.lstrip()[:1]
-    by_mark = {"[": "json", "{": "jsonl", "<": "metalink"}.get(start)
+    by_mark = {"[": "json", "{": "jsonl", "<": "metalink"}.get(text.lstrip()[:1])
     if by_mark is not None:
         return by_mark
-    line = next(
-        (line for line in re.split(r"[\0\n]", text) if line.strip() and not line.lstrip().startswith("#")), None
-    )
+    lines = (line for line in re.split(r"[\0\n]", text) if line.strip() and not line.lstrip().startswith("#"))
+    line = next(lines, None)
     if line is None:
         # Nothing in it.
         return by_name or "urls"
@@ -50,7 +39,7 @@ def detect_format(document: Document) -> str:
     if found is None or (found == "urls" and by_name in ("csv", "tsv")):
         found = by_name
     if found is None:
-        raise Problem("", f"its format cannot be detected; say which it is: {', '.join(FORMATS)}")
+        raise InvalidInput(f"its format cannot be detected; say which it is: {', '.join(FORMATS)}")
     return found
 
 

@@ -11,16 +11,9 @@ from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION
 from getm.core.url import validate_url
 from getm.core.validate import validate_bool, validate_integer, validate_path, validate_text
-from getm.errors import InvalidInput, MissingExtra
+from getm.errors import InvalidInput
 from getm.files.names import name_from_url
-from getm.integrity import (
-    STRENGTH,
-    Checksum,
-    canonical_algorithm,
-    make_checksum,
-    parse_checksum,
-    require_algorithm,
-)
+from getm.integrity import STRENGTH, Checksum, canonical_algorithm, is_available, make_checksum, parse_checksum
 from getm.options import HeadersInput, validate_headers
 
 _SEPARATORS = re.compile(r"[/\\]")
@@ -112,7 +105,7 @@ class Entry:
     @property
     def verifiable(self) -> tuple[Checksum, ...]:
         """What is to be verified, strongest first: all that can be computed here. Where none can, all there are."""
-        return tuple(filter(_can_be_computed, self.checksums)) or self.checksums
+        return tuple(each for each in self.checksums if is_available(each.algorithm)) or self.checksums
 
     def target(self, directory: str | None = None) -> str:
         """The path of the file, relative to `directory`, or to the current folder without one; absolute only where the
@@ -162,23 +155,15 @@ def known_checksums(named: Iterable[tuple[str, str]]) -> list[Checksum]:
         try:
             algorithm = canonical_algorithm(name)
         except InvalidInput:
-            unknown.append(name)
-            continue
-        checksums.append(make_checksum(algorithm, value))
+            unknown.append(repr(name[:40]))
+        else:
+            checksums.append(make_checksum(algorithm, value))
     if unknown and not checksums:
-        types = ", ".join(repr(each[:40]) for each in unknown)
         raise InvalidInput(
-            f"its only checksums are of types that getm does not know ({types}); remove them to download it unverified"
+            f"its only checksums are of types that getm does not know ({', '.join(unknown)}); remove them to download "
+            "it unverified"
         )
     return checksums
-
-
-def _can_be_computed(checksum: Checksum) -> bool:
-    try:
-        require_algorithm(checksum.algorithm)
-    except MissingExtra:
-        return False
-    return True
 
 
 def _strongest_first(checksum: ChecksumsInput) -> tuple[Checksum, ...]:
@@ -192,9 +177,7 @@ def _strongest_first(checksum: ChecksumsInput) -> tuple[Checksum, ...]:
             raise InvalidInput(f'a checksum must be "ALG:VALUE" or a getm.Checksum, not a {type(value).__name__}')
         if by_algorithm.setdefault(value.algorithm, value) != value:
             raise InvalidInput(f"two {value.algorithm} checksums contradict each other; give the right one")
-    if len(by_algorithm) < 2:
-        return tuple(by_algorithm.values())
-    return tuple(by_algorithm[algorithm] for algorithm in STRENGTH if algorithm in by_algorithm)
+    return tuple(sorted(by_algorithm.values(), key=lambda each: STRENGTH.index(each.algorithm)))
 
 
 def _refuse_escape(path: str, folder: str) -> None:

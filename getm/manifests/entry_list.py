@@ -12,18 +12,9 @@ from getm.files.names import name_from_url
 from getm.files.streams import needs_order
 from getm.integrity import require_algorithm
 from getm.manifests.entry import Entry
-from getm.manifests.problem import Problem, raise_all
+from getm.manifests.items import Item, located
 
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """A column, key or option of a list that is understood and not used."""
-
-    name: str
-
-
-Item = Entry | Problem | Ignored
-"""What readers yield. They raise a Problem where nothing after it can be read."""
+_SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +36,8 @@ class EntryList:
     @property
     def total_bytes(self) -> int | None:
         """The sum of the sizes; None where one is not known."""
-        total_bytes = 0
-        for entry in self.entries:
-            if entry.size is None:
-                return None
-            total_bytes += entry.size
-        return total_bytes
+        sizes = [entry.size for entry in self.entries if entry.size is not None]
+        return sum(sizes) if len(sizes) == len(self.entries) else None
 
 
 def check_list(
@@ -76,24 +63,32 @@ def check_list(
     """
     entries: list[Entry] = []
     ignored: dict[str, None] = {}
-    problems: list[tuple[int, Problem]] = []
+    numbered: list[tuple[int, InvalidInput]] = []
     targets = _Targets(directory, reserved or {})
     for number, item in enumerate(_until_broken(items)):
-        if isinstance(item, Problem):
-            problems.append((number, item))
-        elif isinstance(item, Ignored):
-            ignored[item.name] = None
+        if isinstance(item, InvalidInput):
+            numbered.append((number, item))
+        elif isinstance(item, str):
+            ignored[item] = None
         else:
             entries.append(item)
             try:
-                _require_any(item)
+                if item.checksum is not None:
+                    require_algorithm(item.checksum.algorithm)
                 targets.add(number, item)
-            except InvalidInput as error:
-                problems.append((number, Problem.of(item.place, error)))
-    if not entries and not problems:
-        problems.append((0, Problem("", "an empty list; expected at least one entry")))
-    problems += targets.nested()
-    raise_all(name, [problem for _, problem in sorted(problems, key=lambda pair: pair[0])])
+            except (InvalidInput, MissingExtra) as error:
+                numbered.append((number, located(item.place, error)))
+    if not entries and not numbered:
+        raise InvalidInput(f"{name}: an empty list; expected at least one entry")
+    numbered += targets.nested()
+    problems = [problem for _, problem in sorted(numbered, key=lambda pair: pair[0])]
+    if len(problems) == 1:
+        raise located(name, problems[0])
+    if problems:
+        lines = [f"{name} has {len(problems):,} problems:", *map(str, problems[:_SHOWN_PROBLEMS])]
+        if len(problems) > _SHOWN_PROBLEMS:
+            lines.append(f"and {len(problems) - _SHOWN_PROBLEMS:,} more")
+        raise InvalidInput("\n  ".join(lines))
     return EntryList(name, format, tuple(entries), tuple(ignored))
 
 
@@ -101,20 +96,8 @@ def _until_broken(items: Iterable[Item]) -> Iterator[Item]:
     """The items; the problem that ended the reading is the last one."""
     try:
         yield from items
-    except Problem as problem:
+    except InvalidInput as problem:
         yield problem
-    except InvalidInput as error:
-        yield Problem.of("", error)
-
-
-def _require_any(entry: Entry) -> None:
-    """Raise InvalidInput where the entry has checksums and none of them can be computed here."""
-    checksum = entry.checksum
-    if checksum is not None:
-        try:
-            require_algorithm(checksum.algorithm)
-        except MissingExtra as error:
-            raise InvalidInput(error.message) from error
 
 
 class _Targets:
@@ -151,29 +134,33 @@ class _Targets:
         if confined and resolved != self._root and not resolved.startswith(self._root.rstrip("/") + "/"):
             raise InvalidInput(f"{path!r} leads out of {self._root!r} by a symbolic link")
         key = f"{resolved.rstrip('/')}/{name}"
-        if self._reserved and (what := self._reserved.get(key) or self._reserved.get(os.path.realpath(key))):
-            raise InvalidInput(f"its target {target} is {what}; give it another path")
-        first = self._entries.setdefault(key, (number, entry))[1]
-        if first is not entry:
-            where = first.place.partition(" (")[0]
-            raise InvalidInput(f"its target {target} is the target of {where} already; give each a path of its own")
+        taken = self._file_at(key) or (self._reserved and self._reserved.get(os.path.realpath(key)))
+        if taken:
+            raise InvalidInput(f"its target {target} is {taken} already; give it another path")
+        self._entries[key] = number, entry
 
-    def nested(self) -> Iterator[tuple[int, Problem]]:
+    def nested(self) -> Iterator[tuple[int, InvalidInput]]:
         """Problems with entries whose target would lie below another entry's file, or below a reserved one."""
         above = lru_cache(4096)(self._file_above)
         for key, (number, entry) in self._entries.items():
             other = above(os.path.dirname(key))  # noqa: PTH120
             if other is not None:
                 target = entry.target(self._directory)
-                yield number, Problem(entry.place, f"its target {target} would lie below {other}, which is a file")
+                yield (
+                    number,
+                    InvalidInput(f"{entry.place}: its target {target} would lie below {other}, which is a file"),
+                )
 
     def _file_above(self, folder: str) -> str | None:
-        """What in `self` is the file `folder`, or one of the folders above it."""
+        """What the file `folder` is, or the file that is one of the folders above it."""
         while folder not in ("", "/"):
-            if folder in self._entries:
-                first = self._entries[folder][1]
-                return f"the target of {first.place.partition(' (')[0]}"
-            if folder in self._reserved:
-                return self._reserved[folder]
+            if found := self._file_at(folder):
+                return found
             folder = os.path.dirname(folder)  # noqa: PTH120
         return None
+
+    def _file_at(self, path: str) -> str | None:
+        """What the file `path` is; None where it is none of these files."""
+        if path in self._entries:
+            return f"the target of {self._entries[path][1].place.partition(' (')[0]}"
+        return self._reserved.get(path)

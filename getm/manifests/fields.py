@@ -7,8 +7,6 @@ import re
 from getm.errors import InvalidInput
 from getm.integrity import Checksum, canonical_algorithm, parse_checksum, parse_pair
 
-FIELDS = ("url", "path", "size", "checksum", "checksum-algorithm")
-
 _NAMES = {
     "url": ("url", "uri", "link"),
     "path": ("path", "filepath", "filename", "file_name", "file"),
@@ -16,18 +14,19 @@ _NAMES = {
     "checksum": ("checksum",),
     "checksum-algorithm": ("checksum_algorithm", "algorithm"),
 }
+FIELDS = tuple(_NAMES)
 _BY_NAME = {name: field for field, names in _NAMES.items() for name in names}
 
 # "checksum_sha256", "sha256 checksum", "md5sum", "file_md5", "MD5 hash".
 _AROUND_ALGORITHMS = re.compile(r"\b(?:checksum|hash|digest|sum|file|hex|base64)\b")
+_SIZE = re.compile(r"[0-9]{1,19}")
 
 
 def field_of(name: str) -> str | None:
     """One of `FIELDS`, or the canonical name of an algorithm whose digests it holds; None: not understood."""
     plain = re.sub(r"[-_\s]+", "_", name.strip().lower())
-    field = _BY_NAME.get(plain)
-    if field is not None:
-        return field
+    if plain in _BY_NAME:
+        return _BY_NAME[plain]
     words = _AROUND_ALGORITHMS.sub("", plain.replace("_", " "))
     try:
         return canonical_algorithm(re.sub(r"sums?\b", "", words).strip())
@@ -35,11 +34,19 @@ def field_of(name: str) -> str | None:
         return None
 
 
-def checksum_of(algorithm: str | None, value: str | None) -> Checksum | None:
-    """The checksum in the two fields: a pair, or "ALG:VALUE" alone; None where there is none. Raises InvalidInput."""
+def parse_size(text: str | None) -> int | None:
+    """The size in decimal digits; None where there is no text. Raises InvalidInput."""
+    if text and not _SIZE.fullmatch(text):
+        raise InvalidInput(f"the size must be a number of bytes, not {text[:40]!r}")
+    return int(text) if text else None
+
+
+def checksums_of(algorithm: str | None, value: str | None) -> list[Checksum]:
+    """The checksum in the two fields, if any: a pair, or "ALG:VALUE" alone. Raises InvalidInput."""
     if not algorithm and value and looks_like_checksum(value):
-        return parse_checksum(value)
-    return parse_pair(algorithm, value)
+        return [parse_checksum(value)]
+    pair = parse_pair(algorithm, value)
+    return [] if pair is None else [pair]
 
 
 def looks_like_checksum(text: str) -> bool:

@@ -26,13 +26,12 @@ import msgspec
 
 from getm.core.text import UTF_16_BOMS
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, canonical_algorithm, make_checksum, parse_checksum
+from getm.integrity import canonical_algorithm, make_checksum, parse_checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, known_checksums, usable_urls
-from getm.manifests.entry_list import Ignored, Item
-from getm.manifests.fields import FIELDS, checksum_of, field_of
-from getm.manifests.problem import Problem, attempt
-from getm.options import HeadersInput, parse_header
+from getm.manifests.fields import FIELDS, checksums_of, field_of
+from getm.manifests.items import Item, attempt
+from getm.options import parse_header
 
 _KEYS = frozenset({"mirrors", "headers", "checksums", "access_url", "access_methods"})
 # A label in lists of getm 0.0.x, with anything in it; in DRS objects the file's name.
@@ -40,7 +39,7 @@ _NAME = "name"
 _DRS_IGNORED = frozenset(
     ["id", "self_uri", "created_time", "updated_time", "version", "mime_type", "description", "aliases", "contents"]
 )
-_BLANK = re.compile(r"[ \t\n\r]*")
+_NOT_BLANK = re.compile(r"[^ \t\n\r]")
 _EXPECTED = "expected a list of entries, or an object for each"
 
 
@@ -58,21 +57,17 @@ class _TypedSum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
 
 
-_Headers = dict[str, str] | list[str] | None
-_Checksums = dict[str, str] | list[_TypedSum | str]
-
-
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry, by the names of its fields. `digests`: those with a key of their own, by algorithm."""
 
     url: str | msgspec.UnsetType = msgspec.UNSET
     path: str | None = None
     checksum: str | None = None
-    algorithm: str | msgspec.UnsetType | None = msgspec.field(name="checksum-algorithm", default=msgspec.UNSET)
+    algorithm: str | None = msgspec.field(name="checksum-algorithm", default=None)
     size: Annotated[int, msgspec.Meta(ge=0)] | None = None
     mirrors: list[str] | None = None
-    headers: _Headers = None
-    checksums: _Checksums | None = None
+    headers: dict[str, str] | list[str] | None = None
+    checksums: dict[str, str] | list[_TypedSum | str] | None = None
     digests: list[tuple[str, str | None]] = []
     access_url: _AccessURL | None = None
     access_methods: list[_AccessMethod] | None = None
@@ -84,47 +79,43 @@ def read_json(document: Document) -> Iterator[Item]:
     RFC 8259, section 8.1 forbids a byte order mark: refused, as in getm 0.0.x."""
     ignored: set[str] = set()
     for place, value in _values(document):
-        yield attempt(place, _entry, place, value, ignored)
-    yield from map(Ignored, sorted(ignored))
+        yield attempt(_entry, place, value, ignored)
+    yield from sorted(ignored)
 
 
 def _values(document: Document) -> Iterator[tuple[str, object]]:
-    """Each entry with its place. Raises Problem: a byte order mark, not JSON (RFC 8259), no entries."""
+    """Each entry with its place. Raises InvalidInput: a byte order mark, not JSON (RFC 8259), no entries."""
     if document.data.startswith((b"\xef\xbb\xbf", *UTF_16_BOMS)):
-        raise Problem("", "begins with a byte order mark; save it as UTF-8 without one (RFC 8259)")
+        raise InvalidInput("begins with a byte order mark; save it as UTF-8 without one (RFC 8259)")
     try:
         text = document.data.decode()
     except UnicodeDecodeError as error:
-        raise Problem("", f"not JSON: not UTF-8 ({error.reason}); {_EXPECTED}") from error
-    start = position = _after_blank(text, 0)
-    line = 1 + text.count("\n", 0, start)
-    if position == len(text):
-        raise Problem("", f"not JSON, but an empty list; {_EXPECTED}")
-    while position < len(text):
-        here = position
+        raise InvalidInput(f"not JSON: not UTF-8 ({error.reason}); {_EXPECTED}") from error
+    position, line = 0, 1
+    mark = first = _NOT_BLANK.search(text)
+    if mark is None:
+        raise InvalidInput(f"not JSON, but an empty list; {_EXPECTED}")
+    while mark is not None:
+        here = mark.start()
+        line += text.count("\n", position, here)
         try:
             value, position = _decoder.raw_decode(text, here)
         except json.JSONDecodeError as error:
-            raise Problem(f"line {error.lineno}", f"not JSON: {error.msg}; {_EXPECTED}") from error
-        except ValueError as error:
-            raise Problem(f"line {line}", f"not JSON: {error}; {_EXPECTED}") from error
-        except RecursionError as error:
-            raise Problem(f"line {line}", f"not JSON: nested too deeply; {_EXPECTED}") from error
-        position = _after_blank(text, position)
+            raise InvalidInput(f"line {error.lineno}: not JSON: {error.msg}; {_EXPECTED}") from error
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else error
+            raise InvalidInput(f"line {line}: not JSON: {reason}; {_EXPECTED}") from error
+        following = _NOT_BLANK.search(text, position)
         if isinstance(value, list):
-            if here > start or position < len(text):
-                raise Problem(f"line {line}", "not JSON: expected nothing beside the list of entries")
+            if mark is not first or following is not None:
+                raise InvalidInput(f"line {line}: not JSON: expected nothing beside the list of entries")
             yield from ((f"entry {index} (counted from 0)", element) for index, element in enumerate(value))
         elif isinstance(value, dict):
             yield f"line {line}", value
         else:
-            raise Problem(f"line {line}", f"{_EXPECTED}, got {text[here : here + 20]!r}")
+            raise InvalidInput(f"line {line}: {_EXPECTED}, got {text[here : here + 20]!r}")
         line += text.count("\n", here, position)
-
-
-def _after_blank(text: str, position: int) -> int:
-    found = _BLANK.match(text, position)
-    return position if found is None else found.end()
+        mark = following
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -152,8 +143,31 @@ def _entry(place: str, value: object, ignored: set[str]) -> Entry:
         for field, key in written.items():
             message = message.replace(f"`$.{field}", f"`$.{key}")
         raise InvalidInput(message) from error
-    digests = [make_checksum(algorithm, text) for algorithm, text in row.digests if text]
-    return _drs_entry(place, row, digests) if row.url is msgspec.UNSET else _own_entry(place, row, row.url, digests)
+    urls, headers = _access(row)
+    is_drs = row.url is msgspec.UNSET
+    checksums = [make_checksum(algorithm, text) for algorithm, text in row.digests if text]
+    checksums += checksums_of(row.algorithm, row.checksum)
+    given = row.checksums or []
+    items = [_TypedSum(text, name) for name, text in given.items()] if isinstance(given, dict) else given
+    checksums += [parse_checksum(item) for item in items if isinstance(item, str)]
+    named = [(item.type, item.checksum) for item in items if not isinstance(item, str)]
+    if is_drs:
+        checksums += known_checksums(named)
+    else:
+        checksums += [make_checksum(canonical_algorithm(name), text) for name, text in named]
+    # "null" and null both say so; a list that does not speak of checksums does not.
+    silenced = "checksum-algorithm" in written and (row.algorithm is None or row.algorithm.strip().lower() == "null")
+    return Entry(
+        urls,
+        # expanduser: getm 0.0.x did, so lists with "~/" exist.
+        os.path.expanduser(row.path) if row.path and not is_drs else row.path,  # noqa: PTH111 - Path drops a trailing slash
+        checksums,
+        row.size,
+        [parse_header(line) for line in headers] if isinstance(headers, list) else headers,
+        place=place,
+        warn_unverified=not silenced,
+        trusted_path=not is_drs,
+    )
 
 
 def _by_field(row: dict[str, object], ignored: set[str]) -> tuple[dict[str, object], dict[str, str]]:
@@ -186,54 +200,15 @@ def _by_field(row: dict[str, object], ignored: set[str]) -> tuple[dict[str, obje
     return fields, written
 
 
-def _own_entry(place: str, row: _Row, url: str, checksums: list[Checksum]) -> Entry:
-    algorithm = None if row.algorithm is msgspec.UNSET else row.algorithm
-    pair = checksum_of(algorithm, row.checksum)
-    if pair is not None:
-        checksums.append(pair)
-    checksums += (_checksum(item) for item in _items(row))
-    # "null" and null both say so; a list that does not speak of checksums does not.
-    silenced = row.algorithm is None or (isinstance(algorithm, str) and algorithm.strip().lower() == "null")
-    return Entry(
-        [url, *row.mirrors] if row.mirrors else url,
-        # expanduser: getm 0.0.x did, so lists with "~/" exist.
-        os.path.expanduser(row.path) if row.path else None,  # noqa: PTH111 - Path drops a trailing slash
-        checksums,
-        row.size,
-        _headers(row.headers),
-        place=place,
-        warn_unverified=not silenced,
-    )
-
-
-def _drs_entry(place: str, row: _Row, checksums: list[Checksum]) -> Entry:
+def _access(row: _Row) -> tuple[list[str], dict[str, str] | list[str] | None]:
+    """The URLs of a row, and the headers that they need."""
+    if row.url is not msgspec.UNSET:
+        return [row.url, *(row.mirrors or ())], row.headers
     access = [] if row.access_url is None else [row.access_url]
     access.extend(method.access_url for method in row.access_methods or () if method.access_url is not None)
     if not access:
         raise InvalidInput("Object missing required field `url`")
     urls = usable_urls(each.url for each in access)
     # Each method has headers of its own, which are not for the others: those that need the same are mirrors.
-    first = next(each for each in access if each.url == urls[0])
-    alike = [each.url for each in access if each.url in urls and (each.headers or []) == (first.headers or [])]
-    items = _items(row)
-    checksums += (parse_checksum(item) for item in items if isinstance(item, str))
-    checksums += known_checksums((item.type, item.checksum) for item in items if not isinstance(item, str))
-    pair = checksum_of(None if row.algorithm is msgspec.UNSET else row.algorithm, row.checksum)
-    if pair is not None:
-        checksums.append(pair)
-    return Entry(alike, row.path, checksums, row.size, _headers(first.headers), place=place, trusted_path=False)
-
-
-def _headers(headers: _Headers) -> HeadersInput | None:
-    return [parse_header(line) for line in headers] if isinstance(headers, list) else headers
-
-
-def _items(row: _Row) -> list[_TypedSum | str]:
-    given = row.checksums or []
-    return [_TypedSum(value, name) for name, value in given.items()] if isinstance(given, dict) else given
-
-
-def _checksum(item: _TypedSum | str) -> Checksum:
-    return (
-        parse_checksum(item) if isinstance(item, str) else make_checksum(canonical_algorithm(item.type), item.checksum)
-    )
+    headers = next(each.headers for each in access if each.url == urls[0])
+    return [each.url for each in access if each.url in urls and (each.headers or []) == (headers or [])], headers

@@ -11,16 +11,16 @@ from getm.errors import InvalidInput
 from getm.manifests.bagit import read_fetch
 from getm.manifests.detect import FORMATS, detect_format
 from getm.manifests.document import Document
-from getm.manifests.entry_list import EntryList, Item, check_list
+from getm.manifests.entry_list import EntryList, check_list
+from getm.manifests.items import Item, located
 from getm.manifests.json_list import read_json
 from getm.manifests.metalink import read_metalink
-from getm.manifests.problem import Problem
 from getm.manifests.sums_list import read_sums_list
 from getm.manifests.table_columns import Columns
 from getm.manifests.tables import read_table
 from getm.manifests.url_list import read_url_list
 
-_PLAIN: dict[str, Callable[[Document], Iterator[Item]]] = {
+_READERS: dict[str, Callable[[Document], Iterator[Item]]] = {
     "json": read_json,
     "jsonl": read_json,
     "urls": read_url_list,
@@ -28,7 +28,6 @@ _PLAIN: dict[str, Callable[[Document], Iterator[Item]]] = {
     "metalink": read_metalink,
     "bagit": read_fetch,
 }
-_TABLES = {"csv": ",", "tsv": "\t", "gdc": "\t", "ena": "\t"}
 
 
 def read_list(
@@ -66,26 +65,25 @@ def read_list(
         raise InvalidInput(f"no format is called {format[:40]!r}: expected one of {', '.join(FORMATS)}")
     if base_url is not None:
         base_url = validate_url(base_url)
-    if columns is not None:
-        pairs = columns.items() if isinstance(columns, Mapping) else [(None, None)]
-        if not all(isinstance(text, str) for pair in pairs for text in pair):
-            refuse("columns", "a mapping of fields to columns, all of them str", columns)
+    given = [*columns, *columns.values()] if isinstance(columns, Mapping) else [columns]
+    if columns is not None and not all(isinstance(text, str) for text in given):
+        refuse("columns", "a mapping of fields to columns, all of them str", columns)
     if reserved is not None and not isinstance(reserved, Mapping):
         refuse("reserved", "a mapping of paths to what they are", reserved)
     folder = None if directory is None else validate_path(directory, "directory")
     document = Document.read(validate_path(path, "path"))
     try:
         found = format or detect_format(document)
-    except (Problem, InvalidInput) as problem:
-        raise InvalidInput(f"{document.name}: {problem}") from problem
+    except InvalidInput as error:
+        raise located(document.name, error) from error
     if base_url is not None and found != "sums":
         raise InvalidInput(f"a base URL is for sums files, and {document.name} is of the format {found}")
     if columns is not None and found not in ("csv", "tsv"):
         raise InvalidInput(f"columns are for csv and tsv, and {document.name} is of the format {found}")
     if found == "sums":
         items = read_sums_list(document, base_url)
-    elif found in _TABLES:
-        items = read_table(document, _TABLES[found], columns, found if found in ("gdc", "ena") else None)
+    elif found in _READERS:
+        items = _READERS[found](document)
     else:
-        items = _PLAIN[found](document)
+        items = read_table(document, found, columns)
     return check_list(items, document.name, format=found, directory=folder, reserved=reserved)

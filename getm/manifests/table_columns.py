@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from getm.errors import InvalidInput
 from getm.manifests.fields import FIELDS, field_of, quoted
 
-Row = Sequence[str]
 Columns = Mapping[str, str]
 """Field -> where it comes from. Fields are `url`, `path`, `size`, `checksum` ("ALG:VALUE", or the value where there is
 also `checksum-algorithm`) and every algorithm that getm knows. A value is the name of a column, or a template with
@@ -18,12 +17,7 @@ names of columns: "https://host/{id}"."""
 
 # NCI Genomic Data Commons, "Data Transfer Tool": a manifest has id, filename, md5, size and state. A folder for each
 # id, as gdc-client makes it, since file names need not differ.
-GDC: Columns = {
-    "url": "https://api.gdc.cancer.gov/data/{id}",
-    "path": "{id}/{filename}",
-    "md5": "md5",
-    "size": "size",
-}
+GDC: Columns = {"url": "https://api.gdc.cancer.gov/data/{id}", "path": "{id}/{filename}", "md5": "md5", "size": "size"}
 # European Nucleotide Archive, "filereport": columns by kind of file, lists in them.
 _ENA_KINDS = ("fastq", "submitted", "sra", "bam")
 
@@ -35,41 +29,40 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How an entry is made of a row. `checksums`: cells of digests with their algorithms, None where another cell has
-    it (`algorithm`) or the value itself. `separator`: the cells are lists, of one entry each (ENA). `ignored`: the
-    columns that are understood and not used."""
+    """How an entry is made of a row. `cells`: fields, or algorithms for digests, and where each comes from (see
+    `Columns`). `ignored`: the columns that are understood and not used. `of_lists`: the cells are lists (ENA)."""
 
-    url: Callable[[Row], str]
-    path: Callable[[Row], str] | None
-    size: Callable[[Row], str] | None
-    algorithm: Callable[[Row], str] | None
-    checksums: tuple[tuple[str | None, Callable[[Row], str]], ...]
-    ignored: tuple[str, ...] = ()
-    separator: str | None = None
+    cells: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
+    of_lists: bool = False
 
 
-def plan_table(header: Row, columns: Columns | None, preset: str | None) -> Plan:
-    """Which column is what: as `columns` says, or the `preset` ("gdc", "ena"), or what their names say.
+def plan_table(header: Sequence[str], columns: Columns | None, format: str) -> Plan:
+    """Which column is what: as `columns` says, or the `format` ("gdc", "ena"), or what their names say.
 
     Raises:
         InvalidInput: No column is the URL, one that was asked for is missing, or one is not understood.
     """
     if columns is not None:
         # The caller knows what the others are.
-        return _plan(columns.items(), header, ignored=_unused(header, columns.values()))
-    if preset == "gdc" or (preset is None and {"id", "filename", "md5", "size"} <= set(header) and "url" not in header):
-        ignored = _unused(header, GDC.values())
-        _refuse_unknown([name for name in ignored if name not in _GDC_IGNORED])
-        return _plan(GDC.items(), header, ignored=ignored)
-    ena = _ena_columns(header)
-    if ena is not None:
-        ignored = _unused(header, ena.values())
-        # A report may have any of hundreds of columns about samples and runs, but no other checksums.
-        _refuse_unknown([name for name in ignored if not name.endswith("_md5") and _names_checksum(name)])
-        return _plan(ena.items(), header, ignored=ignored, separator=";")
-    if preset == "ena":
+        return _plan(columns, header)
+    if format == "gdc" or (
+        format != "ena" and {"id", "filename", "md5", "size"} <= set(header) and "url" not in header
+    ):
+        plan = _plan(GDC, header)
+        _refuse_unknown([name for name in plan.ignored if name not in _GDC_IGNORED])
+        return plan
+    for kind in _ENA_KINDS:
+        if f"{kind}_ftp" in header:
+            wanted = {"url": f"{kind}_ftp", "md5": f"{kind}_md5", "size": f"{kind}_bytes"}
+            plan = _plan({field: name for field, name in wanted.items() if name in header}, header, of_lists=True)
+            # A report may have any of hundreds of columns about samples and runs, but no other checksums.
+            _refuse_unknown([name for name in plan.ignored if not name.endswith("_md5") and _names_checksum(name)])
+            return plan
+    if format == "ena":
         raise InvalidInput("an ENA report has a column fastq_ftp (or submitted_ftp, sra_ftp, bam_ftp); ask for it")
-    return _plan(_by_their_names(header), header)
+    _check_names(header)
+    return _plan({name: name for name in header}, header)
 
 
 def parse_columns(text: str) -> Columns:
@@ -84,29 +77,20 @@ def parse_columns(text: str) -> Columns:
     return columns
 
 
-def _ena_columns(header: Row) -> Columns | None:
-    """The columns of the first kind of file that an ENA report has; None where it is none."""
-    for kind in _ENA_KINDS:
-        if f"{kind}_ftp" in header:
-            wanted = {"url": f"{kind}_ftp", "md5": f"{kind}_md5", "size": f"{kind}_bytes"}
-            return {field: name for field, name in wanted.items() if name in header}
-    return None
-
-
-def _by_their_names(header: Row) -> list[tuple[str, str]]:
-    """Pairs of a field and its column, by names that say what they hold ("url", "filename", "MD5", "sha-256")."""
-    pairs = [(field_of(name), name) for name in header]
-    fields = dict(pairs)
+def _check_names(header: Sequence[str]) -> None:
+    """Raise InvalidInput unless every name says what its column holds ("url", "filename", "MD5", "sha-256")."""
+    fields = {field_of(name): index for index, name in enumerate(header)}
     if "url" not in fields:
         raise InvalidInput(f"no column is called 'url'; say which one it is. The columns are {quoted(list(header))}")
-    _refuse_unknown([name for field, name in pairs if field is None])
-    for field, name in pairs:
-        if field in FIELDS and fields[field] != name:
+    _refuse_unknown([name for name in header if field_of(name) is None])
+    for index, name in enumerate(header):
+        field = field_of(name)
+        other = header[fields[field]]
+        if fields[field] != index and (field in FIELDS or name == other):
             raise InvalidInput(
-                f"the columns {name[:40]!r} and {fields[field][:40]!r} both seem to be the {field}; name the right one "
+                f"the columns {name[:40]!r} and {other[:40]!r} both seem to be the {field}; name the right one "
                 f"(--columns url=...,{field}=...)"
             )
-    return [(field, name) for field, name in pairs if field is not None]
 
 
 def _names_checksum(name: str) -> bool:
@@ -124,54 +108,34 @@ def _refuse_unknown(names: list[str]) -> None:
         )
 
 
-def _unused(header: Row, sources: Iterable[str]) -> tuple[str, ...]:
-    used = {name for source in sources for name in (source, *_PLACEHOLDER.findall(source))}
-    return tuple(name for name in header if name not in used)
-
-
-def _plan(
-    pairs: Iterable[tuple[str, str]], header: Row, *, ignored: tuple[str, ...] = (), separator: str | None = None
-) -> Plan:
+def _plan(columns: Columns, header: Sequence[str], *, of_lists: bool = False) -> Plan:
     """Raises InvalidInput: no `url`, a field that getm does not know, a column that the table does not have."""
-    cells: dict[str, Callable[[Row], str]] = {}
-    checksums: list[tuple[str | None, Callable[[Row], str]]] = []
-    for written, source in pairs:
+    cells: list[tuple[str, str]] = []
+    used: set[str] = set()
+    for written, source in columns.items():
         field = field_of(written)
-        cell = _cell(source, header, field == "url")
         if field is None:
             raise InvalidInput(f"no field is called {written[:40]!r}: expected {', '.join(FIELDS)} or md5, ...")
-        if field == "checksum":
-            checksums.append((None, cell))
-        elif field in FIELDS:
-            cells[field] = cell
-        else:
-            checksums.append((field, cell))
-    if "url" not in cells:
+        names = [source] if source in header else _PLACEHOLDER.findall(source) or [source]
+        for name in names:
+            if name not in header:
+                raise InvalidInput(f"the table has no column {name[:60]!r}; it has {quoted(list(header))}")
+        used.update(names)
+        cells.append((field, source))
+    if "url" not in dict(cells):
         raise InvalidInput("the columns do not say which one is the url: expected url=COLUMN")
-    path, size, algorithm = (cells.get(field) for field in ("path", "size", "checksum-algorithm"))
-    return Plan(cells["url"], path, size, algorithm, tuple(checksums), ignored, separator)
+    return Plan(tuple(cells), tuple(name for name in header if name not in used), of_lists)
 
 
-def _cell(source: str, header: Row, in_url: bool) -> Callable[[Row], str]:
-    """What reads a column, or fills a template. In a URL the values become single segments, percent-encoded."""
-    if source in header:
-        index = header.index(source)
-        return lambda row: row[index]
-    pieces = _PLACEHOLDER.split(source)
-    if len(pieces) == 1:
-        raise InvalidInput(f"the table has no column {source[:60]!r}; it has {quoted(list(header))}")
-    # Literal text and names take turns.
-    missing = next((name for name in pieces[1::2] if name not in header), None)
-    if missing is not None:
-        raise InvalidInput(f"the table has no column {missing[:60]!r}; it has {quoted(list(header))}")
-    indices = [header.index(name) for name in pieces[1::2]]
+def cell(source: str, row: Mapping[str, str], in_url: bool) -> str:
+    """A column of the row, or a template that is filled with columns. In a URL these become single segments,
+    percent-encoded."""
+    if source in row:
+        return row[source]
+    if not any(row[name] for name in _PLACEHOLDER.findall(source)):
+        return ""
 
-    def fill(row: Row) -> str:
-        if not any(row[index] for index in indices):
-            return ""
-        texts = list(pieces)
-        for place, index in enumerate(indices):
-            texts[2 * place + 1] = quote(row[index], safe="", errors="surrogateescape") if in_url else row[index]
-        return "".join(texts)
+    def value(match: re.Match[str]) -> str:
+        return quote(row[match[1]], safe="", errors="surrogateescape") if in_url else row[match[1]]
 
-    return fill
+    return _PLACEHOLDER.sub(value, source)

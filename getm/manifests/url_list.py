@@ -22,38 +22,31 @@ from getm.errors import InvalidInput
 from getm.integrity import Checksum, parse_checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, usable_urls
-from getm.manifests.entry_list import Ignored, Item
 from getm.manifests.fields import looks_like_checksum
-from getm.manifests.problem import Problem, attempt
+from getm.manifests.items import Item, attempt
 from getm.options import parse_header
 
-_HEADER_OPTIONS = {"user-agent": "User-Agent", "referer": "Referer"}
-_UNDERSTOOD = frozenset({"out", "dir", "checksum", "header", *_HEADER_OPTIONS})
-# aria2c manual, "Input File": the options that may stand below a URL.
-_ARIA2_OPTIONS = frozenset(
-    re.findall(
-        r"\S+",
-        """
-    all-proxy all-proxy-passwd all-proxy-user allow-overwrite allow-piece-length-change always-resume async-dns
-    auto-file-renaming bt-enable-hook-after-hash-check bt-enable-lpd bt-exclude-tracker bt-external-ip
-    bt-force-encryption bt-hash-check-seed bt-load-saved-metadata bt-max-peers bt-metadata-only bt-min-crypto-level
-    bt-prioritize-piece bt-remove-unselected-file bt-request-peer-speed-limit bt-require-crypto bt-save-metadata
-    bt-seed-unverified bt-stop-timeout bt-tracker bt-tracker-connect-timeout bt-tracker-interval bt-tracker-timeout
-    check-integrity conditional-get connect-timeout content-disposition-default-utf8 continue dry-run
-    enable-http-keep-alive enable-http-pipelining enable-mmap enable-peer-exchange file-allocation follow-metalink
-    follow-torrent force-save ftp-passwd ftp-pasv ftp-proxy ftp-proxy-passwd ftp-proxy-user ftp-reuse-connection
-    ftp-type ftp-user gid hash-check-only http-accept-gzip http-auth-challenge http-no-cache http-passwd http-proxy
-    http-proxy-passwd http-proxy-user http-user https-proxy https-proxy-passwd https-proxy-user index-out
-    lowest-speed-limit max-connection-per-server max-download-limit max-file-not-found max-mmap-limit
-    max-resume-failure-tries max-tries max-upload-limit metalink-base-uri metalink-enable-unique-protocol
-    metalink-language metalink-location metalink-os metalink-preferred-protocol metalink-version min-split-size
-    no-file-allocation-limit no-netrc no-proxy no-want-digest-header parameterized-uri pause pause-metadata
-    piece-length proxy-method realtime-chunk-checksum remote-time remove-control-file retry-wait reuse-uri
-    rpc-save-upload-metadata save-not-found seed-ratio seed-time select-file split ssh-host-key-md
-    stream-piece-selector timeout uri-selector use-head
-        """,
-    )
-)
+_UNDERSTOOD = ("checksum", "dir", "header", "out", "referer", "user-agent")
+_ARIA2_OPTIONS = """
+all-proxy all-proxy-passwd all-proxy-user allow-overwrite allow-piece-length-change always-resume async-dns
+auto-file-renaming bt-enable-hook-after-hash-check bt-enable-lpd bt-exclude-tracker bt-external-ip bt-force-encryption
+bt-hash-check-seed bt-load-saved-metadata bt-max-peers bt-metadata-only bt-min-crypto-level bt-prioritize-piece
+bt-remove-unselected-file bt-request-peer-speed-limit bt-require-crypto bt-save-metadata bt-seed-unverified
+bt-stop-timeout bt-tracker bt-tracker-connect-timeout bt-tracker-interval bt-tracker-timeout check-integrity
+conditional-get connect-timeout content-disposition-default-utf8 continue dry-run enable-http-keep-alive
+enable-http-pipelining enable-mmap enable-peer-exchange file-allocation follow-metalink follow-torrent force-save
+ftp-passwd ftp-pasv ftp-proxy ftp-proxy-passwd ftp-proxy-user ftp-reuse-connection ftp-type ftp-user gid
+hash-check-only http-accept-gzip http-auth-challenge http-no-cache http-passwd http-proxy http-proxy-passwd
+http-proxy-user http-user https-proxy https-proxy-passwd https-proxy-user index-out lowest-speed-limit
+max-connection-per-server max-download-limit max-file-not-found max-mmap-limit max-resume-failure-tries max-tries
+max-upload-limit metalink-base-uri metalink-enable-unique-protocol metalink-language metalink-location metalink-os
+metalink-preferred-protocol metalink-version min-split-size no-file-allocation-limit no-netrc no-proxy
+no-want-digest-header parameterized-uri pause pause-metadata piece-length proxy-method realtime-chunk-checksum
+remote-time remove-control-file retry-wait reuse-uri rpc-save-upload-metadata save-not-found seed-ratio seed-time
+select-file split ssh-host-key-md stream-piece-selector timeout uri-selector use-head
+"""
+"""aria2c manual, "Input File": the options that may stand below a URL and are ignored."""
+
 _URL_STARTS = ("http://", "https://")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -71,11 +64,10 @@ def read_url_list(document: Document) -> Iterator[Item]:
         elif blocks:
             blocks[-1].append((number, text))
         else:
-            yield Problem(f"line {number}", "an option without a URL above it")
+            yield InvalidInput(f"line {number}: an option without a URL above it")
     for (number, urls), *options in blocks:
-        place = f"line {number}"
-        yield attempt(place, _entry, place, urls, options, ignored)
-    yield from map(Ignored, sorted(ignored))
+        yield attempt(_entry, f"line {number}", urls, options, ignored)
+    yield from sorted(ignored)
 
 
 def _entry(place: str, line: str, options: list[tuple[int, str]], ignored: set[str]) -> Entry:
@@ -93,16 +85,12 @@ def _entry(place: str, line: str, options: list[tuple[int, str]], ignored: set[s
                 folder = value
             elif option == "checksum":
                 checksums.append(parse_checksum(value))
-            elif option == "header":
-                headers.append(parse_header(value))
-            elif option in _HEADER_OPTIONS:
-                headers.append((_HEADER_OPTIONS[option], value))
-            elif option in _ARIA2_OPTIONS:
+            elif option in _UNDERSTOOD:
+                headers.append(parse_header(value if option == "header" else f"{option.title()}: {value}"))
+            elif option in _ARIA2_OPTIONS.split():
                 ignored.add(option)
             else:
-                raise InvalidInput(
-                    f"aria2 has no option {option[:40]!r}; understood are {', '.join(sorted(_UNDERSTOOD))}"
-                )
+                raise InvalidInput(f"aria2 has no option {option[:40]!r}; understood are {', '.join(_UNDERSTOOD)}")
         except InvalidInput as error:
             raise InvalidInput(f"line {number} of its options: {error.message}") from error
     # Within `dir`, as in aria2: join() would take an absolute `out` alone.

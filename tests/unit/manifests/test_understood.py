@@ -132,6 +132,7 @@ def test_case_12_columns_of_several_checksums_and_of_a_pair() -> None:
         ("url,checksum-algorithm", f"{URL},md5", "line 2: the checksum algorithm 'md5' was given without a checksum"),
         ("url,checksum", f"{URL},{MD5}", "line 2: a checksum was given without its algorithm"),
         ("url,md5,md5sum", f"{URL},{MD5},{'0' * 32}", "two md5 checksums contradict"),
+        ("url,md5,md5", f"{URL},{MD5},{'0' * 32}", "the columns 'md5' and 'md5' both seem to be the md5"),
     ],
 )
 def test_case_12_other_columns_are_refused_by_name(header: str, row: str, reason: str) -> None:
