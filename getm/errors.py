@@ -15,18 +15,25 @@ from getm.results import Stats
 
 Field = str | int | float | bool | None
 
+_BY_CODE: dict[str, type[GetmError]] = {}
+
 
 class GetmError(Exception):
     """Base of all getm errors.
 
     `message` is the sentence for people; `url` is redacted (no query, no userinfo) or None where no URL is concerned.
-    Further fields are attributes, listed by each class in `FIELDS`. `stats`: the statistics of the failed transfer;
+    Further fields are the attributes that each class declares, listed in its `FIELDS`. `stats`: the statistics of the failed transfer;
     None where there was none.
     """
 
     code: ClassVar[str] = "getm"
     FIELDS: ClassVar[tuple[str, ...]] = ()
     stats: Stats | None = None
+
+    def __init_subclass__(cls) -> None:
+        cls.FIELDS = (*cls.FIELDS, *cls.__annotations__)
+        # A subclass elsewhere crosses the pipe as the first one of its code.
+        _BY_CODE.setdefault(cls.code, cls)
 
     def __init__(self, message: str, *, url: str | None = None, **fields: Field) -> None:
         unknown = set(fields) - set(self.FIELDS)
@@ -68,7 +75,6 @@ class NetworkError(GetmError, OSError):
     """The bytes could not be had: connection, TLS, time or protocol. `attempts` counts the requests made."""
 
     code = "network"
-    FIELDS: ClassVar[tuple[str, ...]] = ("attempts",)
     attempts: int | None
 
 
@@ -89,7 +95,6 @@ class ProxyRefused(ConnectFailed):
     server: 401, 403 and 407 are final."""
 
     code = "proxy"
-    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "status", "reason")
     status: int
     reason: str | None
 
@@ -105,7 +110,6 @@ class TimedOut(NetworkError, TimeoutError):
     within it), "pace" (slower than the floor) or "total", `timeout_s` the limit in seconds."""
 
     code = "timeout"
-    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "phase", "timeout_s")
     phase: str
     timeout_s: float
 
@@ -114,7 +118,6 @@ class Truncated(NetworkError):
     """The connection ended before the promised length: `expected` and `received` in bytes."""
 
     code = "truncated"
-    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "expected", "received")
     expected: int | None
     received: int
 
@@ -136,7 +139,6 @@ class HTTPStatusError(NetworkError):
     a 206 that covers all of it are; a 202, a 204 or a 304 is an error like a 404."""
 
     code = "status"
-    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "status", "reason")
     status: int
     reason: str | None
 
@@ -157,7 +159,6 @@ class RemoteChanged(NetworkError):
     """The object was replaced while it was read: its validator or its size differ between responses."""
 
     code = "remote-changed"
-    FIELDS: ClassVar[tuple[str, ...]] = ("attempts", "expected", "actual")
     expected: str | None
     actual: str | None
 
@@ -176,7 +177,6 @@ class ChecksumMismatch(IntegrityError):
     "caller" or the response header that declared it."""
 
     code = "checksum-mismatch"
-    FIELDS: ClassVar[tuple[str, ...]] = ("algorithm", "expected", "actual", "source")
     algorithm: str
     expected: str
     actual: str
@@ -187,7 +187,6 @@ class SizeMismatch(IntegrityError):
     """The object has another size than its entry in a list says: `expected` and `actual` in bytes."""
 
     code = "size-mismatch"
-    FIELDS: ClassVar[tuple[str, ...]] = ("expected", "actual")
     expected: int
     actual: int
 
@@ -207,7 +206,6 @@ class Unverified(IntegrityError):
     """`strict` was asked for and nothing verified the bytes; `reason` says why."""
 
     code = "unverified"
-    FIELDS: ClassVar[tuple[str, ...]] = ("reason",)
     reason: str
 
 
@@ -236,7 +234,6 @@ class EngineDied(GetmError):
     """The background process is gone: `exit_status` as `subprocess.Popen.returncode` gives it (negative: a signal)."""
 
     code = "engine-died"
-    FIELDS: ClassVar[tuple[str, ...]] = ("exit_status",)
     exit_status: int | None
 
 
@@ -250,7 +247,6 @@ class SlotsExhausted(GetmError):
     """Every slot of the ring is held by views that the caller keeps: `slots` of `slot_bytes` bytes each."""
 
     code = "slots-exhausted"
-    FIELDS: ClassVar[tuple[str, ...]] = ("slots", "slot_bytes")
     slots: int
     slot_bytes: int
 
@@ -277,7 +273,6 @@ class MemoryUnavailable(GetmError, MemoryError):
     """Memory could not be allocated: `wanted` and `available` in bytes; None where it is not known."""
 
     code = "memory"
-    FIELDS: ClassVar[tuple[str, ...]] = ("wanted", "available")
     wanted: int | None
     available: int | None
 
@@ -286,18 +281,7 @@ class TargetError(GetmError):
     """The target file cannot be written: name, permissions, space, or another process at work on it."""
 
     code = "target"
-    FIELDS: ClassVar[tuple[str, ...]] = ("path",)
     path: str
-
-
-def _all_subclasses(cls: type[GetmError]) -> list[type[GetmError]]:
-    found = [cls]
-    for sub in cls.__subclasses__():
-        found.extend(_all_subclasses(sub))
-    return found
-
-
-_BY_CODE: dict[str, type[GetmError]] = {cls.code: cls for cls in _all_subclasses(GetmError)}
 
 
 def _rebuild(

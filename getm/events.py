@@ -25,6 +25,9 @@ class Event:
 
     name: ClassVar[str] = "event"
 
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__.lower()
+
     def to_json(self) -> dict[str, Json]:
         """The fields as JSON values, "event" (the name) first. A path that is not UTF-8 has lone surrogates, as
         `os.fsdecode` makes them: `json.dumps` writes them, stricter encoders refuse."""
@@ -41,7 +44,6 @@ class Planned(Event):
         total_bytes: the sum of their sizes; None where it is not known.
     """
 
-    name: ClassVar[str] = "planned"
     files: int | None
     total_bytes: int | None
 
@@ -58,7 +60,6 @@ class Started(Event):
         resumed_bytes: how many of them an earlier run has left.
     """
 
-    name: ClassVar[str] = "started"
     index: int
     url: str
     path: Path | None
@@ -76,7 +77,6 @@ class Progressed(Event):
         total_bytes: the object's size; None where it is not known.
     """
 
-    name: ClassVar[str] = "progressed"
     index: int
     done_bytes: int
     total_bytes: int | None
@@ -94,7 +94,6 @@ class Retried(Event):
         message: why it failed, in a sentence.
     """
 
-    name: ClassVar[str] = "retried"
     index: int
     cause: str
     attempt: int
@@ -112,7 +111,6 @@ class Finished(Event):
         waived: the caller or the list asked for no verification, so unverified bytes are no reason for a warning.
     """
 
-    name: ClassVar[str] = "finished"
     index: int
     result: DownloadResult
     waived: bool = False
@@ -146,7 +144,6 @@ class Skipped(Event):
         reason: why.
     """
 
-    name: ClassVar[str] = "skipped"
     index: int
     path: Path | None
     reason: str
@@ -163,7 +160,6 @@ class Failed(Event):
         error: why it failed.
     """
 
-    name: ClassVar[str] = "failed"
     index: int
     url: str
     path: Path | None

@@ -53,23 +53,14 @@ class Timeout:
     tail_s: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for name, unit in _TIMEOUT_UNITS.items():
+        for name in self.__slots__:
             value = getattr(self, name)
-            if value is None and name != "floor_window_s":
-                continue
             none = "" if name == "floor_window_s" else ", or None for no limit"
+            if value is None and none:
+                continue
+            unit = "bytes a second" if name == "floor_bytes_s" else "seconds"
             # Frozen: there is no other way to set a field.
             object.__setattr__(self, name, validate_number(value, name, unit, none=none))
-
-
-_TIMEOUT_UNITS = {
-    "connect_s": "seconds",
-    "stall_s": "seconds",
-    "total_s": "seconds",
-    "floor_bytes_s": "bytes a second",
-    "floor_window_s": "seconds",
-    "tail_s": "seconds",
-}
 
 
 def validate_timeout(value: float | Timeout | str | None, default: Timeout) -> Timeout:
