@@ -22,8 +22,8 @@ class GetmError(Exception):
     """Base of all getm errors.
 
     `message` is the sentence for people; `url` is redacted (no query, no userinfo) or None where no URL is concerned.
-    Further fields are the attributes that each class declares, listed in its `FIELDS`. `stats`: the statistics of the failed transfer;
-    None where there was none.
+    Further fields are the attributes that each class declares, listed in its `FIELDS`. `stats`: the statistics of
+    the failed transfer; None where there was none.
     """
 
     code: ClassVar[str] = "getm"

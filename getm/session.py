@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 import msgspec
 
 from getm import batch, errors, options, reader
-from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
+from getm.batch.settings import DEFAULT_PER_HOST
 from getm.client.opening import Opening
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
@@ -536,7 +537,9 @@ class Session:
         request = self._open_request(
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
-        start = self._single(path, request, concurrency, on_progress, resume, remote_time)
+        width = options.validate_concurrency(concurrency)
+        chosen = batch.BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
+        start = self._single(path, request, chosen, on_progress)
         return batch.result(batch.events(start), on_progress)
 
     async def adownload(
@@ -598,7 +601,9 @@ class Session:
         request = self._open_request(
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
-        start = self._single(path, request, concurrency, on_progress, resume, remote_time)
+        width = options.validate_concurrency(concurrency)
+        chosen = batch.BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
+        start = self._single(path, request, chosen, on_progress)
         return await batch.aresult(batch.aevents(start), on_progress)
 
     def download_all(
@@ -670,20 +675,17 @@ class Session:
         common = self._open_request(
             _NO_URL, concurrency, headers, timeout, checksum, strict, retries, ranged_from=ranged_from
         )
-        start = self._many(
-            entries,
-            common,
-            jobs,
-            concurrency,
-            directory,
-            continue_after_error,
-            on_event,
-            resume,
-            remote_time,
-            no_clobber,
-            per_host,
-            dry_run,
+        chosen = batch.BatchOptions(
+            jobs=jobs,
+            concurrency=options.validate_concurrency(concurrency),
+            per_host=per_host,
+            resume=resume,
+            no_clobber=no_clobber,
+            remote_time=remote_time,
+            continue_after_error=continue_after_error,
+            dry_run=dry_run,
         )
+        start = self._many(entries, common, chosen, directory, on_event)
         return batch.results(batch.events(start), on_event, continue_after_error)
 
     def adownload_all(
@@ -754,20 +756,17 @@ class Session:
         common = self._open_request(
             _NO_URL, concurrency, headers, timeout, checksum, strict, retries, ranged_from=ranged_from
         )
-        start = self._many(
-            entries,
-            common,
-            jobs,
-            concurrency,
-            directory,
-            continue_after_error,
-            on_event,
-            resume,
-            remote_time,
-            no_clobber,
-            per_host,
-            dry_run,
+        chosen = batch.BatchOptions(
+            jobs=jobs,
+            concurrency=options.validate_concurrency(concurrency),
+            per_host=per_host,
+            resume=resume,
+            no_clobber=no_clobber,
+            remote_time=remote_time,
+            continue_after_error=continue_after_error,
+            dry_run=dry_run,
         )
+        start = self._many(entries, common, chosen, directory, on_event)
         return batch.aresults(batch.aevents(start), on_event, continue_after_error)
 
     # The request of a call -------------------------------------------------------------------------------------------
@@ -820,35 +819,20 @@ class Session:
         self,
         path: str | os.PathLike[str] | None,
         request: OpenRequest,
-        concurrency: int | None,
+        chosen: batch.BatchOptions,
         on_progress: Callable[[int, int | None], None] | None,
-        resume: bool,
-        remote_time: bool,
     ) -> Callable[[batch.Post], batch.Batch]:
         validate_callback(on_progress, "on_progress")
         call = batch.Call(0, None if path is None else follow_link(validate_path(path, "path")), None, request)
-        chosen = batch.BatchOptions(
-            jobs=1,
-            concurrency=None if concurrency is None else request.concurrency,
-            resume=validate_bool(resume, "resume"),
-            remote_time=validate_bool(remote_time, "remote_time"),
-        )
         return lambda post: batch.Batch([call], self._pool, chosen, post, wants_events=on_progress is not None)
 
     def _many(
         self,
         entries: Iterable[Entry | str],
         common: OpenRequest,
-        jobs: int,
-        concurrency: int | None,
+        chosen: batch.BatchOptions,
         directory: str | os.PathLike[str] | None,
-        continue_after_error: bool,
         on_event: Callable[[Event], None] | None,
-        resume: bool,
-        remote_time: bool,
-        no_clobber: bool,
-        per_host: int,
-        dry_run: bool,
     ) -> Callable[[batch.Post], batch.Batch]:
         """`common`: what the entries have in common, checked once."""
         if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
@@ -858,20 +842,8 @@ class Session:
             )
         validate_callback(on_event, "on_event")
         folder = None if directory is None else validate_path(directory, "directory")
-        chosen = batch.BatchOptions(
-            jobs=validate_integer(jobs, "jobs", 1, MAX_JOBS),
-            concurrency=None if concurrency is None else common.concurrency,
-            per_host=validate_integer(per_host, "per_host", 1, MAX_JOBS * options.MAX_CONCURRENCY),
-            resume=validate_bool(resume, "resume"),
-            no_clobber=validate_bool(no_clobber, "no_clobber"),
-            remote_time=validate_bool(remote_time, "remote_time"),
-            keep_going=validate_bool(continue_after_error, "continue_after_error"),
-            dry_run=validate_bool(dry_run, "dry_run"),
-        )
-
-        return lambda post: batch.Batch(
-            batch.calls_of(entries, common, folder), self._pool, chosen, post, wants_events=on_event is not None
-        )
+        calls = batch.calls_of(entries, common, folder)
+        return lambda post: batch.Batch(calls, self._pool, chosen, post, wants_events=on_event is not None)
 
     def _open(self, opening: Opening) -> Receiver:
         """Start a transfer and wait for its head."""
@@ -930,14 +902,7 @@ def _environment() -> dict[str, bytes]:
 
 def _limits(timeout: Timeout) -> dict[str, Any]:
     """The fields of an `OpenRequest` that are those of a `Timeout`."""
-    return {
-        "connect_s": timeout.connect_s,
-        "stall_s": timeout.stall_s,
-        "total_s": timeout.total_s,
-        "floor_bytes_s": timeout.floor_bytes_s,
-        "floor_window_s": timeout.floor_window_s,
-        "tail_s": timeout.tail_s,
-    }
+    return asdict(timeout)
 
 
 def _is(value: object, word: str) -> bool:

@@ -254,7 +254,7 @@ class Batch:
 
     @property
     def _ending(self) -> bool:
-        return self._stopping or (self._failed and not self.options.keep_going)
+        return self._stopping or (self._failed and not self.options.continue_after_error)
 
     def _turn(self) -> None:
         """Wait for an event, and act on it."""

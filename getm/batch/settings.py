@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from getm.core.validate import validate_bool, validate_integer
+from getm.options import MAX_CONCURRENCY
+
 MAX_JOBS = 256
 DEFAULT_JOBS = 8
 # The most connections to one host, over all its downloads. Public archives begin to refuse at a few dozen.
@@ -12,12 +15,13 @@ DEFAULT_PER_HOST = 64
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How the downloads of a batch are done; checked by the session.
+    """How the downloads of a batch are done. Raises `InvalidInput` for what cannot be used.
 
     `jobs`: files at once. `concurrency`: range requests at once for each file; None: the engine runs in a thread of
     this process. `per_host`: connections to one host at most. `resume`: continue the partial data of an earlier run.
-    `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification time. `keep_going`:
-    continue after a failure. `dry_run`: ask each server for the head only, and write nothing.
+    `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification time.
+    `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the
+    head only, and write nothing.
     """
 
     jobs: int = DEFAULT_JOBS
@@ -26,5 +30,13 @@ class BatchOptions:
     resume: bool = True
     no_clobber: bool = False
     remote_time: bool = False
-    keep_going: bool = False
+    continue_after_error: bool = False
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        # Frozen: there is no other way to set a field.
+        put = object.__setattr__
+        put(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS))
+        put(self, "per_host", validate_integer(self.per_host, "per_host", 1, MAX_JOBS * MAX_CONCURRENCY))
+        for name in ("resume", "no_clobber", "remote_time", "continue_after_error", "dry_run"):
+            validate_bool(getattr(self, name), name)
