@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from getm.errors import GetmError
+from getm.errors import GetmError, HTTPStatusError
 
 if TYPE_CHECKING:
     from getm.results import DownloadResult
@@ -166,19 +166,17 @@ class Failed(Event):
     error: GetmError
 
     def to_json(self) -> dict[str, Json]:
-        fields: dict[str, Json] = {name: value for name, value in self.error.fields().items() if value is not None}
-        if "status" in fields:
-            # As on standard error and in a receipt.
-            fields["status_code"] = fields.pop("status")
-        return {
-            "event": self.name,
-            "index": self.index,
-            "url": self.url,
-            "path": _plain(self.path),
-            "error": self.error.code,
-            "message": self.error.message,
-            **{name: value for name, value in fields.items() if name != "path"},
-        }
+        facts = {**error_facts(self.error), "url": self.url, "path": _plain(self.path)}
+        return {"event": self.name, "index": self.index, **facts}
+
+
+def error_facts(error: GetmError) -> dict[str, Json]:
+    """What is known of an error, as on standard error: "message", "error" (its code), "url" (redacted) and its fields,
+    without those that are not known. The status of the server is "status_code"."""
+    facts: dict[str, Json] = {"message": error.message, "error": error.code, "url": error.url, **error.fields()}
+    if isinstance(error, HTTPStatusError):
+        facts["status_code"] = facts.pop("status")
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _plain(value: object) -> Json:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from getm.cli.exit_status import EXIT_OK, batch_exit_status, exit_status, is_broken_pipe
+from getm.cli.exit_status import EXIT_OK, exit_status, is_broken_pipe
 from getm.cli.options import build_parser
 from getm.cli.output.errors import print_summary
 from getm.cli.output.formatting import printable
@@ -209,8 +209,7 @@ def _run(options: argparse.Namespace, entries: EntryList, checksum: list[Checksu
             if not any(error is reported for reported in reporter.failures):
                 raise
         reporter.finish()
-    print_summary(reporter.failures, reporter.files)
-    return batch_exit_status(reporter.failures)
+    return print_summary(reporter.failures, reporter.files)
 
 
 # Standard output -----------------------------------------------------------------------------------------------------

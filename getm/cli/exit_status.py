@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 
 from getm.errors import GetmError, HTTPStatusError, IntegrityError, InvalidInput, NetworkError, TargetError
 
@@ -31,12 +30,6 @@ _BY_ERROR: tuple[tuple[type[GetmError], int], ...] = (
 def exit_status(error: BaseException) -> int:
     """The exit status for `error`."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), EXIT_OTHER)
-
-
-def batch_exit_status(failures: Sequence[Exception]) -> int:
-    """The exit status of a batch: that of its failures where they agree."""
-    statuses = set(map(exit_status, failures))
-    return EXIT_OK if not statuses else statuses.pop() if len(statuses) == 1 else EXIT_OTHER
 
 
 def is_broken_pipe(error: BaseException | None) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
-from getm.cli.output.errors import print_error
-from getm.cli.output.result_lines import STANDARD_INPUT, Lines
+from getm.cli.output.errors import print_unreadable
+from getm.cli.output.result_lines import Lines
 from getm.cli.parser import Parser, number, refuse_urls
-from getm.cli.standard_input import check_standard_input
+from getm.cli.standard_input import STANDARD_INPUT, check_standard_input
 from getm.errors import InvalidInput
 from getm.integrity import FileReport, available_algorithms, format_sums_line, hash_files, require_algorithm
 
@@ -47,8 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     with Lines(options.files, shown=not options.quiet) as lines:
         for name, report in zip(options.files, _reports(options, algorithms, lines), strict=True):
             if report.verdict is None:
-                reason = "unknown" if report.error is None else report.error.strerror or str(report.error)
-                print_error({"message": f"{os.fspath(name)} cannot be read: {reason}.", "path": name})
+                print_unreadable(name, report.error)
                 status = EXIT_OTHER
                 continue
             computed = {checksum.algorithm: checksum for checksum in report.verdict.computed}

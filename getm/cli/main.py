@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from importlib import import_module
 
 from getm.cli.startup import Stopped, occupy_standard_descriptors, raise_on_signals
 from getm.client.process import end_ahead, launch_ahead
@@ -20,11 +21,12 @@ from getm.client.process import end_ahead, launch_ahead
 # As in the package's __init__: `typing` is not needed here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-# How an argument begins that names what to download; and options after which nothing is.
+# How an argument begins that names what to download; options after which nothing is; and the other commands.
 _SOURCES = ("http://", "https://", "-m", "-i", "--manifest")
 _NO_DOWNLOAD = ("-h", "--help", "--version")
+_WORDS = ("demo", "verify", "hash", "completion")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,11 +59,14 @@ def _run(arguments: list[str]) -> int:
 
     with quiet_process():
         try:
-            run, rest = _choose(arguments)
+            # A URL has a scheme, so that none is taken for one of the words.
+            word = arguments[0] if arguments and arguments[0] in _WORDS else "download"
+            command = import_module(f"getm.cli.{word}")
             # What was imported stays: the collector need not look at it.
             gc.freeze()
             gc.enable()
-            return run(rest)
+            status: int = command.main(arguments if word == "download" else arguments[1:])
+            return status
         except SystemExit as exit_:
             # argparse, after --help and --version.
             return exit_.code if isinstance(exit_.code, int) else EXIT_OK
@@ -79,27 +84,3 @@ def _report_stop(stop: KeyboardInterrupt) -> int:
     word = "Interrupted" if number == signal.SIGINT else "Terminated"
     print_error({"message": " ".join([f"{word} by {signal.Signals(number).name}.", *getattr(stop, "__notes__", ())])})
     return EXIT_SIGNAL + number
-
-
-def _choose(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[str]]:
-    """What to run, and its arguments. A URL has a scheme, so that no URL is taken for one of the words."""
-    word, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if word == "demo":
-        from getm.cli import demo
-
-        return demo.main, rest
-    if word == "verify":
-        from getm.cli import verify
-
-        return verify.main, rest
-    if word == "hash":
-        from getm.cli import hash as hash_command
-
-        return hash_command.main, rest
-    if word == "completion":
-        from getm.cli import completion
-
-        return completion.main, rest
-    from getm.cli import download
-
-    return download.main, arguments

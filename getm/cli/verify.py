@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
-from getm.cli.output.errors import print_error
-from getm.cli.output.result_lines import STANDARD_INPUT, Lines, one_line
+from getm.cli.output.errors import print_error, print_failure, print_unreadable
+from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, number, refuse_urls
-from getm.cli.standard_input import check_standard_input
+from getm.cli.standard_input import STANDARD_INPUT, check_standard_input, read_whole
 from getm.errors import InvalidInput
-from getm.files.receipt import ReceiptFiles, read_receipt
-from getm.integrity import (
-    Checksum,
-    FileReport,
-    HashPool,
-    SumsFile,
-    Verdict,
-    canonical_algorithm,
-    parse_checksum,
-    read_sums,
-    read_sums_file,
-    require_algorithm,
-    verify_files,
-)
-from getm.integrity.files import check_file
+from getm.files.receipt import read_receipt
+from getm.integrity import Checksum, FileReport, canonical_algorithm, parse_checksum, require_algorithm, verify_files
+from getm.integrity.sums_files import read_sums
 
 _EPILOG = """\
 examples:
@@ -75,15 +62,6 @@ class _Entry:
     checksums: tuple[Checksum, ...]
     size: int | None = None
 
-    def has_wrong_size(self) -> bool:
-        """Whether the file exists with another size: reading it is then needless."""
-        if self.size is None:
-            return False
-        try:
-            return Path(self.name).stat().st_size != self.size
-        except OSError:
-            return False  # reported when it is opened
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
@@ -91,14 +69,12 @@ def main(arguments: Sequence[str]) -> int:
     if options.receipt:
         return _verify_lists(*_read_receipts(options.receipt), options)
     first, *others = options.operands
-    if others and all(_reads_as_checksum(other) for other in others):
+    if others and all(map(_reads_as_checksum, others)):
         return _verify_one(first, [parse_checksum(other) for other in others], options)
-    misplaced = next((operand for operand in options.operands if _reads_as_checksum(operand)), None)
+    misplaced = next(filter(_reads_as_checksum, options.operands), None)
     if misplaced is not None:
         raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
-    sums = [_read_sums(name, options.algorithm) for name in options.operands]
-    entries = [_Entry(entry.name, (entry.checksum,)) for each in sums for entry in each.entries]
-    return _verify_lists(entries, [str(problem) for each in sums for problem in each.problems], options)
+    return _verify_lists(*_read_sums(options.operands, options.algorithm), options)
 
 
 def build_parser() -> Parser:
@@ -112,13 +88,8 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add("operands", nargs="*", metavar="FILE ALG:VALUE | SUMSFILE", help="- as FILE or SUMSFILE is standard input")
-    add(
-        "-a",
-        "--algorithm",
-        action=Once,
-        metavar="ALG",
-        help="what the digests of a sums file are, where that is not clear",
-    )
+    digests = "what the digests of a sums file are, where that is not clear"
+    add("-a", "--algorithm", action=Once, metavar="ALG", help=digests)
     add("--ignore-missing", action="store_true", help="skip files of a sums file or receipt that do not exist")
     add("-j", "--jobs", **number(1), help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no lines for files that are as expected, no progress bar")
@@ -158,29 +129,16 @@ def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Names
         if name == STANDARD_INPUT:
             report = check_standard_input(expected, (), lines.advance)
         else:
-            report = _check_file(name, expected, lines)
-        outcome = _outcome(report)
-        _write_result(lines, name, outcome, options)
-    if outcome == _OK:
-        return EXIT_OK
-    verdict, path = report.verdict, {"path": name}
+            (report,) = verify_files([(name, expected)], on_bytes=lines.advance)
+        outcome = _write_result(lines, name, report, options)
+    verdict = report.verdict
     if verdict is None:
-        print_error({"message": f"{name} cannot be read: {_why(report)}.", **path})
-    elif verdict.mismatch is None:
-        print_error({"message": f"{name} could not be verified: {verdict.reason}.", **path})
-    else:
-        error = verdict.mismatch.as_error()
-        print_error({"message": error.message, "error": error.code, **path, **error.fields()})
-    return EXIT_OTHER
-
-
-def _check_file(name: str, expected: Sequence[Checksum], lines: Lines) -> FileReport:
-    path = Path(name)
-    try:
-        with HashPool() as pool:
-            return FileReport(path, check_file(path, expected, pool=pool, on_bytes=partial(lines.advance, path)))
-    except OSError as error:
-        return FileReport(path, None, error)
+        print_unreadable(name, report.error)
+    elif verdict.mismatch is not None:
+        print_failure(verdict.mismatch.as_error(), path=name)
+    elif not verdict.verified:
+        print_error({"message": f"{name} could not be verified: {verdict.reason}.", "path": name})
+    return EXIT_OK if outcome == _OK else EXIT_OTHER
 
 
 # SUMSFILE... and --receipt FILE --------------------------------------------------------------------------------------
@@ -189,21 +147,19 @@ def _check_file(name: str, expected: Sequence[Checksum], lines: Lines) -> FileRe
 def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: argparse.Namespace) -> int:
     for algorithm in {checksum.algorithm for entry in entries for checksum in entry.checksums}:
         require_algorithm(algorithm)
+    sizes = {entry: size_bytes(entry.name) for entry in entries}
     if options.ignore_missing:
-        entries = [entry for entry in entries if Path(entry.name).exists()]
-    wrong = {entry for entry in entries if entry.has_wrong_size()}
+        entries = [entry for entry in entries if sizes[entry] is not None]
+    # Of another size than the receipt says: reading it is needless.
+    wrong = {entry for entry in entries if entry.size is not None and sizes[entry] not in (None, entry.size)}
+    read = [entry for entry in entries if entry not in wrong]
     outcomes: Counter[str] = Counter()
-    with Lines((entry.name for entry in entries if entry not in wrong), shown=not options.quiet) as lines:
-        reports = verify_files(
-            ((Path(entry.name), entry.checksums) for entry in entries if entry not in wrong),
-            jobs=options.jobs,
-            on_bytes=lines.advance,
-        )
+    with Lines((entry.name for entry in read), shown=not options.quiet) as lines:
+        work = ((entry.name, entry.checksums) for entry in read)
+        reports = verify_files(work, jobs=options.jobs, on_bytes=lines.advance)
         for entry in entries:
-            outcome = _FAILED if entry in wrong else _outcome(next(reports))
-            outcomes[outcome] += 1
-            _write_result(lines, entry.name, outcome, options)
-    return _sum_up(outcomes, len(entries), problems)
+            outcomes[_write_result(lines, entry.name, None if entry in wrong else next(reports), options)] += 1
+    return _sum_up(outcomes, problems)
 
 
 def _read_receipts(names: Sequence[str]) -> tuple[list[_Entry], list[str]]:
@@ -211,7 +167,8 @@ def _read_receipts(names: Sequence[str]) -> tuple[list[_Entry], list[str]]:
     entries: list[_Entry] = []
     problems: list[str] = []
     for name in names:
-        files = _read_receipt(name)
+        folder = "" if name == STANDARD_INPUT else Path(name).parent
+        files = read_receipt(io.BytesIO(read_whole(name, "receipt")), folder)
         entries += [_Entry(os.fspath(entry.path), entry.checksums, entry.size) for entry in files.entries]
         problems += files.problems
         if not files.entries:
@@ -220,58 +177,49 @@ def _read_receipts(names: Sequence[str]) -> tuple[list[_Entry], list[str]]:
     return entries, problems
 
 
-def _read_receipt(name: str) -> ReceiptFiles:
-    try:
-        if name == STANDARD_INPUT:
-            return read_receipt([] if sys.stdin is None else sys.stdin.buffer, "")
-        with Path(name).open("rb") as file:
-            return read_receipt(file, Path(name).parent)
-    except OSError as error:
-        raise InvalidInput(f"The receipt {name} cannot be read: {error.strerror}.") from error
-
-
-def _read_sums(name: str, algorithm: str | None) -> SumsFile:
-    try:
-        if name == STANDARD_INPUT:
-            return read_sums(b"" if sys.stdin is None else sys.stdin.buffer.read(), "standard input", algorithm)
-        return read_sums_file(name, algorithm)
-    except OSError as error:
-        raise InvalidInput(f"The sums file {name} cannot be read: {error.strerror}.") from error
+def _read_sums(names: Sequence[str], algorithm: str | None) -> tuple[list[_Entry], list[str]]:
+    """The files of several sums files, and what could not be understood of them."""
+    entries: list[_Entry] = []
+    problems: list[str] = []
+    for name in names:
+        shown = "standard input" if name == STANDARD_INPUT else Path(name).name
+        sums = read_sums(read_whole(name, "sums file"), shown, algorithm)
+        entries += [_Entry(entry.name, (entry.checksum,)) for entry in sums.entries]
+        problems += map(str, sums.problems)
+    return entries, problems
 
 
 # Results -------------------------------------------------------------------------------------------------------------
 
 
-def _outcome(report: FileReport) -> str:
-    verdict: Verdict | None = report.verdict
-    if verdict is None:
-        return _UNREADABLE
-    if verdict.verified:
-        return _OK
-    return _NOT_VERIFIED if verdict.mismatch is None else _FAILED
-
-
-def _why(report: FileReport) -> str:
-    return "unknown" if report.error is None else report.error.strerror or str(report.error)
-
-
-def _write_result(lines: Lines, name: str, outcome: str, options: argparse.Namespace) -> None:
+def _write_result(lines: Lines, name: str, report: FileReport | None, options: argparse.Namespace) -> str:
+    """Write the line of a file and return the outcome in it. `report` None: it has a wrong size."""
+    if report is None or (report.verdict is not None and report.verdict.mismatch is not None):
+        outcome = _FAILED
+    elif report.verdict is None:
+        outcome = _UNREADABLE
+    else:
+        outcome = _OK if report.verdict.verified else _NOT_VERIFIED
     if outcome != _OK or not options.quiet:
         lines.write(f"{one_line(name)}: {outcome}")
+    return outcome
 
 
-def _sum_up(outcomes: Counter[str], files: int, problems: Sequence[str]) -> int:
+def _sum_up(outcomes: Counter[str], problems: Sequence[str]) -> int:
     """The exit status over all files, and on failure the one line that says what went wrong."""
+    files = outcomes.total()
     failed, unreadable, unverified = outcomes[_FAILED], outcomes[_UNREADABLE], outcomes[_NOT_VERIFIED]
     sentences = []
     if failed:
-        sentences.append(f"Checksum failed! {failed} of {files} files {_are(failed)} not what was declared")
+        are = "is" if failed == 1 else "are"
+        sentences.append(f"Checksum failed! {failed} of {files} files {are} not what was declared")
     if unreadable:
         sentences.append(f"{unreadable} of {files} files could not be read")
     if unverified:
         sentences.append(f"{unverified} of {files} files could not be verified")
     if problems:
-        sentences.append(f"{len(problems)} {_lines(len(problems))} could not be understood: {problems[0]}")
+        lines = "line" if len(problems) == 1 else "lines"
+        sentences.append(f"{len(problems)} {lines} could not be understood: {problems[0]}")
     if not files:
         sentences.append("no file was verified: none of the listed files exists")
     if not sentences:
@@ -280,11 +228,3 @@ def _sum_up(outcomes: Counter[str], files: int, problems: Sequence[str]) -> int:
     message = "; ".join(sentences)
     print_error({"message": f"{message}.", **{name: count for name, count in counts.items() if count}})
     return EXIT_OTHER
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _lines(count: int) -> str:
-    return "line" if count == 1 else "lines"

@@ -10,40 +10,25 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from getm.cli.exit_status import EXIT_OTHER, exit_status
+from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, exit_status
 from getm.core.log import get_logger
-from getm.core.redact import redact
-from getm.errors import ChecksumMismatch, GetmError, HTTPStatusError, TargetError
+from getm.errors import GetmError, HTTPStatusError, TargetError
+from getm.events import Json, error_facts
 
 _log = get_logger("cli")
 
 
-def print_failure(error: Exception, url: str | None = None, path: Path | None = None) -> int:
-    """Print what went wrong; the exit status for it. `url` and `path` are used where the error does not name one."""
+def print_failure(error: Exception, url: str | None = None, path: str | None = None) -> int:
+    """Print what went wrong; the exit status for it. `url` (redacted) and `path` are used where the error has none."""
     error = _from_surroundings(error)
     if not isinstance(error, GetmError):
         _log.debug("unexpected error", exc_info=error)
-        facts: dict[str, object] = {"message": f"Unexpected error, please report it: {type(error).__name__}: {error}"}
-        if url is not None:
-            facts["url"] = redact(url)
-        print_error(facts)
-        return EXIT_OTHER
-    # Callers of getm 0.0.x look for these words.
-    wanting = isinstance(error, ChecksumMismatch) and "Checksum failed!" not in error.message
-    message = f"Checksum failed! {error.message}" if wanting else error.message
-    facts = {"message": message, "error": error.code}
-    where = error.url or url
-    if where is not None:
-        facts["url"] = redact(where)
-    fields = error.fields()
-    if isinstance(error, HTTPStatusError):
-        facts["status_code"] = fields.pop("status")
-    if path is not None:
-        # The URLs of many files may differ only in their queries: the path says which one it was.
-        facts["path"] = os.fspath(path)
-    facts.update((name, value) for name, value in fields.items() if value is not None)
+        error = GetmError(f"Unexpected error, please report it: {type(error).__name__}: {error}")
+    facts = error_facts(error)
+    for name, value in (("url", url), ("path", path)):
+        if value is not None:
+            facts.setdefault(name, value)
     print_error(facts)
     return exit_status(error)
 
@@ -64,21 +49,29 @@ def _from_surroundings(error: Exception) -> Exception:
     return error
 
 
-def print_summary(failures: Sequence[Exception], downloads: int) -> None:
-    """Print the last line of a batch with several failures, which sums them up."""
-    if len(failures) < 2:
-        return
-    facts: dict[str, object] = {"message": f"{len(failures)} of {downloads} downloads failed."}
-    facts["failed"] = len(failures)
-    statuses = [error.status for error in failures if isinstance(error, HTTPStatusError)]
-    # Callers read the last status on standard error, and retry by it. One that no retry mends decides.
-    lasting = [status for status in statuses if 400 <= status < 500 and status not in (408, 429)]
-    if statuses:
-        facts["status_code"] = (lasting or statuses)[0]
-    print_error(facts)
+def print_summary(failures: Sequence[Exception], downloads: int) -> int:
+    """Print the last line of a batch with several failures, which sums them up; the batch's exit status: that of its
+    failures where they agree."""
+    if len(failures) > 1:
+        facts: dict[str, Json] = {"message": f"{len(failures)} of {downloads} downloads failed."}
+        facts["failed"] = len(failures)
+        statuses = [error.status for error in failures if isinstance(error, HTTPStatusError)]
+        # Callers read the last status on standard error, and retry by it. One that no retry mends decides.
+        lasting = [status for status in statuses if 400 <= status < 500 and status not in (408, 429)]
+        if statuses:
+            facts["status_code"] = (lasting or statuses)[0]
+        print_error(facts)
+    exit_statuses = set(map(exit_status, failures)) or {EXIT_OK}
+    return exit_statuses.pop() if len(exit_statuses) == 1 else EXIT_OTHER
 
 
-def print_error(facts: dict[str, object]) -> None:
+def print_unreadable(name: str, error: OSError | None) -> None:
+    """Print why a file cannot be read."""
+    reason = error and (error.strerror or error)
+    print_error({"message": f"{name} cannot be read: {reason}.", "path": name})
+
+
+def print_error(facts: dict[str, Json]) -> None:
     """Write the line of one failure to standard error."""
     if sys.stderr is not None:
         # json.dumps escapes everything beyond ASCII: the line stays one line for every reader. Its end goes with it, or

@@ -80,7 +80,9 @@ class Reporter:
             case Failed():
                 self.failures.append(event.error)
                 self._write(event)
-                print_failure(event.error, event.url, event.path if self.files > 1 else None)
+                # The URLs of many files may differ only in their queries: the path says which one it was.
+                path = os.fspath(event.path) if event.path is not None and self.files > 1 else None
+                print_failure(event.error, event.url, path)
 
     def finish(self) -> None:
         """Print what is known only when all downloads have ended."""

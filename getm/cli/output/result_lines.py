@@ -5,17 +5,15 @@ rich is imported only when a bar is shown, as in `getm.cli.output.bars`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import rich.progress
-
-STANDARD_INPUT = "-"
 
 
 def one_line(name: str) -> str:
@@ -27,37 +25,40 @@ def one_line(name: str) -> str:
     return f"\\{escaped}"
 
 
-class Lines:
+def size_bytes(path: str) -> int | None:
+    """The size of a file; None where there is none."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
+
+
+class Lines(contextlib.ExitStack):
     """Writes result lines to standard output, and shows how many bytes of `paths` have been read. A context manager.
 
     `shown` False, or standard error not being a terminal: lines only. `advance` may be called from any thread.
     """
 
-    def __init__(self, paths: Iterable[str], *, shown: bool) -> None:
-        self._bar: rich.progress.Progress | None = None
-        self._task: rich.progress.TaskID | None = None
-        if shown and sys.stderr is not None and sys.stderr.isatty():
-            self._open_bar(sum(_size_bytes(path) for path in paths))
+    _bar: rich.progress.Progress | None = None
+    _task: rich.progress.TaskID
 
-    def _open_bar(self, total_bytes: int) -> None:
+    def __init__(self, paths: Iterable[str], *, shown: bool) -> None:
+        super().__init__()
+        if not shown or sys.stderr is None or not sys.stderr.isatty():
+            return
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-        self._bar = Progress(
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-            transient=True,
-            # rich would stand between print() and standard output, even that of "getm hash FILE > SUMS".
-            redirect_stdout=False,
-        )
-        self._task = self._bar.add_task("", total=total_bytes or None)
+        columns = BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn()
+        # Unless redirect_stdout is False, rich would stand between print() and standard output, even that of
+        # "getm hash FILE > SUMS".
+        self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False)
+        self._task = self._bar.add_task("", total=sum(size_bytes(path) or 0 for path in paths) or None)
+        self.enter_context(self._bar)
 
     def advance(self, path: Path, count: int) -> None:
         """`count` more bytes of `path` have been read."""
-        if self._bar is not None and self._task is not None:
+        if self._bar is not None:
             self._bar.advance(self._task, count)
 
     def write(self, line: str) -> None:
@@ -71,21 +72,3 @@ class Lines:
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(f"{line}\n"))
         sys.stdout.buffer.flush()
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _size_bytes(path: str) -> int:
-    try:
-        return 0 if path == STANDARD_INPUT else Path(path).stat().st_size
-    except OSError:
-        return 0  # reported when it is opened

@@ -17,7 +17,7 @@ import pytest
 from getm import DownloadResult, Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.cli.output.formatting import amount_text, bytes_text, duration_text, printable
 from getm.cli.output.progress import KINDS, Display, DisplayKind, open_display
-from getm.errors import HTTPStatusError, InvalidInput
+from getm.errors import HTTPStatusError, InvalidInput, ProxyRefused
 from getm.integrity import parse_checksum, unverified
 from tests.support.command import screen
 
@@ -78,6 +78,19 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
             "message": "no such object",
             "status_code": 404,
             "attempts": 1,
+        },
+    ),
+    (
+        Failed(0, "https://host/a", None, ProxyRefused("no", url="https://host/b", status=407, reason="Denied")),
+        {
+            "event": "failed",
+            "index": 0,
+            "url": "https://host/a",
+            "path": None,
+            "error": "proxy",
+            "message": "no",
+            "status": 407,
+            "reason": "Denied",
         },
     ),
     (
