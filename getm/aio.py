@@ -22,10 +22,7 @@ async def start(opening: Opening) -> Receiver:
     """`Opening.start` that never blocks the loop: what may take long (an engine's start, memory for a ring) is done in
     a thread of the loop's executor, and waits for the memory of others are in the loop."""
     pool, wanted = opening.pool, (opening.chunk_bytes, opening.concurrency)
-    connection = pool.take_idle(*wanted)
-    if connection is None:
-        connection = await _acquire(pool, *wanted)
-    return opening.start_on(connection)
+    return opening.start_on(pool.take_idle(*wanted) or await _acquire(pool, *wanted))
 
 
 async def _acquire(pool: EnginePool, chunk_bytes: int, concurrency: int | None) -> ClientConnection:

@@ -9,7 +9,7 @@ their secrets.
 from __future__ import annotations
 
 import errno
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from getm.results import Stats
 
@@ -257,13 +257,15 @@ class DescriptorsExhausted(GetmError, OSError):
 
     code = "descriptors"
 
-    @staticmethod
-    def means(error: OSError) -> bool:
-        """Whether it says that there are too many: in this process, in the system, or on their way between two."""
-        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
+    @classmethod
+    def found(cls, error: Exception, where: str = "this process", url: str | None = None) -> Self | None:
+        """The error to raise where `error` says that there are too many: in `where`, in the system, or on their way
+        between two processes."""
+        too_many = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
+        return cls.of(where, url) if too_many else None
 
     @classmethod
-    def of(cls, where: str, url: str | None = None) -> DescriptorsExhausted:
+    def of(cls, where: str, url: str | None = None) -> Self:
         """The error to raise; `where`: the process that has none left."""
         advice = "raise the limit (ulimit -n), close readers, or do less at once"
         return cls(f"no file descriptor is left in {where}: {advice}", url=url)

@@ -78,7 +78,7 @@ class Attempt:
     def _write(self, offset: int, slot: int, start: int, length: int, full: bool) -> None:
         self.received_bytes += length
         try:
-            self._job.write(offset, self.connection.view(slot, start, length))
+            self._job.write(offset, self.connection.ring.view(slot, start, length))
         except errors.GetmError as error:
             self._job.fail(error)
         finally:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import select
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from getm.core.readable import readable
 
 if TYPE_CHECKING:
     from getm.buffers.lease import LeaseRing
@@ -27,12 +28,10 @@ _COPY_S = 10.0
 
 # The rings on shared memory.
 rings: weakref.WeakSet[LeaseRing] = weakref.WeakSet()
-# The threads that fork.
-_under_way: set[int] = set()
-# By thread, the ends of the pipe whose end of file says that its child has its copies. A child closes all that it
-# inherits, so an end is taken out before it is closed: its number may be another file's the next moment.
-_reading: dict[int, int] = {}
-_writing: dict[int, int] = {}
+# The threads that fork, and the ends of a pipe (for reading, for writing) whose end of file says that the child has its
+# copies. A child closes all that it inherits, so an end is taken out before it is closed: its number may be another
+# file's the next moment.
+_under_way: dict[int, list[int]] = {}
 _delayed: deque[tuple[Callable[[int], None], int]] = deque()
 
 _mmap = ctypes.CDLL(None, use_errno=True).mmap
@@ -76,32 +75,27 @@ def _before() -> None:
     leased = [ring for ring in list(rings) if ring.live]
     if not leased:
         return
-    me = threading.get_ident()
     try:
-        _reading[me], _writing[me] = os.pipe()
+        _under_way[threading.get_ident()] = list(os.pipe())
     except OSError:
         # No descriptor is left: the slots on lease are not used again.
         for ring in leased:
             ring.retire()
-        return
-    _under_way.add(me)
 
 
 def _after_in_parent() -> None:
     me = threading.get_ident()
-    if me not in _under_way:
+    ends = _under_way.get(me)
+    if ends is None:
         return
-    reading = _reading[me]
     try:
-        os.close(_writing.pop(me))
-        poll = select.poll()
-        poll.register(reading, select.POLLIN)
-        if not poll.poll(_COPY_S * 1000):
+        os.close(ends.pop())
+        if not readable(ends[0], _COPY_S):
             for ring in list(rings):
                 ring.retire()
     finally:
-        os.close(_reading.pop(me))
-        _under_way.discard(me)
+        os.close(ends.pop())
+        del _under_way[me]
         if not _under_way:
             _catch_up()
 
@@ -111,12 +105,11 @@ def _after_in_child() -> None:
         for ring in list(rings):
             ring.keep_copy()
     finally:
+        for ends in _under_way.values():
+            for end in ends:
+                os.close(end)
         _under_way.clear()
         _delayed.clear()
-        for ends in (_writing, _reading):
-            for end in ends.values():
-                os.close(end)
-            ends.clear()
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

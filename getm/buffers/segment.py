@@ -62,8 +62,8 @@ class Segment:
             except (OSError, ImportError) as error:
                 # A seccomp profile may refuse memfd_create; a container may have no /dev/shm; under a memory limit not
                 # even the module may load. Try the next one.
-                if isinstance(error, OSError) and DescriptorsExhausted.means(error):
-                    raise DescriptorsExhausted.of("this process") from None
+                if found := DescriptorsExhausted.found(error):
+                    raise found from None
                 refused = error
                 continue
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import time
 from collections import deque
@@ -16,8 +15,9 @@ from getm.buffers import LeaseRing, Segment, SlotLedger
 from getm.buffers.layout import RingLayout
 from getm.buffers.ledger import Owner
 from getm.client.engines import Engine
-from getm.client.process import in_transit, socket_pair
+from getm.client.process import passed_pair
 from getm.client.sockets import NO_SIGNAL, NO_WAIT, SEND_NOW
+from getm.core.readable import readable
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import (
     CANCEL,
@@ -68,11 +68,9 @@ class ClientConnection:
     Used by one thread at a time, apart from credits, which any thread may cause.
     """
 
-    def __init__(self, engine: Engine, helpers: Sequence[Engine], layout: RingLayout, *, private: bool) -> None:
-        self.engine = engine
+    def __init__(self, team: Sequence[Engine], layout: RingLayout, *, private: bool) -> None:
+        self.team = tuple(team)
         self.layout = layout
-        self._team = (engine, *helpers)
-        self.helpers: int = len(helpers)
         self._pid = os.getpid()
         self._conversation = Conversation()
         self._decoder = Decoder(FROM_ENGINE)
@@ -92,30 +90,18 @@ class ClientConnection:
         self._waits = 0
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.HELD)
-        self._ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
-        passed: list[socket.socket] = []
-        try:
-            self._sock, theirs = _socket_pair()
-            passed.append(theirs)
+        self.ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
+        with contextlib.ExitStack() as passed:
+            if segment.token is None:
+                passed.callback(segment.close_descriptor)
+            self._sock, theirs = passed.enter_context(passed_pair())
             leads: list[socket.socket] = []
-            for helper in helpers:
-                lead_end, helper_end = _socket_pair()
-                passed += [lead_end, helper_end]
-                in_transit.update(passed)
+            for helper in self.team[1:]:
+                lead_end, helper_end = passed.enter_context(passed_pair())
+                passed.callback(lead_end.close)
                 helper.serve(helper_end, segment, layout, ())
                 leads.append(lead_end)
-            in_transit.update(passed)
-            engine.serve(theirs, segment, layout, leads)
-        except BaseException:
-            if passed:
-                self._sock.close()
-            raise
-        finally:
-            for end in passed:
-                end.close()
-                in_transit.discard(end)
-            if segment.token is None:
-                segment.close_descriptor()
+            self.team[0].serve(theirs, segment, layout, leads)
         for slot in range(layout.slots):
             self._ledger.give_back(slot)
         try:
@@ -135,12 +121,12 @@ class ClientConnection:
     @property
     def alive(self) -> bool:
         """Whether all engines that serve it are still running."""
-        return all(engine.alive for engine in self._team)
+        return all(engine.alive for engine in self.team)
 
     @property
     def idle(self) -> bool:
         """Whether every object opened on it has ended."""
-        return self._conversation.quiet
+        return not self._conversation.phases
 
     def open(self, request: OpenRequest, listener: Listener) -> int:
         """Send OPEN; `listener` gets what comes. Returns the object's number on this connection."""
@@ -175,7 +161,7 @@ class ClientConnection:
     def cancel(self, number: int) -> None:
         """Stop receiving the object: its slots go back, and the engine gets a CANCEL."""
         self._listeners.pop(number, None)
-        if number in self._conversation.open_objects():
+        if number in self._conversation.phases:
             message = encode(CANCEL, number)
             if self.corked:
                 # Its OPEN may still be waiting.
@@ -207,39 +193,26 @@ class ClientConnection:
         return self._waits > 0
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Whether `pump` has something to do within that time: a message, or the end of the pipe."""
-        if not self.begin_wait():
-            return True
-        try:
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
-        finally:
-            self.end_wait()
+        """Whether `pump` has something to do within that time: a message, or the end of the pipe. To be called between
+        `begin_wait` and `end_wait` where others may close it."""
+        return readable(self.fileno(), timeout_s)
 
     def pump(self, *, wait: bool) -> None:
-        """Receive what has come, if asked to after waiting for something, and pass it to the listeners.
+        """Receive what has come, if asked to after waiting for something, and pass it to the listeners. To be
+        called between `begin_wait` and `end_wait` where others may close it.
 
         Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
         try:
-            self._pump(wait=wait)
+            self._receive(wait=wait)
         except errors.GetmError:
             raise
         except BaseException:
             # Ctrl-C, perhaps after messages were received: the next user of this pipe would wait for them for ever.
             self.close()
             raise
-
-    def _pump(self, *, wait: bool) -> None:
-        if not self.begin_wait():
-            raise self._ended()
-        try:
-            self._receive(wait=wait)
-        finally:
-            self.end_wait()
 
     def _receive(self, *, wait: bool) -> None:
         if self._unsent:
@@ -268,9 +241,9 @@ class ClientConnection:
                 "closed or interrupted while its data was being read: the reader, or the session was closed"
             )
         self.close()
-        if not self._heard and self.engine.alive:
+        if not self._heard and self.team[0].alive:
             return errors.DescriptorsExhausted.of("the engine for another transfer")
-        return self.engine.died()
+        return self.team[0].died()
 
     def _route(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
@@ -310,25 +283,16 @@ class ClientConnection:
             if listener is None and (grown is None or grown[1] is None):
                 self.give_back(slot)
 
-    def view(self, slot: int, start: int, length: int) -> memoryview:
-        """Bytes that `on_bytes` announced, without a lease: for a listener that is done with them when it returns, and
-        calls `give_back` when the slot is full."""
-        return self._ring.view(slot, start, length)
-
     def lease(self, slot: int, start: int, length: int) -> memoryview:
         """A read-only view of bytes that `on_bytes` announced; the slot is given back once it is full and all views of
-        it are gone. See `LeaseRing`. Each slot is for one of `lease` and `view`."""
+        it are gone. For each slot either this is used, or `ring.view`, and `give_back` when the slot is full."""
         count, lease = self._growing.get(slot, (0, None))
         if lease is None:
-            lease = self._ring.lease(slot)
+            lease = self.ring.lease(slot)
             if count:
                 # Kept until the engine is done with the slot.
                 self._growing[slot] = count, lease
         return lease if length == self.layout.slot_bytes else lease[start : start + length]
-
-    def join(self, views: Sequence[memoryview], address: int, length: int) -> memoryview:
-        """See `LeaseRing.join`."""
-        return self._ring.join(views, address, length)
 
     def give_back(self, slot: int) -> None:
         """Credit for one slot. Called in any thread, even within a garbage collection: takes no lock and never
@@ -350,12 +314,9 @@ class ClientConnection:
                 self._sock.sendall(self._take_unsent(), NO_SIGNAL)
 
     def _next_unsent(self) -> bytes | None:
-        if not self._unsent:
-            return None
         try:
             return self._unsent.popleft()
         except IndexError:
-            # Another thread was faster.
             return None
 
     def _take_unsent(self) -> bytes:
@@ -408,15 +369,6 @@ class ClientConnection:
     def _forget(self) -> None:
         self._listeners.clear()
         self._growing.clear()
-        self._ring.close()
+        self.ring.close()
         if not self._waits:
             self._sock.close()
-
-
-def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    try:
-        return socket_pair()
-    except OSError as error:
-        if errors.DescriptorsExhausted.means(error):
-            raise errors.DescriptorsExhausted.of("this process") from None
-        raise

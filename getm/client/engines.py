@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import threading
@@ -17,6 +16,7 @@ from getm.buffers.layout import RingLayout
 from getm.client import process
 from getm.client.sockets import SEND_NOW
 from getm.core.lazy import importing
+from getm.core.readable import readable
 from getm.protocol.codec import encode, encode_body
 from getm.protocol.messages import Kind, ServeRequest
 
@@ -33,8 +33,6 @@ class Engine:
     def __init__(self, control: socket.socket, limit_rate: float | None) -> None:
         self._limit_rate = limit_rate
         self._control = control
-        self._ended = select.poll()
-        self._ended.register(control, select.POLLIN)
 
     def serve(
         self, pipe: socket.socket, segment: Segment, layout: RingLayout, helpers: Sequence[socket.socket]
@@ -46,16 +44,15 @@ class Engine:
         try:
             socket.send_fds(self._control, [encode_body(Kind.SERVE, 0, request)], descriptors)
         except OSError as error:
-            if errors.DescriptorsExhausted.means(error):
-                raise errors.DescriptorsExhausted.of("this process") from None
-            raise self.died() from None
+            raise errors.DescriptorsExhausted.found(error) or self.died() from None
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be used, as far as can be seen without asking it. For one thread at a time."""
+        """Whether it can still be used, as far as can be seen without asking it."""
         # It never writes to it: if it is readable, it is at its end. (Reading nothing would cost an exception each
         # time.)
-        return self._control.fileno() >= 0 and not self._ended.poll(0)
+        descriptor = self._control.fileno()
+        return descriptor >= 0 and not readable(descriptor, 0)
 
     def await_end(self) -> bool:
         """Wait until it has ended, which is to be expected when its pipe has. False where it runs on nevertheless."""
@@ -92,9 +89,9 @@ class ProcessEngine(Engine):
         try:
             self._launched = process.take()
         except OSError as error:
-            if errors.DescriptorsExhausted.means(error):
-                raise errors.DescriptorsExhausted.of("this process") from None
-            raise errors.EngineDied(f"no engine process could be started ({error}); use concurrency=None") from None
+            raise errors.DescriptorsExhausted.found(error) or errors.EngineDied(
+                f"no engine process could be started ({error}); use concurrency=None"
+            ) from None
         self.process: Popen[bytes] = self._launched.process
         super().__init__(self._launched.control, limit_rate)
 
@@ -153,13 +150,14 @@ class ThreadEngine(Engine):
 
     def __init__(self, limit_rate: float | None = None) -> None:
         serve = _load_serve()
-        with process.control_pair() as (control, theirs):
-            self._thread = threading.Thread(target=serve, args=(theirs, None), name="getm-engine", daemon=True)
+        with process.passed_pair() as (control, theirs):
+            its_own = theirs.dup()
+            self._thread = threading.Thread(target=serve, args=(its_own, None), name="getm-engine", daemon=True)
             try:
                 self._thread.start()
             except RuntimeError as error:
                 # A limit on threads or on memory. After any other exception the thread may run, and have the socket.
-                theirs.close()
+                its_own.close()
                 raise errors.EngineDied(f"no engine thread could be started ({error})") from None
         super().__init__(control, limit_rate)
 

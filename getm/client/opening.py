@@ -22,7 +22,8 @@ class Opening:
 
     def start(self) -> Receiver:
         """Send the request over a connection of the pool. Raises `EngineDied` where an engine ended just then."""
-        return self.start_on(self.pool.acquire(self.chunk_bytes, self.concurrency))
+        wanted = self.chunk_bytes, self.concurrency
+        return self.start_on(self.pool.take_idle(*wanted) or self.pool.acquire(*wanted))
 
     def start_on(self, connection: ClientConnection) -> Receiver:
         """Send the request over `connection`, which was acquired for it."""

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -47,10 +46,9 @@ class Holder(NamedTuple):
 
     @classmethod
     def current(cls) -> Holder:
-        # Where asyncio was never imported, or is being imported, there is no task.
-        current_task = getattr(sys.modules.get("asyncio"), "current_task", None)
         task = None
-        if current_task is not None:
+        # Where asyncio was never imported, or is being imported, there is no task.
+        if (current_task := getattr(sys.modules.get("asyncio"), "current_task", None)) is not None:
             with contextlib.suppress(RuntimeError):
                 # No loop runs in this thread.
                 task = current_task()
@@ -93,14 +91,11 @@ class EnginePool:
         self._limit_rate = None if limit_rate is None else limit_rate / processes
         self._max_memory = max_memory
         self._lock = threading.RLock()
-        self._engines: list[ProcessEngine] = []
-        self._thread_engine: ThreadEngine | None = None
+        self._engines: list[ProcessEngine | ThreadEngine] = []
         self._turn = 0
         self._connections: list[ClientConnection] = []
-        # Connections come back from finalizers as well, which may take no lock: appending is atomic, and the next user
-        # sorts them.
-        self._returned: deque[ClientConnection] = deque()
-        self._free: list[ClientConnection] = []
+        # Who has each connection that is not free. Connections come back from finalizers as well, which may take no
+        # lock: so it is read and changed by single calls, which are atomic.
         self._holders: dict[ClientConnection, Holder] = {}
         self._waiters: list[Waiter] = []
         self.closed: bool = False
@@ -108,20 +103,17 @@ class EnginePool:
 
     # For one transfer, or for several at once ------------------------------------------------------------------------
 
-    def acquire(self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1) -> ClientConnection:
-        """A connection for one transfer, or for `jobs` at once; `release` it afterwards. Starts engines as needed.
+    def acquire(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection:
+        """A connection for one transfer; `release` it afterwards. Starts engines as needed.
 
         Waits for memory where another thread may release some, and raises `MemoryUnavailable` where none can. In a
-        coroutine see `aio.acquire`.
+        coroutine see `aio.start`.
         """
-        connection = self.try_acquire(chunk_bytes, concurrency, jobs=jobs)
-        if connection is not None:
-            return connection
         woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         # All of this thread waits, whatever task it runs.
         waiter = Waiter(Holder(threading.current_thread(), None), lambda: woken.put(None))
         with self.waiting(waiter):
-            while (connection := self.try_acquire(chunk_bytes, concurrency, jobs=jobs)) is None:
+            while (connection := self.try_acquire(chunk_bytes, concurrency)) is None:
                 self.check_wait(waiter)
                 with contextlib.suppress(queue.Empty):
                     woken.get(timeout=LOOK_S)
@@ -130,44 +122,41 @@ class EnginePool:
     def try_acquire(
         self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1, holder: Holder | None = None
     ) -> ClientConnection | None:
-        """`acquire` without waiting for memory: None where none is left. May take as long as an engine takes to start.
-        `holder`: who will have it, if not the caller."""
+        """A connection for one transfer, or for `jobs` at once, without waiting for memory: None where none is left.
+        May take as long as an engine takes to start. `holder`: who will have it, if not the caller."""
         _refuse_at_the_end()
         _refuse_patched()
         with self._lock:
             self._refuse_closed()
             self._collect()
-            private = concurrency is None or self._in_threads
-            width = concurrency or 1
-            # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
-            helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
             try:
-                connection = self._find(_Wanted(chunk_bytes, width, jobs, helpers, private))
-                if connection is not None:
-                    self._holders[connection] = holder or Holder.current()
+                connection = self._find(self._wanted(chunk_bytes, concurrency, jobs, holder))
             finally:
                 if self.closed:
                     # By a signal's handler, while it was being made.
-                    for engine in self._end():
-                        engine.stop()
+                    self.close()
             self._refuse_closed()
             return connection
 
     def take_idle(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection | None:
         """A free connection of full size; None where one would have to be made, or where another thread is using the
         pool. Never blocks."""
-        if concurrency != 1 or self._in_threads or not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return None
         try:
-            if self.closed or shutdown.begun():
-                return None
             self._collect()
-            connection = self._take_free(_Wanted(chunk_bytes, 1, 1, 0, private=False), at_least=self._max_memory)
-            if connection is not None:
-                self._holders[connection] = Holder.current()
-            return connection
+            return self._take_free(self._wanted(chunk_bytes, concurrency), at_least=self._max_memory)
         finally:
             self._lock.release()
+
+    def _wanted(
+        self, chunk_bytes: int, concurrency: int | None, jobs: int = 1, holder: Holder | None = None
+    ) -> _Wanted:
+        private = concurrency is None or self._in_threads
+        width = concurrency or 1
+        # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
+        helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
+        return _Wanted(chunk_bytes, width, jobs, helpers, private, holder or Holder.current())
 
     @contextlib.contextmanager
     def waiting(self, waiter: Waiter) -> Iterator[None]:
@@ -184,19 +173,19 @@ class EnginePool:
         """Raises `MemoryUnavailable` where `waiter` would wait only for itself and others who wait."""
         with self._lock:
             self._refuse_closed()
-            if self._returned or self._free:
+            if self._free():
                 # Released since `waiter` looked: there is something to take.
                 return
             blocked = [other.holder for other in self._waiters if other.blocked and other is not waiter]
-            holders = [holder for connection, holder in self._holders.items() if not connection.closed]
+            holders = [holder for connection, holder in list(self._holders.items()) if not connection.closed]
         waiter.blocked = any(each.may_let_go(waiter.holder) and each not in blocked for each in holders)
         if not waiter.blocked:
-            used = self._used()
+            budget, used = self._budget()
             raise errors.MemoryUnavailable(
                 f"no memory for another ring: {len(holders)} transfers hold {used} of {self._max_memory} bytes; "
                 "close some, or give the session a larger max_memory",
                 wanted=_MIN_RING_BYTES,
-                available=max(0, self._budget() - used),
+                available=max(0, budget - used),
             )
 
     def _wake(self) -> None:
@@ -208,88 +197,68 @@ class EnginePool:
         if self.closed:
             raise errors.ReaderClosed("the session is closed; open another one")
 
+    def _free(self) -> list[ClientConnection]:
+        """Those that nobody has."""
+        return [each for each in list(self._connections) if each not in self._holders and not each.closed]
+
     def _collect(self) -> None:
-        """Sort the connections that came back: those that are idle and alive are reused."""
-        while self._returned:
-            with contextlib.suppress(IndexError):
-                # Empty in the meantime: a signal's handler was faster.
-                connection = self._returned.popleft()
-                if not connection.closed:
-                    self._free.append(connection)
-        for connection in list(self._free):
+        """Receive the last messages of cancelled objects, and forget closed connections."""
+        for connection in self._free():
             if not connection.idle:
-                # The last messages of a cancelled object. An idle connection has none.
                 with contextlib.suppress(errors.GetmError):
                     connection.pump(wait=False)
-            if connection.closed:
-                self._take(connection)
-        self._forget_closed()
-
-    def _forget_closed(self) -> None:
-        for connection in [connection for connection in self._connections if connection.closed]:
+        for connection in [each for each in self._connections if each.closed]:
             with contextlib.suppress(ValueError):
+                # A signal's handler was faster.
                 self._connections.remove(connection)
-
-    def _take(self, connection: ClientConnection) -> bool:
-        """Remove it from the free ones; False where a signal's handler was faster."""
-        try:
-            self._free.remove(connection)
-        except ValueError:
-            return False
-        return True
 
     def _take_free(self, wanted: _Wanted, *, at_least: int) -> ClientConnection | None:
         """The largest free ring that fits `wanted`; None where it is smaller than `at_least` and than the largest
         useful one."""
-        largest = wanted.layout(self._max_memory)
-        enough = min(at_least, largest.total_bytes)
+        enough = min(at_least, wanted.layout(self._max_memory).total_bytes)
         fitting = [
             connection
-            for connection in self._free
+            for connection in self._free()
             if connection.layout.total_bytes >= enough and wanted.fits(connection, self._max_memory)
         ]
         # Those whose cancelled object has not ended yet come last.
         fitting.sort(key=lambda connection: (not connection.idle, -connection.layout.total_bytes))
         for connection in fitting:
-            if self._take(connection):
-                if connection.alive:
-                    return connection
+            if not connection.alive:
                 connection.close()
-                self._forget_closed()
+            elif self._holders.setdefault(connection, wanted.holder) is wanted.holder:
+                # No signal's handler was faster.
+                return connection
         return None
 
     def _find(self, wanted: _Wanted) -> ClientConnection | None:
         """A free ring or a new one; None where no memory is left."""
         # Mostly one is free that is as large as any would be: then nobody needs to ask how much memory is left.
-        connection = self._take_free(wanted, at_least=wanted.layout(self._max_memory).total_bytes)
-        if connection is not None:
-            return connection
         ceiling = self._max_memory
-        while True:
-            budget = self._budget()
-            used = self._used()
+        connection = self._take_free(wanted, at_least=ceiling)
+        while connection is None:
+            budget, used = self._budget()
             left = budget - used
-            generous = left - budget // _SMALL_RINGS_SHARE
-            if generous >= max(_MIN_RING_BYTES, budget // 16):
-                layout = wanted.layout(min(generous, ceiling))
-                connection = self._take_free(wanted, at_least=layout.total_bytes)
-            else:
-                share = max(min(left, _SMALL_RING_BYTES), _power_of_two(left // _SMALL_RING_SHARE))
-                layout = wanted.layout(max(_MIN_RING_BYTES, min(share, ceiling)))
-                connection = self._take_free(wanted, at_least=0)
-            if connection is None and self._free and layout.total_bytes < wanted.layout(self._max_memory).total_bytes:
+            size = left - budget // _SMALL_RINGS_SHARE
+            small = size < max(_MIN_RING_BYTES, budget // 16)
+            if small:
+                share = _power_of_two(left // _SMALL_RING_SHARE)
+                size = max(_MIN_RING_BYTES, min(left, _SMALL_RING_BYTES), share)
+            layout = wanted.layout(min(size, ceiling))
+            connection = self._take_free(wanted, at_least=0 if small else layout.total_bytes)
+            if connection is not None:
+                break
+            if self._free() and layout.total_bytes < wanted.layout(self._max_memory).total_bytes:
                 # A larger ring is better than idle ones that fit no request.
                 self._make_way()
                 continue
-            if connection is not None:
-                return connection
             if left < _MIN_RING_BYTES or layout.total_bytes > left:
                 return None
             try:
                 connection = self._connect(layout, wanted.helpers, wanted.private)
             except (errors.DescriptorsExhausted, errors.MemoryUnavailable) as error:
                 # Less than the system said; and each unused ring has a descriptor.
-                if self._free:
+                if self._free():
                     self._make_way()
                 elif layout.slots <= 2 or isinstance(error, errors.DescriptorsExhausted):
                     raise
@@ -297,53 +266,38 @@ class EnginePool:
                     # What is left may be enough for a smaller ring.
                     ceiling = layout.total_bytes // 2
                 continue
+            self._holders[connection] = wanted.holder
             self._connections.append(connection)
-            return connection
+        return connection
 
     def _make_way(self) -> None:
         """Release the rings that are not used."""
-        going = [connection for connection in list(self._free) if self._take(connection)]
+        holder = Holder.current()
+        going = [each for each in self._free() if self._holders.setdefault(each, holder) is holder]
         for connection in going:
             connection.begin_close()
         deadline = time.monotonic() + _MAKE_WAY_S
         for connection in going:
             connection.await_close(deadline)
-        self._forget_closed()
+            self._holders.pop(connection, None)
 
-    def _used(self) -> int:
-        return sum(connection.layout.total_bytes for connection in self._connections)
-
-    def _budget(self) -> int:
-        """Bytes that all rings together may take, existing ones included."""
+    def _budget(self) -> tuple[int, int]:
+        """Bytes that all rings together may take, and those that they have."""
+        used = sum(each.layout.total_bytes for each in self._connections if not each.closed)
         available = available_bytes()
         # Never more than half of the machine's free memory, which others need as well.
-        return self._max_memory if available is None else min(self._max_memory, self._used() + available // 2)
+        return self._max_memory if available is None else min(self._max_memory, used + available // 2), used
 
     def _connect(self, layout: RingLayout, helpers: int, private: bool) -> ClientConnection:
-        for attempt in range(2):
-            if private:
-                team: list[Engine] = [self._thread()]
-            else:
-                team = self._team(helpers + 1)
-            try:
-                return ClientConnection(team[0], team[1:], layout, private=private)
-            except errors.EngineDied:
-                # One that had ended by itself when idle: `_team` replaces it.
-                if attempt:
-                    raise
-        raise errors.EngineDied("no engine could be started")
+        try:
+            with contextlib.suppress(errors.EngineDied):
+                return ClientConnection(self._team(helpers + 1, private), layout, private=private)
+            # One had ended by itself when idle: it is replaced.
+            return ClientConnection(self._team(helpers + 1, private), layout, private=private)
+        except OSError as error:
+            raise errors.DescriptorsExhausted.found(error) or error from None
 
-    def _thread(self) -> ThreadEngine:
-        if self._thread_engine is None or not self._thread_engine.alive:
-            engine = ThreadEngine(self._limit_rate)
-            if self._thread_engine is None or not self._thread_engine.alive:
-                self._thread_engine = engine
-            else:
-                # A signal's handler was faster.
-                engine.stop()
-        return self._thread_engine
-
-    def _team(self, count: int) -> list[Engine]:
+    def _team(self, count: int, private: bool) -> list[Engine]:
         """`count` live engines, another one first each time."""
         for engine in list(self._engines):
             if not engine.alive:
@@ -351,20 +305,22 @@ class EnginePool:
                     # A signal's handler was faster.
                     self._engines.remove(engine)
                 engine.stop()
+        kind = ThreadEngine if private else ProcessEngine
         # One more engine for each stream, up to the limit: streams share engines only beyond it.
-        while len(engines := list(self._engines)) < min(self.processes, max(count, self._turn + 1)):
-            engine = ProcessEngine(self._limit_rate)
+        most = 1 if private else min(self.processes, max(count, self._turn + 1))
+        while len(engines := [engine for engine in list(self._engines) if isinstance(engine, kind)]) < most:
+            engine = kind(self._limit_rate)
             # Looked up only now: a signal's handler may have closed the pool, and `try_acquire` then ends what is here.
             self._engines.append(engine)
             self._refuse_closed()
-        start, self._turn = self._turn, (self._turn + 1) % self.processes
+        start = self._turn
+        if not private:
+            self._turn = (self._turn + 1) % self.processes
         return [engines[(start + index) % len(engines)] for index in range(count)]
 
     def release(self, connection: ClientConnection) -> None:
         """The transfer on it is over, complete or cancelled. Any thread, no lock."""
         self._holders.pop(connection, None)
-        if not self.closed:
-            self._returned.append(connection)
         self._wake()
 
     def close(self) -> None:
@@ -388,10 +344,7 @@ class EnginePool:
         for connection in self._connections:
             connection.close()
         engines: list[Engine] = [*self._engines]
-        if self._thread_engine is not None:
-            engines.append(self._thread_engine)
-        self._connections, self._free, self._engines, self._thread_engine = [], [], [], None
-        self._returned.clear()
+        self._connections, self._engines = [], []
         self._holders.clear()
         for engine in engines:
             engine.tell_to_stop()
@@ -406,11 +359,9 @@ class EnginePool:
         self._holders.clear()
         for connection in self._connections:
             connection.abandon()
-        for engine in [*self._engines, self._thread_engine]:
-            if engine is not None:
-                engine.abandon()
-        self._connections, self._free, self._engines, self._thread_engine = [], [], [], None
-        self._returned.clear()
+        for engine in self._engines:
+            engine.abandon()
+        self._connections, self._engines = [], []
 
 
 class _Wanted(NamedTuple):
@@ -421,6 +372,8 @@ class _Wanted(NamedTuple):
     jobs: int
     helpers: int
     private: bool
+    # Who will have it.
+    holder: Holder
 
     def layout(self, budget_bytes: int) -> RingLayout:
         return plan_layout(self.chunk_bytes, self.width, budget_bytes, jobs=self.jobs)
@@ -430,8 +383,8 @@ class _Wanted(NamedTuple):
         layout = connection.layout
         return (
             layout == self.layout(min(max_memory, layout.total_bytes))
-            and connection.helpers == self.helpers
-            and isinstance(connection.engine, ThreadEngine) is self.private
+            and len(connection.team) == self.helpers + 1
+            and isinstance(connection.team[0], ThreadEngine) is self.private
             and connection.with_engine * 2 >= layout.slots
         )
 
@@ -454,14 +407,13 @@ def _refuse_at_the_end() -> None:
 def _refuse_patched() -> None:
     """gevent and eventlet replace sockets, `select` and threads by their own: with those, waiting for an engine fails
     with EBADF, or never ends."""
-    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
-    if (gevent is not None and gevent.is_module_patched("socket")) or (
-        eventlet is not None and eventlet.is_monkey_patched("socket")
-    ):
-        raise errors.InvalidInput(
-            "getm cannot be used where gevent or eventlet has patched the standard library (monkey.patch_all): use it "
-            "in a process without that, or run the command `getm` as a subprocess"
-        )
+    for module, question in (("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")):
+        is_patched = getattr(sys.modules.get(module), question, None)
+        if is_patched is not None and is_patched("socket"):
+            raise errors.InvalidInput(
+                "getm cannot be used where gevent or eventlet has patched the standard library (monkey.patch_all): use "
+                "it in a process without that, or run the command `getm` as a subprocess"
+            )
 
 
 def _after_fork_in_child() -> None:

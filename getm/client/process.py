@@ -10,11 +10,12 @@ import _thread
 import contextlib
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
 import threading
+
+from getm.core.readable import readable
 
 # As in the package's __init__: `typing` would be a third of what is imported here.
 TYPE_CHECKING = False
@@ -59,8 +60,8 @@ if key_log is not None:
 main({control}, {parent})
 """
 
-# The engine's ends of sockets that are being sent to it. A child forked at that moment must close them: otherwise the
-# end of the engine would never show as end of file.
+# Sockets that are being made for an engine, which gets one end of each. A child forked at that moment must close them:
+# otherwise the end of the engine would never show as end of file.
 in_transit: set[socket.socket] = set()
 
 # The engines whose end is waited for in a thread of its own.
@@ -79,19 +80,19 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 @contextlib.contextmanager
-def control_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The two ends of an engine's control socket, ours first, for the time of its start. Where the start fails, ours is
-    closed. The caller must close the other one, since it knows whether an engine has it: one in a thread would never
-    notice its end."""
-    ours, theirs = socket_pair()
-    in_transit.add(theirs)
+def passed_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a socket, ours first, for as long as it takes to pass the other one to an engine: then that one
+    is closed here, and ours as well where it could not be passed. Raises `OSError`."""
+    ours, theirs = pair = socket_pair()
+    in_transit.update(pair)
     try:
-        yield ours, theirs
+        yield pair
     except BaseException:
         ours.close()
         raise
     finally:
-        in_transit.discard(theirs)
+        theirs.close()
+        in_transit.difference_update(pair)
 
 
 def python() -> str | None:
@@ -151,7 +152,7 @@ class Launched:
         self._reading = threading.Lock()
         self.control: socket.socket
         try:
-            with control_pair() as (self.control, theirs), theirs:
+            with passed_pair() as (self.control, theirs):
                 code = _BOOTSTRAP.format(
                     variable=_PATH_VARIABLE,
                     package=_PACKAGE,
@@ -192,9 +193,7 @@ class Launched:
                 return False
             return True
         try:
-            ended = select.poll()
-            ended.register(descriptor, select.POLLIN)
-            return bool(ended.poll(timeout_s * 1000))
+            return readable(descriptor, timeout_s)
         finally:
             os.close(descriptor)
 

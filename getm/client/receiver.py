@@ -339,10 +339,6 @@ class Receiver:
             slot_bytes=self.slot_bytes,
         )
 
-    def join(self, parts: list[Part], start: int, length: int) -> memoryview:
-        """One view over parts that are adjacent in memory, from byte `start` of the first."""
-        return self._connection.join([part.view for part in parts], parts[0].address + start, length)
-
     def close(self) -> None:
         """Stop. Views that were given out stay valid; what was not given out goes back."""
         if self._closed:
@@ -549,7 +545,8 @@ class ChunkReader:
             if needed <= 0:
                 break
             next_address += len(part.view)
-        view = self._receiver.join(parts, self._used, count)
+        start = self._parts[0].address + self._used
+        view = self._receiver.connection.ring.join([part.view for part in parts], start, count)
         left = count
         while left:
             left -= len(self._pop(left))

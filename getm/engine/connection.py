@@ -153,10 +153,9 @@ class EngineConnection:
         except MemoryError:
             error = errors.MemoryUnavailable("the engine ran out of memory; give it more, or ask for less at once")
         except Exception as caught:
-            if isinstance(caught, OSError) and errors.DescriptorsExhausted.means(caught):
-                # A module or a certificate that is loaded on first use.
-                error = errors.DescriptorsExhausted.of("the engine")
-            else:
+            # A module or a certificate that is loaded on first use.
+            error = errors.DescriptorsExhausted.found(caught, "the engine")
+            if error is None:
                 # A bug in getm must reach the caller as an error, not as a transfer that never ends.
                 self.log.exception("object %d failed unexpectedly", number)
                 error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")

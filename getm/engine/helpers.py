@@ -157,7 +157,7 @@ class HelperPipe:
 
     async def _end(self, number: int, job: _Job) -> None:
         """Wait until the helper has released the object, whatever ended it here: it may be writing into its slots."""
-        if number in self._conversation.open_objects():
+        if number in self._conversation.phases:
             self._pipe.send(encode(Kind.CANCEL, number))
         cancelled = False
         while not job.settled.done():

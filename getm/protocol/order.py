@@ -39,12 +39,13 @@ _ALWAYS = frozenset({GRANT, RETURN, CANCEL, HEDGE})
 class Conversation:
     """The order of one pipe's messages, held on either end: call `pass_` for each message sent or received."""
 
-    _phases: dict[int, Phase] = field(default_factory=dict)
+    # Of the objects that have not ended.
+    phases: dict[int, Phase] = field(default_factory=dict)
     _last_opened: int = 0
 
     def pass_(self, kind: Kind, object_number: int) -> None:
         """Raises `ProtocolError` for a message that may not come now."""
-        before = self._phases.get(object_number, UNOPENED)
+        before = self.phases.get(object_number, UNOPENED)
         after = _ORDER[before].get(kind)
         if after is before:
             return
@@ -57,15 +58,6 @@ class Conversation:
                 raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
             self._last_opened = object_number
         if after is OVER:
-            del self._phases[object_number]
+            del self.phases[object_number]
         else:
-            self._phases[object_number] = after
-
-    @property
-    def quiet(self) -> bool:
-        """Whether every object has ended."""
-        return not self._phases
-
-    def open_objects(self) -> frozenset[int]:
-        """The numbers of the objects that have not ended."""
-        return frozenset(self._phases)
+            self.phases[object_number] = after

@@ -186,9 +186,8 @@ def test_case_10_no_message_carries_more_descriptors_than_it_may(nginx: NginxSer
     with getm.Session() as session:
         session.read(nginx.url(served))
         engine = session._pool._engines[0]
-        helpers = [engine] * 80
         layout = session._pool._connections[0].layout
-        connection = ClientConnection(engine, helpers, layout, private=False)
+        connection = ClientConnection([engine] * 81, layout, private=False)
         connection.close()
         assert session.read(nginx.url(served)) == served.read()
         assert engine.alive

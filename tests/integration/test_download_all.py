@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -344,7 +343,9 @@ def test_row_47_downloads_carry_on_with_another_engine(
         async def kill() -> None:
             for gate in gates:
                 await asyncio.to_thread(gate.wait_reached)
-            os.kill(session._pool._engines[0].process.pid, signal.SIGKILL)
+            (engine,) = session._pool._engines
+            assert isinstance(engine, ProcessEngine)
+            engine.process.kill()
 
         killing = asyncio.create_task(kill())
         async for _ in results:
@@ -528,7 +529,7 @@ def test_row_47_an_engine_that_dies_while_it_is_written_to(
 
     def flush_to_the_dead(connection: ClientConnection) -> None:
         if connection._unsent and not killed and tmp_path.joinpath(".x.getm-journal").exists():
-            engine = connection.engine
+            engine = connection.team[0]
             assert isinstance(engine, ProcessEngine)
             engine.process.kill()
             killed.append(engine.process.wait())

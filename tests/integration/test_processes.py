@@ -112,7 +112,7 @@ def test_row_47_after_the_death_of_a_helper_the_next_call_has_another(nginx: Ngi
     served = make_object(20 * MIB)
     with getm.Session(processes=2) as session:
         assert session.read(nginx.url(served), concurrency=3) == served.read()
-        helper = session._pool._connections[0]._team[1]
+        helper = session._pool._connections[0].team[1]
         assert isinstance(helper, ProcessEngine)
         helper.process.kill()
         helper.process.wait()
@@ -166,7 +166,9 @@ def test_an_engine_is_waited_for_and_killed_where_it_does_not_end(
         monkeypatch.delattr(os, "pidfd_open")
     with getm.Session() as session:
         assert session.read(fault_server.serve("/x", Reply(body=b"data"))).tobytes() == b"data"
-        process = session._pool._engines[0].process
+        (engine,) = session._pool._engines
+        assert isinstance(engine, ProcessEngine)
+        process = engine.process
         if hangs:
             monkeypatch.setattr(launch, "STOP_S", 0.01)
             process.send_signal(signal.SIGSTOP)

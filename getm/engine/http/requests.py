@@ -234,8 +234,8 @@ def _proxy(origin: str, environment: tuple[tuple[str, bytes], ...]) -> Proxy | N
 def translate(error: Exception, url: str, request: OpenRequest, proxy: Proxy | None = None) -> errors.GetmError:
     """aiohttp's and asyncio's exceptions as getm's."""
     at, host, through = redact(url), urlsplit(url).hostname, "" if proxy is None else f" through {proxy}"
-    if isinstance(error, OSError) and errors.DescriptorsExhausted.means(error):
-        return errors.DescriptorsExhausted.of(f"the engine for a connection to {host}", at)
+    if found := errors.DescriptorsExhausted.found(error, f"the engine for a connection to {host}", at):
+        return found
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         limit_s = request.connect_s or 0.0
         return errors.TimedOut(

@@ -289,7 +289,7 @@ def passes(conversation: Conversation, kind: Kind, number: int) -> bool:
 
 def phase(conversation: Conversation, number: int) -> Phase | None:
     """Where the object stands, by what may come for it."""
-    if number not in conversation.open_objects():
+    if number not in conversation.phases:
         return None
     return Phase.STREAMING if passes(copy.deepcopy(conversation), Kind.PART, number) else Phase.OPENED
 
@@ -312,7 +312,7 @@ def test_an_object_that_ended_is_not_open_any_more() -> None:
         conversation = Conversation()
         for kind in (Kind.OPEN, Kind.HEAD, Kind.PART, last):
             conversation.pass_(kind, 1)
-        assert conversation.open_objects() == frozenset()
+        assert conversation.phases.keys() == frozenset()
         # What was sent before its sender had read the end.
         assert passes(conversation, Kind.CANCEL, 1) and passes(conversation, Kind.HEDGE, 1)
         late = (Kind.HEAD, Kind.NOTE, Kind.PART, Kind.END, Kind.FAILED)
@@ -323,9 +323,9 @@ def test_cancel_leaves_the_object_open_until_its_one_end() -> None:
     conversation = Conversation()
     for kind in (Kind.OPEN, Kind.CANCEL, Kind.HEAD, Kind.CANCEL, Kind.PART):
         conversation.pass_(kind, 1)
-    assert conversation.open_objects() == {1}
+    assert conversation.phases.keys() == {1}
     conversation.pass_(Kind.FAILED, 1)
-    assert conversation.open_objects() == frozenset()
+    assert conversation.phases.keys() == frozenset()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_size=30))
@@ -341,7 +341,7 @@ def test_a_number_is_never_used_twice(moves: list[tuple[bool, int]]) -> None:
         else:
             assert passes(conversation, Kind.FAILED, number) is (number in still_open)
             still_open.discard(number)
-        assert conversation.open_objects() == still_open
+        assert conversation.phases.keys() == still_open
 
 
 def test_what_the_other_end_may_not_send_is_refused_though_it_is_a_message() -> None:

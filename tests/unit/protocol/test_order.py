@@ -298,7 +298,7 @@ class Protocol(RuleBasedStateMachine):
 
     # What either end may do at any moment ----------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.consumer.conversation.open_objects()) < 4)
+    @precondition(lambda self: len(self.consumer.conversation.phases.keys()) < 4)
     @rule(first_byte=st.integers(0, 300), size=st.integers(0, 8 * SLOT_BYTES), lend=st.booleans())
     def consumer_opens(self, first_byte: int, size: int, lend: bool) -> None:
         self.consumer.open(first_byte, size, lend=lend)
@@ -368,7 +368,7 @@ class Protocol(RuleBasedStateMachine):
                 self.consumer.let_go(slot)
             assert self._progress() != before, "deadlock"
         assert all(len(wanted.endings) == 1 for wanted in self.consumer.objects.values())
-        assert self.engine.conversation.open_objects() == self.consumer.conversation.open_objects() == frozenset()
+        assert self.engine.conversation.phases.keys() == self.consumer.conversation.phases.keys() == frozenset()
         shared = self.slots - len(self.consumer.own)
         assert self.consumer.spare == self.consumer.own, "a slot that was granted for one object was lost"
         assert self.engine.ledger.available == self.engine.ledger.count(Owner.FREE) == shared
