@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from getm.events import Failed
@@ -31,10 +32,7 @@ def bytes_text(count: int) -> str:
 
 def amount_text(done_bytes: int, total_bytes: int | None) -> str:
     """How much of how much, in one unit: "1.5/20.0 MiB"."""
-    number, unit = max(done_bytes, total_bytes or 0), 0
-    while number >= 1024 and unit < len(_UNITS) - 1:
-        number //= 1024
-        unit += 1
+    unit = min(len(_UNITS) - 1, max(0, max(done_bytes, total_bytes or 0).bit_length() - 1) // 10)
     places = 1 if unit else 0
     done = f"{done_bytes / 1024**unit:.{places}f}"
     if total_bytes is None or total_bytes == done_bytes:
@@ -44,9 +42,7 @@ def amount_text(done_bytes: int, total_bytes: int | None) -> str:
 
 def duration_text(seconds: float) -> str:
     """Hours, minutes and seconds: "1:02:03"."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}"
+    return str(timedelta(seconds=round(seconds)))
 
 
 def finished_text(result: DownloadResult, *, digest: bool = True) -> str:

@@ -42,14 +42,8 @@ class Display(Protocol):
     def __exit__(self, *exc_info: object) -> None: ...
 
 
-def open_display(
-    stream: TextIO | None,
-    kind: DisplayKind = "auto",
-    *,
-    files: int | None = None,
-    clock: _Clock = time.monotonic,
-) -> Display:
-    """The display of `files` downloads (None: not known before a `Planned` event) on `stream`, which stays open.
+def open_display(stream: TextIO | None, kind: DisplayKind = "auto", *, clock: _Clock = time.monotonic) -> Display:
+    """The display of downloads on `stream`, which stays open.
 
     "auto": bars where `stream` is a terminal, else nothing. "bar": bars, or plain lines where it is no terminal, since
     the control sequences of bars make logs unreadable. "plain": a line for each start, end, failure and retry, and at
@@ -67,8 +61,8 @@ def open_display(
     if kind != "plain" and stream.isatty():
         from getm.cli.output.bars import Bars
 
-        return Bars(stream, files, clock)
-    return _Silence() if kind == "auto" else _PlainLines(stream, files, clock)
+        return Bars(stream, clock)
+    return _Silence() if kind == "auto" else _PlainLines(stream, clock)
 
 
 class _Silence:
@@ -82,7 +76,7 @@ class _Silence:
         pass
 
 
-class _Lines(abc.ABC):
+class _Lines(_Silence, abc.ABC):
     """Whole lines on a stream, each written at once."""
 
     def __init__(self, stream: TextIO, clock: _Clock) -> None:
@@ -105,12 +99,6 @@ class _Lines(abc.ABC):
     @abc.abstractmethod
     def _line(self, event: Event) -> str | None:
         """The line of `event`, without its end; None where it gets none."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:  # noqa: B027 - the stream stays open
-        pass
 
 
 class _JsonLines(_Lines):
@@ -172,9 +160,9 @@ class _Shown:
 
 
 class _PlainLines(_Lines):
-    def __init__(self, stream: TextIO, files: int | None, clock: _Clock) -> None:
+    def __init__(self, stream: TextIO, clock: _Clock) -> None:
         super().__init__(stream, clock)
-        self._files = files
+        self._files: int | None = None
         self._ended = 0
         self._shown: dict[int, _Shown] = {}
 

@@ -44,7 +44,7 @@ class Reporter:
         # With -v, log records say what a bar would, and would break it.
         silent = options.quiet or not shows_progress or (options.verbose and options.progress == "auto")
         kind: DisplayKind = "none" if silent else options.progress
-        self._display = open_display(sys.stderr, kind, files=files)
+        self._display = open_display(sys.stderr, kind)
         self._receipt: Receipt | None = None
         self._plan = _Plan()
         self._stack = contextlib.ExitStack()

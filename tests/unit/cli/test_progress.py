@@ -154,14 +154,14 @@ class Clock:
         return self.now
 
 
-def plain(*script: Event | float, files: int | None = 2) -> list[str]:
+def plain(*script: Event | float) -> list[str]:
     """The lines of a plain display that is told events; a number lets so many seconds pass."""
-    return _lines("plain", script, files)
+    return _lines("plain", *script)
 
 
-def _lines(kind: DisplayKind, script: tuple[Event | float, ...], files: int | None) -> list[str]:
+def _lines(kind: DisplayKind, *script: Event | float) -> list[str]:
     stream, clock = io.StringIO(), Clock()
-    with open_display(stream, kind, files=files, clock=clock) as display:
+    with open_display(stream, kind, clock=clock) as display:
         for step in script:
             if isinstance(step, float):
                 clock.now += step
@@ -196,7 +196,7 @@ def test_plain_tells_what_matters() -> None:
 
 
 def test_plain_counts_files_whose_number_is_not_known() -> None:
-    assert plain(Planned(None, None), finished(0, verdict=unverified("not asked")), files=None) == [
+    assert plain(Planned(None, None), finished(0, verdict=unverified("not asked"))) == [
         "files: ?, size unknown",
         "done [1/?]: data/a.bam: 20,971,520 bytes in 1.2 s, not verified: not asked",
     ]
@@ -252,7 +252,7 @@ def test_json_is_an_object_a_line_and_progress_twice_a_second() -> None:
     for number in range(20):
         steps += [0.125, Progressed(0, number, 100), Progressed(1, number, 100)]
     steps += [finished(0), Progressed(0, 1, 100)]
-    objects = [json.loads(line) for line in _lines("json", tuple(steps), 2)]
+    objects = [json.loads(line) for line in _lines("json", *steps)]
     assert [each["event"] for each in objects if each["event"] != "progressed"] == ["started", "finished"]
     told = [each["done_bytes"] for each in objects if each["event"] == "progressed" and each["index"] == 0]
     assert told == [0, 4, 8, 12, 16, 1]
@@ -260,11 +260,11 @@ def test_json_is_an_object_a_line_and_progress_twice_a_second() -> None:
 
 @pytest.mark.parametrize("kind", ["auto", "none"])
 def test_nothing_where_no_terminal_is(kind: DisplayKind) -> None:
-    assert _lines(kind, (Planned(1, 1), finished(0)), 1) == []
+    assert _lines(kind, Planned(1, 1), finished(0)) == []
 
 
 def test_bars_without_a_terminal_are_lines() -> None:
-    assert _lines("bar", (Planned(1, 1),), 1) == ["files: 1, 1 bytes"]
+    assert _lines("bar", Planned(1, 1)) == ["files: 1, 1 bytes"]
 
 
 def test_no_stream_and_no_such_kind() -> None:
@@ -327,14 +327,14 @@ class Terminal:
 
 
 @contextmanager
-def terminal(monkeypatch: pytest.MonkeyPatch, files: int | None = 3) -> Iterator[Terminal]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     for name, value in (("TERM", "xterm"), ("COLUMNS", "100"), ("LINES", "40")):
         monkeypatch.setenv(name, value)
     controller, end = pty.openpty()
     clock = Clock()
     try:
         with os.fdopen(end, "w", encoding="utf-8") as stream:
-            display = open_display(stream, files=files, clock=clock)
+            display = open_display(stream, clock=clock)
             with display:
                 told = Terminal(display, clock, controller)
                 yield told
@@ -375,7 +375,7 @@ def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bars_show_ten_files_and_count_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch, files=None) as shown:
+    with terminal(monkeypatch) as shown:
         shown.tell(*(Started(number, "https://host/a", Path(f"name{number:03}"), 1) for number in range(64)))
         lines = shown.shows("and 54 more")
         assert sum(line.startswith("name") for line in lines) == 10
@@ -384,7 +384,7 @@ def test_bars_show_ten_files_and_count_the_others(monkeypatch: pytest.MonkeyPatc
 
 
 def test_one_file_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch, files=1) as shown:
+    with terminal(monkeypatch) as shown:
         shown.tell(Planned(1, None), Started(0, "https://host/a", NAME, None), Progressed(0, MIB, 20 * MIB))
         assert len(shown.shows("1.0/20.0 MiB")) == 1
 
@@ -403,7 +403,7 @@ def test_many_small_files_draw_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(rich.live.Live, "refresh", counting)
     monkeypatch.setattr("getm.cli.output.bars._REFRESHES_PER_S", 0.001)
-    with terminal(monkeypatch, files=2000) as shown:
+    with terminal(monkeypatch) as shown:
         for number in range(2000):
             shown.tell(Started(number, "https://host/a", NAME, 1), Progressed(number, 1, 1), finished(number, size=1))
     assert refreshes == 1
@@ -415,7 +415,7 @@ def test_bars_on_a_terminal_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> N
     controller, end = pty.openpty()
     stream = os.fdopen(end, "w", encoding="utf-8")
     try:
-        with open_display(stream, files=1) as display:
+        with open_display(stream) as display:
             display.on_event(Started(0, "https://host/a", NAME, 1))
             os.close(controller)
             display.on_event(finished(0, size=1))
@@ -428,7 +428,7 @@ def test_an_ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     controller, end = pty.openpty()
     try:
-        with os.fdopen(end, "w", encoding="ascii") as stream, open_display(stream, files=1) as display:
+        with os.fdopen(end, "w", encoding="ascii") as stream, open_display(stream) as display:
             display.on_event(finished(0, size=1))
         assert os.read(controller, 65536).startswith(b"+ data/a.bam: 1 bytes")
     finally:
