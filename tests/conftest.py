@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.support.engines import await_left_engines
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
+from tests.support.sessions import KeptSession
 
 _DEADLINE_S = 60.0
 
@@ -95,16 +96,46 @@ def _process_wide_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
+_kept = KeptSession()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        # What a test that failed has done to the session is not known.
+        _kept.spoilt = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, bool, bool]:
+    _kept.goes_on = (
+        nextitem is not None
+        and nextitem.path == item.path
+        and "shared_session" in getattr(nextitem, "fixturenames", ())
+    )
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
 def _no_leaks(_process_wide_state: None) -> Iterator[None]:
-    before = leaks.snapshot()
+    _kept.begin(leaks.snapshot())
     yield
     getm.close()
     gc.collect()
     await_left_engines()
-    found = leaks.left_behind(before)
-    if found:
-        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
+    if found := _kept.end():
+        pytest.fail(
+            "the test, or one before it with the same session, left behind:\n  " + "\n  ".join(found), pytrace=False
+        )
+
+
+@pytest.fixture
+def shared_session() -> Callable[..., getm.Session]:
+    """`shared_session(**settings)`: a session of these settings, whose engines serve one test of a module after the
+    other. For tests that neither end it nor count its processes, connections or memory."""
+    return _kept.open
 
 
 @pytest.fixture(scope="session")

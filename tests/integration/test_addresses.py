@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,9 +43,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=0) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=0)
 
 
 def basic(login: bytes) -> str:

@@ -4,7 +4,7 @@ never a transfer that does not end."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,8 @@ hangs = pytest.mark.deadline(20)
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=0) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=0)
 
 
 def answer(status: int, phrase: bytes, *fields: bytes, body: bytes = BODY) -> Reply:

@@ -37,9 +37,8 @@ each_stream = pytest.mark.parametrize("way", ways.STREAMS)
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=RETRIES, timeout=getm.Timeout(connect_s=5, stall_s=10)) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=RETRIES, timeout=getm.Timeout(connect_s=5, stall_s=10))
 
 
 def ranged(request: Request) -> bool:

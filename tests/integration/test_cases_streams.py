@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,8 @@ each_mode = pytest.mark.parametrize("concurrency", (1, 4, None))
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=RETRIES) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=RETRIES)
 
 
 # Case 5: nothing looks complete before the verdict ------------------------------------------------------------------

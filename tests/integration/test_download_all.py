@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,9 +31,8 @@ SIZES = (0, 1, 16384, MIB - 1, MIB, MIB + 1, 5 * MIB + 77)
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=1) as session:
-        yield session
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=1)
 
 
 def visible(folder: Path) -> list[str]:

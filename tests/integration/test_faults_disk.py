@@ -36,9 +36,8 @@ each_mode = pytest.mark.parametrize("concurrency", (1, 3, None))
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=0) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=0)
 
 
 def visible(folder: Path) -> list[str]:

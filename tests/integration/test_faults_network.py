@@ -10,7 +10,7 @@ import email.utils
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,9 @@ each_mode = pytest.mark.parametrize("concurrency", MODES)
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
     retries = getm.Retries(2, base_s=0.001, cap_s=0.01)
-    with getm.Session(retries=retries, timeout=getm.Timeout(connect_s=5, stall_s=5)) as opened:
-        yield opened
+    return shared_session(retries=retries, timeout=getm.Timeout(connect_s=5, stall_s=5))
 
 
 def at_start(request: Request) -> bool:

@@ -6,7 +6,7 @@ import copy
 import io
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ Make = Callable[[int], ServedObject]
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session() as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session()
 
 
 LINES = b"first\nsecond\n" * 100_000

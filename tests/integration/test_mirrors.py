@@ -4,7 +4,7 @@ unnoticed."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,8 @@ each_mode = pytest.mark.parametrize("concurrency", (1, 3, None))
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=FAST) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=FAST)
 
 
 @pytest.fixture

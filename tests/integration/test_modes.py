@@ -21,9 +21,8 @@ Make = Callable[..., ServedObject]
 
 
 @pytest.fixture
-def session(nginx: NginxServer) -> Iterator[getm.Session]:
-    with getm.Session(processes=2, cacert=nginx.ca_path) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session], nginx: NginxServer) -> getm.Session:
+    return shared_session(processes=2, cacert=nginx.ca_path)
 
 
 def joined(parts: Iterator[memoryview]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,8 @@ def keys(s3: S3Server) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=0) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=0)
 
 
 def read(session: getm.Session, url: str, concurrency: int | None, **call: Any) -> tuple[bytes, getm.Verdict]:

@@ -8,7 +8,7 @@ import pickle
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,9 +29,8 @@ each_mode = pytest.mark.parametrize("concurrency", (1, 3, None))
 
 
 @pytest.fixture
-def session() -> Iterator[getm.Session]:
-    with getm.Session(retries=FAST) as opened:
-        yield opened
+def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
+    return shared_session(retries=FAST)
 
 
 async def exhaust(parts: getm.AsyncContentIterator | getm.AsyncUnorderedIterator) -> getm.Stats:

@@ -38,6 +38,16 @@ class Snapshot:
     shared_memory: frozenset[str]
     temporary: frozenset[str]
 
+    def with_new(self, earlier: Snapshot, now: Snapshot) -> Snapshot:
+        """This, and what there is `now` that was not there `earlier`."""
+        return Snapshot(
+            pids=self.pids | now.pids - earlier.pids,
+            fds=self.fds | dict(now.fds.items() - earlier.fds.items()),
+            threads=self.threads | now.threads - earlier.threads,
+            shared_memory=self.shared_memory | now.shared_memory - earlier.shared_memory,
+            temporary=self.temporary | now.temporary - earlier.temporary,
+        )
+
 
 def snapshot() -> Snapshot:
     return Snapshot(
@@ -60,10 +70,14 @@ def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
         if before.fds.get(fd) != target:
             found.append(f"file descriptor {fd} -> {target}")
     found += [f"thread {thread.name!r}" for thread in threading.enumerate() if thread not in before.threads]
-    found += [f"shared memory {path}" for path in _new_shared_memory(before.shared_memory)]
+    return found + files_left_behind(before)
+
+
+def files_left_behind(before: Snapshot) -> list[str]:
+    """Of `left_behind`, shared memory that has a name, and temporary files."""
+    found = [f"shared memory {path}" for path in _new_shared_memory(before.shared_memory)]
     temporary = Path(tempfile.gettempdir())
-    found += [f"temporary file {temporary / name}" for name in _names(temporary) - before.temporary]
-    return found
+    return found + [f"temporary file {temporary / name}" for name in _names(temporary) - before.temporary]
 
 
 def _names(folder: Path) -> frozenset[str]:
