@@ -4,7 +4,7 @@ Nothing here knows of sockets, event loops or shared memory: it sees header fiel
 """
 
 from getm.integrity.algorithms import available_algorithms, is_available, require_algorithm
-from getm.integrity.declared.discover import STRENGTH, Discovery, discover
+from getm.integrity.declared.discover import Discovery, discover
 from getm.integrity.declared.s3 import may_ask_checksums
 from getm.integrity.declared.types import Declared
 from getm.integrity.file_batch import FileReport, hash_files, verify_files
@@ -20,7 +20,7 @@ from getm.integrity.sums_files import (
     read_sums,
     read_sums_file,
 )
-from getm.integrity.values import Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
+from getm.integrity.values import STRENGTH, Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
 from getm.integrity.verdict import Mismatch, Verdict, unverified
 
 __all__ = [

@@ -23,14 +23,15 @@ class Digest(Protocol):
 CrcFunction = Callable[[memoryview, int], int]
 """(data, CRC of the bytes before it or 0) -> CRC of both."""
 
-# algorithm -> (module, what pip installs it by). Modules are imported on first use: most runs need none of them.
-_PACKAGES: dict[str, tuple[str, str]] = {
-    "crc32c": ("crc32c", "crc32c"),
-    "crc64nvme": ("anycrc", "anycrc"),
-    "blake3": ("blake3", "getm[blake3]"),
-    "xxh64": ("xxhash", "getm[xxhash]"),
-    "xxh3-64": ("xxhash", "getm[xxhash]"),
-    "xxh3-128": ("xxhash", "getm[xxhash]"),
+# algorithm -> (module, what pip installs it by, what makes a digest or computes a CRC). Modules are imported on first
+# use: most runs need none of them.
+_PACKAGES: dict[str, tuple[str, str, str]] = {
+    "crc32c": ("crc32c", "crc32c", "crc32c"),
+    "crc64nvme": ("anycrc", "anycrc", "Model"),
+    "blake3": ("blake3", "getm[blake3]", "blake3"),
+    "xxh64": ("xxhash", "getm[xxhash]", "xxh64"),
+    "xxh3-64": ("xxhash", "getm[xxhash]", "xxh3_64"),
+    "xxh3-128": ("xxhash", "getm[xxhash]", "xxh3_128"),
 }
 
 
@@ -63,10 +64,11 @@ class _Paged:
         return self._digest.digest()
 
 
-def _package(algorithm: str) -> Any:
-    module, requirement = _PACKAGES[algorithm]
+def _function(algorithm: str) -> Any:
+    """What a package has for the algorithm. Raises `MissingExtra`."""
+    module, requirement, name = _PACKAGES[algorithm]
     try:
-        return importlib.import_module(module)
+        return getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise MissingExtra(
             f'{algorithm} needs the package "{module}", which is not installed: pip install "{requirement}"'
@@ -80,13 +82,10 @@ def crc_function(algorithm: str) -> CrcFunction:
     """
     if algorithm == "crc32":
         return zlib.crc32
-    package = _package(algorithm)
-    if algorithm == "crc32c":
-        crc32c: CrcFunction = package.crc32c
-        return crc32c
+    function = _function(algorithm)
     # Always with an explicit start value: without one, anycrc restarts; with 0 it is the plain CRC.
-    crc64nvme: CrcFunction = package.Model("CRC64-NVME").calc
-    return crc64nvme
+    crc: CrcFunction = function if algorithm == "crc32c" else function("CRC64-NVME").calc
+    return crc
 
 
 def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
@@ -103,12 +102,7 @@ def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
     if algorithm in hashlib.algorithms_guaranteed and algorithm not in _PACKAGES:
         digest: Digest = hashlib.new(algorithm, usedforsecurity=False)
         return _Paged(digest) if paged and algorithm in _PAGED else digest
-    package = _package(algorithm)
-    made: Digest
-    if algorithm == "blake3":
-        made = package.blake3()
-    else:
-        made = {"xxh64": package.xxh64, "xxh3-64": package.xxh3_64, "xxh3-128": package.xxh3_128}[algorithm]()
+    made: Digest = _function(algorithm)()
     return made
 
 
@@ -120,7 +114,7 @@ def require_algorithm(name: str) -> str:
     """
     algorithm = canonical_algorithm(name)
     if algorithm in _PACKAGES:
-        _package(algorithm)
+        _function(algorithm)
     return algorithm
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
+from getm.core.units import MIB
 from getm.integrity.values import S3_MAX_PARTS
-
-MIB = 1 << 20
 
 _KNOWN_PART_BYTES: tuple[int, ...] = (
     *(count * MIB for count in (8, 16, 5, 64, 15, 10, 32, 50, 100, 128)),

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 
 from getm.errors import InvalidInput
 
-# Digest sizes in bytes of the canonical names. s3-etag is MD5, or MD5 over the parts' MD5s: 16 bytes either way.
 DIGEST_BYTES: dict[str, int] = {
-    "md5": 16,
-    "sha1": 20,
-    "sha224": 28,
-    "sha256": 32,
-    "sha384": 48,
     "sha512": 64,
-    "crc32": 4,
-    "crc32c": 4,
-    "crc64nvme": 8,
-    "s3-etag": 16,
+    "sha384": 48,
+    "sha256": 32,
     "blake3": 32,
-    "xxh64": 8,
-    "xxh3-64": 8,
+    "sha224": 28,
+    "sha1": 20,
+    "md5": 16,
     "xxh3-128": 16,
+    "xxh3-64": 8,
+    "xxh64": 8,
+    "crc64nvme": 8,
+    "crc32c": 4,
+    "crc32": 4,
+    "s3-etag": 16,
 }
+"""Digest sizes in bytes of the canonical names. s3-etag is MD5, or MD5 over the parts' MD5s: 16 bytes either way."""
+
+STRENGTH = tuple(DIGEST_BYTES)
+"""Strongest first. A multipart S3 ETag comes last, after CRCs: it costs several MD5 passes and may still prove nothing,
+where no known part size fits. (A single-part S3 ETag is an MD5 and ranks as one.)"""
 
 S3_MAX_PARTS = 10_000
 """The most parts that S3 accepts in one multipart upload (Amazon S3 User Guide, "Multipart upload limits")."""
 
-# Other spellings, after lower-casing and dropping "-", "_", "/" and blanks: old getm (gs_crc32c), S3's header names
-# (xxhash3), catalogue names (CRC-64/NVME).
-_ALIASES: dict[str, str] = {
-    "gscrc32c": "crc32c",
-    "xxhash64": "xxh64",
-    "xxh3": "xxh3-64",
-    "xxhash3": "xxh3-64",
-    "xxh128": "xxh3-128",
-    "xxhash128": "xxh3-128",
-}
 _IGNORED_IN_NAMES = re.compile(r"[-_/ ]")
-_CANONICAL: dict[str, str] = {_IGNORED_IN_NAMES.sub("", name): name for name in DIGEST_BYTES} | _ALIASES
+# By the name in lower case without "-", "_", "/" and blanks, with other spellings: old getm (gs_crc32c), S3's header
+# names (xxhash3). Catalogue names (CRC-64/NVME) need none.
+_CANONICAL = {_IGNORED_IN_NAMES.sub("", name): name for name in DIGEST_BYTES}
+_CANONICAL |= {"gscrc32c": "crc32c", "xxhash64": "xxh64", "xxh3": "xxh3-64", "xxhash3": "xxh3-64"}
+_CANONICAL |= {"xxh128": "xxh3-128", "xxhash128": "xxh3-128"}
 
 # What `str()` of a checksum gives, but for the parts of an s3-etag.
 _AS_WRITTEN = re.compile(r"([a-z0-9-]+):([0-9a-f]+)")
@@ -56,8 +53,12 @@ def canonical_algorithm(name: str) -> str:
         raise InvalidInput(f"expected the name of a checksum algorithm, got a {type(name).__name__}")
     found = _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
     if found is None:
-        raise InvalidInput(f"unknown checksum algorithm {name[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
+        raise _unknown(name)
     return found
+
+
+def _unknown(name: object) -> InvalidInput:
+    return InvalidInput(f"unknown checksum algorithm {str(name)[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,13 @@ class Checksum:
     def __post_init__(self) -> None:
         size_bytes = DIGEST_BYTES.get(self.algorithm) if isinstance(self.algorithm, str) else None
         if size_bytes is None:
-            raise InvalidInput(
-                f"unknown checksum algorithm {str(self.algorithm)[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}"
-            )
+            raise _unknown(self.algorithm)
         if not isinstance(self.value, bytes) or len(self.value) != size_bytes:
             got = f"{len(self.value)} bytes" if isinstance(self.value, bytes) else f"a {type(self.value).__name__}"
             raise InvalidInput(f"expected {size_bytes} bytes as the {self.algorithm} digest, got {got}")
-        if self.parts is None:
-            return
-        if self.algorithm != "s3-etag":
+        if self.parts is not None and self.algorithm != "s3-etag":
             raise InvalidInput(f"only an s3-etag has a number of parts, not {self.algorithm}")
-        if type(self.parts) is not int or not 1 <= self.parts <= S3_MAX_PARTS:
+        if self.parts is not None and (type(self.parts) is not int or not 1 <= self.parts <= S3_MAX_PARTS):
             raise InvalidInput(f"an s3-etag has 1 to {S3_MAX_PARTS} parts, not {self.parts!r}")
 
     @property
@@ -121,22 +118,15 @@ def decode_digest(text: str, size_bytes: int) -> bytes | None:
     The length distinguishes the two. Only for 4 bytes (CRC-32) are both 8 characters long, and there the base64 form
     ends in "==", which hex never does.
     """
-    if len(text) == 2 * size_bytes:
-        try:
-            return binascii.unhexlify(text)
-        except ValueError:
-            pass  # for 4 bytes it may still be base64
-    bare = text.rstrip("=")
-    if len(text) not in (len(bare), -(-size_bytes // 3) * 4):
-        return None
+    if len(text) == 2 * size_bytes and re.fullmatch("[0-9A-Fa-f]+", text):
+        return bytes.fromhex(text)
     try:
-        value = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        value = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         return None
     # Trailing bits that are not zero mean that characters were lost or changed: nobody computed such a digest.
-    if len(value) != size_bytes or base64.b64encode(value).decode("ascii").rstrip("=") != bare:
-        return None
-    return value
+    padded = base64.b64encode(value).decode()
+    return value if len(value) == size_bytes and text in (padded, padded.rstrip("=")) else None
 
 
 def make_checksum(algorithm: str, text: str) -> Checksum:
@@ -144,8 +134,7 @@ def make_checksum(algorithm: str, text: str) -> Checksum:
     parts: int | None = None
     digest = text.strip()
     if algorithm == "s3-etag":
-        digest = digest.strip('"')
-        digest, dash, count = digest.partition("-")
+        digest, dash, count = digest.strip('"').partition("-")
         if dash:
             if not re.fullmatch(r"[0-9]{1,5}", count):
                 raise InvalidInput(f"expected an S3 ETag as hex or hex-N, got {text[:100]!r}")
@@ -186,15 +175,14 @@ def parse_pair(algorithm: str | None, value: str | None) -> Checksum | None:
     Every name and encoding of `parse_checksum` is accepted as well. The algorithm "null", or neither of the two, means
     no checksum: None. Raises `InvalidInput` for one without the other.
     """
-    if algorithm is not None and algorithm.strip().lower() == "null":
+    name, text = (algorithm or "").strip(), (value or "").strip()
+    given = text.lower() not in ("", "null")
+    if name.lower() == "null" or not (name or given):
         return None
-    given = value is not None and value.strip().lower() not in ("", "null")
-    if not algorithm:
-        if given:
-            raise InvalidInput("a checksum was given without its algorithm: give both, or neither")
-        return None
-    if value is None or not given:
+    if not name:
+        raise InvalidInput("a checksum was given without its algorithm: give both, or neither")
+    if not given:
         raise InvalidInput(
-            f'the checksum algorithm {algorithm[:40]!r} was given without a checksum: give both, or "null" for none'
+            f'the checksum algorithm {name[:40]!r} was given without a checksum: give both, or "null" for none'
         )
-    return make_checksum(canonical_algorithm(algorithm), value)
+    return make_checksum(canonical_algorithm(name), text)

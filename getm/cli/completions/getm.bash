@@ -27,15 +27,15 @@ _shtab_getm___manifest_COMPGEN=_shtab_compgen_files
 _shtab_getm___cacert_COMPGEN=_shtab_compgen_files
 _shtab_getm___receipt_COMPGEN=_shtab_compgen_files
 
-_shtab_getm_verify__a_choices=(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)
-_shtab_getm_verify___algorithm_choices=(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)
-_shtab_getm_hash__a_choices=(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)
-_shtab_getm_hash___algorithm_choices=(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)
+_shtab_getm_verify__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_verify___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_hash__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_hash___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_completion_pos_0_choices=(bash zsh fish)
 _shtab_getm_pos_0_choices=(verify hash completion demo)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
-_shtab_getm__ca_choices=(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)
-_shtab_getm___checksum_algorithm_choices=(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)
+_shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___progress_choices=(auto bar plain json none)
 
 _shtab_getm_verify_pos_0_nargs='*'

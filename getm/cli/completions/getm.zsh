@@ -30,7 +30,7 @@ _shtab_getm_options=(
   "--cacert[trust the certificate authorities in this PEM file]:FILE:_files"
   {-k,--insecure}"[do not check certificates (anyone on the network path can alter the data)]"
   "*"{-cs,--checksum}"[what the data must match\; repeatable\: all must. auto (default)\: what the server declares\; none\: nothing]:ALG:VALUE:"
-  "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)"
+  "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
   {-x,--concurrency}"[range requests at once for a file (default 1)]:N:"
@@ -76,7 +76,7 @@ _shtab_getm_demo_defaults_added=0
 
 _shtab_getm_hash_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*"{-a,--algorithm}"[sha256 (default), md5, crc32c, ...\; repeatable]:ALG:(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)"
+  "*"{-a,--algorithm}"[sha256 (default), md5, crc32c, ...\; repeatable]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   {--bsd,--tag}"[write \"ALGORITHM (NAME) \= DIGEST\"]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
   {-q,--quiet}"[no progress bar on a terminal]"
@@ -88,7 +88,7 @@ _shtab_getm_hash_defaults_added=0
 
 _shtab_getm_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-a,--algorithm}"[what the digests of a sums file are, where that is not clear]:ALG:(md5 sha1 sha224 sha256 sha384 sha512 crc32 crc32c crc64nvme s3-etag blake3 xxh64 xxh3-64 xxh3-128)"
+  {-a,--algorithm}"[what the digests of a sums file are, where that is not clear]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--ignore-missing[skip files of a sums file or receipt that do not exist]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
   {-q,--quiet}"[no lines for files that are as expected, no progress bar]"

@@ -1,4 +1,4 @@
-"""HTTP's own digest fields: Repr-Digest, Content-Digest, the older Digest, and Content-MD5."""
+"""HTTP's own digest fields: Repr-Digest, Content-Digest, and the older Digest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from getm.core.head import ResponseHead
-from getm.integrity.declared.types import Declared, Finding, of_range, quoted, read_single, read_value
+from getm.integrity.declared.types import Declared, Finding, quoted, read_value
 from getm.integrity.values import DIGEST_BYTES, Checksum
 
 # IANA, "Hash Algorithms for HTTP Digest Fields". The checksums of unix(1) and Adler say too little to be worth code.
@@ -16,21 +16,6 @@ _UNHELPFUL = ("unixsum", "unixcksum", "adler")
 
 _MAX_FIELD_CHARACTERS = 16 * 1024
 """All known digests take 400. Parsing takes 0.3 µs for each character, during which the engine does nothing else."""
-
-
-def repr_digest(head: ResponseHead) -> Iterator[Finding]:
-    """Repr-Digest (RFC 9530, section 3): covers the whole representation, also in a 206, content coding included."""
-    yield from _structured(head, "Repr-Digest")
-
-
-def content_digest(head: ResponseHead) -> Iterator[Finding]:
-    """Content-Digest (RFC 9530, section 2): covers this message's content, so it counts in a full response only."""
-    if "content-digest" not in head.fields:
-        return
-    if of_range(head):
-        yield "Content-Digest was skipped: in a ranged response it covers the range, not the whole object"
-        return
-    yield from _structured(head, "Content-Digest")
 
 
 def digest(head: ResponseHead) -> Iterator[Finding]:
@@ -57,18 +42,8 @@ def digest(head: ResponseHead) -> Iterator[Finding]:
             yield f"Digest names {quoted(name)}, which getm does not know, and was skipped"
 
 
-def content_md5(head: ResponseHead) -> Iterator[Finding]:
-    """Content-MD5 (RFC 1864: base64; some servers send hex): covers the body, so only a full response counts."""
-    if "content-md5" not in head.fields:
-        return
-    if of_range(head):
-        yield "Content-MD5 was skipped: in a ranged response it may cover the range, not the whole object"
-        return
-    yield from read_single(head, "Content-MD5", "md5")
-
-
-def _structured(head: ResponseHead, source: str) -> Iterator[Finding]:
-    """A digest field as a Dictionary of Byte Sequences (RFC 9651)."""
+def structured_digest(head: ResponseHead, source: str) -> Iterator[Finding]:
+    """Repr-Digest or Content-Digest (RFC 9530): a Dictionary of Byte Sequences (RFC 9651)."""
     field = head.get(source.lower())
     if field is None:
         return

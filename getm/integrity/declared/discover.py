@@ -9,39 +9,23 @@ from itertools import islice
 from getm.core.head import ResponseHead
 from getm.errors import MissingExtra
 from getm.integrity.algorithms import require_algorithm
-from getm.integrity.declared.azure import blob_md5
-from getm.integrity.declared.digest_fields import content_digest, content_md5, digest, repr_digest
+from getm.integrity.declared.digest_fields import digest, structured_digest
 from getm.integrity.declared.gcs import goog_hash
 from getm.integrity.declared.huggingface import linked_etag
-from getm.integrity.declared.maven import repository_checksums
-from getm.integrity.declared.s3 import S3_ETAG, amz_checksums, s3_etag
-from getm.integrity.declared.types import Declared, Finding
-from getm.integrity.values import Checksum
+from getm.integrity.declared.s3 import AMZ_CHECKSUMS, S3_ETAG, amz_checksums, s3_etag
+from getm.integrity.declared.single_fields import single_fields
+from getm.integrity.declared.types import Declared, Finding, read_field
+from getm.integrity.values import STRENGTH
 
 _STANDARD_FIELDS = frozenset({"repr-digest", "digest", "content-digest", "content-md5"})
+
+# They cover the content of one message: the whole object in a full response only. (Content-Digest: RFC 9530, section 2;
+# Content-MD5: RFC 1864; Amazon's may be those of an upload's part.)
+_OF_MESSAGE = ("Content-Digest", "Content-MD5", *AMZ_CHECKSUMS)
 
 _MAX_FINDINGS = 1000
 _MAX_NOTES = 8
 """The most that a server can make the engine examine and report."""
-
-STRENGTH: tuple[str, ...] = (
-    "sha512",
-    "sha384",
-    "sha256",
-    "blake3",
-    "sha224",
-    "sha1",
-    "md5",
-    "xxh3-128",
-    "xxh3-64",
-    "xxh64",
-    "crc64nvme",
-    "crc32c",
-    "crc32",
-    "s3-etag",
-)
-"""Strongest first. A multipart S3 ETag comes last, after CRCs: it costs several MD5 passes and may still prove nothing,
-where no known part size fits. (A single-part S3 ETag is an MD5 and ranks as one.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +67,19 @@ def _findings(heads: Sequence[ResponseHead], size: int | None) -> Iterator[Findi
     for final in heads[-1:]:
         if not _may_declare(final):
             return
-        yield from repr_digest(final)
+        yield from structured_digest(final, "Repr-Digest")  # also in a 206, content coding included (RFC 9530)
         yield from digest(final)
-        yield from content_digest(final)
         yield from goog_hash(final, size)
-        yield from amz_checksums(final)
-        yield from repository_checksums(final)
-        yield from blob_md5(final)
-        yield from content_md5(final)
+        yield from single_fields(final)
+        if final.ranged or final.status == 206:
+            for source in _OF_MESSAGE:
+                if source.lower() in final.fields:
+                    yield f"{source} was skipped: in a ranged response it may cover the range, not the whole object"
+        else:
+            yield from structured_digest(final, "Content-Digest")
+            yield from amz_checksums(final)
+            # In base64; some servers send hex.
+            yield from read_field(final, "Content-MD5", "md5")
         # A linked ETag is about the file; the ETag of the CDN behind it is about the CDN's copy and its upload.
         if not linked:
             yield from s3_etag(final, size)
@@ -101,9 +90,9 @@ def _may_declare(head: ResponseHead) -> bool:
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    if any([name.startswith("x-") or name in _STANDARD_FIELDS for name in head.fields]):
-        return True
-    return any([S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")])
+    return any([name.startswith("x-") or name in _STANDARD_FIELDS for name in head.fields]) or any(
+        [S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")]
+    )
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:
@@ -138,11 +127,8 @@ def _agreed(declared: Sequence[Declared], notes: list[str]) -> Declared | None:
     not known which is right: neither is used, and a note says so.
     """
     stated = [each for each in declared if each.source != "ETag"] or list(declared)
-    values: dict[Checksum, Declared] = {}
-    for each in stated:
-        values.setdefault(each.checksum, each)
-    if len(values) > 1:
-        sources = " and ".join(dict.fromkeys(each.source for each in values.values()))
+    if len({each.checksum for each in stated}) > 1:
+        sources = " and ".join(dict.fromkeys(each.source for each in stated))
         notes.append(f"{sources} declare different {stated[0].checksum.algorithm} values; neither was used")
         return None
     chosen = stated[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from getm.core.head import ResponseHead
-from getm.integrity.declared.types import Finding, quoted, read_value
+from getm.integrity.declared.types import Finding, other_size, quoted, read_value
 
 _ALGORITHMS = frozenset({"crc32c", "md5"})
 
@@ -28,20 +28,15 @@ def goog_hash(head: ResponseHead, size_bytes: int | None) -> Iterator[Finding]:
             f"but they were transcoded (to {quoted(sent_coding)})"
         )
         return
-    stored_length = head.get("x-goog-stored-content-length")
-    if stored_length is not None and size_bytes is not None and stored_length != str(size_bytes):
-        yield (
-            f"x-goog-hash was skipped: x-goog-stored-content-length is {quoted(stored_length)}, "
-            f"but the response has {size_bytes} bytes"
-        )
+    wrong_size = other_size(head, "x-goog-stored-content-length", size_bytes)
+    if wrong_size is not None:
+        yield f"x-goog-hash was skipped: {wrong_size}"
         return
     for member in field.split(","):
         name, equals, value = (part.strip() for part in member.partition("="))
-        if not name:
-            continue
         if name.lower() in _ALGORITHMS:
             yield read_value("x-goog-hash", name.lower(), value)
         elif equals:
             yield f"x-goog-hash names {quoted(name)}, which getm does not know, and was skipped"
-        else:
+        elif name:
             yield f"x-goog-hash is malformed and was skipped: expected name=base64, got {quoted(name)}"

@@ -1,4 +1,4 @@
-"""Hugging Face."""
+"""Hugging Face: the checksum that its redirects to a CDN declare."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from getm.core.head import ResponseHead
-from getm.integrity.declared.types import Declared, Finding, quoted
+from getm.integrity.declared.types import Declared, Finding, other_size
 from getm.integrity.values import Checksum
 
 _SHA256 = re.compile(r'"?([0-9a-fA-F]{64})"?')
@@ -18,15 +18,12 @@ def linked_etag(redirect: ResponseHead, size_bytes: int | None) -> Iterator[Find
     40 hex digits instead are a git blob id, which covers a header too and so is not a checksum of the file. When
     X-Linked-Size contradicts the size of what came, the redirect led to something else.
     """
-    linked_size = redirect.get("x-linked-size")
+    wrong_size = other_size(redirect, "X-Linked-Size", size_bytes)
     for text in dict.fromkeys(redirect.get_all("x-linked-etag")):
         match = _SHA256.fullmatch(text)
         if match is None:
             yield "X-Linked-Etag was skipped: it is not a SHA-256"
-        elif linked_size is not None and size_bytes is not None and linked_size != str(size_bytes):
-            yield (
-                f"X-Linked-Etag was skipped: X-Linked-Size is {quoted(linked_size)}, "
-                f"but the response has {size_bytes} bytes"
-            )
+        elif wrong_size is not None:
+            yield f"X-Linked-Etag was skipped: {wrong_size}"
         else:
             yield Declared(Checksum("sha256", bytes.fromhex(match[1])), "X-Linked-Etag")

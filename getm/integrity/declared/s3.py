@@ -7,24 +7,14 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 from getm.core.head import ResponseHead
-from getm.errors import InvalidInput
-from getm.integrity.declared.types import Declared, Finding, host_of, of_range, quoted, read_value
+from getm.core.redact import host_of
+from getm.integrity.declared.types import Declared, Finding, quoted, read_value
 from getm.integrity.multipart_etag import candidate_part_bytes
-from getm.integrity.values import Checksum
+from getm.integrity.values import canonical_algorithm
 
-# Header suffix -> canonical name (Amazon S3 API, GetObject, response syntax).
-_AMZ_ALGORITHMS = {
-    "sha512": "sha512",
-    "sha256": "sha256",
-    "sha1": "sha1",
-    "md5": "md5",
-    "xxhash128": "xxh3-128",
-    "xxhash3": "xxh3-64",
-    "xxhash64": "xxh64",
-    "crc64nvme": "crc64nvme",
-    "crc32c": "crc32c",
-    "crc32": "crc32",
-}
+# Amazon S3 API, GetObject, response syntax.
+_AMZ_NAMES = ("sha512", "sha256", "sha1", "md5", "xxhash128", "xxhash3", "xxhash64", "crc64nvme", "crc32c", "crc32")
+AMZ_CHECKSUMS = {f"x-amz-checksum-{name}": canonical_algorithm(name) for name in _AMZ_NAMES}
 
 # Headers that only an S3 object's response carries. Any of them, or Server: AmazonS3, makes the server one whose ETags
 # follow S3's rules; nginx, Apache and CDNs over other origins send none. (moto has no request id of S3's form, but
@@ -42,17 +32,10 @@ _S3_MARKS = (
 def amz_checksums(head: ResponseHead) -> Iterator[Finding]:
     """x-amz-checksum-<algorithm>, base64 (Amazon S3 User Guide, "Checking object integrity").
 
-    Skipped with a note: COMPOSITE values and those ending in "-N" (a checksum of the parts' checksums), and every one
-    in a ranged response, where it may be that of a part.
+    Skipped with a note: COMPOSITE values and those ending in "-N", a checksum of the parts' checksums.
     """
     composite = "COMPOSITE" in (head.get("x-amz-checksum-type") or "").upper()
-    for name, algorithm in _AMZ_ALGORITHMS.items():
-        source = f"x-amz-checksum-{name}"
-        if source not in head.fields:
-            continue
-        if of_range(head):
-            yield f"{source} was skipped: in a ranged response it may cover a part, not the whole object"
-            continue
+    for source, algorithm in AMZ_CHECKSUMS.items():
         for text in dict.fromkeys(head.get_all(source)):
             if composite or re.search(r"-[0-9]+$", text):
                 yield f"{source} was skipped: it is composite, a checksum of the upload parts' checksums"
@@ -71,40 +54,31 @@ def s3_etag(head: ResponseHead, size_bytes: int | None) -> Iterator[Finding]:
     alone: MinIO's ETag of an encrypted object is a random value (minio/minio issue 20520).
     """
     etags = head.get_all("etag")
-    if not etags or not _is_s3(head):
+    # The response itself says that an S3 object was served, by Amazon or a compatible server.
+    if not etags or not (_is_amazon(head) or any(mark in head.fields for mark in _S3_MARKS)):
         return
-    match = S3_ETAG.fullmatch(etags[0])
-    if match is None or len(set(etags)) > 1:
-        yield "ETag was skipped: it does not have the form of an S3 checksum"
-        return
-    obstacle = _not_md5(head)
+    has_form = len(set(etags)) == 1 and S3_ETAG.fullmatch(etags[0])
+    obstacle = _not_md5(head) if has_form else "it does not have the form of an S3 checksum"
     if obstacle is not None:
         yield f"ETag was skipped: {obstacle}"
         return
-    value = bytes.fromhex(match[1])
-    if match[2] is None:
-        yield Declared(Checksum("md5", value), "ETag")
-        return
-    try:
-        checksum = Checksum("s3-etag", value, int(match[2]))
-    except InvalidInput as error:
-        yield f"ETag is malformed and was skipped: {error}"
-        return
-    if size_bytes is None:
+    finding = read_value("ETag", "s3-etag" if "-" in etags[0] else "md5", etags[0].strip('"'))
+    parts = finding.checksum.parts if isinstance(finding, Declared) else None
+    if parts is not None and size_bytes is None:
         yield "ETag was skipped: it is that of a multipart upload, whose part size cannot be found without the size"
-    elif not candidate_part_bytes(size_bytes, int(match[2])):
-        yield f"ETag was skipped: {size_bytes} bytes cannot have been uploaded in {match[2]} parts of a known size"
+    elif parts is not None and size_bytes is not None and not candidate_part_bytes(size_bytes, parts):
+        yield f"ETag was skipped: {size_bytes} bytes cannot have been uploaded in {parts} parts of a known size"
     else:
-        yield Declared(checksum, "ETag")
+        yield finding
 
 
-def _is_s3(head: ResponseHead) -> bool:
-    """True where the response itself says that an S3 object was served, by Amazon or a compatible server."""
-    return _is_amazon(head) or any(mark in head.fields for mark in _S3_MARKS)
+def _host_of(url: str) -> str:
+    """The host in lower case, without a port; empty where there is none."""
+    return (host_of(url) or "").lower().partition(":")[0]
 
 
 def _is_amazon(head: ResponseHead) -> bool:
-    return (head.get("server") or "").lower() == "amazons3" or _is_amazon_host(host_of(head))
+    return (head.get("server") or "").lower() == "amazons3" or _is_amazon_host(_host_of(head.url))
 
 
 def _is_amazon_host(host: str) -> bool:
@@ -117,17 +91,17 @@ def _is_amazon_host(host: str) -> bool:
 def _not_md5(head: ResponseHead) -> str | None:
     """Why an ETag of MD5's form is no MD5 here; None where it is one."""
     encryption = (head.get("x-amz-server-side-encryption") or "").lower()
+    host, coding = _host_of(head.url), head.content_coding()
     if any(name.startswith("x-amz-server-side-encryption-customer-") for name in head.fields):
         return "under SSE-C an S3 ETag is no MD5"
     if encryption not in ("", "aes256"):
         return f"under {quoted(encryption)} encryption an S3 ETag is no MD5"
+    if (head.get("x-amz-storage-class") or "").upper() == "EXPRESS_ONEZONE" or "--x-s3" in host:
+        return "in an S3 directory bucket an ETag is no MD5"
+    if ".s3-object-lambda." in host:
+        return "S3 Object Lambda may change the bytes and keep the ETag"
     if encryption and not _is_amazon(head):
         return "S3-compatible servers do not all keep the MD5 as the ETag of an encrypted object"
-    if (head.get("x-amz-storage-class") or "").upper() == "EXPRESS_ONEZONE" or "--x-s3" in host_of(head):
-        return "in an S3 directory bucket an ETag is no MD5"
-    if ".s3-object-lambda." in host_of(head):
-        return "S3 Object Lambda may change the bytes and keep the ETag"
-    coding = head.content_coding()
     if coding is not None and not _is_amazon(head):
         return f"the response has the coding {quoted(coding)}, perhaps added on the way"
     return None
@@ -148,12 +122,10 @@ def may_ask_checksums(url: str, headers: Iterable[tuple[str, str]] = ()) -> bool
         return False
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
     except ValueError:
         return False
     query = {name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)}
     if "x-amz-signature" in query:
         return "x-amz-checksum-mode" in query.get("x-amz-signedheaders", "").lower().split(";")
-    if "signature" in query:
-        return False
-    return _is_amazon_host(host) and "--x-s3" not in host
+    host = _host_of(url)
+    return "signature" not in query and _is_amazon_host(host) and "--x-s3" not in host

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from getm.core.head import ResponseHead
 from getm.errors import InvalidInput
@@ -30,17 +29,12 @@ def quoted(text: str) -> str:
     return ascii(text[:_QUOTED_CHARACTERS])
 
 
-def of_range(head: ResponseHead) -> bool:
-    """Whether the response may hold a part of the representation only, so that its fields may be about that part."""
-    return head.ranged or head.status == 206
-
-
-def host_of(head: ResponseHead) -> str:
-    """The host of the response's URL in lower case; empty where the URL has none."""
-    try:
-        return (urlsplit(head.url).hostname or "").lower()
-    except ValueError:
-        return ""
+def other_size(head: ResponseHead, field: str, size_bytes: int | None) -> str | None:
+    """That a field with the object's size contradicts the response; None where it does not, or one is not known."""
+    declared = head.get(field.lower())
+    if declared is None or size_bytes is None or declared == str(size_bytes):
+        return None
+    return f"{field} is {quoted(declared)}, but the response has {size_bytes} bytes"
 
 
 def read_value(source: str, algorithm: str, text: str) -> Finding:
@@ -51,7 +45,7 @@ def read_value(source: str, algorithm: str, text: str) -> Finding:
         return f"{source} is malformed and was skipped: {quoted(text)} is no {algorithm} checksum"
 
 
-def read_single(head: ResponseHead, source: str, algorithm: str) -> Iterator[Finding]:
-    """Every line of a header that holds one checksum. Lines that repeat the same value count once."""
+def read_field(head: ResponseHead, source: str, algorithm: str) -> Iterator[Finding]:
+    """Every line of a field that holds one checksum. Lines that repeat the same value count once."""
     for text in dict.fromkeys(head.get_all(source.lower())):
         yield read_value(source, algorithm, text)

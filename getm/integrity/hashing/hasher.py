@@ -90,26 +90,22 @@ class PartsHasher:
         gone by then. Never waits. Up to `INLINE_BYTES` are hashed before this returns, where no other block is open.
         """
         size_bytes = view.nbytes
-        inline = False
         with self._lock:
-            wanted = bool(self._all_streams) and size_bytes > 0 and not self._cancelled
-            if size_bytes and not self._cancelled:
-                self._coverage.add(offset, offset + size_bytes)
-                self._fed_bytes += size_bytes
-            if wanted:
-                inline = size_bytes <= INLINE_BYTES and not self._open_blocks
-                self._open_blocks += 1
-                block = Block(offset, view, done, len(self._all_streams))
-                ready = [stream for stream in self._all_streams if stream.offer(block)]
+            streams = self._all_streams if size_bytes and not self._cancelled else ()
+            self._coverage.add(offset, offset + size_bytes)
+            self._fed_bytes += size_bytes
+            inline = size_bytes <= INLINE_BYTES and not self._open_blocks
+            block = Block(offset, size_bytes, view, done, len(streams))
+            self._open_blocks += bool(streams)
+            ready = [stream for stream in streams if stream.offer(block)]
         # The streams hold the view now; this frame must not hold it longer than they do.
         del view
-        if not wanted:
-            _call(done)
-        elif inline:
-            for stream in ready:
+        if not streams:
+            _give_back(block)
+        for stream in ready:
+            if inline:
                 self._run(stream)
-        else:
-            for stream in ready:
+            else:
                 self._pool.submit(partial(self._run, stream))
 
     def finish(self, total: int, callback: Callable[[Verdict], None]) -> None:
@@ -125,12 +121,10 @@ class PartsHasher:
             covered = self._fed_bytes == total and self._coverage.is_exactly(total)
             if covered:
                 self._callback = callback
-            due = self._callback_if_due()
         if not covered:
             self.cancel()
             raise ValueError(f"the blocks fed do not make up the {total} bytes of the representation")
-        if due is not None:
-            self._deliver(due)
+        self._settle(0)
 
     def cancel(self) -> None:
         """Stop checking. Blocks not being read are given back at once, the others as soon as they have been read."""
@@ -144,10 +138,11 @@ class PartsHasher:
 
     def _run(self, stream: HashStream) -> None:
         """Read what the stream has ready. Runs in a thread of the pool, or within `feed` for small blocks."""
-        with self._lock:
-            block = stream.take()
-        turn = 0
-        while block is not None:
+        for _ in range(_BLOCKS_A_TURN):
+            with self._lock:
+                block = stream.take()
+            if block is None:
+                return
             result = self._read(stream, block.view)
             with self._lock:
                 if not self._cancelled:
@@ -155,18 +150,10 @@ class PartsHasher:
                 last = block.read_by_one()
             if last:
                 _give_back(block)
-            turn += 1
-            due = None
-            with self._lock:
-                if last:
-                    # Not before done() has returned, so that the verdict cannot overtake it.
-                    self._open_blocks -= 1
-                    due = self._callback_if_due()
-                block = stream.take() if turn < _BLOCKS_A_TURN else None
-            if due is not None:
-                self._deliver(due)
-        if turn == _BLOCKS_A_TURN:
-            self._pool.submit(partial(self._run, stream))
+                # Not before done() has returned, so that the verdict cannot overtake it.
+                self._settle(1)
+            del block  # an idle thread must not keep it
+        self._pool.submit(partial(self._run, stream))
 
     def _read(self, stream: HashStream, view: memoryview) -> int:
         try:
@@ -177,17 +164,15 @@ class PartsHasher:
             self._failure = f"hashing failed: {type(error).__name__}: {error}"
             return 0
 
-    def _callback_if_due(self) -> Callable[[Verdict], None] | None:
-        if self._open_blocks:
-            return None
-        callback, self._callback = self._callback, None
-        return callback
-
-    def _deliver(self, callback: Callable[[Verdict], None]) -> None:
-        try:
-            callback(self._verdict())
-        except Exception:
-            _log.exception("the callback for the verdict failed")
+    def _settle(self, blocks: int) -> None:
+        """So many blocks are done with: the verdict is given once all are."""
+        with self._lock:
+            self._open_blocks -= blocks
+            callback = None if self._open_blocks else self._callback
+            if callback is not None:
+                self._callback = None
+        if callback is not None:
+            _call("the verdict", lambda: callback(self._verdict()))
 
     def _verdict(self) -> Verdict:
         computed = tuple(Checksum(name, stream.digest()) for name, stream in self._streams.items())
@@ -202,18 +187,18 @@ class PartsHasher:
                 actual = actual_by_name[expected.algorithm]
                 if actual != expected:
                     return Verdict(False, None, None, _DIFFERENT, computed, Mismatch(declared, actual))
-            elif not self._layout_fits(expected):
+            elif any(
+                layout.parts == expected.parts and layout.digest() == expected.value
+                for layout in self._layouts[expected]
+            ):
+                computed += (expected,)
+            else:
                 reasons.append(_why_no_layout(expected, len(self._layouts[expected])))
                 continue
-            else:
-                computed += (expected,)
             matched = matched or declared
         if matched is not None:
             return Verdict(True, matched.checksum, matched.source, None, computed)
         return unverified("; ".join(reasons) or "no checksum was declared", computed)
-
-    def _layout_fits(self, etag: Checksum) -> bool:
-        return any(layout.parts == etag.parts and layout.digest() == etag.value for layout in self._layouts[etag])
 
 
 def _why_no_layout(etag: Checksum, tried: int) -> str:
@@ -228,11 +213,11 @@ def _why_no_layout(etag: Checksum, tried: int) -> str:
 def _give_back(block: Block) -> None:
     # The view goes first: done() may make its memory writable again.
     del block.view
-    _call(block.done)
+    _call("a hashed block", block.done)
 
 
-def _call(done: Callable[[], None]) -> None:
+def _call(what: str, callback: Callable[[], None]) -> None:
     try:
-        done()
+        callback()
     except Exception:
-        _log.exception("the callback for a hashed block failed")
+        _log.exception("the callback for %s failed", what)

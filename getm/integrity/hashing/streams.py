@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from getm.integrity.algorithms import CrcFunction, Digest
@@ -15,17 +16,15 @@ from getm.integrity.combine import combine
 from getm.integrity.values import DIGEST_BYTES
 
 
+@dataclass(slots=True, eq=False)
 class Block:
     """Bytes that were fed: where they belong, how many streams still have to read them, and whom to call then."""
 
-    __slots__ = ("done", "offset", "readers", "size_bytes", "view")
-
-    def __init__(self, offset: int, view: memoryview, done: Callable[[], None], readers: int) -> None:
-        self.offset: int = offset
-        self.view: memoryview = view
-        self.size_bytes: int = view.nbytes
-        self.done: Callable[[], None] = done
-        self.readers: int = readers
+    offset: int
+    size_bytes: int
+    view: memoryview
+    done: Callable[[], None]
+    readers: int
 
     def read_by_one(self) -> bool:
         """One stream has read it. True for the last one: then the block must be given back."""

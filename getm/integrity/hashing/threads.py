@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 
 from getm.core.log import get_logger
@@ -36,7 +36,8 @@ class HashPool:
 
     def __init__(self, threads: int | None = None, *, paged: bool = False) -> None:
         self.paged = paged
-        self._count = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
+        # How many tasks can run at once.
+        self.threads = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
         self._closed = False
         self._forget()
         _pools.add(self)
@@ -44,17 +45,12 @@ class HashPool:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-
-    @property
-    def threads(self) -> int:
-        """How many tasks can run at once."""
-        return self._count
+        self._workers: list[threading.Thread] = []
 
     def submit(self, task: _Task) -> None:
         """Queue a task; it must not raise (what it raises is logged)."""
         with self._lock:  # so that no task is queued after the threads' end, where nobody would run it
-            if not self._closed and (self._threads or self._start()):
+            if not self._closed and (self._workers or self._start()):
                 self._queue.put(task)
                 return
         _run(task)
@@ -63,9 +59,9 @@ class HashPool:
         """Finish the queued tasks and end the threads. Waits for them, except from within one of them."""
         with self._lock:
             self._closed = True
-            threads, self._threads = self._threads, []
-            _end(self._queue, len(threads))
-        for thread in threads:
+            workers, self._workers = self._workers, []
+            _end(self._queue, len(workers))
+        for thread in workers:
             if thread is not threading.current_thread():
                 thread.join()
 
@@ -77,17 +73,17 @@ class HashPool:
 
     def _start(self) -> bool:
         """Start the threads; the lock is held. False where the system gives none (limits, or shutting down)."""
-        for number in range(self._count):
+        for number in range(self.threads):
             thread = threading.Thread(target=_work, args=(self._queue,), name=f"getm-hash-{number}", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
-                _log.warning("only %d of %d hashing threads could be started", number, self._count)
+                _log.warning("only %d of %d hashing threads could be started", number, self.threads)
                 break
-            self._threads.append(thread)
-        if self._threads:
-            weakref.finalize(self, _end, self._queue, len(self._threads)).atexit = False
-        return bool(self._threads)
+            self._workers.append(thread)
+        if self._workers:
+            weakref.finalize(self, _end, self._queue, len(self._workers)).atexit = False
+        return bool(self._workers)
 
 
 def _end(queue: SimpleQueue[_Task | None], threads: int) -> None:
@@ -125,11 +121,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
-@contextmanager
-def borrowed(pool: HashPool | None) -> Iterator[HashPool]:
+def borrowed(pool: HashPool | None) -> AbstractContextManager[HashPool]:
     """The pool given, or a new one for the time of the `with` block."""
-    if pool is not None:
-        yield pool
-        return
-    with HashPool() as own:
-        yield own
+    return HashPool() if pool is None else nullcontext(pool)

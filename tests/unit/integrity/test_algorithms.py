@@ -136,7 +136,7 @@ def test_a_missing_package_is_named_with_what_installs_it(
 
 
 def test_an_unknown_algorithm_is_invalid_input() -> None:
-    with pytest.raises(InvalidInput, match=r"whirlpool.*expected one of md5"):
+    with pytest.raises(InvalidInput, match=r"whirlpool.*expected one of sha512"):
         require_algorithm("whirlpool")
 
 

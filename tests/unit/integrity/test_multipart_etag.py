@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.integrity.multipart_etag import MAX_CANDIDATES, MIB, PartedMd5, candidate_part_bytes
+from getm.core.units import MIB
+from getm.integrity.multipart_etag import MAX_CANDIDATES, PartedMd5, candidate_part_bytes
 
 GIB = 1024 * MIB
 
