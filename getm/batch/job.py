@@ -34,7 +34,7 @@ from getm.files import (
     resolve_target,
 )
 from getm.files.names import unusable
-from getm.integrity import Declared, Verdict, parse_checksum, unverified, verify_file
+from getm.integrity import Declared, Verdict, check_file, parse_checksum, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import DownloadResult, Stats
 
@@ -562,7 +562,7 @@ class Job:
         declared = attempt.head.declared or (() if self._declared is None else (self._declared,))
         if declared:
             expected = (Declared(parse_checksum(text), source) for text, source in declared)
-            self._verdict = verify_file(self._partial.path_now, *expected)
+            self._verdict = check_file(self._partial.path_now, expected)
         if self._verdict.mismatch is not None:
             raise self._verdict.mismatch.as_error(self.url)
         if self.call.request.strict and not self._verdict.verified:

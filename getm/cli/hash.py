@@ -12,7 +12,7 @@ from getm.cli.output.result_lines import Lines
 from getm.cli.parser import Parser, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_standard_input
 from getm.errors import InvalidInput
-from getm.integrity import FileReport, available_algorithms, format_sums_line, hash_files, require_algorithm
+from getm.integrity import FileReport, available_algorithms, check_files, format_sums_line, require_algorithm
 
 # Those whose plain lines coreutils writes and checks; the length of a digest says which one it is.
 _PLAIN = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
@@ -59,7 +59,8 @@ def _reports(options: argparse.Namespace, algorithms: Sequence[str], lines: Line
     if options.files == [STANDARD_INPUT]:
         yield check_standard_input((), algorithms, lines.advance)
     else:
-        yield from hash_files(options.files, algorithms, jobs=options.jobs, on_bytes=lines.advance)
+        files = ((name, ()) for name in options.files)
+        yield from check_files(files, also=algorithms, jobs=options.jobs, on_bytes=lines.advance)
 
 
 def build_parser() -> Parser:

@@ -17,7 +17,7 @@ from getm.cli.parser import Once, Parser, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_standard_input, read_whole
 from getm.errors import InvalidInput
 from getm.files.receipt import read_receipt
-from getm.integrity import Checksum, FileReport, canonical_algorithm, parse_checksum, require_algorithm, verify_files
+from getm.integrity import Checksum, FileReport, canonical_algorithm, check_files, parse_checksum, require_algorithm
 from getm.integrity.sums_files import read_sums
 
 _EPILOG = """\
@@ -129,7 +129,7 @@ def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Names
         if name == STANDARD_INPUT:
             report = check_standard_input(expected, (), lines.advance)
         else:
-            (report,) = verify_files([(name, expected)], on_bytes=lines.advance)
+            (report,) = check_files([(name, expected)], on_bytes=lines.advance)
         outcome = _write_result(lines, name, report, options)
     verdict = report.verdict
     if verdict is None:
@@ -156,7 +156,7 @@ def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: a
     outcomes: Counter[str] = Counter()
     with Lines((entry.name for entry in read), shown=not options.quiet) as lines:
         work = ((entry.name, entry.checksums) for entry in read)
-        reports = verify_files(work, jobs=options.jobs, on_bytes=lines.advance)
+        reports = check_files(work, jobs=options.jobs, on_bytes=lines.advance)
         for entry in entries:
             outcomes[_write_result(lines, entry.name, None if entry in wrong else next(reports), options)] += 1
     return _sum_up(outcomes, problems)

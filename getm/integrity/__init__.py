@@ -7,8 +7,8 @@ from getm.integrity.algorithms import available_algorithms, is_available, requir
 from getm.integrity.declared.discover import Discovery, discover
 from getm.integrity.declared.s3 import may_ask_checksums
 from getm.integrity.declared.types import Declared
-from getm.integrity.file_batch import FileReport, hash_files, verify_files
-from getm.integrity.files import checksum, checksums, verify_file
+from getm.integrity.file_batch import FileReport, check_files
+from getm.integrity.files import check_file, checksum, checksums
 from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.sums_files import (
@@ -18,7 +18,6 @@ from getm.integrity.sums_files import (
     hinted_algorithm,
     parse_sums,
     read_sums,
-    read_sums_file,
 )
 from getm.integrity.values import STRENGTH, Checksum, canonical_algorithm, make_checksum, parse_checksum, parse_pair
 from getm.integrity.verdict import Mismatch, Verdict, unverified
@@ -37,11 +36,12 @@ __all__ = [
     "Verdict",
     "available_algorithms",
     "canonical_algorithm",
+    "check_file",
+    "check_files",
     "checksum",
     "checksums",
     "discover",
     "format_sums_line",
-    "hash_files",
     "hinted_algorithm",
     "is_available",
     "make_checksum",
@@ -50,9 +50,6 @@ __all__ = [
     "parse_pair",
     "parse_sums",
     "read_sums",
-    "read_sums_file",
     "require_algorithm",
     "unverified",
-    "verify_file",
-    "verify_files",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -51,70 +51,78 @@ def checksum(source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256")
     return checksums(source, (algorithm,))[0]
 
 
-def checksums(
-    source: str | os.PathLike[str] | Buffer, algorithms: Sequence[str], *, pool: HashPool | None = None
-) -> tuple[Checksum, ...]:
+def checksums(source: str | os.PathLike[str] | Buffer, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
     """Several checksums of a file or of bytes in memory, in one pass, in the order of `algorithms`; see `checksum`."""
     names = tuple(require_algorithm(algorithm) for algorithm in algorithms)
-    with borrowed(pool) as threads:
-        if isinstance(source, (str, os.PathLike)):
-            verdict = check_file(validate_path(source, "source"), (), also=names, pool=threads)
-        else:
-            verdict = _check_buffer(_flat(source), names, threads)
+    if isinstance(source, (str, os.PathLike)):
+        verdict = check_file(validate_path(source, "source"), also=names)
+    else:
+        view = _flat(source)
+        blocks = ((view[start : start + _FEED_BYTES], _nothing) for start in range(0, view.nbytes, _FEED_BYTES))
+        with HashPool() as pool:
+            verdict = _check(PartsHasher((), size=view.nbytes, pool=pool, also=names), blocks)
     by_name = {each.algorithm: each for each in verdict.computed}
     return tuple(by_name[name] for name in names)
 
 
-def verify_file(path: str | os.PathLike[str], *expected: Checksum | Declared, pool: HashPool | None = None) -> Verdict:
-    """Check a file against one or several checksums, in one pass. The verdict's source is "caller" for those that do
-    not say who declared them.
-
-    A mismatch is in the verdict and is not raised; a multipart S3 ETag can come out as "not verified", see
-    `PartsHasher`. Raises `MissingExtra`, or `OSError` where the file cannot be read.
-    """
-    with borrowed(pool) as threads:
-        return check_file(path, expected, pool=threads)
-
-
 def check_file(
     file: str | os.PathLike[str] | int,
-    expected: Sequence[Checksum | Declared],
+    expected: Iterable[Checksum | Declared] = (),
     *,
     also: Sequence[str] = (),
-    pool: HashPool,
-    on_bytes: Callable[[int], None] | None = None,
+    pool: HashPool | None = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Verdict:
     """Read a file once, check it against `expected` and compute the (canonical) algorithms `also`.
 
-    A descriptor is read from its position to the end, and stays open. `on_bytes` is called with the number of bytes of
-    each read; what it raises ends the work and is passed on.
+    The verdict's source is "caller" for those that do not say who declared them. A mismatch is in the verdict and is
+    not raised; a multipart S3 ETag can come out as "not verified", see `PartsHasher`. A descriptor is read from its
+    position to the end, and stays open. `on_bytes` is called with the number of bytes of each read; what it raises ends
+    the work and is passed on. Raises `MissingExtra`, or `OSError` where the file cannot be read.
     """
     declared = [each if isinstance(each, Declared) else Declared(each, "caller") for each in expected]
-    with open(file, "rb", buffering=0, closefd=not isinstance(file, int)) as opened:
+    with open(file, "rb", buffering=0, closefd=not isinstance(file, int)) as opened, borrowed(pool) as threads:
         state = os.fstat(opened.fileno())
         size_bytes = state.st_size - opened.tell() if stat.S_ISREG(state.st_mode) else None
-        hasher = PartsHasher(declared, size=size_bytes, pool=pool, also=also)
+        hasher = PartsHasher(declared, size=size_bytes, pool=threads, also=also)
         # One byte more than the file: a small file then shows its end without a second buffer.
         buffer_bytes = min(_READ_BYTES, size_bytes + 1) if size_bytes else _READ_BYTES
-        free: SimpleQueue[bytearray] = SimpleQueue()
-        made = offset = 0
-        try:
-            while True:
-                if free.empty() and made < _READ_AHEAD:
-                    made += 1
-                    free.put(bytearray(buffer_bytes))
-                buffer = free.get()
-                # Not readinto(), which takes the "nothing yet" of a non-blocking descriptor for the end.
-                count = os.readv(opened.fileno(), (buffer,))
-                if not count:
-                    break
-                hasher.feed(offset, memoryview(buffer)[:count], partial(free.put, buffer))
-                offset += count
-                if on_bytes is not None:
-                    on_bytes(count)
-            return _finish(hasher, offset)
-        finally:
-            hasher.cancel()
+        return _check(hasher, _blocks(opened.fileno(), buffer_bytes, on_bytes))
+
+
+_Block = tuple[memoryview, Callable[[], None]]
+"""Bytes, and whom to call when they have been read."""
+
+
+def _blocks(descriptor: int, buffer_bytes: int, on_bytes: Callable[[int], None]) -> Iterator[_Block]:
+    """The bytes of a file, in buffers that are used in turns."""
+    free: SimpleQueue[bytearray] = SimpleQueue()
+    made = 0
+    while True:
+        if free.empty() and made < _READ_AHEAD:
+            made += 1
+            free.put(bytearray(buffer_bytes))
+        buffer = free.get()
+        # Not readinto(), which takes the "nothing yet" of a non-blocking descriptor for the end.
+        count = os.readv(descriptor, (buffer,))
+        if not count:
+            return
+        yield memoryview(buffer)[:count], partial(free.put, buffer)
+        on_bytes(count)
+
+
+def _check(hasher: PartsHasher, blocks: Iterable[_Block]) -> Verdict:
+    """The verdict on all blocks, which come in order."""
+    offset = 0
+    try:
+        for view, done in blocks:
+            hasher.feed(offset, view, done)
+            offset += view.nbytes
+        verdicts: SimpleQueue[Verdict] = SimpleQueue()
+        hasher.finish(offset, verdicts.put)
+        return verdicts.get()
+    finally:
+        hasher.cancel()
 
 
 def _flat(source: Buffer) -> memoryview:
@@ -126,22 +134,6 @@ def _flat(source: Buffer) -> memoryview:
     except ValueError:
         return memoryview(b"".join((source,)))  # NumPy's dates, which have no format but bytes
     return view.cast("B") if view.nbytes and view.c_contiguous else memoryview(view.tobytes())
-
-
-def _check_buffer(view: memoryview, names: Sequence[str], pool: HashPool) -> Verdict:
-    hasher = PartsHasher((), size=view.nbytes, pool=pool, also=names)
-    try:
-        for offset in range(0, view.nbytes, _FEED_BYTES):
-            hasher.feed(offset, view[offset : offset + _FEED_BYTES], _nothing)
-        return _finish(hasher, view.nbytes)
-    finally:
-        hasher.cancel()
-
-
-def _finish(hasher: PartsHasher, total_bytes: int) -> Verdict:
-    verdicts: SimpleQueue[Verdict] = SimpleQueue()
-    hasher.finish(total_bytes, verdicts.put)
-    return verdicts.get()
 
 
 def _nothing() -> None:

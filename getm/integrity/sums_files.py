@@ -11,10 +11,8 @@ return written as \\\\, \\n and \\r. With "--zero", lines end in NUL and have no
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from getm.core.text import decode_text
 from getm.errors import InvalidInput
@@ -63,11 +61,6 @@ class SumsFile:
 
     entries: tuple[SumsEntry, ...]
     problems: tuple[SumsProblem, ...]
-
-
-def read_sums_file(path: str | os.PathLike[str], algorithm: str | None = None) -> SumsFile:
-    """Parse the sums file at `path`; see `read_sums`. Raises `OSError` where it cannot be read."""
-    return read_sums(Path(path).read_bytes(), Path(path).name, algorithm)
 
 
 def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:

@@ -22,14 +22,12 @@ from getm.integrity import (
     Checksum,
     FileReport,
     HashPool,
+    check_file,
+    check_files,
     checksum,
     checksums,
-    hash_files,
     parse_checksum,
-    verify_file,
-    verify_files,
 )
-from getm.integrity.files import check_file
 from getm.integrity.values import DIGEST_BYTES
 
 MIB = 1 << 20
@@ -99,28 +97,28 @@ def test_a_file_whose_size_is_not_told_is_read_to_its_end() -> None:
     assert checksum("/proc/self/mounts").value != hashlib.sha256(b"").digest()
 
 
-def test_verify_file(tmp_path: Path) -> None:
+def test_check_file(tmp_path: Path) -> None:
     data = os.urandom(3 * MIB)
     path = tmp_path / "file"
     path.write_bytes(data)
     right = checksum(data, "sha1")
-    verdict = verify_file(path, right, checksum(data, "crc32c"))
+    verdict = check_file(path, [right, checksum(data, "crc32c")])
     assert (verdict.verified, verdict.checksum, verdict.source) == (True, right, "caller")
-    wrong = verify_file(path, right, Checksum("crc32c", bytes(4)))
+    wrong = check_file(path, [right, Checksum("crc32c", bytes(4))])
     assert wrong.mismatch is not None
     assert wrong.mismatch.actual == checksum(data, "crc32c")
-    assert not verify_file(path)
+    assert not check_file(path)
 
 
-def test_verify_file_against_a_multipart_etag(tmp_path: Path) -> None:
+def test_check_file_against_a_multipart_etag(tmp_path: Path) -> None:
     data = os.urandom(17 * MIB)
     path = tmp_path / "file"
     path.write_bytes(data)
     parts = [hashlib.md5(data[start : start + 8 * MIB]).digest() for start in range(0, len(data), 8 * MIB)]
     etag = parse_checksum(f"s3-etag:{hashlib.md5(b''.join(parts)).hexdigest()}-3")
-    assert verify_file(path, etag)
+    assert check_file(path, [etag])
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    damaged = verify_file(path, etag)
+    damaged = check_file(path, [etag])
     assert not damaged
     assert damaged.mismatch is None
 
@@ -146,7 +144,7 @@ def folder(tmp_path: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 5])
-def test_hash_files_reports_in_order_and_counts_every_byte(jobs: int | None, folder: dict[Path, bytes]) -> None:
+def test_check_files_reports_in_order_and_counts_every_byte(jobs: int | None, folder: dict[Path, bytes]) -> None:
     read: Counter[Path] = Counter()
     lock = threading.Lock()
 
@@ -154,7 +152,7 @@ def test_hash_files_reports_in_order_and_counts_every_byte(jobs: int | None, fol
         with lock:
             read[path] += count
 
-    reports = list(hash_files(folder, ("md5", "crc32c"), jobs=jobs, on_bytes=on_bytes))
+    reports = list(check_files([(path, ()) for path in folder], also=("md5", "crc32c"), jobs=jobs, on_bytes=on_bytes))
     assert [report.path for report in reports] == list(folder)
     for report, data in zip(reports, folder.values(), strict=True):
         assert report.verdict is not None
@@ -162,13 +160,12 @@ def test_hash_files_reports_in_order_and_counts_every_byte(jobs: int | None, fol
         assert read[report.path] == len(data)
 
 
-def test_verify_files_tells_right_wrong_and_unreadable_apart(folder: dict[Path, bytes]) -> None:
-    entries = [(path, checksum(data, "sha256")) for path, data in folder.items()]
+def test_check_files_tells_right_wrong_and_unreadable_apart(folder: dict[Path, bytes]) -> None:
+    entries = [(path, [checksum(data, "sha256")]) for path, data in folder.items()]
     damaged, missing = list(folder)[3], list(folder)[9]
     damaged.write_bytes(damaged.read_bytes() + b"x")
     missing.unlink()
-    with HashPool(2) as pool:
-        reports = {report.path: report for report in verify_files(iter(entries), pool=pool)}
+    reports = {report.path: report for report in check_files(iter(entries))}
 
     def outcome(report: FileReport) -> str:
         if report.verdict is None:
@@ -200,8 +197,8 @@ def test_an_abandoned_iterator_stops_the_work(tmp_path: Path, monkeypatch: pytes
         original(self, wait, cancel_futures=cancel_futures)
 
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutdown)
-    endless = itertools.chain([small], itertools.repeat(large))
-    reports = hash_files(endless, ("sha256",), jobs=1, on_bytes=on_bytes)
+    endless = ((path, ()) for path in itertools.chain([small], itertools.repeat(large)))
+    reports = check_files(endless, also=("sha256",), jobs=1, on_bytes=on_bytes)
     assert next(reports).path == small
     assert opened.wait(30)
     reports.close()
@@ -210,4 +207,4 @@ def test_an_abandoned_iterator_stops_the_work(tmp_path: Path, monkeypatch: pytes
 
 def test_unknown_algorithms_are_refused_before_any_file_is_opened(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
-        hash_files([tmp_path / "nothing"], ("md4096",))
+        next(check_files([(tmp_path / "nothing", ())], also=("md4096",)))

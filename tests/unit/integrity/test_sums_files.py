@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, SumsEntry, SumsFile, checksum, format_sums_line, parse_sums, read_sums_file
+from getm.integrity import Checksum, SumsEntry, SumsFile, checksum, format_sums_line, parse_sums, read_sums
 
 DATA = b"123456789"
 MD5 = checksum(DATA, "md5")
@@ -35,6 +35,10 @@ NAMES = [
     "grüße",
     "-dash",
 ]
+
+
+def read_sums_file(path: Path) -> SumsFile:
+    return read_sums(path.read_bytes(), path.name)
 
 
 @pytest.fixture
