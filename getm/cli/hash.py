@@ -39,7 +39,10 @@ exit status:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm hash` with `arguments` and return its exit status; raises what getm raises."""
-    options = _parse(arguments)
+    options = build_parser().parse(arguments)
+    refuse_urls(options.files)
+    if STANDARD_INPUT in options.files and len(options.files) > 1:
+        raise InvalidInput('- stands for standard input and must be the only FILE; a file of that name is "./-"')
     algorithms = tuple(dict.fromkeys(require_algorithm(name) for name in options.algorithm or ["sha256"]))
     bsd = options.bsd or len(algorithms) > 1 or algorithms[0] not in _PLAIN
     status = EXIT_OK
@@ -78,11 +81,3 @@ def build_parser() -> Parser:
     add("-j", "--jobs", **number(1), help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no progress bar on a terminal")
     return parser
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    options = build_parser().parse(arguments)
-    refuse_urls(options.files)
-    if STANDARD_INPUT in options.files and len(options.files) > 1:
-        raise InvalidInput('- stands for standard input and must be the only FILE; a file of that name is "./-"')
-    return options

@@ -13,10 +13,8 @@ import threading
 # As in the package's __init__: `typing` is not needed here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
-    from typing import Any
-
 
 _AGAIN_S = 0.05
 
@@ -31,12 +29,10 @@ class Stopped(KeyboardInterrupt):
 def occupy_standard_descriptors() -> None:
     """Give descriptors 0 to 2 to /dev/null where they are closed: a socket or a file that got one of these numbers
     would be taken for standard input or output by a child process, and be written to by whatever prints."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free number is this one: those below it are taken by now.
-            os.open(os.devnull, os.O_RDWR)
+    # The lowest free number is the next.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -45,18 +41,14 @@ def raise_on_signals(*, restore: bool) -> Iterator[None]:
 
     `restore`: set the handlers of before at the end. Else a signal ends the process then, which has nothing left to do:
     Python's own handler would print a traceback while the interpreter ends."""
-    caught: dict[int, Callable[[int, FrameType | None], Any] | int] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            before = signal.getsignal(number)
-            if before is signal.SIG_DFL or before is signal.default_int_handler:
-                signal.signal(number, _on_signal)
-                caught[int(number)] = before
-    try:
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                before = signal.getsignal(number)
+                if before in (signal.SIG_DFL, signal.default_int_handler):
+                    stack.callback(signal.signal, number, before if restore else signal.SIG_DFL)
+                    signal.signal(number, _on_signal)
         yield
-    finally:
-        for caught_number, handler in caught.items():
-            signal.signal(caught_number, handler if restore else signal.SIG_DFL)
 
 
 def raise_again(stop: Stopped) -> None:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
@@ -66,15 +67,15 @@ class _Entry:
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
     options = _parse(arguments)
-    if options.receipt:
-        return _verify_lists(*_read_receipts(options.receipt), options)
-    first, *others = options.operands
+    others = options.operands[1:]
     if others and all(map(_reads_as_checksum, others)):
-        return _verify_one(first, [parse_checksum(other) for other in others], options)
+        return _verify_one(options.operands[0], [parse_checksum(other) for other in others], options)
     misplaced = next(filter(_reads_as_checksum, options.operands), None)
     if misplaced is not None:
         raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
-    return _verify_lists(*_read_sums(options.operands, options.algorithm), options)
+    lists = [_read_sums(name, options.algorithm) for name in options.operands] or map(_read_receipt, options.receipt)
+    entries, problems = (list(chain.from_iterable(each)) for each in zip(*lists, strict=True))
+    return _verify_lists(entries, problems, options)
 
 
 def build_parser() -> Parser:
@@ -162,31 +163,21 @@ def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: a
     return _sum_up(outcomes, problems)
 
 
-def _read_receipts(names: Sequence[str]) -> tuple[list[_Entry], list[str]]:
-    """The files of several receipts, and what could not be understood of them."""
-    entries: list[_Entry] = []
-    problems: list[str] = []
-    for name in names:
-        folder = "" if name == STANDARD_INPUT else Path(name).parent
-        files = read_receipt(io.BytesIO(read_whole(name, "receipt")), folder)
-        entries += [_Entry(os.fspath(entry.path), entry.checksums, entry.size) for entry in files.entries]
-        problems += files.problems
-        if not files.entries:
-            why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
-            raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
-    return entries, problems
+def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
+    """The files of a receipt, and what could not be understood of it."""
+    folder = "" if name == STANDARD_INPUT else Path(name).parent
+    files = read_receipt(io.BytesIO(read_whole(name, "receipt")), folder)
+    if not files.entries:
+        why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
+        raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
+    return [_Entry(os.fspath(entry.path), entry.checksums, entry.size) for entry in files.entries], files.problems
 
 
-def _read_sums(names: Sequence[str], algorithm: str | None) -> tuple[list[_Entry], list[str]]:
-    """The files of several sums files, and what could not be understood of them."""
-    entries: list[_Entry] = []
-    problems: list[str] = []
-    for name in names:
-        shown = "standard input" if name == STANDARD_INPUT else Path(name).name
-        sums = read_sums(read_whole(name, "sums file"), shown, algorithm)
-        entries += [_Entry(entry.name, (entry.checksum,)) for entry in sums.entries]
-        problems += map(str, sums.problems)
-    return entries, problems
+def _read_sums(name: str, algorithm: str | None) -> tuple[list[_Entry], Sequence[str]]:
+    """The files of a sums file, and what could not be understood of it."""
+    shown = "standard input" if name == STANDARD_INPUT else Path(name).name
+    sums = read_sums(read_whole(name, "sums file"), shown, algorithm)
+    return [_Entry(entry.name, (entry.checksum,)) for entry in sums.entries], list(map(str, sums.problems))
 
 
 # Results -------------------------------------------------------------------------------------------------------------

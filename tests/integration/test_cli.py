@@ -449,6 +449,7 @@ def test_certificates(tmp_path: Path, nginx: NginxServer, small: ServedObject) -
         (["https://h/a", "-ca", "md5"], "checksum"),
         (["https://h/a", "-o"], "expected one argument"),
         (["https://h/a", "--timeout", "-1"], "timeout"),
+        (["https://h/a", "--progress=dots"], "invalid choice: 'dots' (choose from "),
         (["ftp://user:SECRET@h/a?SECRET"], "ftp"),
         (["file:///etc/passwd"], "file"),
         (["h/a"], "http"),

@@ -14,14 +14,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TextIO, get_args
+from typing import Protocol, Self, TextIO
 
 from getm.cli.output.formatting import amount_text, bytes_text, failed_text, finished_text, name_of, printable
-from getm.errors import InvalidInput
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 
-DisplayKind = Literal["auto", "bar", "plain", "json", "none"]
-KINDS: tuple[DisplayKind, ...] = get_args(DisplayKind)
+KINDS = ("auto", "bar", "plain", "json", "none")
 
 _PLAIN_INTERVAL_S = 1.0
 # A line for a file that comes so slowly that it reaches no further tenth, or whose size is not known.
@@ -32,28 +30,27 @@ _Clock = Callable[[], float]
 
 
 class Display(Protocol):
-    """A context manager that takes events, from any thread. A stream that nobody reads any longer, or that is full,
-    ends the display and not the downloads: nothing is raised for it."""
+    """A context manager that takes events, from any thread; this one shows nothing. A stream that nobody reads any
+    longer, or that is full, ends the display and not the downloads: nothing is raised for it."""
 
-    def on_event(self, event: Event) -> None: ...
+    def on_event(self, event: Event) -> None:
+        return
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *exc_info: object) -> None: ...
+    def __exit__(self, *exc_info: object) -> None:
+        return
 
 
-def open_display(stream: TextIO | None, kind: DisplayKind = "auto", *, clock: _Clock = time.monotonic) -> Display:
+def open_display(stream: TextIO | None, kind: str = "auto", *, clock: _Clock = time.monotonic) -> Display:
     """The display of downloads on `stream`, which stays open.
 
     "auto": bars where `stream` is a terminal, else nothing. "bar": bars, or plain lines where it is no terminal, since
     the control sequences of bars make logs unreadable. "plain": a line for each start, end, failure and retry, and at
     most one line of progress a second for each file, at each tenth of its size. "json": one object a line for each
     event, progress at most twice a second for each file. "none": nothing. `clock` gives seconds.
-
-    Raises `InvalidInput` for another kind.
     """
-    if kind not in KINDS:
-        raise InvalidInput(f"progress must be one of {', '.join(KINDS)}, not {kind!r}")
     if stream is None or kind == "none":
         return _Silence()
     if kind == "json":
@@ -65,18 +62,11 @@ def open_display(stream: TextIO | None, kind: DisplayKind = "auto", *, clock: _C
     return _Silence() if kind == "auto" else _PlainLines(stream, clock)
 
 
-class _Silence:
-    def on_event(self, event: Event) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        pass
+class _Silence(Display):
+    """Shows nothing."""
 
 
-class _Lines(_Silence, abc.ABC):
+class _Lines(Display, abc.ABC):
     """Whole lines on a stream, each written at once."""
 
     def __init__(self, stream: TextIO, clock: _Clock) -> None:

@@ -7,13 +7,14 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Self
 
 from getm.cli.output.errors import print_failure
 from getm.cli.output.formatting import bytes_text, finished_text, name_of, printable
-from getm.cli.output.progress import DisplayKind, open_display
+from getm.cli.output.progress import open_display
 from getm.core.log import get_logger
 from getm.errors import GetmError
 from getm.events import Event, Failed, Finished, Planned, Skipped, Started
@@ -43,7 +44,7 @@ class Reporter:
         self._total_bytes = total_bytes
         # With -v, log records say what a bar would, and would break it.
         silent = options.quiet or not shows_progress or (options.verbose and options.progress == "auto")
-        kind: DisplayKind = "none" if silent else options.progress
+        kind = "none" if silent else options.progress
         self._display = open_display(sys.stderr, kind)
         self._receipt: Receipt | None = None
         self._plan = _Plan()
@@ -129,7 +130,7 @@ class _Plan:
             f"{self._total_bytes:>18,}  bytes in {self._files:,} {'file' if self._files == 1 else 'files'}{beside}"
         ]
         for folder, planned in self._places.values():
-            free = _free_bytes(folder)
+            free = shutil.disk_usage(folder).free
             short = f": {bytes_text(planned - free)} too little" if planned > free else ""
             lines.append(f"{free:>18,}  bytes free at {name_of(folder)}{short}")
         return lines
@@ -141,7 +142,7 @@ class _Plan:
             "unknown_sizes": self._unknown,
             "total_bytes": self._total_bytes,
             "places": [
-                {"path": os.fspath(folder), "total_bytes": planned, "free_bytes": _free_bytes(folder)}
+                {"path": os.fspath(folder), "total_bytes": planned, "free_bytes": shutil.disk_usage(folder).free}
                 for folder, planned in self._places.values()
             ],
         }
@@ -149,11 +150,6 @@ class _Plan:
 
 def _size_text(size: int | None) -> str:
     return "size unknown" if size is None else f"{size:,}"
-
-
-def _free_bytes(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
 
 
 def _existing(folder: Path) -> Path:

@@ -16,8 +16,8 @@ import pytest
 
 from getm import DownloadResult, Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.cli.output.formatting import amount_text, bytes_text, duration_text, printable
-from getm.cli.output.progress import KINDS, Display, DisplayKind, open_display
-from getm.errors import HTTPStatusError, InvalidInput, ProxyRefused
+from getm.cli.output.progress import KINDS, Display, open_display
+from getm.errors import HTTPStatusError, ProxyRefused
 from getm.integrity import parse_checksum, unverified
 from tests.support.command import screen
 
@@ -159,7 +159,7 @@ def plain(*script: Event | float) -> list[str]:
     return _lines("plain", *script)
 
 
-def _lines(kind: DisplayKind, *script: Event | float) -> list[str]:
+def _lines(kind: str, *script: Event | float) -> list[str]:
     stream, clock = io.StringIO(), Clock()
     with open_display(stream, kind, clock=clock) as display:
         for step in script:
@@ -259,7 +259,7 @@ def test_json_is_an_object_a_line_and_progress_twice_a_second() -> None:
 
 
 @pytest.mark.parametrize("kind", ["auto", "none"])
-def test_nothing_where_no_terminal_is(kind: DisplayKind) -> None:
+def test_nothing_where_no_terminal_is(kind: str) -> None:
     assert _lines(kind, Planned(1, 1), finished(0)) == []
 
 
@@ -267,16 +267,14 @@ def test_bars_without_a_terminal_are_lines() -> None:
     assert _lines("bar", Planned(1, 1)) == ["files: 1, 1 bytes"]
 
 
-def test_no_stream_and_no_such_kind() -> None:
+def test_no_stream() -> None:
     for kind in KINDS:
         with open_display(None, kind) as display:
             display.on_event(finished(0))
-    with pytest.raises(InvalidInput, match="auto, bar, plain, json, none, not 'dots'"):
-        open_display(None, "dots")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["plain", "json"])
-def test_a_reader_that_has_gone_does_not_hurt(kind: DisplayKind) -> None:
+def test_a_reader_that_has_gone_does_not_hurt(kind: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")
