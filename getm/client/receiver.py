@@ -398,7 +398,7 @@ class ResponseInfo:
     @property
     def headers(self) -> HeaderMap:
         """The response's header fields, by name in any case."""
-        return HeaderMap(self._head.head.headers)
+        return HeaderMap(self._head.head)
 
     @property
     def content_coding(self) -> str | None:

@@ -20,34 +20,6 @@ Headers = tuple[tuple[str, str], ...]
 _MAX_DIGITS = 19
 
 
-class HeaderMap(Mapping[str, str]):
-    """Header fields by name, in any case; fields that came several times are joined by ", "."""
-
-    def __init__(self, headers: Headers) -> None:
-        self._fields: dict[str, tuple[str, list[str]]] = {}
-        for name, value in headers:
-            self._fields.setdefault(name.lower(), (name, []))[1].append(value)
-
-    def __getitem__(self, name: str) -> str:
-        return ", ".join(self._fields[name.lower()][1])
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._fields
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._fields.values())
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({dict(self)!r})"
-
-    def get_all(self, name: str) -> list[str]:
-        """The values of a field, one for each time it came."""
-        return list(self._fields.get(name.lower(), ("", []))[1])
-
-
 class HeadError(ValueError):
     """The head contradicts itself or HTTP; the text says how."""
 
@@ -154,6 +126,34 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
     def modified_at(self) -> float | None:
         """The Last-Modified in seconds since the epoch; None where it is missing or malformed."""
         return _timestamp(self.get("last-modified"))
+
+
+class HeaderMap(Mapping[str, str]):
+    """Header fields by name, in any case; fields that came several times are joined by ", "."""
+
+    def __init__(self, head: ResponseHead) -> None:
+        self._head = head
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._head.fields[name.lower()])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._head.fields
+
+    def __iter__(self) -> Iterator[str]:
+        # Each as it came the first time.
+        names = {name.lower(): name for name, _ in reversed(self._head.headers)}
+        return map(names.__getitem__, self._head.fields)
+
+    def __len__(self) -> int:
+        return len(self._head.fields)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)!r})"
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of a field, one for each time it came."""
+        return list(self._head.get_all(name.lower()))
 
 
 @lru_cache(maxsize=64)

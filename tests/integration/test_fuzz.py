@@ -110,7 +110,7 @@ def read_everything(raw: list[tuple[bytes, bytes]], *, status: int, size: int | 
     head.content_coding()
     head.strong_validator()
     retry_after_s(head, 0.0)
-    dict(HeaderMap(headers))
+    dict(HeaderMap(head))
     found = discover([ResponseHead.of(302, "https://data.example/", headers), head], size=size)
     for declared in found.declared:
         assert parse_checksum(str(declared.checksum)) == declared.checksum
