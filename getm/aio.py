@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from types import TracebackType
@@ -13,8 +12,9 @@ from typing import Self, TypeVar
 from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
 from getm.client.opening import Opening
+from getm.client.parts import Parts
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
-from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
+from getm.client.receiver import Receiver, ResponseInfo
 from getm.errors import ReaderClosed
 
 
@@ -113,28 +113,26 @@ _T = TypeVar("_T")
 Opener = Callable[[Callable[[Receiver], None]], Awaitable[Receiver]]
 
 
-class _Parts(ResponseInfo, AsyncIterator[_T]):
+class _Iterator(ResponseInfo, AsyncIterator[_T]):
     """An asynchronous iterator that opens its URL when it is first used, or entered as a context.
 
     For one task at a time: a second one gets `ReaderBusy`. Any task or thread may close it: a wait for its next part
     then raises `ReaderClosed`.
     """
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, parts_of: Callable[[Receiver], Parts[_T]]) -> None:
         super().__init__(None)
         self._opener = opener
-        self._opened = False
+        self._parts_of = parts_of
+        self._parts: Parts[_T] | None = None
         self._use = Exclusive(self._clean_up)
-        # Whether every part was given out: only then iteration ends, and does not say that it was closed.
-        self._complete = False
 
-    async def _open(self) -> Receiver:
-        if self._use.closed:
-            raise ReaderClosed("closed: open the URL again")
-        if not self._opened:
-            await self._opener(self._started)
-            self._opened = True
-        return self._transfer
+    async def _open(self) -> Parts[_T]:
+        if self._parts is None:
+            if self._use.closed:
+                raise ReaderClosed("closed: open the URL again")
+            self._parts = self._parts_of(await self._opener(self._started))
+        return self._parts
 
     def _started(self, transfer: Receiver) -> None:
         # Kept before its head has come, so that a close ends the wait for it.
@@ -144,22 +142,18 @@ class _Parts(ResponseInfo, AsyncIterator[_T]):
 
     async def __anext__(self) -> _T:
         with self._use:
-            if self._complete:
-                raise StopAsyncIteration
-            transfer = await self._open()
-            while (part := self._next_part(transfer)) is None:
-                if self._complete:
-                    transfer.close()
-                    raise StopAsyncIteration
-                await _wait(transfer)
-            return part
-
-    @abstractmethod
-    def _next_part(self, transfer: Receiver) -> _T | None:
-        """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
+            parts = await self._open()
+            while not parts.complete:
+                if (part := parts.next()) is not None:
+                    return part
+                if not parts.complete:
+                    await _wait(self._transfer)
+            self._transfer.close()
+            raise StopAsyncIteration
 
     def _clean_up(self) -> None:
-        """Drop what was received and not given out."""
+        if self._parts is not None:
+            self._parts.clear()
 
     async def __aenter__(self) -> Self:
         with self._use:
@@ -185,34 +179,9 @@ class _Parts(ResponseInfo, AsyncIterator[_T]):
         self._close()
 
 
-class AsyncContentIterator(_Parts[memoryview]):
+class AsyncContentIterator(_Iterator[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, opener: Opener, chunk_size: int | None) -> None:
-        super().__init__(opener)
-        self._chunk_size = chunk_size
-        self._assembler: ChunkReader | None = None
 
-    def _next_part(self, transfer: Receiver) -> memoryview | None:
-        if self._assembler is None:
-            self._assembler = ChunkReader(transfer)
-        view = self._assembler.try_read_chunk(self._chunk_size)
-        if view is None or view:
-            return view
-        self._complete = True
-        return None
-
-    def _clean_up(self) -> None:
-        if self._assembler is not None:
-            self._assembler.clear()
-
-
-class AsyncUnorderedIterator(_Parts[tuple[int, memoryview]]):
+class AsyncUnorderedIterator(_Iterator[tuple[int, memoryview]]):
     """Pairs of an offset and a read-only view, as they arrive. Together they cover the object exactly."""
-
-    def _next_part(self, transfer: Receiver) -> tuple[int, memoryview] | None:
-        part = transfer.next_part(ordered=False)
-        if part is not None:
-            return part.offset, part.view
-        self._complete = transfer.finished
-        return None

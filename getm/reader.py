@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from getm import errors
 from getm.client.exclusive import Exclusive
-from getm.client.receiver import ChunkReader, Receiver, ResponseInfo
+from getm.client.parts import ChunkReader, Parts
+from getm.client.receiver import Receiver, ResponseInfo
 
 
 def _wait(transfer: Receiver) -> None:
@@ -42,8 +42,8 @@ class Reader(ResponseInfo, io.RawIOBase):
 
     def __init__(self, transfer: Receiver, name: Callable[[Receiver], str]) -> None:
         ResponseInfo.__init__(self, transfer)
-        self._assembler = ChunkReader(transfer)
-        self._use = Exclusive(self._assembler.clear)
+        self._chunks = ChunkReader(transfer)
+        self._use = Exclusive(self._chunks.clear)
         self._name = name
 
     @property
@@ -66,7 +66,7 @@ class Reader(ResponseInfo, io.RawIOBase):
             ...     print(len(fh.read(4)), fh.tell())
         """
         self._check()
-        return self._assembler.position
+        return self._chunks.position
 
     def _check(self) -> None:
         if self.closed:
@@ -101,7 +101,7 @@ class Reader(ResponseInfo, io.RawIOBase):
         wanted = None if size is None or size < 0 else size
         with self._use:
             self._check()
-            while (view := self._assembler.try_read(wanted)) is None:
+            while (view := self._chunks.try_read(wanted)) is None:
                 _wait(self._transfer)
             return view
 
@@ -136,7 +136,7 @@ class Reader(ResponseInfo, io.RawIOBase):
         target = _writable(buffer)
         with self._use:
             self._check()
-            while (count := self._assembler.try_readinto(target)) is None:
+            while (count := self._chunks.try_readinto(target)) is None:
                 _wait(self._transfer)
             return count
 
@@ -163,29 +163,23 @@ class Reader(ResponseInfo, io.RawIOBase):
 _T = TypeVar("_T")
 
 
-class _Parts(ResponseInfo, Iterator[_T]):
+class _Iterator(ResponseInfo, Iterator[_T]):
     """An iterator that is also a context manager. For one thread at a time; any thread may close it."""
 
-    def __init__(self, transfer: Receiver, clean_up: Callable[[], None]) -> None:
+    def __init__(self, transfer: Receiver, parts: Parts[_T]) -> None:
         super().__init__(transfer)
-        self._use = Exclusive(clean_up)
-        # Whether every part was given out: only then iteration ends, and does not say that it was closed.
-        self._complete = False
+        self._parts = parts
+        self._use = Exclusive(parts.clear)
 
     def __next__(self) -> _T:
         with self._use:
-            if self._complete:
-                raise StopIteration
-            while (part := self._next_part()) is None:
-                if self._complete:
-                    self._transfer.close()
-                    raise StopIteration
-                _wait(self._transfer)
-            return part
-
-    @abstractmethod
-    def _next_part(self) -> _T | None:
-        """The next part; None where it has not come, or where all were given out: then `_complete` is set."""
+            while not self._parts.complete:
+                if (part := self._parts.next()) is not None:
+                    return part
+                if not self._parts.complete:
+                    _wait(self._transfer)
+            self._transfer.close()
+            raise StopIteration
 
     def __enter__(self) -> Self:
         return self
@@ -205,31 +199,9 @@ class _Parts(ResponseInfo, Iterator[_T]):
         self._use.close()
 
 
-class ContentIterator(_Parts[memoryview]):
+class ContentIterator(_Iterator[memoryview]):
     """The object in order, as read-only views of `chunk_size` bytes, the last one shorter. Nothing to release."""
 
-    def __init__(self, transfer: Receiver, chunk_size: int | None) -> None:
-        self._assembler = ChunkReader(transfer)
-        self._chunk_size = chunk_size
-        super().__init__(transfer, self._assembler.clear)
 
-    def _next_part(self) -> memoryview | None:
-        view = self._assembler.try_read_chunk(self._chunk_size)
-        if view is None or view:
-            return view
-        self._complete = True
-        return None
-
-
-class UnorderedIterator(_Parts[tuple[int, memoryview]]):
+class UnorderedIterator(_Iterator[tuple[int, memoryview]]):
     """Pairs of an offset and a read-only view, as they arrive. Together they cover the object exactly."""
-
-    def __init__(self, transfer: Receiver) -> None:
-        super().__init__(transfer, lambda: None)
-
-    def _next_part(self) -> tuple[int, memoryview] | None:
-        part = self._transfer.next_part(ordered=False)
-        if part is not None:
-            return part.offset, part.view
-        self._complete = self._transfer.finished
-        return None

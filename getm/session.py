@@ -15,6 +15,7 @@ import msgspec
 from getm import batch, errors, options, reader
 from getm.batch.settings import DEFAULT_PER_HOST
 from getm.client.opening import Opening
+from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
 from getm.core.lazy import importing
@@ -248,7 +249,8 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        return reader.ContentIterator(self._open(opening), chunk_size)
+        transfer = self._open(opening)
+        return reader.ContentIterator(transfer, ContentParts(transfer, chunk_size))
 
     def iter_content_unordered(
         self,
@@ -302,7 +304,8 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        return reader.UnorderedIterator(self._open(opening))
+        transfer = self._open(opening)
+        return reader.UnorderedIterator(transfer, UnorderedParts(transfer))
 
     def aiter_content(
         self,
@@ -357,7 +360,7 @@ class Session:
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        return aio.AsyncContentIterator(lambda started: _aopen(opening, started), chunk_size)
+        return aio.AsyncContentIterator(partial(_aopen, opening), lambda transfer: ContentParts(transfer, chunk_size))
 
     def aiter_content_unordered(
         self,
@@ -414,7 +417,7 @@ class Session:
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        return aio.AsyncUnorderedIterator(lambda started: _aopen(opening, started))
+        return aio.AsyncUnorderedIterator(partial(_aopen, opening), UnorderedParts)
 
     def read(
         self,

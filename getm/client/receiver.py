@@ -10,9 +10,8 @@ import gc
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
 
@@ -26,6 +25,9 @@ from getm.integrity import Verdict, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import Stats
 
+if TYPE_CHECKING:
+    from getm.client.parts import ChunkReader
+
 _log = get_logger()
 
 # How long other threads and tasks, which may be unrelated, may take to drop a view before it is an error. Longer than
@@ -33,8 +35,6 @@ _log = get_logger()
 _OTHERS_GRACE_S = 20.0
 # How often an object that is replaced while it is read is read again from its start.
 _MAX_RESTARTS = 2
-# Shorter reads are copies: a few bytes are cheaper than a view of shared memory, and keeping them keeps no slot.
-COPIED_BYTES = 64 * 1024
 
 
 class Part(NamedTuple):
@@ -421,139 +421,3 @@ class ResponseInfo:
         """The statistics of the transfer: bytes, requests, retries, time. Final once the last byte was read; until
         then, or where it was closed before, only the bytes and the seconds are known."""
         return self._transfer.stats()
-
-
-class ChunkReader:
-    """Cuts the ordered parts of an object into reads of any length.
-
-    A read within one slot, or over adjacent slots, is a view of them. Otherwise, or where the read is longer than half
-    the ring, its bytes are copied once, into memory of its own; so are short reads (`COPIED_BYTES`).
-    """
-
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        receiver.reader = self
-        self._parts: deque[Part] = deque()
-        # Bytes of the first part that were read already.
-        self._used = 0
-        self._have = 0
-        self._copy: bytearray | None = None
-        self.position: int = 0
-
-    def try_read(self, size: int | None) -> memoryview | None:
-        """The next `size` bytes (None: all that is left), fewer only at the end; None where more must come first."""
-        while True:
-            copied = 0 if self._copy is None else len(self._copy)
-            missing = None if size is None else size - copied - self._have
-            if missing is not None and missing <= 0:
-                return self._take(size or 0)
-            part = self._receiver.next_part(ordered=True)
-            if part is None:
-                if self._receiver.finished:
-                    return self._take(copied + self._have)
-                if self._parts and self._receiver.starved():
-                    self._spill(self._have)
-                return None
-            self._append(part)
-            if self._held * 2 > self._receiver.ring_bytes:
-                self._spill(self._have if missing is None else min(self._have, self._have - len(part.view) + missing))
-
-    def try_read_chunk(self, size: int | None) -> memoryview | None:
-        """The next `size` bytes as `try_read` gives them; None: whatever has come, a slot at most."""
-        if size is not None:
-            return self.try_read(size)
-        if not self._fetch_one():
-            return memoryview(b"") if self._receiver.finished else None
-        return self._take(len(self._parts[0].view) - self._used)
-
-    def try_readinto(self, buffer: memoryview) -> int | None:
-        """Copy what has come into `buffer`: the count of bytes, 0 at the end; None where nothing has come yet."""
-        filled = 0
-        while filled < len(buffer) and self._fetch_one():
-            piece = self._pop(len(buffer) - filled)
-            buffer[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        self.position += filled
-        return filled if filled or self._receiver.finished or not len(buffer) else None
-
-    def _fetch_one(self) -> bool:
-        """Whether there is a byte to read."""
-        if not self._have:
-            part = self._receiver.next_part(ordered=True)
-            if part is None:
-                return False
-            self._append(part)
-        return True
-
-    def _append(self, part: Part) -> None:
-        self._parts.append(part)
-        self._have += len(part.view)
-
-    @property
-    def _held(self) -> int:
-        """Bytes of the ring that its parts keep from being filled again."""
-        return self._have + self._used
-
-    def _spill(self, count: int) -> None:
-        """Copy bytes out of the ring, so that the engine can continue during a long read."""
-        if self._copy is None:
-            self._copy = bytearray()
-        while count:
-            piece = self._pop(count)
-            self._copy += piece
-            count -= len(piece)
-
-    def _pop(self, count: int) -> memoryview:
-        """Up to `count` bytes from the first part."""
-        part = self._parts[0]
-        length = len(part.view)
-        # Mostly a chunk is a slot.
-        piece = part.view if not self._used and count >= length else part.view[self._used : self._used + count]
-        self._have -= len(piece)
-        self._used += len(piece)
-        if self._used == length:
-            self._parts.popleft()
-            self._used = 0
-        return piece
-
-    def _take(self, count: int) -> memoryview:
-        self.position += count
-        if self._copy is None and count:
-            if count >= COPIED_BYTES:
-                view = self._view(count)
-                if view is not None:
-                    return view
-            elif count <= len(self._parts[0].view) - self._used:
-                return memoryview(bytes(self._pop(count)))
-        copied = 0 if self._copy is None else len(self._copy)
-        self._spill(count - copied)
-        data, self._copy = self._copy, None
-        # Short ones as `bytes`, which can be hashed and compared, as those of other readers can.
-        return memoryview(data or b"").toreadonly() if count >= COPIED_BYTES else memoryview(bytes(data or b""))
-
-    def _view(self, count: int) -> memoryview | None:
-        """`count` bytes without a copy, where the memory allows it."""
-        if count <= len(self._parts[0].view) - self._used:
-            return self._pop(count)
-        needed, parts = count + self._used, []
-        next_address = self._parts[0].address
-        for part in self._parts:
-            if part.address != next_address:
-                return None
-            parts.append(part)
-            needed -= len(part.view)
-            if needed <= 0:
-                break
-            next_address += len(part.view)
-        start = self._parts[0].address + self._used
-        view = self._receiver.connection.ring.join([part.view for part in parts], start, count)
-        left = count
-        while left:
-            left -= len(self._pop(left))
-        return view
-
-    def clear(self) -> None:
-        """Drop everything that was not read."""
-        self._parts.clear()
-        self._have = 0
-        self._copy = None
