@@ -167,7 +167,9 @@ class _PlainLines(_Lines):
                 resumed = f", {bytes_text(event.resumed_bytes)} of it from before" if event.resumed_bytes else ""
                 return f"start: {name}: {size}{resumed}"
             case Retried():
-                name = self._name(event.index)
+                # A request may be retried before its file has started.
+                shown = self._shown.get(event.index)
+                name = f"entry {event.index}" if shown is None else shown.name
                 return f"retry {event.attempt}: {name}: {printable(event.message)}; again in {event.delay_s:.1f} s"
             case Finished():
                 return self._end("done", event.index, finished_text(event.result))
@@ -200,8 +202,3 @@ class _PlainLines(_Lines):
         self._shown.pop(index, None)
         self._ended += 1
         return f"{word} [{self._ended}/{'?' if self._files is None else self._files}]: {text}"
-
-    def _name(self, index: int) -> str:
-        """The name of a file under way; its number before it has started, where a request may be retried as well."""
-        shown = self._shown.get(index)
-        return f"entry {index}" if shown is None else shown.name

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Self
 
@@ -47,7 +48,7 @@ class Reporter:
         kind = "none" if silent else options.progress
         self._display = open_display(sys.stderr, kind)
         self._receipt: Receipt | None = None
-        self._plan = _Plan()
+        self._planned: list[Started] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -67,8 +68,9 @@ class Reporter:
             self._receipt.on_event(event)
         match event:
             case Started() if self._options.dry_run:
-                self._plan.add(event)
-                self._write(event, f"{_size_text(event.size):>18}  {name_of(event.path)}  {event.url}")
+                self._planned.append(event)
+                size = "size unknown" if event.size is None else f"{event.size:,}"
+                self._write(event, f"{size:>18}  {name_of(event.path)}  {event.url}")
             case Finished():
                 # A warning, but not on standard error: callers take anything there for a failure.
                 level = logging.INFO if event.result.verified or event.waived else logging.WARNING
@@ -86,13 +88,30 @@ class Reporter:
                 print_failure(event.error, event.url, path)
 
     def finish(self) -> None:
-        """Print what is known only when all downloads have ended."""
-        if self._options.dry_run:
-            if self._options.json:
-                _print(json.dumps(self._plan.to_json()))
-            else:
-                for line in self._plan.lines():
-                    _print(line)
+        """Print what a dry run found: how much would go to which file system, and the free space there."""
+        if not self._options.dry_run:
+            return
+        # By device: a folder on it, and the bytes that would go there.
+        folders: dict[int, Path] = {}
+        sizes: Counter[int] = Counter()
+        for event in self._planned:
+            if event.path is not None:
+                folder = next(each for each in event.path.absolute().parents if each.is_dir())
+                device = folder.stat().st_dev
+                folders.setdefault(device, folder)
+                sizes[device] += event.size or 0
+        places = [(folder, sizes[device], shutil.disk_usage(folder).free) for device, folder in folders.items()]
+        files, unknown = len(self._planned), sum(event.size is None for event in self._planned)
+        if self._options.json:
+            shown = [{"path": os.fspath(at), "total_bytes": total, "free_bytes": free} for at, total, free in places]
+            facts = {"event": "planned", "files": files, "unknown_sizes": unknown, "total_bytes": sizes.total()}
+            _print(json.dumps({**facts, "places": shown}))
+            return
+        beside = f", and {unknown:,} of unknown size" if unknown else ""
+        _print(f"{sizes.total():>18,}  bytes in {files:,} {'file' if files == 1 else 'files'}{beside}")
+        for folder, total, free in places:
+            short = f": {bytes_text(total - free)} too little" if total > free else ""
+            _print(f"{free:>18,}  bytes free at {name_of(folder)}{short}")
 
     def _write(self, event: Event, text: str | None = None) -> None:
         """On standard output: the event for programs, `text` for people, if there is any."""
@@ -100,62 +119,6 @@ class Reporter:
             _print(json.dumps(event.to_json()))
         elif text is not None:
             _print(text)
-
-
-class _Plan:
-    """What a dry run found: how much would go to which file system, and the free space there."""
-
-    def __init__(self) -> None:
-        self._files = 0
-        self._unknown = 0
-        # By device: a folder on it, and the bytes that would go there.
-        self._places: dict[int, tuple[Path, int]] = {}
-
-    def add(self, event: Started) -> None:
-        self._files += 1
-        self._unknown += event.size is None
-        if event.path is not None:
-            folder = _existing(event.path.parent)
-            device = folder.stat().st_dev
-            place, planned = self._places.get(device, (folder, 0))
-            self._places[device] = place, planned + (event.size or 0)
-
-    @property
-    def _total_bytes(self) -> int:
-        return sum(planned for _, planned in self._places.values())
-
-    def lines(self) -> list[str]:
-        beside = f", and {self._unknown:,} of unknown size" if self._unknown else ""
-        lines = [
-            f"{self._total_bytes:>18,}  bytes in {self._files:,} {'file' if self._files == 1 else 'files'}{beside}"
-        ]
-        for folder, planned in self._places.values():
-            free = shutil.disk_usage(folder).free
-            short = f": {bytes_text(planned - free)} too little" if planned > free else ""
-            lines.append(f"{free:>18,}  bytes free at {name_of(folder)}{short}")
-        return lines
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "event": "planned",
-            "files": self._files,
-            "unknown_sizes": self._unknown,
-            "total_bytes": self._total_bytes,
-            "places": [
-                {"path": os.fspath(folder), "total_bytes": planned, "free_bytes": shutil.disk_usage(folder).free}
-                for folder, planned in self._places.values()
-            ],
-        }
-
-
-def _size_text(size: int | None) -> str:
-    return "size unknown" if size is None else f"{size:,}"
-
-
-def _existing(folder: Path) -> Path:
-    """`folder`, or the nearest folder above it that exists."""
-    folder = folder.absolute()
-    return next(each for each in (folder, *folder.parents) if each.is_dir())
 
 
 def _print(line: str) -> None:
