@@ -88,7 +88,7 @@ async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
             loop.remove_reader(descriptor)
     finally:
         # Only now may the descriptor be closed: the loop would forget it, or take another one with its number for it.
-        transfer.end_wait()
+        transfer.connection.end_wait()
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import Protocol, TypeVar
 
@@ -69,72 +70,65 @@ class ChunkReader:
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         receiver.reader = self
-        self._parts: deque[Part] = deque()
-        # Bytes of the first part that were read already.
-        self._used = 0
-        self._have = 0
-        self._copy: bytearray | None = None
+        self._ring_bytes = receiver.connection.layout.total_bytes
         self.position: int = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop everything that was not read."""
+        # What comes next, copied out of the ring during a long read.
+        self._copy = bytearray()
+        # What follows it, how many bytes of the first part were read already, and how many are left of all.
+        self._parts: deque[Part] = deque()
+        self._used = self._have = 0
 
     def try_read(self, size: int | None) -> memoryview | None:
         """The next `size` bytes (None: all that is left), fewer only at the end; None where more must come first."""
-        while True:
-            copied = 0 if self._copy is None else len(self._copy)
-            missing = None if size is None else size - copied - self._have
-            if missing is not None and missing <= 0:
-                return self._take(size or 0)
-            part = self._receiver.next_part(ordered=True)
-            if part is None:
-                if self._receiver.finished:
-                    return self._take(copied + self._have)
+        count = sys.maxsize if size is None else size
+        while self._have + len(self._copy) < count:
+            if self._fetch():
+                # With the bytes that were read, those that its parts keep from being filled again.
+                if (self._have + self._used) * 2 > self._ring_bytes:
+                    self._spill(min(self._have, count - len(self._copy)))
+            elif self._receiver.finished:
+                count = self._have + len(self._copy)
+            else:
                 if self._parts and self._receiver.starved():
                     self._spill(self._have)
                 return None
-            self._append(part)
-            if self._held * 2 > self._receiver.ring_bytes:
-                self._spill(self._have if missing is None else min(self._have, self._have - len(part.view) + missing))
+        return self._take(count)
 
     def try_read_chunk(self, size: int | None) -> memoryview | None:
         """The next `size` bytes as `try_read` gives them; None: whatever has come, a slot at most."""
         if size is not None:
             return self.try_read(size)
-        if not self._fetch_one():
-            return memoryview(b"") if self._receiver.finished else None
-        return self._take(len(self._parts[0].view) - self._used)
+        if self._have or self._fetch():
+            return self._take(len(self._parts[0].view) - self._used)
+        return memoryview(b"") if self._receiver.finished else None
 
     def try_readinto(self, buffer: memoryview) -> int | None:
         """Copy what has come into `buffer`: the count of bytes, 0 at the end; None where nothing has come yet."""
-        filled = 0
-        while filled < len(buffer) and self._fetch_one():
+        filled = min(len(buffer), len(self._copy))
+        buffer[:filled], self._copy = self._copy[:filled], self._copy[filled:]
+        while filled < len(buffer) and (self._have or self._fetch()):
             piece = self._pop(len(buffer) - filled)
             buffer[filled : filled + len(piece)] = piece
             filled += len(piece)
         self.position += filled
         return filled if filled or self._receiver.finished or not len(buffer) else None
 
-    def _fetch_one(self) -> bool:
-        """Whether there is a byte to read."""
-        if not self._have:
-            part = self._receiver.next_part(ordered=True)
-            if part is None:
-                return False
-            self._append(part)
-        return True
-
-    def _append(self, part: Part) -> None:
+    def _fetch(self) -> bool:
+        """Whether another part has come."""
+        part = self._receiver.next_part(ordered=True)
+        if part is None:
+            return False
         self._parts.append(part)
         self._have += len(part.view)
-
-    @property
-    def _held(self) -> int:
-        """Bytes of the ring that its parts keep from being filled again."""
-        return self._have + self._used
+        return True
 
     def _spill(self, count: int) -> None:
         """Copy bytes out of the ring, so that the engine can continue during a long read."""
-        if self._copy is None:
-            self._copy = bytearray()
-        while count:
+        while count > 0:
             piece = self._pop(count)
             self._copy += piece
             count -= len(piece)
@@ -153,43 +147,32 @@ class ChunkReader:
         return piece
 
     def _take(self, count: int) -> memoryview:
+        """The next `count` bytes, which have come."""
         self.position += count
-        if self._copy is None and count:
-            if count >= _COPIED_BYTES:
-                view = self._view(count)
-                if view is not None:
-                    return view
-            elif count <= len(self._parts[0].view) - self._used:
-                return memoryview(bytes(self._pop(count)))
-        copied = 0 if self._copy is None else len(self._copy)
-        self._spill(count - copied)
-        data, self._copy = self._copy, None
+        view = None
+        if self._parts and not self._copy:
+            if count <= len(self._parts[0].view) - self._used:
+                view = self._pop(count)
+            elif count >= _COPIED_BYTES:
+                view = self._join(count)
+        if view is None:
+            self._spill(count - len(self._copy))
+            view, self._copy = memoryview(self._copy)[:count], self._copy[count:]
         # Short ones as `bytes`, which can be hashed and compared, as those of other readers can.
-        return memoryview(data or b"").toreadonly() if count >= _COPIED_BYTES else memoryview(bytes(data or b""))
+        return view.toreadonly() if count >= _COPIED_BYTES else memoryview(bytes(view))
 
-    def _view(self, count: int) -> memoryview | None:
-        """`count` bytes without a copy, where the memory allows it."""
-        if count <= len(self._parts[0].view) - self._used:
-            return self._pop(count)
-        needed, parts = count + self._used, []
-        next_address = self._parts[0].address
+    def _join(self, count: int) -> memoryview | None:
+        """The next `count` bytes without a copy, where the parts that have them are adjacent in memory."""
+        start = end = self._parts[0].address
+        views = []
         for part in self._parts:
-            if part.address != next_address:
+            if part.address != end:
                 return None
-            parts.append(part)
-            needed -= len(part.view)
-            if needed <= 0:
+            views.append(part.view)
+            end += len(part.view)
+            if end - start >= self._used + count:
                 break
-            next_address += len(part.view)
-        start = self._parts[0].address + self._used
-        view = self._receiver.connection.ring.join([part.view for part in parts], start, count)
-        left = count
-        while left:
-            left -= len(self._pop(left))
+        view = self._receiver.connection.ring.join(views, start + self._used, count)
+        while count:
+            count -= len(self._pop(count))
         return view
-
-    def clear(self) -> None:
-        """Drop everything that was not read."""
-        self._parts.clear()
-        self._have = 0
-        self._copy = None

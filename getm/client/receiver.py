@@ -51,7 +51,9 @@ class Receiver:
     def __init__(
         self, connection: ClientConnection, request: OpenRequest, release: Callable[[ClientConnection], None]
     ) -> None:
-        self._connection = connection
+        # Its descriptor is readable when `pump` has something to do.
+        self.connection = connection
+        self._layout = connection.layout
         self._release = release
         self._request = request
         self.head: HeadInfo | None = None
@@ -84,7 +86,7 @@ class Receiver:
     def on_head(self, info: HeadInfo) -> None:
         if self.head is not None and self.head.size is not None and self.head.size != info.size:
             # The caller may have allocated memory for the size of the other one.
-            self._connection.cancel(self._number)
+            self.connection.cancel(self._number)
             self._fail(
                 errors.RemoteChanged(
                     f"the object was replaced while it was read: its size was {self.head.size} and is now {info.size}; "
@@ -104,9 +106,9 @@ class Receiver:
             # All of the slot was announced before it was known to be full.
             return
         self._received += length
-        address = slot * self.slot_bytes + start
+        address = slot * self._layout.slot_bytes + start
         self._newest = offset
-        self._pending[offset] = Part(offset, address, self._connection.lease(slot, start, length))
+        self._pending[offset] = Part(offset, address, self.connection.lease(slot, start, length))
 
     def on_note(self, info: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
@@ -168,14 +170,9 @@ class Receiver:
             delay_s=delay_s,
             total_s=self._left_s(),
         )
-        self._number = self._connection.open(request, self)
+        self._number = self.connection.open(request, self)
 
     # What a reader asks -----------------------------------------------------------------------------------------------
-
-    @property
-    def connection(self) -> ClientConnection:
-        """The descriptor that is readable when `pump` has something to do."""
-        return self._connection
 
     @property
     def url(self) -> str:
@@ -183,27 +180,11 @@ class Receiver:
         return redact(self._request.url)
 
     @property
-    def slots(self) -> int:
-        return self._connection.layout.slots
-
-    @property
-    def ring_bytes(self) -> int:
-        return self._connection.layout.total_bytes
-
-    @property
-    def slot_bytes(self) -> int:
-        return self._connection.layout.slot_bytes
-
-    @property
     def size(self) -> int | None:
         """The object's size in bytes; None until the head has come, or the end where the head does not have it."""
         if self._end is not None:
             return self._end.total
         return None if self.head is None else self.head.size
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
     def verdict(self) -> Verdict:
         """What verified the bytes, or why nothing did (yet)."""
@@ -221,17 +202,14 @@ class Receiver:
         )
 
     def begin_wait(self) -> None:
-        """Before waiting on the connection, until `end_wait`: a `close` meanwhile ends the wait. Raises `ReaderClosed`
-        where it is closed already."""
+        """Before waiting on the connection, until its `end_wait`: a `close` meanwhile ends the wait. Raises
+        `ReaderClosed` where it is closed already."""
         # In this order, and `close` in the other one: the mark, then the check for waits. So no wait is overlooked.
-        if not self._connection.begin_wait():
+        if not self.connection.begin_wait():
             raise errors.ReaderClosed("closed while its data was being read: the session was closed", url=self.url)
         if self._closed:
-            self._connection.end_wait()
+            self.connection.end_wait()
             self._check()
-
-    def end_wait(self) -> None:
-        self._connection.end_wait()
 
     def pump(self, *, wait: bool) -> None:
         """Receive what the engine has sent. An engine's death becomes this transfer's error."""
@@ -239,7 +217,7 @@ class Receiver:
             return
         self.begin_wait()
         try:
-            self._connection.pump(wait=wait)
+            self.connection.pump(wait=wait)
         except (errors.EngineDied, errors.ProtocolError) as error:
             error.url = self.url
             self._fail(error)
@@ -247,7 +225,7 @@ class Receiver:
             error.url = self.url
             raise
         finally:
-            self.end_wait()
+            self.connection.end_wait()
         if self._error is not None:
             # Not left to close(): the error's traceback may keep this alive until the next garbage collection.
             self._release_connection()
@@ -299,10 +277,9 @@ class Receiver:
         """
         if self._end is not None or self._error is not None or self._received == self.size:
             return False
-        if self._connection.with_engine:
-            return False
-        gc.collect()
-        return not self._connection.with_engine
+        if not self.connection.with_engine:
+            gc.collect()
+        return not self.connection.with_engine
 
     def grace_s(self, *, other_tasks: bool = False) -> float | None:
         """How long to wait when starved: not at all where there is no other thread and no other task that could drop a
@@ -317,7 +294,7 @@ class Receiver:
     def still_starved(self, came: bool) -> bool:
         """Whether waiting was in vain; `came`: that there is something to receive."""
         if came:
-            self._others_let_go = self._connection.with_engine > 0
+            self._others_let_go = self.connection.with_engine > 0
             return False
         # A view may have been dropped after the last check, just before its thread ended.
         return self.starved()
@@ -326,17 +303,18 @@ class Receiver:
         """Block until `pump` has something to do; False where that takes longer than `timeout_s`."""
         self.begin_wait()
         try:
-            return self._connection.wait(timeout_s)
+            return self.connection.wait(timeout_s)
         finally:
-            self.end_wait()
+            self.connection.end_wait()
 
     def exhausted(self) -> errors.SlotsExhausted:
+        slot_bytes, slots, _ = self._layout
         return errors.SlotsExhausted(
-            f"views of all {self.slots} slots of {self.slot_bytes} bytes are still kept, so nothing more can be "
+            f"views of all {slots} slots of {slot_bytes} bytes are still kept, so nothing more can be "
             "received: drop views that you are done with, or copy what you keep (bytes(view))",
             url=self.url,
-            slots=self.slots,
-            slot_bytes=self.slot_bytes,
+            slots=slots,
+            slot_bytes=slot_bytes,
         )
 
     def close(self) -> None:
@@ -354,11 +332,11 @@ class Receiver:
         if self._released:
             return
         self._released = True
-        self._connection.cancel(self._number)
-        if self._connection.waited_on:
+        self.connection.cancel(self._number)
+        if self.connection.waited_on:
             # Another thread or task waits for this object: the end of the pipe wakes it.
-            self._connection.close()
-        self._release(self._connection)
+            self.connection.close()
+        self._release(self.connection)
 
     @property
     def never_answered(self) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +14,46 @@ import pytest
 
 import getm
 from tests.integration.test_processes import run_python
+from tests.support.fault_script import Reply
+from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
 MIB = 1024 * 1024
 Make = Callable[..., ServedObject]
+
+
+def test_case_51_a_read_after_an_interrupted_one_gives_what_that_had_copied(fault_server: FaultServer) -> None:
+    """A long read copies what has come out of the ring. It was lost to `readinto`, and a shorter `read` never ended."""
+    body = os.urandom(MIB)
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=body, stall_at=MIB // 2, gate=gate))
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted
+
+    def send_signal(fh: getm.Reader) -> None:
+        while len(fh._chunks._copy) < MIB // 4:
+            os.sched_yield()
+        signal.pthread_kill(main_thread, signal.SIGALRM)
+
+    main_thread = threading.get_ident()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with getm.Session(max_memory=MIB // 4) as session, session.urlopen(url) as fh:
+            thread = threading.Thread(target=send_signal, args=(fh,))
+            thread.start()
+            with pytest.raises(Interrupted):
+                fh.read()
+            thread.join()
+            buffer = bytearray(1000)
+            assert (fh.read(5), fh.readinto(buffer), fh.read(100_000)) == (body[:5], 1000, body[1005:101_005])
+            assert buffer == body[5:1005] and fh.tell() == 101_005
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("seed", range(1))
