@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import print_unreadable
 from getm.cli.output.result_lines import Lines
 from getm.cli.parser import Parser, number, refuse_urls
-from getm.cli.standard_input import STANDARD_INPUT, check_standard_input
+from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
-from getm.integrity import FileReport, available_algorithms, check_files, format_sums_line, require_algorithm
+from getm.integrity import available_algorithms, format_sums_line, require_algorithm
 
 # Those whose plain lines coreutils writes and checks; the length of a digest says which one it is.
 _PLAIN = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
@@ -47,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     bsd = options.bsd or len(algorithms) > 1 or algorithms[0] not in _PLAIN
     status = EXIT_OK
     with Lines(options.files, shown=not options.quiet) as lines:
-        for name, report in zip(options.files, _reports(options, algorithms, lines), strict=True):
+        reports = check_operands([(name, ()) for name in options.files], lines.advance, algorithms, options.jobs)
+        for name, report in zip(options.files, reports, strict=True):
             if report.verdict is None:
                 print_unreadable(name, report.error)
                 status = EXIT_OTHER
@@ -56,14 +56,6 @@ def main(arguments: Sequence[str]) -> int:
             for algorithm in algorithms:
                 lines.write(format_sums_line(computed[algorithm], name, bsd=bsd))
     return status
-
-
-def _reports(options: argparse.Namespace, algorithms: Sequence[str], lines: Lines) -> Iterator[FileReport]:
-    if options.files == [STANDARD_INPUT]:
-        yield check_standard_input((), algorithms, lines.advance)
-    else:
-        files = ((name, ()) for name in options.files)
-        yield from check_files(files, also=algorithms, jobs=options.jobs, on_bytes=lines.advance)
 
 
 def build_parser() -> Parser:

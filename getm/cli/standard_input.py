@@ -6,12 +6,12 @@ socket.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, FileReport, HashPool
+from getm.integrity import Checksum, FileReport, check_files
 from getm.integrity.file_batch import OnBytes
 from getm.integrity.files import check_file
 
@@ -28,12 +28,18 @@ def read_whole(name: str, what: str) -> bytes:
         raise InvalidInput(f"The {what} {name} cannot be read: {error.strerror}.") from error
 
 
-def check_standard_input(expected: Sequence[Checksum], algorithms: Sequence[str], on_bytes: OnBytes) -> FileReport:
-    """Read it to its end, check it against `expected`, and compute the canonical `algorithms`."""
+_Entries = Sequence[tuple[str, Sequence[Checksum]]]
+
+
+def check_operands(
+    entries: _Entries, on_bytes: OnBytes, also: Sequence[str] = (), jobs: int | None = None
+) -> Iterable[FileReport]:
+    """`check_files`, for entries of which the only one may be standard input. It is read in this thread: Ctrl-C could
+    not end another one that waits for input."""
+    if entries[0][0] != STANDARD_INPUT:
+        return check_files(entries, also=also, jobs=jobs, on_bytes=on_bytes)
     path = Path(STANDARD_INPUT)
-    with HashPool() as pool:
-        try:
-            verdict = check_file(0, expected, also=algorithms, pool=pool, on_bytes=partial(on_bytes, path))
-        except OSError as error:
-            return FileReport(path, None, error)
-    return FileReport(path, verdict)
+    try:
+        return [FileReport(path, check_file(0, entries[0][1], also=also, on_bytes=partial(on_bytes, path)))]
+    except OSError as error:
+        return [FileReport(path, None, error)]

@@ -15,7 +15,7 @@ from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import print_error, print_failure, print_unreadable
 from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, number, refuse_urls
-from getm.cli.standard_input import STANDARD_INPUT, check_standard_input, read_whole
+from getm.cli.standard_input import STANDARD_INPUT, check_operands, read_whole
 from getm.errors import InvalidInput
 from getm.files.receipt import read_receipt
 from getm.integrity import Checksum, FileReport, canonical_algorithm, check_files, parse_checksum, require_algorithm
@@ -66,7 +66,12 @@ class _Entry:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
-    options = _parse(arguments)
+    options = build_parser().parse(arguments)
+    if options.receipt and (options.operands or options.algorithm):
+        raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm: it has the files and their checksums")
+    if not options.receipt and not options.operands:
+        raise InvalidInput("one of FILE ALG:VALUE, SUMSFILE and --receipt must be given; see getm verify --help")
+    refuse_urls([*options.operands, *options.receipt])
     others = options.operands[1:]
     if others and all(map(_reads_as_checksum, others)):
         return _verify_one(options.operands[0], [parse_checksum(other) for other in others], options)
@@ -98,16 +103,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    options = build_parser().parse(arguments)
-    if options.receipt and (options.operands or options.algorithm):
-        raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm: it has the files and their checksums")
-    if not options.receipt and not options.operands:
-        raise InvalidInput("one of FILE ALG:VALUE, SUMSFILE and --receipt must be given; see getm verify --help")
-    refuse_urls([*options.operands, *options.receipt])
-    return options
-
-
 def _reads_as_checksum(operand: str) -> bool:
     """Whether it is ALG:VALUE or ALG=VALUE of a known algorithm; or of an unknown one, unless a file is called so."""
     mark = min((operand.find(char) for char in ":=" if char in operand), default=0)
@@ -127,10 +122,7 @@ def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Names
     for checksum in expected:
         require_algorithm(checksum.algorithm)
     with Lines([name], shown=not options.quiet) as lines:
-        if name == STANDARD_INPUT:
-            report = check_standard_input(expected, (), lines.advance)
-        else:
-            (report,) = check_files([(name, expected)], on_bytes=lines.advance)
+        (report,) = check_operands([(name, expected)], lines.advance)
         outcome = _write_result(lines, name, report, options)
     verdict = report.verdict
     if verdict is None:
@@ -200,22 +192,18 @@ def _sum_up(outcomes: Counter[str], problems: Sequence[str]) -> int:
     """The exit status over all files, and on failure the one line that says what went wrong."""
     files = outcomes.total()
     failed, unreadable, unverified = outcomes[_FAILED], outcomes[_UNREADABLE], outcomes[_NOT_VERIFIED]
-    sentences = []
-    if failed:
-        are = "is" if failed == 1 else "are"
-        sentences.append(f"Checksum failed! {failed} of {files} files {are} not what was declared")
-    if unreadable:
-        sentences.append(f"{unreadable} of {files} files could not be read")
-    if unverified:
-        sentences.append(f"{unverified} of {files} files could not be verified")
-    if problems:
-        lines = "line" if len(problems) == 1 else "lines"
-        sentences.append(f"{len(problems)} {lines} could not be understood: {problems[0]}")
-    if not files:
-        sentences.append("no file was verified: none of the listed files exists")
-    if not sentences:
-        return EXIT_OK
     counts = {"failed": failed, "unreadable": unreadable, "unverified": unverified, "malformed": len(problems)}
-    message = "; ".join(sentences)
-    print_error({"message": f"{message}.", **{name: count for name, count in counts.items() if count}})
+    are, lines = "is" if failed == 1 else "are", "line" if len(problems) == 1 else "lines"
+    sentences = {
+        "failed": f"Checksum failed! {failed} of {files} files {are} not what was declared",
+        "unreadable": f"{unreadable} of {files} files could not be read",
+        "unverified": f"{unverified} of {files} files could not be verified",
+        "malformed": f"{len(problems)} {lines} could not be understood: {''.join(problems[:1])}",
+    }
+    wrong = [sentence for name, sentence in sentences.items() if counts[name]]
+    if not files:
+        wrong.append("no file was verified: none of the listed files exists")
+    if not wrong:
+        return EXIT_OK
+    print_error({"message": f"{'; '.join(wrong)}.", **{name: count for name, count in counts.items() if count}})
     return EXIT_OTHER
