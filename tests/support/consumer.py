@@ -27,7 +27,7 @@ def open_request(url: str, **fields: Any) -> OpenRequest:
         "floor_bytes_s": None,
         "floor_window_s": 30.0,
         "tail_s": None,
-        "retries": Retries(2, base_s=0.001, cap_s=0.002),
+        "custom_retries": Retries(2, base_s=0.001, cap_s=0.002),
         "cacert": None,
         "environment": {},
     }
