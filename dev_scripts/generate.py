@@ -18,7 +18,7 @@ from argparse_manpage.manpage import Manpage
 
 from getm._version import __version__
 from getm.cli import completion, demo, hash, options, verify
-from getm.integrity import available_algorithms
+from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
 _WORDS: dict[str, Any] = {"verify": verify, "hash": hash, "completion": completion, "demo": demo}

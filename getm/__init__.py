@@ -89,7 +89,10 @@ __all__ = [
 ]
 
 # The modules that have them, the cheapest to import first: a name that is in several of them is the same in all.
-_HOMES = ("errors", "options", "results", "events", "integrity", "manifests", "reader", "session", "aio")
+_HOMES = (
+    *("errors", "options", "results", "events", "integrity.values", "integrity.verdict", "integrity.files"),
+    *("manifests.entry", "reader", "session", "manifests.entry_list", "manifests.read", "aio"),
+)
 
 # Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
 TYPE_CHECKING = False
@@ -98,8 +101,12 @@ if TYPE_CHECKING:
     from getm.aio import *
     from getm.errors import *
     from getm.events import *
-    from getm.integrity import *
-    from getm.manifests import *
+    from getm.integrity.files import *
+    from getm.integrity.values import *
+    from getm.integrity.verdict import *
+    from getm.manifests.entry import *
+    from getm.manifests.entry_list import *
+    from getm.manifests.read import *
     from getm.options import *
     from getm.reader import *
     from getm.results import *
@@ -122,8 +129,7 @@ else:
                 raise loaded.ReaderClosed(shutdown.REFUSAL) from None
             if name == home:
                 return module
-            # As `import *` has it: within a package, a module may bear the name.
-            if name in getattr(module, "__all__", vars(module)):
+            if name in vars(module):
                 # Kept: it is asked for once.
                 value = globals()[name] = getattr(module, name)
                 return value

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from getm.core.version import Version
     from getm.errors import GetmError
-    from getm.integrity import Verdict
+    from getm.integrity.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

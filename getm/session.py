@@ -31,8 +31,8 @@ from getm.core.validate import (
 )
 from getm.events import Event
 from getm.files.names import follow_link, name_from_headers, name_from_url
-from getm.integrity import Checksum, parse_checksum
-from getm.manifests import Entry
+from getm.integrity.values import Checksum, parse_checksum
+from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.results import DownloadFailure, DownloadResult

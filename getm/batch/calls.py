@@ -9,7 +9,7 @@ import msgspec
 from getm.batch.job import Call
 from getm.core.units import MIB
 from getm.errors import InvalidInput
-from getm.manifests import Entry
+from getm.manifests.entry import Entry
 from getm.protocol.messages import OpenRequest
 
 # Larger files wait until the smaller ones have begun.

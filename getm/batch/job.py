@@ -34,7 +34,10 @@ from getm.files import (
     resolve_target,
 )
 from getm.files.names import unusable
-from getm.integrity import Declared, Verdict, check_file, parse_checksum, unverified
+from getm.integrity.declared.types import Declared
+from getm.integrity.files import check_file
+from getm.integrity.values import parse_checksum
+from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import DownloadResult, Stats
 

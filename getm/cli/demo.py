@@ -23,7 +23,8 @@ from getm._version import __version__
 from getm.cli.exit_status import EXIT_OK
 from getm.cli.parser import Parser, number
 from getm.errors import GetmError
-from getm.integrity import Verdict, checksum
+from getm.integrity.files import checksum
+from getm.integrity.verdict import Verdict
 
 MIB = 1024 * 1024
 

@@ -24,8 +24,12 @@ from getm.core.redact import host_of, redact
 from getm.errors import GetmError, InvalidInput, TargetError
 from getm.events import Failed, Finished, Progressed, Started
 from getm.files import StreamTarget, follow_link
-from getm.integrity import Checksum, parse_checksum, parse_pair, require_algorithm
-from getm.manifests import Entry, EntryList, check_list, parse_columns, read_list
+from getm.integrity.algorithms import require_algorithm
+from getm.integrity.values import Checksum, parse_checksum, parse_pair
+from getm.manifests.entry import Entry
+from getm.manifests.entry_list import EntryList, check_list
+from getm.manifests.read import read_list
+from getm.manifests.table_columns import parse_columns
 from getm.options import Timeout, parse_header, validate_timeout
 from getm.results import DownloadResult
 from getm.session import Session

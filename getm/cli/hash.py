@@ -11,7 +11,8 @@ from getm.cli.output.result_lines import Lines
 from getm.cli.parser import Parser, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
-from getm.integrity import available_algorithms, format_sums_line, require_algorithm
+from getm.integrity.algorithms import available_algorithms, require_algorithm
+from getm.integrity.sums_files import format_sums_line
 
 # Those whose plain lines coreutils writes and checks; the length of a digest says which one it is.
 _PLAIN = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, FileReport, check_files
-from getm.integrity.file_batch import OnBytes
+from getm.integrity.file_batch import FileReport, OnBytes, check_files
 from getm.integrity.files import check_file
+from getm.integrity.values import Checksum
 
 STANDARD_INPUT = "-"
 

@@ -18,8 +18,10 @@ from getm.cli.parser import Once, Parser, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_operands, read_whole
 from getm.errors import InvalidInput
 from getm.files.receipt import read_receipt
-from getm.integrity import Checksum, FileReport, canonical_algorithm, check_files, parse_checksum, require_algorithm
+from getm.integrity.algorithms import require_algorithm
+from getm.integrity.file_batch import FileReport, check_files
 from getm.integrity.sums_files import read_sums
+from getm.integrity.values import Checksum, canonical_algorithm, parse_checksum
 
 _EPILOG = """\
 examples:

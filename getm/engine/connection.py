@@ -22,7 +22,8 @@ from getm.engine.http.throttle import Throttle
 from getm.engine.message_socket import Pipe
 from getm.engine.sinks.ring import Emit, RingSink
 from getm.engine.sinks.slots import Claim, SlotPool
-from getm.integrity import HashPool, PartsHasher
+from getm.integrity.hashing.hasher import PartsHasher
+from getm.integrity.hashing.threads import HashPool
 from getm.protocol.codec import decode_body, encode, encode_body
 from getm.protocol.messages import (
     CANCEL,

@@ -18,7 +18,7 @@ from getm.engine.http.loop import EngineLoop
 from getm.engine.http.requests import HttpClient
 from getm.engine.http.throttle import Throttle
 from getm.errors import ProtocolError
-from getm.integrity import HashPool
+from getm.integrity.hashing.threads import HashPool
 from getm.protocol.codec import Decoder, decode_body
 from getm.protocol.messages import ON_CONTROL, Kind, Message, ServeRequest
 

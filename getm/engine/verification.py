@@ -9,7 +9,12 @@ from typing import Any
 from getm import errors
 from getm.core.redact import redact
 from getm.engine.http.requests import Response
-from getm.integrity import Declared, HashPool, PartsHasher, Verdict, discover, parse_checksum, unverified
+from getm.integrity.declared.discover import discover
+from getm.integrity.declared.types import Declared
+from getm.integrity.hashing.hasher import PartsHasher
+from getm.integrity.hashing.threads import HashPool
+from getm.integrity.values import parse_checksum
+from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import OpenRequest
 
 

@@ -28,8 +28,9 @@ from getm.errors import Cancelled, HTTPStatusError, InvalidInput
 from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.files.os_errors import target_error
 from getm.files.streams import needs_order
-from getm.integrity import Checksum, HashPool, parse_checksum
 from getm.integrity.files import check_file
+from getm.integrity.hashing.threads import HashPool
+from getm.integrity.values import Checksum, parse_checksum
 from getm.results import DownloadResult, Stats
 
 # The checksum of a file for which none was computed.

@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from getm.errors import InvalidInput, MissingExtra
-from getm.integrity import STRENGTH, Checksum, parse_sums, require_algorithm
+from getm.integrity.algorithms import require_algorithm
+from getm.integrity.sums_files import parse_sums
+from getm.integrity.values import STRENGTH, Checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, usable_urls
 from getm.manifests.items import Item, attempt

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 
 from getm.errors import InvalidInput
-from getm.integrity import parse_sums
+from getm.integrity.sums_files import parse_sums
 from getm.manifests.bagit import FETCH_LINE
 from getm.manifests.document import Document
 

@@ -13,7 +13,8 @@ from getm.core.url import validate_url
 from getm.core.validate import validate_bool, validate_integer, validate_path, validate_text
 from getm.errors import InvalidInput
 from getm.files.names import name_from_url
-from getm.integrity import STRENGTH, Checksum, canonical_algorithm, is_available, make_checksum, parse_checksum
+from getm.integrity.algorithms import is_available
+from getm.integrity.values import STRENGTH, Checksum, canonical_algorithm, make_checksum, parse_checksum
 from getm.options import HeadersInput, validate_headers
 
 _SEPARATORS = re.compile(r"[/\\]")

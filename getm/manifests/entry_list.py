@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
 from getm.files.streams import needs_order
-from getm.integrity import require_algorithm
+from getm.integrity.algorithms import require_algorithm
 from getm.manifests.entry import Entry
 from getm.manifests.items import Item, located
 

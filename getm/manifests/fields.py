@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, canonical_algorithm, parse_checksum, parse_pair
+from getm.integrity.values import Checksum, canonical_algorithm, parse_checksum, parse_pair
 
 _NAMES = {
     "url": ("url", "uri", "link"),

@@ -26,7 +26,7 @@ import msgspec
 
 from getm.core.text import UTF_16_BOMS
 from getm.errors import InvalidInput
-from getm.integrity import canonical_algorithm, make_checksum, parse_checksum
+from getm.integrity.values import canonical_algorithm, make_checksum, parse_checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, known_checksums, usable_urls
 from getm.manifests.fields import FIELDS, checksums_of, field_of

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, hinted_algorithm, parse_sums
+from getm.integrity.sums_files import hinted_algorithm, parse_sums
+from getm.integrity.values import Checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry
 from getm.manifests.items import Item, attempt

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from getm.errors import InvalidInput
-from getm.integrity import make_checksum
+from getm.integrity.values import make_checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry
 from getm.manifests.fields import FIELDS, checksums_of, parse_size

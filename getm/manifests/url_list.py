@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, parse_checksum
+from getm.integrity.values import Checksum, parse_checksum
 from getm.manifests.document import Document
 from getm.manifests.entry import Entry, usable_urls
 from getm.manifests.fields import looks_like_checksum

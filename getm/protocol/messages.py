@@ -38,7 +38,7 @@ from getm.core.retry import Retries
 from getm.core.spans import MAX_POSITION
 from getm.core.text import encodable
 from getm.core.version import Version
-from getm.integrity import Verdict
+from getm.integrity.verdict import Verdict
 from getm.results import Stats
 
 

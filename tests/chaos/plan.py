@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -14,7 +14,7 @@ import getm
 from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.version import Version
-from getm.integrity import unverified
+from getm.integrity.verdict import unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo
 from tests.support import command
 from tests.support.fault_script import Reply

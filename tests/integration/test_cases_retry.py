@@ -19,7 +19,7 @@ import pytest
 
 import getm
 from getm import errors
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 from tests.support import ways
 from tests.support.fault_script import Pace, Reply, Request, failure, no_reply
 from tests.support.fault_server import Excess, FaultServer

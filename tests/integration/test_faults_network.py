@@ -17,7 +17,7 @@ import pytest
 
 import getm
 from getm import errors
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 from tests.support import mounts
 from tests.support.certificates import Authority
 from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect

@@ -19,8 +19,9 @@ from getm.core.spans import parse_content_range
 from getm.core.url import validate_url
 from getm.errors import GetmError, InvalidInput, ProtocolError, from_wire
 from getm.files.names import name_from_headers, name_from_url, safe_name
-from getm.integrity import discover, parse_checksum
+from getm.integrity.declared.discover import discover
 from getm.integrity.sums_files import format_sums_line, parse_sums
+from getm.integrity.values import parse_checksum
 from getm.options import validate_headers
 from getm.protocol.codec import FRAME, Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import FROM_ENGINE, EndInfo, FailedInfo, HeadInfo, Kind, OpenRequest, Record

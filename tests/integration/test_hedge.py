@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import getm
 from getm.engine.hedge import Hedger, is_slow
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 from tests.support.fault_script import Gate, Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 

@@ -14,7 +14,7 @@ import getm
 from getm import errors
 from getm.engine.sources import Sources
 from getm.engine.speeds import Speeds
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 from tests.support.consumer import open_request
 from tests.support.fault_script import Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 from tests.support.consumer import Consumer, Received, consumer
 from tests.support.fault_script import Pace, Reply
 from tests.support.fault_server import FaultServer

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from getm.integrity import Checksum
+from getm.integrity.values import Checksum
 from tests.support.nginx import NginxServer
 
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,8 @@ from getm import DownloadResult, Failed, Finished, Progressed, Retried, Skipped,
 from getm.core.version import Version
 from getm.errors import ConnectFailed, HTTPStatusError, TargetError
 from getm.files.receipt import Receipt, read_receipt
-from getm.integrity import parse_checksum, unverified
+from getm.integrity.values import parse_checksum
+from getm.integrity.verdict import unverified
 from tests.support.command import failure, getm
 from tests.support.fault_script import Reply
 from tests.support.fault_script import failure as error_page

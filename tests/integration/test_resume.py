@@ -12,7 +12,7 @@ import pytest
 
 from getm import errors
 from getm.core.version import Version
-from getm.integrity import checksum
+from getm.integrity.files import checksum
 from tests.support.consumer import Consumer, Received, consumer
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer

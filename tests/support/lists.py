@@ -6,8 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from getm import manifests
-from getm.manifests import Columns, Entry
+import getm
+from getm.manifests.entry import Entry
+from getm.manifests.table_columns import Columns
 
 
 def read_list(
@@ -23,7 +24,7 @@ def read_list(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(data)
-        entries = manifests.read_list(path, format=format, base_url=base_url, columns=columns, directory=directory)
+        entries = getm.read_list(path, format=format, base_url=base_url, columns=columns, directory=directory)
     found = list(entries)
     sizes = [entry.size for entry in found]
     assert len(entries) == len(found)

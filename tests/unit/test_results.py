@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import getm
-from getm.integrity import unverified
+from getm.integrity.verdict import unverified
 
 VERDICTS = [unverified("the server declared no checksum"), getm.Verdict(True, None, "caller", None)]
 PATHS = [Path("reads.bam"), Path("/data") / ("a" * 255), Path("/data") / ("\x01\udcff" * 80), Path("/data/ü")]

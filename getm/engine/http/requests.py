@@ -23,7 +23,7 @@ from getm.core.url import follow, origin_of, split_url
 from getm.engine.http.connections import Connector, Exchanges, Reply
 from getm.engine.http.request_head import HeaderFields
 from getm.engine.speeds import Speeds
-from getm.integrity import may_ask_checksums
+from getm.integrity.declared.s3 import may_ask_checksums
 from getm.protocol.messages import OpenRequest
 
 _log = get_logger("engine")

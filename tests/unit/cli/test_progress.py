@@ -18,7 +18,8 @@ from getm import DownloadResult, Event, Failed, Finished, Planned, Progressed, R
 from getm.cli.output.formatting import amount_text, bytes_text, duration_text, printable
 from getm.cli.output.progress import KINDS, Display, open_display
 from getm.errors import HTTPStatusError, ProxyRefused
-from getm.integrity import parse_checksum, unverified
+from getm.integrity.values import parse_checksum
+from getm.integrity.verdict import unverified
 from tests.support.command import screen
 
 MIB = 1024 * 1024

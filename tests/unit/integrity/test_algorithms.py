@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput, MissingExtra
-from getm.integrity import available_algorithms, checksum, require_algorithm
-from getm.integrity.algorithms import crc_function, new_digest
+from getm.integrity.algorithms import available_algorithms, crc_function, new_digest, require_algorithm
 from getm.integrity.combine import GENERATORS, combine
+from getm.integrity.files import checksum
 from getm.integrity.values import DIGEST_BYTES
 
 CRCS = sorted(GENERATORS)

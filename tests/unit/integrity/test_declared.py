@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.core.head import ResponseHead, header_lines
-from getm.integrity import Declared, Discovery, discover, may_ask_checksums, parse_checksum
-from getm.integrity.values import DIGEST_BYTES, STRENGTH
+from getm.integrity.declared.discover import Discovery, discover
+from getm.integrity.declared.s3 import may_ask_checksums
+from getm.integrity.declared.types import Declared
+from getm.integrity.values import DIGEST_BYTES, STRENGTH, parse_checksum
 
 URL = "https://data.example.org/file"
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"

@@ -18,17 +18,10 @@ import numpy as np
 import pytest
 
 from getm.errors import InvalidInput
-from getm.integrity import (
-    Checksum,
-    FileReport,
-    HashPool,
-    check_file,
-    check_files,
-    checksum,
-    checksums,
-    parse_checksum,
-)
-from getm.integrity.values import DIGEST_BYTES
+from getm.integrity.file_batch import FileReport, check_files
+from getm.integrity.files import check_file, checksum, checksums
+from getm.integrity.hashing.threads import HashPool
+from getm.integrity.values import DIGEST_BYTES, Checksum, parse_checksum
 
 MIB = 1 << 20
 SIZES = [0, 1, 32 * 1024, MIB - 1, MIB, MIB + 1, 5 * MIB + 7]

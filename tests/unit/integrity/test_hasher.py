@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 
 from getm.core.units import MIB
 from getm.errors import ChecksumMismatch, MissingExtra
-from getm.integrity import Checksum, Declared, HashPool, PartsHasher, Verdict, checksum, parse_checksum
-from getm.integrity.hashing.hasher import INLINE_BYTES
-from getm.integrity.values import DIGEST_BYTES
+from getm.integrity.declared.types import Declared
+from getm.integrity.files import checksum
+from getm.integrity.hashing.hasher import INLINE_BYTES, PartsHasher
+from getm.integrity.hashing.threads import HashPool
+from getm.integrity.values import DIGEST_BYTES, Checksum, parse_checksum
+from getm.integrity.verdict import Verdict
 
 ALL = tuple(DIGEST_BYTES)
 

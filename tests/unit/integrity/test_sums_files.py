@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum, SumsEntry, SumsFile, checksum, format_sums_line, parse_sums, read_sums
+from getm.integrity.files import checksum
+from getm.integrity.sums_files import SumsEntry, SumsFile, format_sums_line, parse_sums, read_sums
+from getm.integrity.values import Checksum
 
 DATA = b"123456789"
 MD5 = checksum(DATA, "md5")

@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput
-from getm.integrity import (
-    Checksum,
-    canonical_algorithm,
-    checksum,
-    parse_checksum,
-    parse_pair,
-    require_algorithm,
-)
-from getm.integrity.values import DIGEST_BYTES
+from getm.integrity.algorithms import require_algorithm
+from getm.integrity.files import checksum
+from getm.integrity.values import DIGEST_BYTES, Checksum, canonical_algorithm, parse_checksum, parse_pair
 
 MD5 = bytes.fromhex("25f9e794323b453885f5181f1b624d0b")
 CRC32C = bytes.fromhex("e3069283")

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import getm
-from getm import manifests
 from getm.errors import InvalidInput
-from getm.integrity import Checksum
-from getm.manifests import Entry, check_list, parse_columns
+from getm.integrity.values import Checksum
+from getm.manifests.entry import Entry
+from getm.manifests.entry_list import check_list
+from getm.manifests.table_columns import parse_columns
 from tests.support.lists import read_list
 
 MD5 = hashlib.md5(b"data").hexdigest()
@@ -403,7 +404,7 @@ def test_a_fetch_file(tmp_path: Path) -> None:
         sha256=f"{SHA256}  data/a b.txt\n{SHA256} *data/c%0D%0A%25%41\n{SHA256} data/here\n",
         nonsense="?",
     )
-    entries = manifests.read_list(path)
+    entries = getm.read_list(path)
     assert (entries.format, entries.total_bytes) == ("bagit", None)
     first, second = entries
     assert (first.urls, first.path, first.size) == (("https://h/1",), "data/a b.txt", 11)
@@ -430,13 +431,13 @@ def test_a_fetch_file_alone(tmp_path: Path) -> None:
 def test_fetch_files_that_are_wrong(tmp_path: Path, fetch: str, reason: str) -> None:
     path = make_bag(tmp_path, fetch, md5=f"{MD5} data/a\n")
     with pytest.raises(InvalidInput, match=reason):
-        manifests.read_list(path, format="bagit")
+        getm.read_list(path, format="bagit")
 
 
 def test_a_bags_manifest_that_cannot_be_read(tmp_path: Path) -> None:
     path = make_bag(tmp_path, "https://h/1 1 data/a\n", md5=f"{MD5} data/a\nzz data/b\n")
     with pytest.raises(InvalidInput, match=r"beside it, manifest-md5\.txt cannot be read: line 2"):
-        manifests.read_list(path)
+        getm.read_list(path)
 
 
 # Which format it is, and where it comes from --------------------------------------------------------------------------
@@ -456,7 +457,7 @@ def test_a_bags_manifest_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_the_format_is_told_by_the_content(tmp_path: Path, data: bytes, name: str, format: str) -> None:
     (tmp_path / name).write_bytes(data)
-    assert manifests.read_list(tmp_path / name).format == format
+    assert getm.read_list(tmp_path / name).format == format
 
 
 @pytest.mark.parametrize(
@@ -490,27 +491,27 @@ def test_options_that_do_not_fit(options: dict[str, str], reason: str) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="No such file"):
-        manifests.read_list(tmp_path / "none")
+        getm.read_list(tmp_path / "none")
     with pytest.raises(InvalidInput, match="directory"):
-        manifests.read_list(tmp_path)
+        getm.read_list(tmp_path)
     with pytest.raises(InvalidInput, match="NUL"):
-        manifests.read_list("a\0b")
+        getm.read_list("a\0b")
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GDC.encode())))
-    entries = manifests.read_list("-")
+    entries = getm.read_list("-")
     assert (entries.name, len(entries), entries.total_bytes) == ("standard input", 2, 15727)
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InvalidInput, match="standard input cannot be read: it is closed"):
-        manifests.read_list("-")
+        getm.read_list("-")
 
 
 def test_a_pipe() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"https://h/a\n")
     os.close(writing)
-    assert len(manifests.read_list(f"/dev/fd/{reading}")) == 1
+    assert len(getm.read_list(f"/dev/fd/{reading}")) == 1
     os.close(reading)
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.errors import InvalidInput
-from getm.integrity import Checksum
-from getm.manifests import Entry
+from getm.integrity.values import Checksum
+from getm.manifests.entry import Entry
 from tests.support.lists import read_list
 
 URL = "https://bucket.s3.amazonaws.com/a/b%2Fc.bam?X-Amz-Signature=SECRET"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from getm import manifests
+import getm
 from getm.errors import InvalidInput
-from getm.integrity import parse_checksum
+from getm.integrity.values import parse_checksum
 from tests.support.lists import read_list
 
 MD5 = hashlib.md5(b"data").hexdigest()
@@ -86,12 +86,12 @@ def test_case_12_a_key_that_comes_twice(pair: str) -> None:
 def test_case_12_what_a_drs_object_says_beside_is_ignored_by_name(tmp_path: Path) -> None:
     drs = {"id": "1", "self_uri": "drs://x/1", "access_methods": [{"type": "https", "access_url": {"url": URL}}]}
     (tmp_path / "list").write_text(json.dumps([drs]))
-    entries = manifests.read_list(tmp_path / "list")
+    entries = getm.read_list(tmp_path / "list")
     assert entries.ignored == ("id", "self_uri")
     for key, value in (("md6", "x"), ("checksum", MD5)):
         (tmp_path / "list").write_text(json.dumps([{**drs, key: value}]))
         with pytest.raises(InvalidInput, match=key if key == "md6" else "without its algorithm"):
-            manifests.read_list(tmp_path / "list")
+            getm.read_list(tmp_path / "list")
 
 
 def test_case_12_a_drs_object_whose_checksums_are_all_unknown() -> None:
@@ -142,23 +142,23 @@ def test_case_12_other_columns_are_refused_by_name(header: str, row: str, reason
 
 def test_case_12_columns_that_the_caller_leaves_out_are_ignored_by_name(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"url,note,md6\n{URL},x,y\n")
-    entries = manifests.read_list(tmp_path / "list.csv", columns={"url": "url"})
+    entries = getm.read_list(tmp_path / "list.csv", columns={"url": "url"})
     assert entries.ignored == ("note", "md6")
 
 
 def test_case_12_the_columns_of_a_preset(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text(f"id\tfilename\tmd5\tsize\tstate\n1\ta\t{MD5}\t4\tvalidated\n")
-    assert manifests.read_list(path).ignored == ("state",)
+    assert getm.read_list(path).ignored == ("state",)
     path.write_text(f"id\tfilename\tmd5\tsize\tsha256\n1\ta\t{MD5}\t4\t{SHA256}\n")
     with pytest.raises(InvalidInput, match="the columns 'sha256' are not understood"):
-        manifests.read_list(path)
+        getm.read_list(path)
     path.write_text(f"run_accession\tfastq_ftp\tfastq_md5\tsubmitted_md5\nERR1\th/a\t{MD5}\t{MD5}\n")
-    assert manifests.read_list(path).ignored == ("run_accession", "submitted_md5")
+    assert getm.read_list(path).ignored == ("run_accession", "submitted_md5")
     for name in ("sha1", "fastq_sha1", "file_checksum"):
         path.write_text(f"run_accession\tfastq_ftp\tfastq_md5\t{name}\nERR1\th/a\t{MD5}\t{SHA1}\n")
         with pytest.raises(InvalidInput, match=f"the columns '{name}' are not understood"):
-            manifests.read_list(path)
+            getm.read_list(path)
 
 
 # URL lists -----------------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_case_12_what_else_stands_in_a_url_list_is_refused(line: str, reason: st
 
 def test_case_12_options_of_aria2_are_ignored_by_name(tmp_path: Path) -> None:
     (tmp_path / "list").write_text(f"{URL}\n  split=5\n  max-tries=3\nhttps://h/b\n  split=2\n")
-    assert manifests.read_list(tmp_path / "list").ignored == ("max-tries", "split")
+    assert getm.read_list(tmp_path / "list").ignored == ("max-tries", "split")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_case_12_a_bag_whose_manifests_are_all_unknown(tmp_path: Path) -> None:
     (tmp_path / "manifest-sha3512.txt").write_text("00 data/a\n")
     (tmp_path / "fetch.txt").write_text(f"{URL} 4 data/a\n")
     with pytest.raises(InvalidInput, match=r"manifest-sha3512\.txt, whose algorithm cannot be computed here"):
-        manifests.read_list(tmp_path / "fetch.txt")
+        getm.read_list(tmp_path / "fetch.txt")
 
 
 # Sums files ----------------------------------------------------------------------------------------------------------
@@ -325,4 +325,4 @@ def test_case_42_and_19_targets_that_cannot_be(
     (tmp_path / "link").symlink_to("r")
     (tmp_path / "list").write_text(json.dumps([{"url": "https://h/a", "filepath": path} for path in paths]))
     with pytest.raises(InvalidInput, match=reason):
-        manifests.read_list("list", reserved={str(tmp_path / "r"): "the receipt"})
+        getm.read_list("list", reserved={str(tmp_path / "r"): "the receipt"})

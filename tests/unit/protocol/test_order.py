@@ -19,7 +19,7 @@ from getm.core.head import ResponseHead
 from getm.core.retry import Retries
 from getm.core.version import Version
 from getm.engine.sinks.slots import Claim, SlotPool
-from getm.integrity import unverified
+from getm.integrity.verdict import unverified
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import EndInfo, FailedInfo, HeadInfo, Kind, Message, NoteInfo, OpenRequest
 from getm.protocol.order import Conversation
