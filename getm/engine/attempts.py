@@ -7,18 +7,19 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from getm import errors
 from getm.core.head import retry_after_s
 from getm.core.redact import redact
-from getm.core.retry import Fail, Retry, cause, is_transient
+from getm.core.retry import Fail, cause, is_transient
 from getm.core.spans import Span
 from getm.engine.counters import Counters
-from getm.engine.http.requests import HttpClient, Response, Route
-from getm.engine.http.responses import WHOLE, refusal
-from getm.engine.sources import Source, Sources
-from getm.protocol.messages import NoteInfo, OpenRequest
+from getm.engine.http.requests import HttpClient, Response
+from getm.engine.http.responses import WHOLE, refusal, wrong_size
+from getm.engine.sources import Ranges, Source, Sources
+from getm.protocol.messages import NoteInfo, OpenRequest, Route
 
 # The statuses for an expired signed URL: usually 401 or 403, 400 by S3 for an expired token.
 _EXPIRED = frozenset({400, 401, 403})
@@ -37,41 +38,46 @@ _FLOWING_S = 1.0
 _T = TypeVar("_T")
 
 
+@dataclass(eq=False)
+class Failed(Exception):
+    """The failure of a request: `error`, with the server's Retry-After. `final`: its source cannot be asked for the
+    rest, since nothing would show that it is of the version that has come so far."""
+
+    error: errors.NetworkError | errors.SizeMismatch
+    retry_after_s: float | None = None
+    final: bool = False
+
+
 class Attempts:
     """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry."""
 
-    def __init__(
-        self,
-        http: HttpClient,
-        request: OpenRequest,
-        counters: Counters,
-        note: Callable[[NoteInfo], None],
-        may_switch: Callable[[], bool],
-    ) -> None:
-        self._http = http
-        self._request = request
-        self._counters = counters
+    def __init__(self, http: HttpClient, request: OpenRequest, note: Callable[[NoteInfo], None]) -> None:
+        self.http = http
+        self.request = request
+        self.counters: Counters = Counters()
         self.note = note
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self.sources: Sources = Sources(request, http.speeds)
-        # Whether a request was answered before; by a helper's lead, it was.
+        # Whether a request was answered before; by a helper's lead, it was. And whether the consumer has the head.
         self._answered = request.delegated
-        # Whether another source may continue where one fails.
-        self.may_switch = may_switch
+        self._announced = False
+        # The object's size once it is known, and whether wrong bytes would be noticed at the end.
+        self.size: int | None = None
+        self.certain: bool = False
         # Whether several parts are fetched at once, how many ask or receive now, and how often bytes have come.
         self.in_parts = request.delegated
         self._active = 0
         self._deliveries = 0
         self._delivered_at = 0.0
-        # Set when bytes have come for any part or an attempt has ended, and when a part has: a server that allows few
-        # connections then has one for another part.
+        # Set when bytes have come for any part or an attempt has begun or ended, and when a part has ended: a server
+        # that allows few connections then has one for another part.
         self._changed, self._part_ended = asyncio.Event(), asyncio.Event()
 
     @property
     def at(self) -> str:
         """The URL as it may be shown in errors and logs."""
-        return redact(self._request.url)
+        return redact(self.request.url)
 
     @property
     def left_s(self) -> float | None:
@@ -84,71 +90,80 @@ class Attempts:
             source.route = response.route
         self._answered = True
 
+    def announced(self, size: int | None, *, certain: bool) -> None:
+        """The consumer has the head."""
+        self._announced, self.size, self.certain = True, size, certain
+
+    def _may_switch(self, position: int) -> bool:
+        """Whether a mirror may continue where a source fails: before the consumer has the head; or where the size shows
+        that it is the same object, and nothing of another one has come or wrong bytes would be noticed at the end."""
+        if self.request.delegated or not self._announced:
+            return True
+        nothing_yet = not (self.in_parts or self._deliveries or position)
+        return self.size is not None and (self.certain or nothing_yet)
+
     # One request ----------------------------------------------------------------------------------------------------
 
     async def get(self, source: Source, span: Span | None, if_range: str | None, *, may_skip: bool) -> Response:
         """One request, and one more where the server is found not to grant what the first one asked for. Raises
-        `Answered` for a status that brings nothing of the object, apart from those that answer the range (416) and the
+        `Failed` for a status that brings nothing of the object, apart from those that answer the range (416) and the
         condition (412), which the caller reads.
 
         `may_skip`: a response from the object's start on can be used as well (RFC 9110, section 14.2: a server may
         ignore Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
         `RangesRefused`.
         """
-        if may_skip and not source.grants_ranges:
+        if may_skip and source.ranges is not Ranges.GRANTED:
+            source.ranges = Ranges.REFUSED
             span = if_range = None
-            source.owes_whole = False
         if not source.takes_if_range:
             if_range = None
         try:
             response = await self._current(source, span, if_range)
+            head = response.head
         except errors.Truncated:
             if span is not None and may_skip:
-                self._doubt_ranges(source)
+                source.doubt_ranges()
             raise
-        if span is not None and self._may_refuse_ranges(response, if_range, may_skip=may_skip):
-            if may_skip and len(self.sources.living) > 1:
-                source.grants_ranges, source.owes_whole = False, True
-            elif may_skip:
-                # First, so that its connection is not lost where the next request fails.
-                await response.discard()
+        if span is not None and self._may_refuse_ranges(head.status, if_range, may_skip=may_skip):
+            # First, so that its connection is not lost where the next request fails.
+            await response.discard()
+            if not may_skip:
+                if await self._grants_whole(source):
+                    raise self._refused(f"it answered {head.status} to a range, and 200 to the whole")
+            elif len(self.sources.living) > 1:
+                source.ranges = Ranges.UNDECIDED
+            else:
                 whole = await self._current(source, None, None)
                 if whole.head.status in WHOLE:
-                    source.grants_ranges = False
-                    return whole
-                await whole.discard()
-            else:
-                await response.discard()
-                if await self._grants_whole(source):
-                    raise self._refused(f"it answered {response.head.status} to a range, and 200 to the whole")
-        elif span is not None and if_range is not None and _is_whole_of(source, response):
+                    source.ranges, response, span = Ranges.REFUSED, whole, None
+                else:
+                    await whole.discard()
+        elif if_range and head.status in WHOLE and if_range == source.version.strong == head.strong_validator():
             # A few servers send the whole object whenever If-Range is present.
             response.raw.close()
             source.takes_if_range = False
             response = await self._current(source, span, None)
-        refused = refusal(response.head, span, if_range, answered=self._answered, proxy=response.proxy)
-        if refused is None:
+        head = response.head
+        refused = refusal(head, span, if_range, answered=self._answered, proxy=response.proxy)
+        failure = refused or wrong_size(self.request.size, head)
+        if failure is None:
             return response
-        if span is not None and may_skip and response.head.status not in _NOT_OF_RANGES:
-            self._doubt_ranges(source)
+        if span is not None and may_skip and head.status not in _NOT_OF_RANGES:
+            source.doubt_ranges()
         await response.discard()
-        raise Answered(refused, retry_after_s(response.head, time.time()))
+        raise Failed(failure, retry_after_s(head, time.time()))
 
-    def _may_refuse_ranges(self, response: Response, if_range: str | None, *, may_skip: bool) -> bool:
+    def _may_refuse_ranges(self, status: int, if_range: str | None, *, may_skip: bool) -> bool:
         """Whether the answer to a request for a range may mean that the server takes none, whatever status it has for
         that. What may pass is waited for first."""
-        status = response.head.status
-        if status < 400 or status in _NOT_OF_RANGES or (status == 412 and if_range is not None):
-            return False
-        if status in self._request.retries.statuses:
-            return False
-        return not may_skip or status != 416
-
-    def _doubt_ranges(self, source: Source) -> None:
-        """A request for a range has failed in a way that may pass. Where it does so again, the next one is for the
-        whole: it may have been the range."""
-        if source.failures:
-            source.grants_ranges = False
+        others = _NOT_OF_RANGES | self.request.retries.statuses
+        return (
+            status >= 400
+            and status not in others
+            and not (status == 412 and if_range is not None)
+            and not (status == 416 and may_skip)
+        )
 
     def _refused(self, why: str) -> errors.RangesRefused:
         return errors.RangesRefused(
@@ -171,15 +186,15 @@ class Attempts:
         again."""
         route = source.route
         response = await self._ask(route, span, if_range)
-        if response.head.status in _EXPIRED and route is not source.origin:
+        if response.head.status in _EXPIRED and route != source.origin:
             await response.discard()
             response = await self._resolve_again(source, route, span, if_range)
         return response
 
     def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
-        self._counters.requests += 1
+        self.counters.requests += 1
         range_header = None if span is None else span.range_header()
-        return self._http.get(self._request, route, range_header=range_header, if_range=if_range)
+        return self.http.get(self.request, route, range_header=range_header, if_range=if_range)
 
     async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:
         """The target of the redirects refuses us: its signature has expired. Ask the caller's URL for another one;
@@ -208,95 +223,67 @@ class Attempts:
         while True:
             try:
                 return await attempt(source)
-            except (errors.GetmError, Answered, CannotGoOn) as caught:
-                error = caught if isinstance(caught, errors.GetmError) else caught.error
-                if not isinstance(error, errors.NetworkError | errors.SizeMismatch):
-                    raise error from None
-                if progress() - seen >= _PROGRESS_BYTES:
-                    self.sources.forgive()
-                    seen = progress()
-                wait_s = caught.retry_after_s if isinstance(caught, Answered) else None
-                final = isinstance(caught, CannotGoOn)
-                # What came for this part says nothing of the others.
-                since = deliveries if progress() == position else self._deliveries
-                position, deliveries = progress(), self._deliveries
-                source = await self._after(source, error, wait_s, final=final, since=since)
+            except (errors.NetworkError, errors.SizeMismatch, Failed) as caught:
+                failed = caught if isinstance(caught, Failed) else Failed(caught)
+            if progress() - seen >= _PROGRESS_BYTES:
+                self.sources.forgive()
+                seen = progress()
+            # What came for this part says nothing of the others.
+            since = deliveries if progress() == position else self._deliveries
+            position, deliveries = progress(), self._deliveries
+            source = await self._after(source, failed, position, since)
 
-    async def _after(
-        self,
-        source: Source,
-        error: errors.NetworkError | errors.SizeMismatch,
-        retry_after_s: float | None,
-        *,
-        final: bool,
-        since: int,
-    ) -> Source:
-        """The source to ask after `source` has failed, once it is time to. Raises where none is left."""
-        why = cause(error)
-        self._counters.stalls += why == "stall"
-        source.failed(error)
-        if final or not (source.owes_whole or is_transient(error, self._request.retries.statuses)):
+    async def _after(self, source: Source, failed: Failed, position: int, since: int) -> Source:
+        """The source to ask after `source` has failed at `position`, once it is time to. Raises where none is left."""
+        error, retries = failed.error, self.request.retries
+        self.counters.stalls += cause(error) == "stall"
+        source.failures += 1
+        source.last_error = error
+        owes_whole = source.ranges is Ranges.UNDECIDED
+        if failed.final or not (owes_whole or is_transient(error, retries.statuses)):
             self.sources.give_up(source, error)
-        may_switch = self.may_switch()
+        may_switch = self._may_switch(position)
         candidates = self.sources.living if may_switch else [source] if source.error is None else []
         if not candidates:
             raise (self.sources.all_failed() if may_switch else error) from None
         best = min(candidates, key=lambda candidate: candidate.failures)
-        if best.owes_whole or (best is not source and not best.failures):
+        if best.ranges is Ranges.UNDECIDED or (best is not source and not best.failures):
             self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
             return best
         failure = best.last_error or error
-        if best is not source:
-            retry_after_s = None
-        retries, number = self._request.retries, best.failures
-        may_pass = is_transient(failure, retries.statuses)
-        if number > retries.attempts > 0 and self.in_parts and may_pass and await self._others_progress(since):
-            best.failures = number = 1
+        asked_for_s = failed.retry_after_s if best is source else None
+        spent = best.failures > retries.attempts > 0 and is_transient(failure, retries.statuses)
+        if spent and self.in_parts and await self._others_progress(since):
+            best.failures = 1
         verdict = retries.decide(
-            failure, number, jitter=random.random(), retry_after_s=retry_after_s, left_s=self.left_s
+            failure, best.failures, jitter=random.random(), retry_after_s=asked_for_s, left_s=self.left_s
         )
         if isinstance(verdict, Fail):
             if verdict.late:
-                limit_s = self._request.total_s
+                limit_s = self.request.total_s
                 failure.message += f"; another attempt would come after the limit of {limit_s:g} s for the whole"
-            if (
-                self.in_parts
-                and isinstance(failure, errors.HTTPStatusError | errors.BadResponse | errors.Truncated)
-                and not (isinstance(failure, errors.HTTPStatusError) and failure.status in _NOT_OF_RANGES)
-                and await self._grants_whole(best)
-            ):
+            of_ranges = isinstance(failure, errors.HTTPStatusError | errors.BadResponse | errors.Truncated)
+            of_ranges = of_ranges and getattr(failure, "status", None) not in _NOT_OF_RANGES
+            if self.in_parts and of_ranges and await self._grants_whole(best):
                 raise self._refused(failure.message) from None
             for candidate in candidates:
                 self.sources.give_up(candidate, candidate.last_error or error)
             raise (self.sources.all_failed() if may_switch else failure) from None
         self.again(cause(failure), best.failures, verdict.delay_s, str(failure))
-        await self._pause(verdict, asked_for=retry_after_s is not None)
+        # Not after another part of the object has ended: its connection may be the one that this part lacks.
+        await _came(self._part_ended if asked_for_s is None else asyncio.Event(), verdict.delay_s)
         return best
 
     async def _others_progress(self, since: int) -> bool:
-        """Wait until more bytes have come for the object than when `since` had; False where none are asked for."""
-        while self._active and self._deliveries == since:
-            self._changed.clear()
-            await self._changed.wait()
-        if self._deliveries == since and self._clock() - self._delivered_at < _FLOWING_S:
-            # Between two parts nobody asks for a moment.
-            await asyncio.sleep(_FLOWING_S / 10)
-            return True
-        return self._deliveries > since
-
-    async def _pause(self, retry: Retry, *, asked_for: bool) -> None:
-        """Wait, but not after another part of the object has ended: its connection may be the one that this part
-        lacks."""
-        if asked_for:
-            await asyncio.sleep(retry.delay_s)
-            return
-        self._part_ended.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(retry.delay_s):
-                await self._part_ended.wait()
-
-    def _others(self, source: Source) -> list[Source]:
-        return self.sources.others(source) if self.may_switch() else []
+        """Wait until more bytes have come for the object than when `since` had, or, while no other part is asked for,
+        until the last ones came so long ago that it no longer flows. False where that was before."""
+        while self._deliveries == since:
+            left_s = None if self._active else self._delivered_at + _FLOWING_S - self._clock()
+            if left_s is not None and left_s <= 0:
+                return False
+            if not await _came(self._changed, left_s):
+                return True
+        return True
 
     def delivered(self) -> None:
         """Bytes of the object have come, in whichever part."""
@@ -308,11 +295,16 @@ class Attempts:
         """A part has come to its end, or has failed."""
         self._part_ended.set()
 
+    def alternate(self, source: Source) -> Source:
+        """The source to ask for what comes too slowly from `source`."""
+        return self.sources.spread() if self.request.delegated or self.certain else source
+
     @contextlib.contextmanager
     def attempt(self, source: Source) -> Iterator[None]:
         """While a part asks `source`, and receives what it sends."""
         source.active += 1
         self._active += 1
+        self._changed.set()
         try:
             yield
         finally:
@@ -322,40 +314,26 @@ class Attempts:
 
     def again(self, why: str, attempt: int, delay_s: float, message: str) -> None:
         """Count and report a retry, after `delay_s` seconds."""
-        self._counters.retried(why)
+        self.counters.retries[why] += 1
         self.note(NoteInfo(why, attempt, delay_s, message))
 
     def annotate(self, error: errors.GetmError) -> errors.GetmError:
         """The error as the caller gets it: with the URL and the number of requests."""
         if error.url is None:
             error.url = self.at
-        if isinstance(error, errors.NetworkError) and not self._request.delegated:
+        if isinstance(error, errors.NetworkError) and not self.request.delegated:
             # A helper knows only its own: its lead counts all.
-            count = error.attempts = self._counters.requests
+            count = error.attempts = self.counters.requests
             if count > 1:
                 error.message = f"{error.message}, after {count} requests"
         return error
 
 
-class Answered(Exception):
-    """An error status, with the server's Retry-After."""
-
-    def __init__(self, error: errors.HTTPStatusError, retry_after_s: float | None) -> None:
-        super().__init__(error)
-        self.error = error
-        self.retry_after_s = retry_after_s
-
-
-class CannotGoOn(Exception):
-    """A failure after which this source cannot be asked for the rest: nothing would show that it is of the version that
-    has come so far."""
-
-    def __init__(self, error: errors.NetworkError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-def _is_whole_of(source: Source, response: Response) -> bool:
-    """Whether the response is the whole of the very version that the source has."""
-    head, version = response.head, source.version
-    return head.status in WHOLE and version.joinable and head.version(None).strong == version.strong
+async def _came(event: asyncio.Event, limit_s: float | None) -> bool:
+    """Wait for the event, not longer than `limit_s`; whether it came."""
+    event.clear()
+    try:
+        async with asyncio.timeout(limit_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

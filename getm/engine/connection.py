@@ -14,40 +14,19 @@ from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.buffers.segment import Segment
 from getm.core.log import get_logger
+from getm.core.spans import MAX_POSITION, Span
 from getm.core.text import encodable
 from getm.engine.fetch import Fetch
 from getm.engine.helpers import HelperPipe
 from getm.engine.http.requests import HttpClient
-from getm.engine.http.throttle import Throttle
 from getm.engine.message_socket import Pipe
 from getm.engine.sinks.ring import Emit, RingSink
 from getm.engine.sinks.slots import Claim, SlotPool
 from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool
+from getm.protocol import messages
 from getm.protocol.codec import decode_body, encode, encode_body
-from getm.protocol.messages import (
-    CANCEL,
-    END,
-    FAILED,
-    FROM_CONSUMER,
-    GRANT,
-    HEAD,
-    HEDGE,
-    NOTE,
-    OPEN,
-    PART,
-    PREFIX,
-    RETURN,
-    EndInfo,
-    FailedInfo,
-    HeadInfo,
-    Kind,
-    Message,
-    NoteInfo,
-    OpenRequest,
-    ServeRequest,
-    plain,
-)
+from getm.protocol.messages import GRANT, OPEN, PART, FailedInfo, Kind, Message, OpenRequest, Record
 from getm.protocol.order import Conversation
 from getm.results import Stats
 
@@ -61,24 +40,22 @@ class EngineConnection:
         self,
         sock: socket.socket,
         segment: Segment,
-        request: ServeRequest,
+        request: messages.ServeRequest,
         helpers: list[socket.socket],
         http: HttpClient,
         hash_pool: HashPool,
-        throttle: Throttle | None,
         on_change: Callable[[EngineConnection], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self.http = http
         self.hash_pool = hash_pool
-        self.throttle = throttle
         self.slots = request.slots
         self.slot_bytes = request.slot_bytes
         self.part_bytes: int = request.part_slots * request.slot_bytes
         self._memory = memoryview(segment.memory)
         self._ledger = SlotLedger(request.slots, Owner.PEER)
-        self._pool = SlotPool(self._ledger, lambda number, slot: self._queue(encode(RETURN, number, slot=slot)))
+        self._pool = SlotPool(self._ledger, lambda number, slot: self._queue(encode(Kind.RETURN, number, slot=slot)))
         self._conversation = Conversation()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._transfers: dict[int, Fetch] = {}
@@ -87,8 +64,8 @@ class EngineConnection:
         # Slots that hash threads have finished with, and their objects' numbers, for the loop.
         self._unpinned: deque[tuple[int, int]] = deque()
         self._unpin_scheduled = False
-        self._helpers = [HelperPipe(self._loop, helper, request.slots) for helper in helpers]
-        self._pipe = Pipe(self._loop, sock, FROM_CONSUMER, self._on_message, self.close)
+        self._helpers = [HelperPipe(self._loop, helper) for helper in helpers]
+        self._pipe = Pipe(self._loop, sock, messages.FROM_CONSUMER, self._on_message, self.close)
 
     @property
     def closed(self) -> bool:
@@ -133,14 +110,14 @@ class EngineConnection:
                 request = decode_body(message, OpenRequest)
             except errors.ProtocolError as error:
                 # It is this object's failure, and no reason to end the others of the connection.
-                self._send(FAILED, message.object, failed_info(error, Stats()))
+                self.send(Kind.FAILED, message.object, failed_info(error, Stats()))
                 return
             transfer = Fetch(self, message.object, request)
             self._transfers[message.object] = transfer
             self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
-        elif message.kind is CANCEL and message.object in self._tasks:
+        elif message.kind is Kind.CANCEL and message.object in self._tasks:
             self._cancel(message.object)
-        elif message.kind is HEDGE and message.object in self._transfers:
+        elif message.kind is Kind.HEDGE and message.object in self._transfers:
             self._transfers[message.object].hedge()
 
     async def _serve(self, number: int, transfer: Fetch) -> None:
@@ -164,30 +141,21 @@ class EngineConnection:
             del self._tasks[number], self._transfers[number]
             self._pool.end(number)
         if error is not None:
-            self._send(FAILED, number, failed_info(error, transfer.stats()))
+            self.send(Kind.FAILED, number, failed_info(error, transfer.counters.stats()))
         self._changed()
 
     # Messages out ---------------------------------------------------------------------------------------------------
 
-    def _send(self, kind: Kind, number: int, body: HeadInfo | NoteInfo | EndInfo | FailedInfo) -> None:
+    def send(self, kind: Kind, number: int, body: Record) -> None:
         # Encoded first: if that fails, nothing was sent, and a FAILED may follow.
         data = encode_body(kind, number, body)
         self._conversation.pass_(kind, number)
         self._queue(data)
 
-    def head(self, number: int, info: HeadInfo) -> None:
-        self._send(HEAD, number, info)
-
-    def note(self, number: int, info: NoteInfo) -> None:
-        self._send(NOTE, number, info)
-
-    def end(self, number: int, info: EndInfo) -> None:
-        self._send(END, number, info)
-
     def prefix(self, number: int, offset: int, slot: int, length: int) -> None:
         """The consumer may read the bytes so far of a slot that is still being filled."""
-        self._conversation.pass_(PREFIX, number)
-        self._queue(encode(PREFIX, number, offset, slot, length))
+        self._conversation.pass_(Kind.PREFIX, number)
+        self._queue(encode(Kind.PREFIX, number, offset, slot, length))
 
     def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
         """The slot goes to the consumer; the hasher reads it at the same time, and pins it until it has."""
@@ -217,11 +185,7 @@ class EngineConnection:
         self._unpinned.append((number, slot))
         if not self._unpin_scheduled:
             self._unpin_scheduled = True
-            if threading.get_ident() == self._thread:
-                # Hashed in the loop's own thread: no wake-up is needed.
-                self._loop.call_soon(self._unpin)
-            else:
-                self._call_threadsafe(self._unpin)
+            self.call(self._unpin)
 
     def _unpin(self) -> None:
         # Cleared first: a slot that comes while the queue is being emptied schedules this again.
@@ -236,14 +200,11 @@ class EngineConnection:
         """Call on the event loop, from any thread; immediately from the loop's own."""
         if threading.get_ident() == self._thread:
             callback(*args)
-        else:
-            self._call_threadsafe(callback, *args)
-
-    def _call_threadsafe(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Does nothing where the engine has ended."""
+            return
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
+            # Nothing is to be done where the engine has ended.
             if not self._loop.is_closed():
                 raise
 
@@ -252,7 +213,7 @@ class EngineConnection:
     def deliver(self, number: int, size: int, read: Callable[[], bytes], hasher: PartsHasher | None) -> bool:
         """Send all of a small object, which `read` returns, in one slot; False, and nothing is read, where it has to
         wait."""
-        slot = self._pool.take() if size <= self.slot_bytes else None
+        slot = self._ledger.take() if size <= self.slot_bytes else None
         if slot is None:
             return False
         start = slot * self.slot_bytes
@@ -260,15 +221,15 @@ class EngineConnection:
         self.part(number, 0, slot, size, hasher)
         return True
 
-    def claim(self, number: int, start: int, stop: int | None, *, max_unhashed: int | None = None) -> Claim:
-        """A claim on the slots for the bytes from `start` to `stop` of an object; see `SlotPool.claim`."""
-        needed = None if stop is None else -(-(stop - start) // self.slot_bytes)
-        return self._pool.claim((number, start), needed, lambda: None, max_unhashed=max_unhashed)
+    def claim(self, number: int, span: Span, *, max_unhashed: int | None = None) -> Claim:
+        """A claim on the slots for the bytes of an object in `span`; see `SlotPool.claim`."""
+        needed = None if span.stop == MAX_POSITION else -(-len(span) // self.slot_bytes)
+        return self._pool.claim((number, span.start), needed, lambda: None, max_unhashed=max_unhashed)
 
-    def sink(self, number: int, start: int, stop: int | None, emit: Emit, *, max_unhashed: int | None) -> RingSink:
+    def sink(self, number: int, span: Span, emit: Emit, *, max_unhashed: int | None) -> RingSink:
         """A sink for those bytes, with a claim of its own. `max_unhashed`: see `SlotPool.claim`."""
-        claim = self.claim(number, start, stop, max_unhashed=max_unhashed)
-        return RingSink(self._memory, self.slot_bytes, claim, start, stop, emit)
+        claim = self.claim(number, span, max_unhashed=max_unhashed)
+        return RingSink(self._memory, self.slot_bytes, claim, span, emit)
 
     def helper(self, worker: int) -> HelperPipe | None:
         """The helper engine that makes the requests of this worker; None: this engine itself."""
@@ -282,6 +243,6 @@ def failed_info(error: errors.GetmError, stats: Stats) -> FailedInfo:
         code=error.code,
         message=encodable(error.message),
         url=None if error.url is None else encodable(error.url),
-        fields={name: plain(value) for name, value in error.fields().items()},
+        fields={name: messages.plain(value) for name, value in error.fields().items()},
         stats=stats,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from contextvars import ContextVar
 
 from getm.results import Stats
@@ -19,7 +20,7 @@ class Counters:
         # Not the loop's clock: uvloop's has milliseconds, and a small object takes less than one.
         self._began = time.monotonic()
         self._first_byte_s: float | None = None
-        self._retries: dict[str, int] = {}
+        self.retries: defaultdict[str, int] = defaultdict(int)
         self.received_bytes: int = 0
         self.requests: int = 0
         self.connections: int = 0
@@ -30,9 +31,6 @@ class Counters:
         if self._first_byte_s is None:
             self._first_byte_s = time.monotonic() - self._began
 
-    def retried(self, cause: str) -> None:
-        self._retries[cause] = self._retries.get(cause, 0) + 1
-
     def add(self, helper: Stats) -> None:
         """Add what a helper engine counted for one part. The time is that of the whole."""
         self.received_bytes += helper.received_bytes
@@ -40,15 +38,9 @@ class Counters:
         self.connections += helper.connections
         self.stalls += helper.stalls
         for cause, count in helper.retries.items():
-            self._retries[cause] = self._retries.get(cause, 0) + count
+            self.retries[cause] += count
 
     def stats(self) -> Stats:
-        return Stats(
-            received_bytes=self.received_bytes,
-            requests=self.requests,
-            connections=self.connections,
-            retries=dict(self._retries),
-            stalls=self.stalls,
-            first_byte_s=self._first_byte_s,
-            seconds=time.monotonic() - self._began,
-        )
+        seconds = time.monotonic() - self._began
+        counts = self.received_bytes, self.requests, self.connections
+        return Stats(*counts, dict(self.retries), self.stalls, self._first_byte_s, seconds)

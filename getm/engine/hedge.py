@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 from typing import Protocol
+
+from getm.core.spans import Span
 
 _TIMES_SLOWER = 3
 _WINDOW_SLOTS = 3
@@ -34,12 +36,10 @@ class Watched(Protocol):
     """An active part. `waited`: for a slot, at any time since this was last cleared."""
 
     waited: bool
+    position: int
 
     @property
-    def position(self) -> int: ...
-    @property
-    def left(self) -> int: ...
-    def hedge(self) -> None: ...
+    def remaining(self) -> Span: ...
 
 
 def is_slow(brought: int, seconds: float, left: int, usual: float, tail_s: float) -> bool:
@@ -57,8 +57,9 @@ class Hedger:
         self._workers = workers
         self._tail_s = tail_s
         self._window_bytes = _WINDOW_SLOTS * max(slot_bytes, _MIN_PIECE_BYTES)
-        # The position of each active part at the last check; None: it had not begun.
+        # The position of each active part at the last check; None: it had not begun. And what hedges it.
         self._seen: dict[Watched, int | None] = {}
+        self._hedges: dict[Watched, Callable[[], None]] = {}
         self._hurried: set[Watched] = set()
         # Bytes a second.
         self._paces: deque[float] = deque(maxlen=_REMEMBERED)
@@ -66,16 +67,16 @@ class Hedger:
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
-    def watch(self, part: Watched) -> Iterator[None]:
-        """A context for the time in which the part is active."""
+    def watch(self, part: Watched, hedge: Callable[[], None]) -> Iterator[None]:
+        """A context for the time in which the part is active. `hedge()` is called where it is slow."""
         began, first = self._loop.time(), part.position
-        self._seen[part] = None
+        self._seen[part], self._hedges[part] = None, hedge
         self._start()
         try:
             yield
             self._paces.append((part.position - first) / max(self._loop.time() - began, _NO_TIME_S))
         finally:
-            del self._seen[part]
+            del self._seen[part], self._hedges[part]
             self._hurried.discard(part)
         self._start()
 
@@ -89,18 +90,16 @@ class Hedger:
         seconds = max(now - self._looked_at, _NO_TIME_S)
         usual = median(self._paces)
         for part, before in list(self._seen.items()):
-            judged = before is not None and not part.waited and self._may_hurry(part)
-            if judged and is_slow(part.position - (before or 0), seconds, part.left, usual, tail_s):
+            may_hurry = part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
+            judged = before is not None and not part.waited and may_hurry
+            if judged and is_slow(part.position - (before or 0), seconds, len(part.remaining), usual, tail_s):
                 self._hurried.add(part)
-                part.hedge()
+                self._hedges[part]()
             part.waited = False
             self._seen[part] = part.position
         self._looked_at = now
         window_s = max(tail_s, self._window_bytes / max(usual, _NO_PACE))
         self._timer = self._loop.call_later(window_s, self._look, tail_s) if self._seen else None
-
-    def _may_hurry(self, part: Watched) -> bool:
-        return part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
 
     def close(self) -> None:
         """Stop watching."""

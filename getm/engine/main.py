@@ -49,8 +49,6 @@ class EngineServer:
         self._parent_pid = parent_pid
         # In a user's process its threads would wait for the GIL too often.
         self._hash_pool = HashPool(paged=parent_pid is not None)
-        # The limit on the rate of everything that this engine receives.
-        self._throttle: Throttle | None = None
 
     async def run(self) -> None:
         """Run until the end."""
@@ -102,7 +100,7 @@ class EngineServer:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data, descriptors = b"", []
+            data, descriptors, flags = b"", [], 0
         if flags & socket.MSG_CTRUNC:
             # This process has not enough descriptors for all of them.
             self._cut_short = True
@@ -130,24 +128,14 @@ class EngineServer:
                 os.close(self._descriptors.popleft())
             return
         pipe = socket.socket(fileno=self._descriptors.popleft())
-        if request.segment_token is None:
-            segment = Segment.attach(request.segment_bytes, descriptor=self._descriptors.popleft())
-        else:
-            segment = Segment.attach(request.segment_bytes, token=request.segment_token)
-        if request.limit_rate is not None and self._throttle is None:
-            self._throttle = Throttle(request.limit_rate)
+        token = request.segment_token
+        descriptor = self._descriptors.popleft() if token is None else -1
+        segment = Segment.attach(request.segment_bytes, descriptor=descriptor, token=token)
+        if request.limit_rate is not None and self._http.throttle is None:
+            self._http.throttle = Throttle(request.limit_rate)
         helpers = [socket.socket(fileno=self._descriptors.popleft()) for _ in range(request.helpers)]
         self._connections.add(
-            EngineConnection(
-                pipe,
-                segment,
-                request,
-                helpers,
-                self._http,
-                self._hash_pool,
-                self._throttle,
-                self._changed,
-            )
+            EngineConnection(pipe, segment, request, helpers, self._http, self._hash_pool, self._changed)
         )
 
     def _changed(self, connection: EngineConnection) -> None:
@@ -172,14 +160,6 @@ def _max_connections() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, (limit - _RESERVED_DESCRIPTORS) // 2)
 
 
-def _raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the system does: the usual limit is for programs that use `select`."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        # macOS promises more than it gives.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S) -> None:
     """Run an engine on this thread until it ends."""
     with asyncio.Runner(loop_factory=EngineLoop) as runner:
@@ -189,7 +169,11 @@ def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S
 def main(control_descriptor: int, parent_pid: int) -> None:
     """The engine process. Ctrl-C goes to the whole process group: the engine leaves it to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _raise_descriptor_limit()
+    # As many descriptors as the system allows: the usual limit is for programs that use `select`.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        # macOS promises more than it gives.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Imported modules live as long as the process: the garbage collector need not examine them again and again.
     gc.freeze()
     gc.enable()

@@ -62,57 +62,45 @@ class Pipe:
 
     def send(self, data: bytes) -> None:
         """Send one or several encoded messages. Does nothing once the peer is gone: `on_closed` was called."""
-        if self.closed:
-            return
-        if not self._unsent:
-            try:
-                sent = self._sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                self._lost()
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
+        if self._unsent:
+            self._unsent.append(data)
+        elif not self.closed and (left := self._send(data)):
+            self._unsent.append(left)
             self._loop.add_writer(self._sock.fileno(), self._writable)
-        self._unsent.append(data)
+
+    def _send(self, data: bytes) -> bytes:
+        """Send immediately; returns what the socket does not take."""
+        try:
+            return data[self._sock.send(data) :]
+        except (BlockingIOError, InterruptedError):
+            return data
+        except OSError:
+            self._lost()
+            return b""
 
     def _writable(self) -> None:
         while self._unsent:
-            data = self._unsent[0]
-            try:
-                sent = self._sock.send(data)
-            except (BlockingIOError, InterruptedError):
+            if left := self._send(self._unsent[0]):
+                self._unsent[0] = left
                 return
-            except OSError:
-                self._lost()
-                return
-            if sent < len(data):
-                self._unsent[0] = data[sent:]
+            if self.closed:
                 return
             self._unsent.popleft()
         self._loop.remove_writer(self._sock.fileno())
 
-    def _lost(self) -> None:
-        if self._fall_silent():
-            try:
-                self._on_closed()
-            finally:
-                # Last: a peer that waits for our end of file may rely on what `on_closed` has released.
-                self._sock.close()
-
-    def close(self) -> None:
-        """Close the socket. Does not call `on_closed`."""
-        if self._fall_silent():
-            self._sock.close()
-
-    def _fall_silent(self) -> bool:
-        """Whether this call ends it."""
+    def _lost(self, on_closed: Callable[[], None] | None = None) -> None:
         if self.closed:
-            return False
+            return
         self.closed = True
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         self._unsent.clear()
-        return True
+        try:
+            (on_closed or self._on_closed)()
+        finally:
+            # Last: a peer that waits for our end of file may rely on what `on_closed` has released.
+            self._sock.close()
+
+    def close(self) -> None:
+        """Close the socket. Does not call `on_closed`."""
+        self._lost(lambda: None)

@@ -21,17 +21,9 @@ from getm.core.head import ResponseHead
 from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION, Span, plan_parts
 from getm.core.version import Version
-from getm.engine.http.responses import WHOLE, content_length, covered
+from getm.engine.http.responses import WHOLE, content_length, covered, covers_all
 
 WHOLE_OBJECT = (Span(0, MAX_POSITION),)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request. `span` None: without Range."""
-
-    span: Span | None
-    if_range: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,88 +37,82 @@ class Order:
     part_bytes: int
     ranged_from: int = 0
 
-    def first(self) -> Ask:
-        """The first request: for the first piece, so that ranges need no further one."""
+    def first(self) -> tuple[Span | None, str | None]:
+        """The range and the condition of the first request: for the first piece, so that ranges need no further one."""
         if self.version is None:
-            return Ask(Span(0, self.part_bytes) if self.concurrency > 1 else None)
+            return Span(0, self.part_bytes) if self.concurrency > 1 else None, None
         # With nothing missing, what follows the end: nothing, if it is still the same.
-        piece = next(self.pieces(), Span(self.version.size or 0, MAX_POSITION))
-        return Ask(piece, self.version.strong)
+        return next(self.pieces(), Span(self.version.size or 0, MAX_POSITION)), self.version.strong
 
     def pieces(self) -> Iterator[Span]:
         """The spans, cut for `concurrency`. Never a list: a server may claim any size."""
-        part_bytes = self.part_bytes if self.concurrency > 1 else MAX_POSITION
-        return chain.from_iterable(plan_parts(span, part_bytes) for span in self.spans)
+        return chain.from_iterable(plan_parts(span, self._piece_bytes) for span in self.spans)
 
-    def count(self) -> int:
-        """How many pieces there are."""
-        part_bytes = self.part_bytes if self.concurrency > 1 else MAX_POSITION
-        return sum(-(-len(span) // part_bytes) for span in self.spans)
+    def workers(self, size: int) -> int:
+        """How many pieces of an object of `size` bytes are fetched at once."""
+        count = sum(-(-len(span) // self._piece_bytes) for span in self.spans)
+        return min(count, self.concurrency if size >= self.ranged_from else 1)
 
-    def whole(self) -> Order:
-        """All of the object, whichever version it is."""
-        return replace(self, spans=WHOLE_OBJECT, version=None)
+    @property
+    def _piece_bytes(self) -> int:
+        return self.part_bytes if self.concurrency > 1 else MAX_POSITION
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to fetch, by the first response.
 
-    `version`: that all responses must be of. `stream`: one response brings all, in order; if it breaks off, the rest is
-    requested. `first`: the piece that it brings or begins, None where there is nothing to bring, and `got` what it
-    holds (its stop is None where only the end shows it). `others`: the pieces after that, `count` all of them.
-    `workers`: how many are fetched at once. `resumed`: only what was missing comes.
+    `version`: that all responses must be of. `pieces`: of the object, in order, and `workers` how many of them are
+    fetched at once; none where there is nothing to bring. `got`: what the first response brings, from the start of the
+    first piece on. `stream`: that is all of the object; if it breaks off, the rest is requested. `resumed`: only what
+    was missing comes.
     """
 
     version: Version
-    stream: bool
-    first: Span | None
-    got: Span | None
-    others: Iterator[Span]
-    count: int
+    pieces: Iterator[Span]
     workers: int
+    got: Span | None
+    stream: bool = False
     resumed: bool = False
 
 
-def decide(order: Order, ask: Ask, head: ResponseHead) -> Plan | Order:
-    """The plan for the order by the response to `ask`; an `Order` where that must be requested instead.
+def decide(order: Order, head: ResponseHead) -> Plan | Order:
+    """The plan for the order by the response to its first request; an `Order` where that must be requested instead.
 
     Raises `BadResponse` for a response that cannot be used, `RemoteChanged` where a version was demanded.
     """
-    if head.status in WHOLE or (head.status == 206 and ask.span is None):
+    wanted, _ = order.first()
+    if head.status in WHOLE or wanted is None:
         return _stream(head, content_length(head))
     found = head.content_range()
     total = None if found is None else found.total
     if order.version is None:
-        return _ranged(order, ask, head, total)
+        return _ranged(order, wanted, head, total)
     try:
-        return _resumed(order, order.version, ask, head, total)
+        return _resumed(order, order.version, wanted, head, total)
     except errors.NetworkError:
         # Another version, or a server that cannot be asked for the rest (RFC 9110, section 14.2: it may ignore Range).
         if not order.or_whole:
             raise
-        return order.whole()
+        return replace(order, spans=WHOLE_OBJECT, version=None)
 
 
 def _stream(head: ResponseHead, size: int | None) -> Plan:
     whole = Span(0, MAX_POSITION if size is None else size)
-    return Plan(head.version(size), True, whole, whole, iter(()), 1, 1)
+    return Plan(head.version(size), iter((whole,)), 1, whole, stream=True)
 
 
-def _ranged(order: Order, ask: Ask, head: ResponseHead, total: int | None) -> Plan | Order:
+def _ranged(order: Order, wanted: Span, head: ResponseHead, total: int | None) -> Plan | Order:
     """The plan by the first part of an object of which nothing was known."""
     one_stream = replace(order, concurrency=1)
-    wanted = ask.span or Span(0, order.part_bytes)
     if head.status == 416:
         # A 416 to a request from byte 0 on: an empty object, or a wrong server.
-        if total == 0:
-            return Plan(head.version(0), True, None, None, iter(()), 0, 1)
-        return one_stream
+        return Plan(head.version(0), iter(()), 0, None, stream=True) if total == 0 else one_stream
     if total is not None and covers_all(head):
         # Range was ignored, or asked for all there is.
         return _stream(head, total)
     version = head.version(total)
-    if not version.joinable:
+    if not version.joinable or version.size is None:
         # Nothing would show that two responses are of one version: they may not be joined.
         return one_stream
     try:
@@ -134,37 +120,24 @@ def _ranged(order: Order, ask: Ask, head: ResponseHead, total: int | None) -> Pl
     except errors.BadResponse:
         # Not what was asked for: what it sends without Range may be right.
         return one_stream
-    size = version.size or 0
-    order = replace(order, spans=(Span(0, size),))
-    pieces, count = order.pieces(), order.count()
-    workers = 1 if size < order.ranged_from else min(order.concurrency, count)
-    return Plan(version, False, next(pieces), got, pieces, count, workers)
+    order = replace(order, spans=(Span(0, version.size),))
+    return Plan(version, order.pieces(), order.workers(version.size), got)
 
 
-def _resumed(order: Order, version: Version, ask: Ask, head: ResponseHead, total: int | None) -> Plan:
+def _resumed(order: Order, version: Version, wanted: Span, head: ResponseHead, total: int | None) -> Plan:
     """The plan by the first of the missing spans. Raises where the response is not of that version, or not the
     requested span."""
-    count = order.count()
     version.require(head.version(total), redact(head.url))
-    if head.status == 416 and count == 0 and total == version.size:
-        return Plan(version, False, None, None, iter(()), 0, 1, resumed=True)
-    if head.status != 206 or not count:
+    workers = order.workers(version.size or 0)
+    if head.status == 416 and not workers and total == version.size:
+        return Plan(version, iter(()), 0, None, resumed=True)
+    if head.status != 206 or not workers:
         raise errors.RemoteChanged(
             f"the object was replaced: its size is not {version.size} any more",
             url=redact(head.url),
             expected=str(version.size),
         )
-    pieces = order.pieces()
-    first = next(pieces)
-    got = covered(head, ask.span or first)[0]
-    workers = 1 if (version.size or 0) < order.ranged_from else min(order.concurrency, count)
-    return Plan(version, False, first, got, pieces, count, workers, resumed=True)
-
-
-def covers_all(head: ResponseHead) -> bool:
-    """Whether a 206 brings the whole object, as a 200 would."""
-    found = head.content_range()
-    return found is not None and found.span is not None and found.total == len(found.span)
+    return Plan(version, order.pieces(), workers, covered(head, wanted)[0], resumed=True)
 
 
 def continues(version: Version, head: ResponseHead, wanted: Span, total: int) -> tuple[Span, Version]:

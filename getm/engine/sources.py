@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Sequence
 from functools import cached_property
 from urllib.parse import urlsplit
 
 from getm import errors
 from getm.core.version import Version
-from getm.engine.http.requests import Route
 from getm.engine.speeds import MIN_MEASURED_BYTES, Speeds
-from getm.protocol.messages import OpenRequest
+from getm.protocol.messages import OpenRequest, Route
+
+
+class Ranges(enum.Enum):
+    """Whether a source grants range requests, as far as is known."""
+
+    GRANTED = "granted"
+    # It has refused one, and was not asked for the whole yet: other sources come first.
+    UNDECIDED = "refused, or the object"
+    REFUSED = "refused"
 
 
 class Source:
@@ -23,11 +32,10 @@ class Source:
         self.route = route
         # What its further responses must agree with; nothing is known of it where it has not answered.
         self.version = Version()
-        # Whether it grants ranges, and takes If-Range with them, as far as is known.
-        self.grants_ranges = self.takes_if_range = True
-        # Whether it refused a range, and was not asked for the whole yet: others come first.
-        self.owes_whole = False
-        # Whether it sends the whole where it refused a range; None where it was not asked.
+        self.ranges: Ranges = Ranges.GRANTED
+        # Whether it takes If-Range with them, as far as is known.
+        self.takes_if_range: bool = True
+        # Whether it sends the whole where it refused a later range; None where it was not asked.
         self.grants_whole: bool | None = None
         # How often in a row it failed without progress, and how the last time.
         self.failures = 0
@@ -37,9 +45,11 @@ class Source:
         # Parts that are being fetched from it.
         self.active = 0
 
-    def failed(self, error: errors.GetmError) -> None:
-        self.failures += 1
-        self.last_error = error
+    def doubt_ranges(self) -> None:
+        """A request for a range has failed in a way that may pass. Where it does so again, the next one is for the
+        whole: it may have been the range."""
+        if self.failures:
+            self.ranges = Ranges.REFUSED
 
     @cached_property
     def resolving(self) -> asyncio.Lock:
@@ -50,25 +60,17 @@ class Source:
     def host(self) -> str:
         return urlsplit(self.origin.url).netloc.rpartition("@")[2]
 
-    @property
-    def led_to(self) -> Route | None:
-        """Where redirects led, None where there were none."""
-        return None if self.route is self.origin else self.route
-
 
 class Sources:
     """The URL of a request and its mirrors. The headers of the caller go to all of them: all are the caller's URLs."""
 
     def __init__(self, request: OpenRequest, speeds: Speeds) -> None:
         self._all = [Source(Route(url, request.headers)) for url in (request.url, *request.mirrors)]
+        # That of the request's own URL.
+        self.given: Source = self._all[0]
         self._speeds = speeds
         if request.route is not None:
-            self._all[0].route = Route(*request.route)
-
-    @property
-    def given(self) -> Source:
-        """That of the request's own URL."""
-        return self._all[0]
+            self.given.route = request.route
 
     @property
     def living(self) -> Sequence[Source]:
@@ -100,10 +102,6 @@ class Sources:
         """Bytes have come: failures count from the start again."""
         for source in self._all:
             source.failures = 0
-
-    def others(self, source: Source) -> list[Source]:
-        """The sources that could be asked instead of `source`."""
-        return [other for other in self.living if other is not source]
 
     def give_up(self, source: Source, error: errors.GetmError) -> None:
         """`source` is asked no more."""

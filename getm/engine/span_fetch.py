@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from getm import errors
 from getm.core.retry import SLOW_TAIL
-from getm.engine.attempts import Answered, Attempts, CannotGoOn
-from getm.engine.counters import Counters
+from getm.core.spans import MAX_POSITION
+from getm.engine.attempts import Attempts, Failed
 from getm.engine.hedge import Hedger
 from getm.engine.http.body import READ_ERRORS, receive
-from getm.engine.http.limits import ReadLimits
 from getm.engine.http.requests import Response
-from getm.engine.http.throttle import Throttle
 from getm.engine.plan import continues
 from getm.engine.sinks.ring import RingSink
-from getm.engine.sources import Source
+from getm.engine.sources import Ranges, Source
 
 # What is slow over every connection does not become faster by further ones.
 _MAX_HEDGES = 3
 
 
 class Answer(Struct, frozen=True):
-    """A response of `source` that brings the bytes from `start` to `stop` (None: as many as there are), of which `read`
-    were read from it already."""
+    """A response of `source` that brings the bytes from `start` to `stop` (`MAX_POSITION`: as many as there are), of
+    which `read` were read from it already."""
 
     response: Response
     source: Source
     start: int
-    stop: int | None
+    stop: int
     read: bytes = b""
 
 
@@ -42,34 +39,15 @@ class SpanFetch:
     """Fetches one span, retrying and failing over between sources, into `writer`: the first bytes by `answer`, where
     there is one, the rest by requests. Owns the writer and the responses.
 
-    Where nothing would show that the rest is of the same version as `answer`, no request follows it. `total`: the
-    object's size, where it is known. `may_skip`: a response from the object's start on may be used, by skipping what is
-    there already. `alternate`: returns the source of a hedged request for a slow one; None where spans are not hedged.
+    Where nothing would show that the rest is of the same version as `answer`, no request follows it.
     """
 
-    def __init__(
-        self,
-        attempts: Attempts,
-        source: Source,
-        writer: RingSink,
-        answer: Answer | None,
-        *,
-        total: int | None,
-        may_skip: bool,
-        alternate: Callable[[Source], Source] | None,
-        read_limits: ReadLimits,
-        throttle: Throttle | None,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, attempts: Attempts, source: Source, writer: RingSink, answer: Answer | None) -> None:
         self._attempts = attempts
         self._source = source
         self._writer = writer
-        self._total = total
-        self._may_skip = may_skip
-        self._alternate = alternate
-        self._read_limits = read_limits
-        self._throttle = throttle
-        self._counters = counters
+        # Whether a response from the object's start on may be used, by skipping what is there already.
+        self._may_skip = not attempts.in_parts
         # The response that the next attempt continues with.
         self._answer = answer
         # Ends the current attempts, where another connection continues.
@@ -84,11 +62,11 @@ class SpanFetch:
         writer, start = self._writer, self._writer.position
         try:
             await writer.begin()
-            with nullcontext() if tail is None else tail.watch(self):
+            with nullcontext() if tail is None else tail.watch(writer, self.hedge):
                 await self._fetch()
             return writer.position
         finally:
-            self._counters.received_bytes += writer.position - start
+            self._attempts.counters.received_bytes += writer.position - start
             if self._hedge is not None:
                 self._hedge.cancel()
             for unused in (self._answer, self._ahead):
@@ -104,7 +82,7 @@ class SpanFetch:
             try:
                 async with scope:
                     self._scope = scope
-                    await self._attempts.run(self._source, self._attempt, self._progress)
+                    await self._attempts.run(self._source, self._attempt, lambda: self._writer.position)
                 return
             except (TimeoutError, errors.GetmError):
                 # Ended by the scope, or failed just when a hedged request had got ahead.
@@ -114,9 +92,6 @@ class SpanFetch:
                 self._source = self._answer.source
             finally:
                 self._scope = None
-
-    def _progress(self) -> int:
-        return self._writer.position
 
     async def _attempt(self, source: Source) -> None:
         answer, self._answer = self._answer, None
@@ -129,7 +104,7 @@ class SpanFetch:
                     await self._receive(await self._ask(source))
         except errors.NetworkError as error:
             if answer is not None and not source.version.joinable:
-                raise CannotGoOn(error) from None
+                raise Failed(error, final=True) from None
             raise
 
     async def _ask(self, source: Source) -> Answer:
@@ -138,17 +113,17 @@ class SpanFetch:
         response = await self._attempts.get(source, wanted, version.strong, may_skip=self._may_skip)
         try:
             # Another part may have learnt in the meantime what the source has.
-            found, source.version = continues(source.version, response.head, wanted, self._total or 0)
+            found, source.version = continues(source.version, response.head, wanted, self._attempts.size or 0)
             if found.start < wanted.start and not self._may_skip:
                 raise errors.RangesRefused(
                     f"the server sent the whole object in place of bytes {wanted.start} to {wanted.stop}: it granted "
-                    "range requests and stopped to; read it with concurrency=1",
+                    "range requests and stopped to; read it with concurrency=1"
                 )
         except errors.GetmError as error:
             response.raw.close()
             if isinstance(error, errors.BadResponse) and self._may_skip:
                 # It takes no ranges as it should: by the next attempt it is asked for the whole.
-                source.grants_ranges = False
+                source.ranges = Ranges.REFUSED
             raise
         return Answer(response, source, found.start, found.stop)
 
@@ -159,20 +134,18 @@ class SpanFetch:
         try:
             # What came before, by a response that broke off or by another connection.
             known = position - answer.start
-            stop, surplus = answer.stop, False
-            if self._writer.stop is not None and (stop is None or stop > self._writer.stop):
-                # The whole object was sent in place of a span.
-                stop, surplus = self._writer.stop, True
+            stop = min(answer.stop, self._writer.stop)
             if read := answer.read[known:]:
                 await self._writer.write(read)
             await receive(
                 raw,
                 self._writer,
-                None if stop is None else stop - self._writer.position,
-                self._read_limits,
-                self._throttle,
+                None if stop == MAX_POSITION else stop - self._writer.position,
+                self._attempts.request,
+                self._attempts.http.throttle,
                 skip=max(0, known - len(answer.read)),
-                surplus=surplus,
+                # The whole object was sent in place of a span.
+                surplus=stop < answer.stop,
             )
         finally:
             count = self._writer.position - position
@@ -183,60 +156,35 @@ class SpanFetch:
 
     # Hedged requests ------------------------------------------------------------------------------------------------
 
-    @property
-    def position(self) -> int:
-        return self._writer.position
-
-    @property
-    def left(self) -> int:
-        return len(self._writer.remaining)
-
-    @property
-    def waited(self) -> bool:
-        return self._writer.waited
-
-    @waited.setter
-    def waited(self, value: bool) -> None:
-        self._writer.waited = value
-
     def hedge(self) -> None:
         """The connection is slow: hedge it by another one from the current byte on, which takes over once it is ahead.
         There is one writer, so no byte can come from both. Has no effect during a hedged request, nor after a few of
         them, nor where a further response could not be joined to what has come."""
-        if self._alternate is None or self._scope is None or self._hedges == _MAX_HEDGES:
-            return
-        if self._hedge is None or self._hedge.done():
+        hedging = self._hedge is not None and not self._hedge.done()
+        if self._scope is not None and not hedging and self._hedges < _MAX_HEDGES:
             self._hedges += 1
-            self._hedge = asyncio.get_running_loop().create_task(self._run_hedge(self._alternate(self._source)))
+            alternate = self._attempts.alternate(self._source)
+            self._hedge = asyncio.get_running_loop().create_task(self._run_hedge(alternate))
 
     async def _run_hedge(self, alternate: Source) -> None:
-        try:
+        """Read from another connection until it is ahead. Where it fails, the slow one continues, and meets the same
+        failure by itself if it lasts."""
+        with suppress(Failed, *READ_ERRORS):
             answer = await self._ask(alternate)
-        except (errors.GetmError, Answered):
-            # The slow connection continues, and meets the same failure by itself if it lasts.
-            return
-        try:
-            self._ahead = await self._overtake(answer)
-        finally:
-            if self._ahead is None:
-                answer.response.raw.close()
-        if self._ahead is not None and self._scope is not None:
-            message = f"a connection was far slower than the others: from byte {self._ahead.start} on by another one"
+            raw, end, data = answer.response.raw, answer.start, b""
+            try:
+                while end <= self._writer.position and (data := await raw.readany()):
+                    end += len(data)
+                if end <= self._writer.position or self._scope is None:
+                    return
+                if end > answer.stop:
+                    # More than its Content-Range says, which was not requested.
+                    data, end = data[: answer.stop - end], answer.stop
+                start = end - len(data)
+                self._ahead = replace(answer, start=start, read=data)
+            finally:
+                if self._ahead is None:
+                    raw.close()
+            message = f"a connection was far slower than the others: from byte {start} on by another one"
             self._attempts.again(SLOW_TAIL, self._hedges, 0.0, message)
             self._scope.reschedule(asyncio.get_running_loop().time())
-
-    async def _overtake(self, answer: Answer) -> Answer | None:
-        """Read from the new connection until it is ahead of the old one; None where it cannot be."""
-        raw, end, data = answer.response.raw, answer.start, b""
-        try:
-            while end <= self._writer.position:
-                data = await raw.readany()
-                if not data:
-                    return None
-                end += len(data)
-        except READ_ERRORS:
-            return None
-        if answer.stop is not None and end > answer.stop:
-            # More than its Content-Range says, which was not requested.
-            data, end = data[: answer.stop - end], answer.stop
-        return replace(answer, start=end - len(data), read=data)

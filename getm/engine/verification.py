@@ -24,7 +24,8 @@ class Verification:
     def __init__(self, request: OpenRequest, pool: HashPool) -> None:
         self._request = request
         self._pool = pool
-        self._expected: list[Declared] = []
+        # The checksums to verify the whole object against.
+        self.declared: tuple[Declared, ...] = ()
         self._reason = ""
         self._strict = request.strict
         # Takes the slots; None where nothing can be verified.
@@ -37,38 +38,31 @@ class Verification:
         elif not self._request.checksums:
             found = discover([*response.redirects, response.head], size=size)
             # The strongest; the weaker ones would cost time and add nothing.
-            self._expected = list(found.declared[:1])
+            self.declared = found.declared[:1]
             self._reason = found.reason
             return found.notes
         else:
-            self._expected = [Declared(parse_checksum(text), "caller") for text in self._request.checksums]
+            self.declared = tuple([Declared(parse_checksum(text), "caller") for text in self._request.checksums])
         return ()
-
-    @property
-    def declared(self) -> tuple[Declared, ...]:
-        """The checksums to verify the whole object against."""
-        return tuple(self._expected)
 
     @property
     def certain(self) -> bool:
         """Whether wrong bytes would be noticed, wherever they came from. An S3 ETag of parts whose size is not known
         may prove nothing."""
-        return any(declared.checksum.parts is None for declared in self._expected)
+        return any(declared.checksum.parts is None for declared in self.declared)
 
     def leave(self) -> None:
         """Only the rest of the object is fetched: the caller, who has the other bytes, must verify it."""
         self._strict = False
-        if self._expected:
+        if self.declared:
             self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
 
     def begin(self, size: int | None) -> None:
         """Prepare for the first slot. Raises `Unverified` where strict and no checksum was found."""
-        if self._expected:
-            self.hasher = PartsHasher(self._expected, size=size, pool=self._pool)
+        if self.declared:
+            self.hasher = PartsHasher(self.declared, size=size, pool=self._pool)
         elif self._strict:
-            raise self._unverified(
-                f"strict was asked for and nothing can verify the bytes: {self._reason}; give a checksum", self._reason
-            )
+            raise self._unverified("can verify", self._reason, "; give a checksum")
 
     async def verdict(self, total: int, call: Callable[..., Any]) -> Verdict:
         """The verdict on the `total` bytes. Raises `ChecksumMismatch`, or `Unverified` where strict. `call(callback,
@@ -82,12 +76,11 @@ class Verification:
         if verdict.mismatch is not None:
             raise verdict.mismatch.as_error(redact(self._request.url))
         if self._strict and not verdict.verified:
-            raise self._unverified(
-                f"strict was asked for and nothing verified the bytes: {verdict.reason}", verdict.reason
-            )
+            raise self._unverified("verified", verdict.reason)
         return verdict
 
-    def _unverified(self, message: str, reason: str | None) -> errors.Unverified:
+    def _unverified(self, what: str, reason: str | None, advice: str = "") -> errors.Unverified:
+        message = f"strict was asked for and nothing {what} the bytes: {reason}{advice}"
         return errors.Unverified(message, url=redact(self._request.url), reason=reason)
 
     def cancel(self) -> None:

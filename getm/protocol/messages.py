@@ -80,6 +80,13 @@ WHOLE = ((0, MAX_POSITION),)
 _DEFAULT_RETRIES = Retries()
 
 
+class Route(Record, frozen=True):
+    """Where to send a request: the caller's URL, or the one that redirects led to; and whose headers go there."""
+
+    url: str
+    user_headers: tuple[tuple[str, str], ...]
+
+
 class OpenRequest(Record, frozen=True):
     """What to fetch, from where, and of which version. Times in seconds, sizes in bytes; spans are
     half-open, sorted and disjoint."""
@@ -106,8 +113,8 @@ class OpenRequest(Record, frozen=True):
     # The version of the spans. For another version: `RemoteChanged`, or, with `or_whole`, the whole of that one.
     version: Version | None = None
     or_whole: bool = False
-    # What redirects from `url` led to, and the user headers that may go there.
-    route: tuple[str, tuple[tuple[str, str], ...]] | None = None
+    # What redirects from `url` led to.
+    route: Route | None = None
     # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
     ranged_from: int = 0
     # What the object must have, in bytes.

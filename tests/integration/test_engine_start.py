@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from getm.client import process
+from getm.engine.main import serve
 from tests.support.fault_script import Reply
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -206,3 +208,12 @@ def test_case_48_a_frozen_program_never_starts_itself(tmp_path: Path, url: str) 
 
 def test_python_is_this_one() -> None:
     assert process.python() == sys.executable
+
+
+def test_an_engine_ends_where_its_control_socket_breaks() -> None:
+    ours, control = socket.socketpair()
+    # Closing a socket with unread bytes resets the other one.
+    control.send(b"unread")
+    ours.close()
+    serve(control, None)
+    assert control.fileno() < 0

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import getm
+from getm.core.spans import Span
 from getm.engine.hedge import Hedger, is_slow
 from getm.integrity.files import checksum
 from tests.support.fault_script import Gate, Pace, Reply, Request, failure
@@ -265,8 +266,8 @@ class FakePart:
         self.hurries = 0
 
     @property
-    def left(self) -> int:
-        return PART - self.position
+    def remaining(self) -> Span:
+        return Span(self.position, PART)
 
     def hedge(self) -> None:
         self.hurries += 1
@@ -281,14 +282,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 def finish_one(watching: Hedger, clock: Clock, bytes_s: float) -> None:
     part = FakePart()
-    with watching.watch(part):
+    with watching.watch(part, part.hedge):
         clock.now += PART / bytes_s
         part.position = PART
 
 
 def test_nothing_is_compared_before_a_part_has_come(clock: Clock) -> None:
     watching = Hedger(4, MIB, 1.0)
-    with watching.watch(FakePart()):
+    with watching.watch(FakePart(), lambda: None):
         assert clock.timer is None
         finish_one(watching, clock, 1e6)
         assert clock.timer is not None
@@ -299,8 +300,8 @@ def test_nothing_is_compared_before_a_part_has_come(clock: Clock) -> None:
 def test_no_part_is_hurried_while_every_worker_has_one(clock: Clock) -> None:
     watching, parts = Hedger(2, MIB, 1.0), [FakePart() for _ in range(2)]
     finish_one(watching, clock, 1e9)
-    with watching.watch(parts[0]):
-        with watching.watch(parts[1]):
+    with watching.watch(parts[0], parts[0].hedge):
+        with watching.watch(parts[1], parts[1].hedge):
             for _ in range(3):
                 clock.ring()
             assert [part.hurries for part in parts] == [0, 0]
@@ -311,7 +312,7 @@ def test_no_part_is_hurried_while_every_worker_has_one(clock: Clock) -> None:
 def test_a_part_is_hurried_after_a_whole_window_and_again_while_it_is_slow(clock: Clock) -> None:
     watching, part = Hedger(2, MIB, 1.0), FakePart()
     finish_one(watching, clock, 1e9)
-    with watching.watch(part):
+    with watching.watch(part, part.hedge):
         assert part.hurries == 0
         for hurries in (1, 2, 3):
             clock.ring()
@@ -328,7 +329,7 @@ def test_a_window_lasts_as_long_as_three_slots_of_the_others(clock: Clock) -> No
     """Else a part whose slots come one by one would seem to stand still."""
     watching, part = Hedger(2, MIB, 1.0), FakePart()
     finish_one(watching, clock, MIB / 10)
-    with watching.watch(part):
+    with watching.watch(part, part.hedge):
         before = clock.now
         clock.ring()
         assert clock.now - before == pytest.approx(30)
@@ -337,7 +338,7 @@ def test_a_window_lasts_as_long_as_three_slots_of_the_others(clock: Clock) -> No
 def test_a_part_that_waited_for_its_consumer_is_not_slow(clock: Clock) -> None:
     watching, part = Hedger(2, MIB, 1.0), FakePart()
     finish_one(watching, clock, 1e9)
-    with watching.watch(part):
+    with watching.watch(part, part.hedge):
         for _ in range(3):
             part.waited = True
             clock.ring()
@@ -352,7 +353,7 @@ def test_no_more_races_than_workers_with_nothing_to_do(clock: Clock) -> None:
         finish_one(watching, clock, 1e9)
         with ExitStack() as under_way:
             for part in parts:
-                under_way.enter_context(watching.watch(part))
+                under_way.enter_context(watching.watch(part, part.hedge))
             clock.ring()
             clock.ring()
             assert sum(part.hurries > 0 for part in parts) == idle
@@ -362,5 +363,5 @@ def test_no_more_races_than_workers_with_nothing_to_do(clock: Clock) -> None:
 def test_never_where_tail_s_is_none(clock: Clock) -> None:
     watching = Hedger(2, MIB, None)
     finish_one(watching, clock, 1e9)
-    with watching.watch(FakePart()):
+    with watching.watch(FakePart(), lambda: None):
         assert clock.timer is None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import getm
 from getm import errors
-from getm.engine.http.throttle import Meter, Throttle, TokenBucket
+from getm.engine.http.throttle import Meter, Throttle
 from tests.support.certificates import Authority
 from tests.support.fault_script import Framing, Reply
 from tests.support.fault_server import FaultServer
@@ -25,47 +25,6 @@ BODY = random.Random(5).randbytes(300_000)
 # Half a second brings the object, so that no test waits; a burst of 50 ms brings far less.
 RATE = 600_000
 BURST = RATE // 20
-
-
-@pytest.mark.parametrize(
-    ("steps", "given_"),
-    [
-        ([(0.0, 100)], [True]),
-        ([(0.0, 100), (0.0, 1)], [True, False]),
-        ([(0.0, 60), (0.0, 60), (0.0, 40)], [True, False, True]),
-        ([(0.0, 100), (0.5, 6), (0.5, 5)], [True, False, True]),
-        ([(0.0, 100), (100.0, 100), (100.0, 1)], [True, True, False]),
-        ([(5.0, 100), (4.0, 1), (5.1, 1)], [True, False, True]),
-    ],
-    ids=("a burst", "and no more", "in pieces", "refilled", "to the burst only", "a clock that goes back"),
-)
-def test_what_a_bucket_of_ten_a_second_gives(steps: list[tuple[float, int]], given_: list[bool]) -> None:
-    bucket = TokenBucket(10.0, 100, steps[0][0])
-    assert [bucket.take(count, now) for now, count in steps] == given_
-
-
-@given(
-    rate=st.floats(0.5, 1e9),
-    burst=st.integers(1, 10**6),
-    asked=st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1), st.floats(0, 1)), max_size=50),
-)
-def test_a_bucket_never_gives_more_than_burst_and_rate(
-    rate: float, burst: int, asked: list[tuple[float, float, float]]
-) -> None:
-    bucket, now, total = TokenBucket(rate, burst, 0.0), 0.0, 0
-    for pause_s, share, unused in asked:
-        now += pause_s
-        count = int(share * burst)
-        wait_s = bucket.wait_s(count, now)
-        # Rounding apart, what it says of the waiting is what it does.
-        assert bucket.take(count, now) or wait_s > 0
-        if wait_s:
-            now += wait_s * (1 + 1e-9) + 1e-9
-            assert bucket.take(count, now)
-        back = int(unused * count)
-        bucket.put_back(back)
-        total += count - back
-        assert total <= burst + rate * now * (1 + 1e-6) + 1
 
 
 class Clock:
@@ -92,6 +51,34 @@ class Clock:
         self.now, callback = self.timers.pop()
         self.now += 1e-6
         callback()
+
+
+@given(
+    rate=st.floats(300, 1e9),
+    steps=st.lists(st.tuples(st.floats(0, 10), st.integers(0, 3), st.floats(0, 1), st.booleans()), max_size=50),
+)
+def test_meters_get_never_more_than_one_allowance_and_the_rate(
+    rate: float, steps: list[tuple[float, int, float, bool]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock(patch)
+        throttle = Throttle(rate)
+        meters, used = [Meter(throttle) for _ in range(4)], 0
+        for pause_s, number, share, leaves in steps:
+            if clock.timers and clock.timers[0][0] <= clock.now + pause_s:
+                clock.run()
+            else:
+                clock.now += pause_s
+            meter = meters[number]
+            if meter.ready(lambda: None):
+                count = int(share * meter.allowed)
+                meter.used(count)
+                used += count
+                assert used <= throttle.allowance + rate * clock.now * (1 + 1e-6) + 1
+            if leaves:
+                meter.close()
+                meters[number] = Meter(throttle)
+            assert len(clock.timers) <= 1
 
 
 def test_meters_are_served_in_turn_and_one_timer_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ of the content, and the connection goes to the keep-alive pool as usual.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import cast
 
 import aiohttp
@@ -16,17 +15,18 @@ from aiohttp import hdrs
 
 from getm import errors
 from getm.engine.http.connections import Reply
-from getm.engine.http.limits import PulledContent, ReadLimits, StallMonitor
+from getm.engine.http.limits import StallMonitor
 from getm.engine.http.low_water import LowWater
 from getm.engine.http.throttle import Meter, Throttle
 from getm.engine.sinks.ring import RingSink
+from getm.protocol.messages import OpenRequest
 
 READ_ERRORS = (aiohttp.ClientError, OSError, errors.GetmError)
 """What reading a content raises."""
 
 
 class SlotSink(asyncio.BufferedProtocol):
-    """Replaces aiohttp's protocol while a content of known length is received into slots."""
+    """Replaces aiohttp's protocol while `length` bytes of a content are received into slots."""
 
     def __init__(
         self,
@@ -34,35 +34,46 @@ class SlotSink(asyncio.BufferedProtocol):
         original: asyncio.BaseProtocol,
         writer: RingSink,
         length: int,
+        request: OpenRequest,
         meter: Meter | None,
     ):
         self._transport = transport
         self._original = original
         self._writer = writer
-        self._missing = length
+        self._length = self._missing = length
+        # None while reading is paused: no slot is free, or the rate limit allows nothing.
         self._view: memoryview | None = None
         self._meter = meter
         # No mark with a rate limit: what the kernel holds back until it is reached would come as a burst.
         self._low_water = LowWater(transport, length if meter is None else 0)
-        self.received: int = 0
-        self._loop = asyncio.get_running_loop()
-        # Waiting for a slot, or for the rate limit; since when, and how long before that.
-        self.paused: bool = False
-        self._paused_at = self._paused_s = 0.0
-        self.done: asyncio.Future[None] = self._loop.create_future()
+        self._monitor = StallMonitor(request, self._progress, self._abort)
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def start(self) -> None:
-        """Take the transport over."""
+    async def run(self) -> None:
+        """Take the transport over until the last byte has come. Raises a `NetworkError`."""
         self._writer.notify(self._go_on, self._on_pace)
         self._next_space()
         self._transport.set_protocol(self)
-        if self._meter is not None and not self.paused:
+        if self._meter is not None and self._view is not None:
             self._transport.resume_reading()
+        try:
+            await self._done
+        except asyncio.CancelledError:
+            self._abort(errors.Cancelled("the transfer was cancelled"))
+            # The future is not awaited any more: an exception left in it would be reported as never retrieved.
+            self._done.exception()
+            raise
+        finally:
+            self._monitor.cancel()
+
+    def _progress(self) -> int:
+        # Bytes that wait below the low-water mark are progress, too.
+        return self._length - self._missing + self._low_water.waiting()
 
     def _next_space(self) -> None:
         space = self._writer.space()
         if space is None or (self._meter is not None and not self._meter.ready(self._go_on)):
-            self.paused, self._paused_at = True, self._loop.time()
+            self._monitor.pause()
             self._transport.pause_reading()
             self._view = None
             return
@@ -71,26 +82,22 @@ class SlotSink(asyncio.BufferedProtocol):
         self._view = space if len(space) <= most else space[:most]
 
     def _go_on(self) -> None:
-        if self.paused and not self.done.done():
-            self._paused_s, self.paused = self.paused_s(), False
+        if self._monitor.paused and not self._done.done():
+            self._monitor.resume()
             self._next_space()
-            if not self.paused:
+            if self._view is not None:
                 self._transport.resume_reading()
 
     def _on_pace(self) -> None:
         # On a slow connection, a consumer would have to wait until the mark is reached.
-        if not self.done.done():
-            if self._writer.fast and self._meter is None:
-                self._low_water.lower(self._missing)
-            else:
-                self._low_water.off()
+        if not self._done.done():
+            self._low_water.lower(self._missing if self._writer.fast and self._meter is None else 0)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # Never empty, which uvloop takes for an error: there is a view whenever reading is not paused.
         return cast(memoryview, self._view)
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.received += nbytes
         self._missing -= nbytes
         if self._missing < self._low_water.floor:
             self._low_water.lower(self._missing)
@@ -110,59 +117,48 @@ class SlotSink(asyncio.BufferedProtocol):
             self._finish()
 
     def _finish(self) -> None:
-        self._writer.notify(None)
+        self._writer.silence()
         self._view = None
         # Before anything else can arrive: the next bytes on this connection belong to the next response.
         self._transport.set_protocol(self._original)
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def paused_s(self) -> float:
-        """How long it was paused, in total."""
-        return self._paused_s + (self._loop.time() - self._paused_at if self.paused else 0.0)
-
-    def in_kernel(self) -> int:
-        """Bytes that wait below the low-water mark: they are progress, too."""
-        return self._low_water.waiting()
-
-    def eof_received(self) -> bool:
-        return False
+        if not self._done.done():
+            self._done.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self._writer.notify(None)
+        if not self._done.done():
+            self._writer.silence()
             if isinstance(exc, OSError):
-                self.done.set_exception(errors.NetworkError(f"the connection broke ({exc})"))
+                self._done.set_exception(errors.NetworkError(f"the connection broke ({exc})"))
             else:
-                self.done.set_exception(
+                self._done.set_exception(
                     errors.Truncated(
                         f"the connection was closed {self._missing} bytes before the end of the response",
-                        received=self.received,
-                        expected=self.received + self._missing,
+                        received=self._length - self._missing,
+                        expected=self._length,
                     )
                 )
         # aiohttp takes the connection out of its books.
         self._original.connection_lost(exc)
 
-    def abort(self, error: errors.GetmError) -> None:
-        """End the transfer with `error`; the connection cannot be used again."""
+    def _abort(self, error: errors.GetmError) -> None:
+        """End the reading with `error`; the connection cannot be used again."""
         # Now, and not when the connection is lost: then another response may be filling the writer.
-        self._writer.notify(None)
-        if not self.done.done():
-            self.done.set_exception(error)
+        self._writer.silence()
+        if not self._done.done():
+            self._done.set_exception(error)
         self._transport.abort()
 
 
-def receive(
+async def receive(
     response: Reply,
     writer: RingSink,
     length: int | None,
-    read_limits: ReadLimits,
+    request: OpenRequest,
     throttle: Throttle | None,
     *,
     skip: int = 0,
     surplus: bool = False,
-) -> Awaitable[None]:
+) -> None:
     """Bring the content of `response` to `writer`: `length` bytes, or all until it ends where that is None.
 
     Returns the connection to aiohttp's pool, if the content has ended. Raises a `NetworkError`; the bytes before it
@@ -170,117 +166,63 @@ def receive(
     nor as slowness. `skip`: bytes at its start that are not wanted; `surplus`: there are more behind those that are,
     which are left unread.
     """
-    if skip or surplus:
-        return _receive_some(response, writer, length, read_limits, throttle, skip)
-    if throttle is None:
-        return _receive(response, writer, length, read_limits, None)
-    return _receive_metered(response, writer, length, read_limits, throttle)
-
-
-async def _receive_some(
-    response: Reply,
-    writer: RingSink,
-    length: int | None,
-    read_limits: ReadLimits,
-    throttle: Throttle | None,
-    skip: int,
-) -> None:
     meter = None if throttle is None else Meter(throttle)
     try:
-        await _receive_plain(response, writer, length, read_limits, meter, skip)
+        # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112,
+        # section 7).
+        coded = response.coded or hdrs.TRANSFER_ENCODING in response.message.headers
+        if length is not None and not (skip or surplus or coded):
+            length = await _receive_directly(response, writer, length, request, meter)
+        if length != 0:
+            await _receive_plain(response, writer, length, request, meter, skip)
     finally:
         if meter is not None:
             meter.close()
 
 
-async def _receive_metered(
-    response: Reply, writer: RingSink, length: int | None, read_limits: ReadLimits, throttle: Throttle
-) -> None:
-    meter = Meter(throttle)
-    try:
-        await _receive(response, writer, length, read_limits, meter)
-    finally:
-        meter.close()
-
-
-async def _receive(
-    response: Reply, writer: RingSink, length: int | None, read_limits: ReadLimits, meter: Meter | None
-) -> None:
-    content = response.content
-    # What stands on the connection is a transfer coding's bytes, not the content's: aiohttp takes it off (RFC 9112, 7).
-    if length is None or response.coded or hdrs.TRANSFER_ENCODING in response.headers:
-        await _receive_plain(response, writer, length, read_limits, meter)
-        return
-    taken = 0
-    early = bytearray()
+async def _receive_directly(
+    response: Reply, writer: RingSink, length: int, request: OpenRequest, meter: Meter | None
+) -> int:
+    """Without aiohttp's reader, apart from what that has already. Returns how many bytes only it can bring."""
     # A content that ends with its connection may have more bytes than its Content-Range says.
-    while taken < length and content.exception() is None and (data := content.read_nowait(length - taken)):
-        taken += len(data)
-        if meter is None:
-            if left := writer.fill(data):
-                await writer.write(left)
-        else:
-            early += data
-    if taken == length and not early:
-        # The usual case of a small object: all of it came with its head.
-        return
-    connection = response.connection
-    transport = None if connection is None else connection.transport
-    if early:
-        if transport is not None:
+    while length and response.content.exception() is None and (data := response.content.read_nowait(length)):
+        length -= len(data)
+        if meter is not None and response.connection is not None and response.connection.transport is not None:
             # Nothing more is read while these bytes wait for an allowance: the sink resumes it.
-            transport.pause_reading()
-        await _write(early, writer, meter)
-    bypass = None if taken == length else response.begin_bypass()
+            response.connection.transport.pause_reading()
+        await _write(data, writer, meter)
+    bypass = response.begin_bypass() if length else None
     if bypass is None:
-        await _receive_plain(response, writer, length - taken, read_limits, meter)
-        return
-    sink = SlotSink(*bypass, writer, length - taken, meter)
-    sink.start()
-    watch = StallMonitor(sink, read_limits)
-    try:
-        await sink.done
-    except asyncio.CancelledError:
-        sink.abort(errors.Cancelled("the transfer was cancelled"))
-        # The future is not awaited any more: an exception left in it would be reported as never retrieved.
-        sink.done.exception()
-        raise
-    finally:
-        watch.cancel()
+        return length
+    await SlotSink(*bypass, writer, length, request, meter).run()
     response.end_bypass()
+    return 0
 
 
 async def _receive_plain(
-    response: Reply,
-    writer: RingSink,
-    missing: int | None,
-    read_limits: ReadLimits,
-    meter: Meter | None,
-    skip: int = 0,
+    response: Reply, writer: RingSink, missing: int | None, request: OpenRequest, meter: Meter | None, skip: int
 ) -> None:
     """By aiohttp's own reader: chunked and close-delimited contents, those that came with the head, and those of which
     only some bytes are wanted.
 
     `missing` bytes are wanted, all of them where that is None. Whatever comes beyond is left unread.
     """
+    received = 0
     ended = response.end_of_connection() if missing is None else None
-    pulled = PulledContent(response.close)
-    watch = StallMonitor(pulled, read_limits)
+    monitor = StallMonitor(request, lambda: received, response.close)
     try:
-        while missing != 0 and not response.at_eof():
-            data = await response.readany()
-            pulled.received += len(data)
+        while missing != 0 and (data := await response.readany()):
+            received += len(data)
             if skip:
                 data, skip = data[skip:], max(0, skip - len(data))
             if missing is not None:
                 data = data[:missing]
                 missing -= len(data)
-            if data:
-                pulled.pause()
-                await _write(data, writer, meter)
-                pulled.resume()
+            monitor.pause()
+            await _write(data, writer, meter)
+            monitor.resume()
     except errors.GetmError:
-        # Of the watch, of a transfer coding, of the writer.
+        # Of the monitor, of a transfer coding, of the writer.
         raise
     except aiohttp.ClientPayloadError as error:
         raise errors.Truncated(
@@ -289,7 +231,7 @@ async def _receive_plain(
     except (aiohttp.ClientError, OSError) as error:
         raise errors.NetworkError(f"the connection broke ({error})") from None
     finally:
-        watch.cancel()
+        monitor.cancel()
     if missing:
         raise errors.Truncated(
             f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
@@ -297,11 +239,11 @@ async def _receive_plain(
     if ended is not None and ended.done() and (lost := ended.exception()) is not None:
         # aiohttp takes any end of the connection for the end of such a content, also a reset.
         raise errors.NetworkError(f"the connection broke ({lost})")
-    if writer.stop is None:
+    if missing is None:
         writer.end_of_content()
 
 
-async def _write(data: bytes | bytearray, writer: RingSink, meter: Meter | None) -> None:
+async def _write(data: bytes, writer: RingSink, meter: Meter | None) -> None:
     """Copy `data` into slots, as fast as the rate limit allows."""
     rest = memoryview(data)
     while meter is not None and rest:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -21,10 +21,9 @@ from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
-from multidict import CIMultiDictProxy
 
 from getm.core.head import HeadError
-from getm.engine.http.framing import Decoder, frame, usual_length
+from getm.engine.http.framing import decoded, frame, usual_length
 from getm.engine.http.low_water import unread_bytes
 from getm.engine.http.request_head import HeaderFields, RequestHeads
 
@@ -204,7 +203,7 @@ class Reply:
     what `content` is to be decoded from, the outermost first.
     """
 
-    __slots__ = ("_decoder", "_message", "connection", "content", "readany")
+    __slots__ = ("coded", "connection", "content", "message", "readany")
 
     def __init__(
         self,
@@ -213,49 +212,23 @@ class Reply:
         content: aiohttp.StreamReader,
         codings: tuple[str, ...] = (),
     ) -> None:
-        self._message = message
+        self.message: RawResponseMessage = message
         self.content: aiohttp.StreamReader = content
         self.connection: Connection | None = connection
         """None once the content has ended, or was given up."""
         read: Callable[[], Awaitable[bytes]] = content.readany
-        self._decoder: Decoder | None = None
+        self.coded: bool = bool(codings)
         for coding in codings:
-            self._decoder = Decoder(coding, read)
-            read = self._decoder.read
+            read = partial(anext, decoded(coding, read), b"")
         self.readany: Callable[[], Awaitable[bytes]] = read
-        """The content that has come, b"" at its end. Raises aiohttp's errors, and those of `Decoder.read`."""
+        """The content that has come, b"" at its end. Raises aiohttp's errors, and those of `decoded`."""
         content.on_eof(self._release)
-
-    @property
-    def coded(self) -> bool:
-        """Whether `readany` decodes transfer codings of `content`."""
-        return self._decoder is not None
-
-    def at_eof(self) -> bool:
-        """Whether `readany` has returned everything."""
-        return self.content.at_eof() if self._decoder is None else self._decoder.ended
-
-    @property
-    def status(self) -> int:
-        return self._message.code
-
-    @property
-    def reason(self) -> str:
-        return self._message.reason or ""
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        return self._message.headers
-
-    @property
-    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
-        """Names and values as they came, in the order of the wire."""
-        return self._message.raw_headers
 
     def end_of_connection(self) -> asyncio.Future[None] | None:
         """A function that returns how the connection ended, for a content that ends with it (RFC 9112, section 6.3).
         None for other contents, and where it has ended already."""
-        if self.connection is None or hdrs.TRANSFER_ENCODING in self.headers or hdrs.CONTENT_LENGTH in self.headers:
+        headers = self.message.headers
+        if self.connection is None or hdrs.TRANSFER_ENCODING in headers or hdrs.CONTENT_LENGTH in headers:
             return None
         ended = None if self.connection.protocol is None else self.connection.protocol.closed
         if ended is not None:

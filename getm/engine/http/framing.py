@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple
 
 from getm import errors
@@ -20,9 +20,8 @@ _FRAMING = re.compile(_LINE % rb"content-length|transfer-encoding", re.IGNORECAS
 _STATUS = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})")
 _USUAL = frozenset({b"http/1. 200", b"http/1. 206"})
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_GZIP, _DEFLATE = "gzip", "deflate"
 # RFC 9112, section 7: the codings that are decoded here, besides "chunked", which the parser decodes.
-_CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
+_CODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 # A coded content may be a thousand times as large as it looks: it is taken apart in pieces of this size.
 _PIECE_BYTES = 256 * 1024
 
@@ -100,57 +99,38 @@ def _with(head: bytes, field: bytes) -> bytes:
     return b"%b\n%b\r\n%b" % (line, field, rest)
 
 
-class Decoder:
-    """Takes one transfer coding off a content, whose coded pieces `read` gives, b"" at its end."""
-
-    def __init__(self, coding: str, read: Callable[[], Awaitable[bytes]]) -> None:
-        self._coding = coding
-        self._read = read
-        self._coded = b""
-        self._decoder: zlib._Decompress | None = None
-        self._received = 0
-        self.ended: bool = False
-
-    async def read(self) -> bytes:
-        """The next piece of the content, b"" at its end. Raises `BadResponse` for what is not coded so, and
-        `Truncated` where it ends too soon; whatever `read` raises."""
-        while not self.ended:
-            if not self._coded:
-                self._coded = await self._read()
-            at_end = not self._coded
-            if at_end and self._decoder is None:
-                if not self._received:
-                    raise self._truncated()
-                self.ended = True
-            elif piece := self._decode():
-                return piece
-            elif at_end and self._decoder is not None:
-                # There was no more within it, either.
-                raise self._truncated()
-        return b""
-
-    def _truncated(self) -> errors.Truncated:
-        return errors.Truncated(f"the content ended within its transfer coding {self._coding}", received=self._received)
-
-    def _decode(self) -> bytes:
-        if self._decoder is None:
-            self._decoder = zlib.decompressobj(self._window_bits())
-        before = len(self._coded)
+async def decoded(coding: str, read: Callable[[], Awaitable[bytes]]) -> AsyncGenerator[bytes]:
+    """A content without one transfer coding; `read` gives its coded pieces, b"" at its end. Raises `BadResponse` for
+    what is not coded so, `Truncated` where it ends too soon, and whatever `read` raises."""
+    coded, received = b"", 0
+    decoder: zlib._Decompress | None = None
+    while True:
+        at_end = not coded and not (coded := await read())
+        if decoder is None:
+            if at_end and received:
+                return
+            decoder = zlib.decompressobj(_window_bits(coding, coded))
+        before = len(coded)
         try:
-            piece = self._decoder.decompress(self._coded, _PIECE_BYTES)
+            piece = decoder.decompress(coded, _PIECE_BYTES)
         except zlib.error as error:
             raise errors.BadResponse(
-                f"the content is not coded as its Transfer-Encoding says: {self._coding} ({error})"
+                f"the content is not coded as its Transfer-Encoding says: {coding} ({error})"
             ) from None
-        self._coded = self._decoder.unconsumed_tail
-        if self._decoder.eof:
+        coded = decoder.unconsumed_tail
+        if decoder.eof:
             # Of gzip there may be another member (RFC 1952, section 2.2); anything else shows as an error.
-            self._coded, self._decoder = self._decoder.unused_data, None
-        self._received += before - len(self._coded)
-        return piece
+            coded, decoder = decoder.unused_data, None
+        received += before - len(coded)
+        if piece:
+            yield piece
+        elif at_end and decoder is not None:
+            # There was no more within it, either.
+            raise errors.Truncated(f"the content ended within its transfer coding {coding}", received=received)
 
-    def _window_bits(self) -> int:
-        if self._coding == _GZIP:
-            return zlib.MAX_WBITS + 16
-        # "Some non-conformant implementations send deflate without the zlib wrapper" (RFC 9110, section 8.4.1.2).
-        return zlib.MAX_WBITS if self._coded[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
+
+def _window_bits(coding: str, coded: bytes) -> int:
+    if coding == "gzip":
+        return zlib.MAX_WBITS + 16
+    # "Some non-conformant implementations send deflate without the zlib wrapper" (RFC 9110, section 8.4.1.2).
+    return zlib.MAX_WBITS if coded and coded[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl as tls
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import uvloop
 
@@ -18,42 +18,26 @@ class EngineLoop(uvloop.Loop):
     """The event loop of an engine: TLS over a given socket, which is how aiohttp opens it, is getm's, everything else
     uvloop's. It counts the connections that it opens for a transfer."""
 
-    async def getaddrinfo(
-        self,
-        host: str | bytes | None,
-        port: int | str | bytes | None,
-        *,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-    ) -> list[Any]:
+    async def getaddrinfo(self, *args: Any, type: int = 0, **kwargs: Any) -> Any:
         """uvloop's `sock_connect` calls this, without a type, with the address that it was given. Without a type,
         uvloop asks the resolver in a thread of libuv's: a detour for each connection, and where the first of these
         threads cannot be started, libuv aborts the process."""
-        return cast(
-            "list[Any]",
-            await super().getaddrinfo(
-                host, port, family=family, type=type or socket.SOCK_STREAM, proto=proto, flags=flags
-            ),
-        )
+        return await super().getaddrinfo(*args, type=type or socket.SOCK_STREAM, **kwargs)
 
-    async def create_connection(  # type: ignore[override]  # one signature for what uvloop declares as overloads
+    async def create_connection(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         *args: Any,
         ssl: tls.SSLContext | bool | None = None,
         sock: socket.socket | None = None,
-        server_hostname: str | None = None,
         **kwargs: Any,
-    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+    ) -> Any:
+        made: Any
         if isinstance(ssl, tls.SSLContext) and sock is not None:
-            made: Any = await open_tls(self, protocol_factory, sock, ssl, server_hostname)
+            made = await open_tls(self, protocol_factory, sock, ssl, kwargs.get("server_hostname"))
         else:
-            made = await super().create_connection(
-                protocol_factory, *args, ssl=ssl, sock=sock, server_hostname=server_hostname, **kwargs
-            )
+            made = await super().create_connection(protocol_factory, *args, ssl=ssl, sock=sock, **kwargs)
         counted = counters.current.get(None)
         if counted is not None:
             counted.connections += 1
-        return cast("tuple[asyncio.BaseTransport, asyncio.BaseProtocol]", made)
+        return made

@@ -30,7 +30,7 @@ class LowWater:
     """
 
     def __init__(self, transport: asyncio.Transport, length: int) -> None:
-        self.mark: int = 0
+        self._mark = 0
         # With fewer bytes than this still to come, `lower` must be called.
         self.floor: int = 0
         self._reserve = RECORD_BYTES if isinstance(transport, TLSTransport) else 0
@@ -41,31 +41,19 @@ class LowWater:
         self.lower(length)
 
     def lower(self, missing: int) -> None:
-        """Only `missing` bytes are still to come: the kernel may not wait for more, nor for what OpenSSL has read."""
+        """Only `missing` bytes are still to come: the kernel may not wait for more, nor for what OpenSSL has read. 0:
+        wake up for every byte, for a consumer that waits for it."""
         mark = min(_MARK_BYTES, missing - self._reserve) if self._usable else 0
         if mark < _MIN_MARK_BYTES:
             mark = 0
-        if mark != self.mark:
-            self._set(mark)
-
-    def _set(self, mark: int) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
-        self.mark = mark
-        self.floor = mark + self._reserve if mark else 0
-
-    @property
-    def _open(self) -> bool:
-        """A timer may fire after the socket was closed and before its owner learns of it."""
-        return bool(self._socket.fileno() >= 0)
-
-    def off(self) -> None:
-        """Wake up for every byte: a consumer waits for it."""
-        if self.mark and self._open:
-            self._set(0)
+        # A timer may fire after the socket was closed and before its owner learns of it.
+        if mark != self._mark and self._socket.fileno() >= 0:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
+            self._mark, self.floor = mark, mark + self._reserve if mark else 0
 
     def waiting(self) -> int:
         """How many bytes the kernel holds for us."""
-        return unread_bytes(self._socket) if self.mark else 0
+        return unread_bytes(self._socket) if self._mark else 0
 
 
 def unread_bytes(sock: socket.socket) -> int:

@@ -55,28 +55,23 @@ class RequestHeads:
         """The request for the connector, which needs only the host of it."""
         if self._request is not None:
             return self._request
-        if self._proxy is None:
-            self._request = aiohttp.ClientRequest("GET", self._origin, headers=self._headers)
-            return self._request
-        # The connector adds to it what the proxy needs: a new one each time.
-        return aiohttp.ClientRequest(
-            "GET",
-            self._origin,
-            headers=self._headers,
-            proxy=self._proxy,
-            proxy_headers=CIMultiDict(self._proxy_headers),
+        through, headers = self._proxy, CIMultiDict(self._proxy_headers)
+        request = aiohttp.ClientRequest(
+            "GET", self._origin, headers=self._headers, proxy=through, proxy_headers=headers
         )
+        if through is None:
+            # To one for a proxy the connector adds what that needs: a new one each time.
+            self._request = request
+        return request
 
     def encode(self, request: aiohttp.ClientRequest, target: str, wanted: HeaderFields) -> bytes:
         """The request for `target` as it is sent, with further fields."""
         line = f"GET {self._before_target}{target} HTTP/1.1"
         if _CONTROL.search(line):
             raise ValueError("the URL has a control character")
-        fields = self._fields
-        if not fields:
-            fields = _encode(request.headers.items())
-            if request is self._request:
-                self._fields = fields
+        fields = self._fields or _encode(request.headers.items())
+        if request is self._request:
+            self._fields = fields
         return b"%b\r\n%b%b\r\n" % (line.encode(), fields, _encode(wanted))
 
 

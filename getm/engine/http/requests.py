@@ -7,7 +7,8 @@ import os
 import socket
 import ssl
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -22,9 +23,10 @@ from getm.core.text import brief, encodable
 from getm.core.url import follow, origin_of, split_url
 from getm.engine.http.connections import Connector, Exchanges, Reply
 from getm.engine.http.request_head import HeaderFields
+from getm.engine.http.throttle import Throttle
 from getm.engine.speeds import Speeds
 from getm.integrity.declared.s3 import may_ask_checksums
-from getm.protocol.messages import OpenRequest
+from getm.protocol.messages import OpenRequest, Route
 
 _log = get_logger("engine")
 
@@ -37,13 +39,6 @@ _KEEPALIVE_S = 30.0
 # The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _CHECKSUM_MODE = "x-amz-checksum-mode"
-
-
-class Route(Struct, frozen=True):
-    """Where to send a request: the caller's URL, or the one that redirects led to; and whose headers go there."""
-
-    url: str
-    user_headers: tuple[tuple[str, str], ...]
 
 
 class Response(Struct, frozen=True):
@@ -68,41 +63,37 @@ class Response(Struct, frozen=True):
                     await self.raw.content.read()
         except (aiohttp.ClientError, OSError) as error:
             # The content is not needed (a TimeoutError is an OSError): only the connection is lost.
-            _log.debug("the content of status %d could not be read: %s", self.raw.status, error)
+            _log.debug("the content of status %d could not be read: %s", self.head.status, error)
         finally:
             # Without effect where all of it was read.
             self.raw.close()
 
 
-class _Trust(Struct, frozen=True):
-    """Which certificates are trusted: `cacert`, a file or folder, as curl's --cacert does it; else those of OpenSSL's
-    own variables; or, `insecure`, any. Connections that were made without checks are never used by a transfer that asks
-    for them."""
+class _Trust(NamedTuple):
+    """Which certificates are trusted: those of a file and a folder, or of OpenSSL's own places; or, `insecure`, any.
+    Connections that were made without checks are never used by a transfer that asks for them."""
 
-    cacert: bytes | None
     cafile: bytes | None
     capath: bytes | None
     insecure: bool
 
     @classmethod
     def of(cls, request: OpenRequest) -> _Trust:
-        named = request.cacert or None
-        variables = {} if named else request.environment
-        cafile, capath = variables.get("SSL_CERT_FILE") or None, variables.get("SSL_CERT_DIR") or None
-        return cls(named, cafile, capath, request.insecure)
+        """What the request names: a file or folder, as curl's --cacert does it; else by OpenSSL's own variables."""
+        if named := request.cacert:
+            folder = os.path.isdir(named)  # noqa: PTH112
+            return cls(None if folder else named, named if folder else None, request.insecure)
+        variables = request.environment
+        return cls(variables.get("SSL_CERT_FILE") or None, variables.get("SSL_CERT_DIR") or None, request.insecure)
 
     def context(self) -> ssl.SSLContext:
         """Raises `InvalidInput` for certificates that cannot be loaded."""
-        cafile, capath = self.cafile, self.capath
-        if self.cacert is not None:
-            cafile, capath = (None, self.cacert) if os.path.isdir(self.cacert) else (self.cacert, None)  # noqa: PTH112
         try:
-            context = ssl.create_default_context(cafile=cafile, capath=capath)
+            context = ssl.create_default_context(cafile=self.cafile, capath=self.capath)
         except (OSError, ssl.SSLError) as error:
-            named = os.fsdecode(cafile or capath or b"the default places")
-            raise errors.InvalidInput(
-                f"the certificates in {encodable(named)} cannot be loaded: {encodable(str(error))}"
-            ) from None
+            named = encodable(os.fsdecode(self.cafile or self.capath or b"the default places"))
+            reason = encodable(str(error))
+            raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {reason}") from None
         # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
         # could then be cut short unseen.
         context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
@@ -119,11 +110,12 @@ class HttpClient:
     def __init__(self) -> None:
         self._sessions: dict[_Trust | None, Exchanges] = {}
         self.speeds: Speeds = Speeds()
+        # The limit on the rate of everything that the engine receives.
+        self.throttle: Throttle | None = None
 
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
-        self._sessions.clear()
 
     def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
@@ -159,23 +151,20 @@ class HttpClient:
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
             raw, proxy = await self._send(request, url, headers, wanted)
-            head = ResponseHead(
-                raw.status, url, header_lines(raw.raw_headers), range_header is not None, decode_phrase(raw.reason)
-            )
+            lines, reason = header_lines(raw.message.raw_headers), decode_phrase(raw.message.reason)
+            head = ResponseHead(raw.message.code, url, lines, range_header is not None, reason)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
             if head.status == 407 and proxy is not None:
                 await response.discard()
                 raise proxy_refused(proxy, head.status, head.reason, redact(url))
-            if raw.status not in _REDIRECTS:
+            if head.status not in _REDIRECTS:
                 return response
             await response.discard()
-            target = _redirect_target(head, raw.raw_headers)
+            target = _redirect_target(head, raw.message.raw_headers)
             redirects.append(head)
             if len(redirects) > _MAX_REDIRECTS:
-                raise errors.RedirectError(
-                    f"gave up after {_MAX_REDIRECTS} redirects; the server may be sending them in a circle",
-                    url=redact(request.url),
-                )
+                message = f"gave up after {_MAX_REDIRECTS} redirects; the server may be sending them in a circle"
+                raise errors.RedirectError(message, url=redact(request.url))
             if origin_of(target) != origin_of(url):
                 user_headers = ()
             url = target
@@ -189,34 +178,32 @@ class HttpClient:
             proxy = _proxy(origin, tuple(request.environment.items()))
             through = None if proxy is None else proxy.url
             session = self._session(request, origin, through)
-            return (
-                await session.get(origin, target, headers, wanted, through, request.connect_s, request.stall_s),
-                proxy,
-            )
+            raw = await session.get(origin, target, headers, wanted, through, request.connect_s, request.stall_s)
+            return raw, proxy
         except errors.InvalidInput:
             # Certificates that cannot be loaded. (It is a ValueError, too.)
             raise
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
-            raise translate(error, url, request, proxy) from error
+            translated = translate(error, urlsplit(url).hostname, request, proxy)
+            translated.url = redact(url)
+            raise translated from error
 
 
 def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, bytes]]) -> str:
+    refused = partial(errors.RedirectError, url=redact(head.url))
     # The same Location twice is one.
     locations = {value.strip() for name, value in raw_headers if name.lower() == b"location"} - {b""}
     if len(locations) != 1:
         what = "several Locations that differ" if locations else "no Location to go to"
-        raise errors.RedirectError(f"status {head.status} came with {what}", url=redact(head.url))
+        raise refused(f"status {head.status} came with {what}")
     try:
         target = follow(head.url, locations.pop())
     except (errors.InvalidInput, ValueError) as error:
         reason = error.message if isinstance(error, errors.InvalidInput) else str(error)
-        raise errors.RedirectError(
-            f"a redirect that cannot be followed: {brief(reason)}", url=redact(head.url)
-        ) from None
+        raise refused(f"a redirect that cannot be followed: {brief(reason)}") from None
     if _wants_tls(head.url) and not _wants_tls(target):
-        raise errors.RedirectError(
-            f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way",
-            url=redact(head.url),
+        raise refused(
+            f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way"
         )
     return target
 
@@ -231,63 +218,53 @@ def _proxy(origin: str, environment: tuple[tuple[str, bytes], ...]) -> Proxy | N
     return choose_proxy(origin, {name: os.fsdecode(value) for name, value in environment})
 
 
-def translate(error: Exception, url: str, request: OpenRequest, proxy: Proxy | None = None) -> errors.GetmError:
-    """aiohttp's and asyncio's exceptions as getm's."""
-    at, host, through = redact(url), urlsplit(url).hostname, "" if proxy is None else f" through {proxy}"
-    if found := errors.DescriptorsExhausted.found(error, f"the engine for a connection to {host}", at):
+def translate(error: Exception, host: str | None, request: OpenRequest, proxy: Proxy | None) -> errors.GetmError:
+    """aiohttp's and asyncio's exceptions in a request to `host` as getm's."""
+    through = "" if proxy is None else f" through {proxy}"
+    if found := errors.DescriptorsExhausted.found(error, f"the engine for a connection to {host}"):
         return found
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         limit_s = request.connect_s or 0.0
-        return errors.TimedOut(
-            f"no connection to {host}{through} within {limit_s:g} s", url=at, phase="connect", timeout_s=limit_s
-        )
+        message = f"no connection to {host}{through} within {limit_s:g} s"
+        return errors.TimedOut(message, phase="connect", timeout_s=limit_s)
     if isinstance(error, TimeoutError):
         limit_s = request.stall_s or 0.0
-        return errors.TimedOut(
-            f"no response{through} within {limit_s:g} s", url=at, phase="response", timeout_s=limit_s
-        )
+        return errors.TimedOut(f"no response{through} within {limit_s:g} s", phase="response", timeout_s=limit_s)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         whose = host if proxy is None or error.host != urlsplit(proxy.url).hostname else proxy
         return errors.TLSFailed(
             f"the certificate of {whose} is not trusted ({brief(str(error.certificate_error))}); "
-            "for a private certificate authority give cacert",
-            url=at,
+            "for a private certificate authority give cacert"
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        reason = brief(str(getattr(error, "os_error", error)))
-        return errors.TLSFailed(f"TLS with {host}{through} failed ({reason})", url=at)
+        return errors.TLSFailed(f"TLS with {host}{through} failed ({brief(str(getattr(error, 'os_error', error)))})")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _not_resolved(error, at, proxy)
+        # A name that does not exist will not exist the next time; a resolver that failed may succeed then.
+        why = brief(error.strerror or "")
+        name, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
+        if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
+            return errors.HostNotFound(f"there is no host {name} ({why}); check the name in {where}")
+        return errors.ConnectFailed(f"the name {name} could not be resolved ({why})")
     if isinstance(error, aiohttp.ClientConnectorError):
         whom = f"{error.host}:{error.port}" if proxy is None else proxy
-        return errors.ConnectFailed(f"no connection to {whom} ({brief(error.strerror or '')})", url=at)
+        return errors.ConnectFailed(f"no connection to {whom} ({brief(error.strerror or '')})")
     if isinstance(error, aiohttp.ClientHttpProxyError) and proxy is not None:
-        return proxy_refused(proxy, error.status, decode_phrase(error.message), at)
+        return proxy_refused(proxy, error.status, decode_phrase(error.message))
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return errors.Truncated(f"the connection{through} was closed without a response", url=at, received=0)
+        return errors.Truncated(f"the connection{through} was closed without a response", received=0)
     if isinstance(error, HeadError):
-        return errors.BadResponse(f"{error}", url=at)
+        return errors.BadResponse(f"{error}")
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
-        return errors.BadResponse(
-            f"expected an HTTP response{through}, and what came is none ({brief(error.message)})", url=at
-        )
+        came = brief(error.message)
+        return errors.BadResponse(f"expected an HTTP response{through}, and what came is none ({came})")
     if isinstance(error, aiohttp.ClientError | OSError):
-        return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})", url=at)
-    return errors.InvalidInput(f"the request could not be made ({brief(str(error))})", url=at)
+        return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")
+    return errors.InvalidInput(f"the request could not be made ({brief(str(error))})")
 
 
-def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str) -> errors.ProxyRefused:
+def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str | None = None) -> errors.ProxyRefused:
     """The error for a status with which a proxy, and not the server behind it, answers."""
     advice = f"; give its user name and password in {proxy.variable}" if status == 407 else ""
     return errors.ProxyRefused(
         f"{proxy} answered {status} {phrase}".rstrip() + advice, url=at, status=status, reason=phrase
     )
-
-
-def _not_resolved(error: aiohttp.ClientConnectorDNSError, at: str, proxy: Proxy | None) -> errors.ConnectFailed:
-    """A name that does not exist will not exist the next time; a resolver that failed may succeed then."""
-    why = brief(error.strerror or "")
-    host, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
-    if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
-        return errors.HostNotFound(f"there is no host {host} ({why}); check the name in {where}", url=at)
-    return errors.ConnectFailed(f"the name {host} could not be resolved ({why})", url=at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from getm import errors
 from getm.core.head import HeadError, ResponseHead
 from getm.core.proxy import Proxy
@@ -27,7 +29,7 @@ def refusal(
     if status in WHOLE or (wanted is not None and status in (206, 416)) or (if_range is not None and status == 412):
         return None
     if status == 206:
-        if _covers_all(head):
+        if covers_all(head):
             return None
         covers = head.get("content-range") or "no Content-Range"
         advice = f" to a request without Range, with {covers}: expected 200 and the whole object"
@@ -41,27 +43,24 @@ def refusal(
     return kind(f"{message}{advice}", url=redact(head.url), status=status, reason=head.reason)
 
 
-def _covers_all(head: ResponseHead) -> bool:
+def covers_all(head: ResponseHead) -> bool:
+    """Whether a 206 brings the whole object, as a 200 would."""
     found = head.content_range()
-    if found is None or found.span is None or found.total is None or len(found.span) != found.total:
+    if found is None or found.span is None or len(found.span) != found.total:
         return False
     try:
-        return head.is_chunked() or head.content_length() in (None, found.total)
-    except HeadError:
+        return content_length(head) in (None, found.total)
+    except errors.BadResponse:
         return False
 
 
-def require_size(expected: int | None, head: ResponseHead) -> None:
-    """Raises `SizeMismatch` where `head` declares another size of the object than `expected`; None: any size."""
+def wrong_size(expected: int | None, head: ResponseHead) -> errors.SizeMismatch | None:
+    """The error where `head` declares another size of the object than `expected`; None: any size."""
     if expected is None:
-        return
-    if head.status in (206, 416):
-        found = head.content_range()
-        actual = None if found is None else found.total
-    else:
-        actual = content_length(head) if head.status in WHOLE else None
-    if actual is not None and actual != expected:
-        raise errors.SizeMismatch.of(expected, actual, redact(head.url))
+        return None
+    found = head.content_range() if head.status in (206, 416) else None
+    actual = found.total if found is not None else content_length(head) if head.status in WHOLE else None
+    return None if actual in (None, expected) else errors.SizeMismatch.of(expected, actual or 0, redact(head.url))
 
 
 def content_length(head: ResponseHead) -> int | None:
@@ -76,20 +75,16 @@ def content_length(head: ResponseHead) -> int | None:
 
 def covered(head: ResponseHead, wanted: Span) -> tuple[Span, int | None]:
     """The span and total of a 206 to a request for `wanted`: it must start there and go no further."""
+    bad = partial(errors.BadResponse, url=redact(head.url))
     if head.status != 206:
-        raise errors.BadResponse(
-            f"expected 206 for bytes {wanted.start} to {wanted.stop}, got {head.status}", url=redact(head.url)
-        )
+        raise bad(f"expected 206 for bytes {wanted.start} to {wanted.stop}, got {head.status}")
     found = head.content_range()
     if found is None or found.span is None:
-        raise errors.BadResponse(
-            f"a 206 without one valid Content-Range: {head.get('content-range')!r}", url=redact(head.url)
-        )
+        raise bad(f"a 206 without one valid Content-Range: {head.get('content-range')!r}")
     length = content_length(head)
     if found.span.start != wanted.start or found.span.stop > wanted.stop or length not in (None, len(found.span)):
-        raise errors.BadResponse(
+        raise bad(
             f"asked for bytes {wanted.start} to {wanted.stop}, got {found.span.start} to {found.span.stop} "
-            f"with a Content-Length of {length}",
-            url=redact(head.url),
+            f"with a Content-Length of {length}"
         )
     return found.span, found.total

@@ -66,16 +66,7 @@ class TLSTransport(asyncio.Transport):
     """A transport over an `ssl.SSLSocket` whose handshake is done."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: ssl.SSLSocket, protocol: asyncio.BaseProtocol) -> None:
-        super().__init__(
-            {
-                "socket": sock,
-                "ssl_object": sock,
-                "sslcontext": sock.context,
-                "peername": sock.getpeername(),
-                "sockname": sock.getsockname(),
-                "cipher": sock.cipher(),
-            }
-        )
+        super().__init__({"socket": sock, "ssl_object": sock, "sslcontext": sock.context})
         self._loop = loop
         self._sock = sock
         self._descriptor = sock.fileno()
@@ -90,16 +81,10 @@ class TLSTransport(asyncio.Transport):
         # OpenSSL may hold decrypted bytes that no event will announce.
         self._schedule_turn()
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._protocol
-
     def is_closing(self) -> bool:
         return self._closing
 
     # Reading --------------------------------------------------------------------------------------------------------
-
-    def is_reading(self) -> bool:
-        return self._reading
 
     def pause_reading(self) -> None:
         if self._reading:
@@ -206,13 +191,7 @@ class TLSTransport(asyncio.Transport):
             return
         self._loop.remove_writer(self._descriptor)
         if self._closing:
-            self._finish(None)
-
-    def get_write_buffer_size(self) -> int:
-        return len(self._unsent)
-
-    def can_write_eof(self) -> bool:
-        return False
+            self._lost(None)
 
     # The end --------------------------------------------------------------------------------------------------------
 
@@ -221,7 +200,7 @@ class TLSTransport(asyncio.Transport):
             self._closing = True
             self.pause_reading()
             if not self._unsent:
-                self._finish(None)
+                self._lost(None)
 
     def abort(self) -> None:
         self._lost(None)
@@ -231,10 +210,6 @@ class TLSTransport(asyncio.Transport):
             self._closing = True
             self.pause_reading()
             self._unsent.clear()
-            self._finish(error)
-
-    def _finish(self, error: Exception | None) -> None:
-        if self._descriptor >= 0:
             self._loop.remove_writer(self._descriptor)
             self._descriptor = -1
             self._sock.close()

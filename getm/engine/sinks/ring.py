@@ -22,28 +22,19 @@ class Emit(Protocol):
 
 
 class RingSink:
-    """Fills slots with the bytes of one span, in order: from `start` to `stop`, or to the end where that is None.
+    """Fills slots with the bytes of one span, in order, to its end; where that is not known, to that of the content.
 
     Slots go to the consumer when they are full. Where that takes long, the bytes that are there are announced to the
     consumer, so that a slow stream comes as it is received.
     """
 
-    def __init__(
-        self,
-        memory: memoryview,
-        slot_bytes: int,
-        claim: Claim,
-        start: int,
-        stop: int | None,
-        emit: Emit,
-    ) -> None:
+    def __init__(self, memory: memoryview, slot_bytes: int, claim: Claim, span: Span, emit: Emit) -> None:
         self._memory = memory
         self._slot_bytes = slot_bytes
         self._claim = claim
         self._emit = emit
-        self._start = start
-        self.position: int = start
-        self.stop = stop
+        self._start = self.position = span.start
+        self.stop: int = span.stop
         self._slot: int | None = None
         self._filled = 0
         # Bytes of the current slot that the consumer knows of.
@@ -55,48 +46,35 @@ class RingSink:
         self.fast: bool = True
         self._sent = self._sent_before = 0
         self._tick: asyncio.TimerHandle | None = None
-        self._on_pace: Callable[[], None] | None = None
+        self._on_pace: Callable[[], None] = lambda: None
         # Whether there was no slot to fill at any time since this was last cleared.
         self.waited: bool = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._on_space: Callable[[], None] | None = None
-        claim.on_slot = self._slot_ready
 
     @property
     def remaining(self) -> Span:
-        """The bytes still to come of a span of known length."""
-        return Span(self.position, self.position if self.stop is None else self.stop)
+        """The bytes still to come."""
+        return Span(self.position, self.stop)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is to come of a span of known length."""
-        return self.stop is None or self.position >= self.stop
-
-    def _slot_ready(self) -> None:
-        if self._on_space is not None:
-            self._on_space()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Whether nothing is to come."""
+        return self.position >= self.stop
 
     async def begin(self) -> None:
         """Wait until the span may be fetched: its slots are there, or it is the one the consumer waits for."""
         while not self._claim.start():
-            await self._wait()
+            await self._claim.wait()
 
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def notify(self, on_space: Callable[[], None] | None, on_pace: Callable[[], None] | None = None) -> None:
+    def notify(self, on_space: Callable[[], None], on_pace: Callable[[], None]) -> None:
         """Call `on_space()` when there is space again after `space()` found none; `on_pace()` when `fast` changes."""
-        self._on_space = on_space
-        self._on_pace = on_pace
-        if on_pace is not None and self._tick is None:
+        self._claim.on_slot, self._on_pace = on_space, on_pace
+        if self._tick is None:
             self.fast = True
             self._start_tick()
+
+    def silence(self) -> None:
+        """Call nothing any more."""
+        self._claim.on_slot = self._on_pace = lambda: None
 
     def space(self) -> memoryview | None:
         """The memory for the next bytes: the rest of the current slot or of the span, whichever ends first; never
@@ -107,9 +85,8 @@ class RingSink:
                 self.waited = True
                 return None
             # Slots end at whole slots of the object, wherever the span began: a chunk stays in one slot.
-            self._room = self._slot_bytes - (self.position - self._start) % self._slot_bytes
-            if self.stop is not None:
-                self._room = min(self._room, self.stop - self.position)
+            room = self._slot_bytes - (self.position - self._start) % self._slot_bytes
+            self._room = min(room, self.stop - self.position)
         start = self._slot * self._slot_bytes
         return self._memory[start + self._filled : start + self._room]
 
@@ -135,8 +112,7 @@ class RingSink:
             self._announce()
         if fast != self.fast:
             self.fast = fast
-            if self._on_pace is not None:
-                self._on_pace()
+            self._on_pace()
         if fast:
             # Until it turns out to be slow: what the kernel holds back on a fast connection must come as well.
             self._start_tick()
@@ -172,7 +148,7 @@ class RingSink:
     async def write(self, data: bytes | memoryview) -> None:
         """Copy `data` into slots, waiting for them as needed: the plain path."""
         while data := self.fill(data):
-            await self._wait()
+            await self._claim.wait()
 
     def close(self) -> None:
         """The span is over, complete or not: every slot that the consumer does not know of goes back."""

@@ -25,14 +25,13 @@ parts of all of them, and never let one wait while it asks for another.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
 
 from getm.buffers.ledger import SlotLedger
-
-Key = tuple[int, int]
 
 
 class _Line:
@@ -72,14 +71,14 @@ class Claim:
         line: _Line,
         offset: int,
         needed: int | None,
-        on_slot: Callable[[], None],
+        on_slot: Callable[[], object],
         max_unhashed: int | None,
     ) -> None:
         self._pool = pool
         self.line = line
         self.offset = offset
         self.needed = needed
-        self.on_slot: Callable[[], None] = on_slot
+        self.on_slot: Callable[[], object] = on_slot
         self._max_unhashed = max_unhashed
         # Alone in its object: it reserves nothing.
         self.alone: bool = needed is None or max_unhashed is not None
@@ -132,7 +131,7 @@ class Claim:
 
     def _has_one(self) -> bool:
         """Whether there is a slot for it: reserved, or free and not to be reserved by others first."""
-        if self.may_take and self.is_first() and (slot := self._pool.take()) is not None:
+        if self.may_take and self.is_first() and (slot := self._pool.ledger.take()) is not None:
             self.give(slot)
         return bool(self.reserved)
 
@@ -161,14 +160,16 @@ class Claim:
             self.started = True
             self.on_slot()
 
+    async def wait(self) -> None:
+        """Wait until `on_slot()` comes."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_slot = lambda: None if woken.done() else woken.set_result(None)
+        await woken
+
     def close(self) -> None:
         """The part is over: unused reserved slots go to the others. `on_slot` is not called any more."""
-        self.on_slot = _nobody
+        self.on_slot = lambda: None
         self._pool.close(self)
-
-
-def _nobody() -> None:
-    pass
 
 
 class SlotPool:
@@ -176,7 +177,7 @@ class SlotPool:
     that was granted for that object and is not needed: it goes back to the consumer."""
 
     def __init__(self, ledger: SlotLedger, give_back: Callable[[int, int], None]) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self._give_back = give_back
         # By the object's number; `end` forgets them.
         self._lines: dict[int, _Line] = {}
@@ -187,23 +188,25 @@ class SlotPool:
         self._reserving: deque[_Line] = deque()
 
     def claim(
-        self, key: Key, needed: int | None, on_slot: Callable[[], None], *, max_unhashed: int | None = None
+        self,
+        key: tuple[int, int],
+        needed: int | None,
+        on_slot: Callable[[], object],
+        *,
+        max_unhashed: int | None = None,
     ) -> Claim:
         """A claim for the part of object `key[0]` at offset `key[1]`, which needs `needed` slots, None where that is
         not known. `max_unhashed`: it is alone in its object, and waits while so many slots are still being hashed."""
         number, offset = key
-        line = self._lines.get(number)
-        if line is None:
-            line = self._lines[number] = _Line(number)
+        line = self._lines.setdefault(number, _Line(number))
         claim = Claim(self, line, offset, needed, on_slot, max_unhashed)
         if line.claims:
             insort(line.claims, claim, key=lambda other: other.offset)
         else:
             self._busy += 1
             line.claims.append(claim)
-        if line.granted is not None:
-            while line.granted:
-                claim.give(line.granted.pop())
+        while line.granted:
+            claim.give(line.granted.pop())
         if not claim.alone and line not in self._reserving:
             self._reserving.append(line)
         self.distribute()
@@ -226,9 +229,9 @@ class SlotPool:
 
     def _drop(self, line: _Line, slot: int) -> None:
         if line.granted is None:
-            self._ledger.drop(slot)
+            self.ledger.drop(slot)
         else:
-            self._ledger.send(slot)
+            self.ledger.send(slot)
             self._give_back(line.number, slot)
 
     def end(self, number: int) -> None:
@@ -243,14 +246,10 @@ class SlotPool:
         """The consumer gave the slot, for the object of that number alone unless it is 0; `is_open`: that has not
         ended. `distribute` follows."""
         if not number:
-            self._ledger.grant(slot)
+            self.ledger.grant(slot)
             return
-        self._ledger.reserve(slot)
-        line = self._lines.get(number)
-        if line is None:
-            line = _Line(number)
-            if is_open:
-                self._lines[number] = line
+        self.ledger.reserve(slot)
+        line = self._lines.setdefault(number, _Line(number)) if is_open else _Line(number)
         if line.granted is None:
             line.granted = []
         if not is_open:
@@ -276,17 +275,13 @@ class SlotPool:
 
     # Giving out -----------------------------------------------------------------------------------------------------
 
-    def take(self) -> int | None:
-        """A free slot for the first part of an object, or for all of it; None where there is none."""
-        return self._ledger.take()
-
     def queue(self, line: _Line) -> None:
         """The first part of `line` waits with nothing reserved."""
         if not line.queued:
             line.queued = True
             self._queue.append(line)
-            if not self._ledger.available and (slot := line.take_back()) is not None:
-                self._ledger.drop(slot)
+            if not self.ledger.available and (slot := line.take_back()) is not None:
+                self.ledger.drop(slot)
                 self.distribute()
 
     def _look_at(self, line: _Line) -> None:
@@ -302,19 +297,19 @@ class SlotPool:
         """Slots became available, or the claims changed: give them out, and wake the claims that can continue."""
         full = 0
         # Checked first for the usual case, in which no claim waits.
-        while (self._queue or self._reserving) and self._ledger.available:
+        while (self._queue or self._reserving) and self.ledger.available:
             if self._queue:
                 line = self._queue.popleft()
                 line.queued = False
                 claim = line.claims[0] if line.claims and line.claims[0].starved else None
-            elif full < len(self._reserving) and self._ledger.available >= self._busy:
+            elif full < len(self._reserving) and self.ledger.available >= self._busy:
                 line = self._reserving[0]
                 self._reserving.rotate(-1)
                 claim = line.lacking()
                 full += 1
             else:
                 return
-            if claim is not None and (slot := self._ledger.take()) is not None:
+            if claim is not None and (slot := self.ledger.take()) is not None:
                 full = 0
                 claim.give(slot)
                 claim.wake()

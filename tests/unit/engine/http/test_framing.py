@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from getm import errors
 from getm.core.head import HeadError
-from getm.engine.http.framing import Decoder, frame, usual_length
+from getm.engine.http.framing import decoded, frame, usual_length
 
 BODY = random.Random(4).randbytes(100_000) + bytes(900_000)
 
@@ -143,7 +143,7 @@ def test_whatever_comes_is_framed_or_refused(pieces: list[bytes]) -> None:
     assert frame(plain).head == plain or plain == data
 
 
-def decoded(coding: str, coded: bytes, step: int) -> bytes:
+def decode(coding: str, coded: bytes, step: int) -> bytes:
     """What comes of `coded`, given in pieces of `step` bytes."""
     pieces = iter([coded[start : start + step] for start in range(0, len(coded), step)])
 
@@ -151,11 +151,8 @@ def decoded(coding: str, coded: bytes, step: int) -> bytes:
         return next(pieces, b"")
 
     async def run() -> bytes:
-        decoder, found = Decoder(coding, read), []
-        while piece := await decoder.read():
-            assert len(piece) <= 256 * 1024
-            found.append(piece)
-        assert decoder.ended
+        found = [piece async for piece in decoded(coding, read)]
+        assert all(0 < len(piece) <= 256 * 1024 for piece in found)
         return b"".join(found)
 
     return asyncio.run(run())
@@ -177,21 +174,21 @@ RAW_DEFLATE = zlib.compress(BODY)[2:-4]
     ids=("gzip", "gzip in members", "deflate", "deflate without its wrapper", "far smaller than its content"),
 )
 def test_case_4_a_coding_is_taken_off(coding: str, coded: bytes, step: int) -> None:
-    found = decoded(coding, coded, step)
+    found = decode(coding, coded, step)
     assert found[: len(BODY)] == BODY and not any(found[len(BODY) :])
 
 
 def test_case_4_an_empty_content_may_be_coded() -> None:
-    assert decoded("gzip", gzip.compress(b""), 1) == b""
+    assert decode("gzip", gzip.compress(b""), 1) == b""
 
 
 @pytest.mark.parametrize("coded", (b"", gzip.compress(BODY)[:-1], gzip.compress(BODY)[:1000], b"\x1f"))
 def test_case_4_a_coded_content_that_ends_too_soon(coded: bytes) -> None:
     with pytest.raises(errors.Truncated, match="gzip"):
-        decoded("gzip", coded, 1000)
+        decode("gzip", coded, 1000)
 
 
 @pytest.mark.parametrize("coded", (BODY, gzip.compress(BODY) + b"more", b"\x1f\x8b" + bytes(100)))
 def test_case_4_a_content_that_is_not_coded_as_it_says(coded: bytes) -> None:
     with pytest.raises(errors.BadResponse, match="gzip"):
-        decoded("gzip", coded, 1000)
+        decode("gzip", coded, 1000)

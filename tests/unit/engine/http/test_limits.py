@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm import errors
-from getm.engine.http.limits import PulledContent, ReadLimits, StallMonitor
+from getm.engine.http.limits import StallMonitor
+from tests.support.consumer import open_request
 
 
 class FakeLoop:
@@ -57,12 +58,15 @@ def fake_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLoop]:
 class Aborted:
     """A content under watch, and when it was ended."""
 
-    def __init__(self, loop: FakeLoop, limits: ReadLimits) -> None:
+    def __init__(
+        self, loop: FakeLoop, stall_s: float | None, floor_bytes_s: float | None, floor_window_s: float
+    ) -> None:
         self._loop = loop
+        self.received = 0
         self.error: errors.GetmError | None = None
         self.at = 0.0
-        self.content = PulledContent(self._abort)
-        self.monitor = StallMonitor(self.content, limits)
+        request = open_request("http://a/", stall_s=stall_s, floor_bytes_s=floor_bytes_s, floor_window_s=floor_window_s)
+        self.monitor = StallMonitor(request, lambda: self.received, self._abort)
 
     def _abort(self, error: errors.GetmError) -> None:
         assert self.error is None
@@ -79,10 +83,10 @@ def test_case_50_silence_is_noticed_within_a_tenth_of_its_limit_from_the_last_by
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         loop = next(fake_loop(patch))
-        watched = Aborted(loop, ReadLimits(stall_s, floor, 1e6))
+        watched = Aborted(loop, stall_s, floor, 1e6)
         for gap in gaps:
             loop.run_to(loop.now + gap * stall_s)
-            watched.content.received += 1
+            watched.received += 1
         last = loop.now
         assert watched.error is None
         loop.run_to(last + 2 * stall_s)
@@ -93,12 +97,12 @@ def test_case_50_silence_is_noticed_within_a_tenth_of_its_limit_from_the_last_by
 
 
 def test_case_50_time_in_which_nothing_is_asked_for_is_no_silence(loop: FakeLoop) -> None:
-    watched = Aborted(loop, ReadLimits(1.0, 1000.0, 5.0))
-    watched.content.received += 10**6
+    watched = Aborted(loop, 1.0, 1000.0, 5.0)
+    watched.received += 10**6
     loop.run_to(loop.now + 0.5)
-    watched.content.pause()
+    watched.monitor.pause()
     loop.run_to(loop.now + 1000)
-    watched.content.resume()
+    watched.monitor.resume()
     resumed = loop.now
     loop.run_to(resumed + 0.9)
     assert watched.error is None
@@ -107,23 +111,23 @@ def test_case_50_time_in_which_nothing_is_asked_for_is_no_silence(loop: FakeLoop
 
 
 def test_a_throughput_below_the_floor_is_noticed_after_a_window(loop: FakeLoop) -> None:
-    watched = Aborted(loop, ReadLimits(60.0, 100.0, 10.0))
+    watched = Aborted(loop, 60.0, 100.0, 10.0)
     began = loop.now
     while watched.error is None:
         loop.run_to(loop.now + 0.1)
-        watched.content.received += 9
+        watched.received += 9
     assert isinstance(watched.error, errors.TimedOut) and watched.error.phase == "pace"
     assert 9.5 <= watched.at - began <= 11
-    quick = Aborted(loop, ReadLimits(60.0, 100.0, 10.0))
+    quick = Aborted(loop, 60.0, 100.0, 10.0)
     for _ in range(2000):
         loop.run_to(loop.now + 0.1)
-        quick.content.received += 11
+        quick.received += 11
     assert quick.error is None
     quick.monitor.cancel()
     assert loop.idle
 
 
 def test_without_limits_nothing_is_looked_at(loop: FakeLoop) -> None:
-    watched = Aborted(loop, ReadLimits(None, None, 30.0))
+    watched = Aborted(loop, None, None, 30.0)
     assert loop.idle
     watched.monitor.cancel()

@@ -89,7 +89,7 @@ async def test_a_head_is_read_with_the_limits_that_were_set() -> None:
     """`set_response_params` and `read`: nothing is decompressed, and what has no length ends with its connection."""
     async with peer() as server, exchanges() as pool:
         reply = await ask(pool, server, b"HTTP/1.1 203 Fine\r\nX: " + b"y" * 60_000 + b"\r\n\r\nall")
-        assert (reply.status, reply.reason, len(reply.headers["x"])) == (203, "Fine", 60_000)
+        assert (reply.message.code, reply.message.reason, len(reply.message.headers["x"])) == (203, "Fine", 60_000)
         server.writers[0].close()
         assert await reply.content.read() == b"all"
         coded = await ask(pool, server, b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", 1)
@@ -140,7 +140,7 @@ async def test_a_content_that_was_taken_elsewhere_gives_its_connection_back() ->
         assert await taken.get() == b"ole"
         transport.set_protocol(original)
         reply.end_bypass()
-        assert reply.connection is None and reply.at_eof()
+        assert reply.connection is None and reply.content.at_eof()
         await ask(pool, server, WHOLE)
         assert len(server.writers) == 1
 
