@@ -122,12 +122,10 @@ def _agreeing(checksums: list[Checksum]) -> list[Checksum]:
 
 def _session(options: argparse.Namespace) -> Session:
     floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
-    given = {name: value for name, value in floor.items() if value is not None}
-    limits = replace(validate_timeout("default" if options.timeout is None else options.timeout, Timeout()), **given)
     return Session(
         processes=options.processes,
         headers=[parse_header(line) for line in options.header],
-        timeout=limits,
+        timeout=replace(validate_timeout(options.timeout, Timeout()), **floor),
         cacert=options.cacert,
         insecure=options.insecure,
         limit_rate=options.limit_rate,

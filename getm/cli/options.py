@@ -13,7 +13,7 @@ from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, number
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.manifests.detect import FORMATS
-from getm.options import MAX_CONCURRENCY
+from getm.options import MAX_CONCURRENCY, Timeout
 
 USAGE = (
     "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m MANIFEST\n"
@@ -64,7 +64,7 @@ _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
-def amount(low: int, high: float = MAX_INTEGER) -> dict[str, Any]:
+def amount(low: int, high: float = MAX_INTEGER, default: float | None = None) -> dict[str, Any]:
     """What an option takes that is bytes from `low` to `high`, with the suffixes K, M, G and T for powers of 1024, as
     curl, wget and aria2 have."""
 
@@ -76,7 +76,7 @@ def amount(low: int, high: float = MAX_INTEGER) -> dict[str, Any]:
             raise argparse.ArgumentTypeError(f"must be an amount of bytes {limits}, not {text[:40]!r}")
         return int(count)
 
-    return {"type": parse, "metavar": "BYTES"}
+    return {"type": parse, "metavar": "BYTES", "default": default}
 
 
 def seconds(text: str) -> float:
@@ -107,6 +107,7 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
     )
     time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
+    usual = Timeout()
     flag: dict[str, Any] = {"action": "store_true"}
     each: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument("operands", nargs="*", metavar="URL [FILE]", help="what to download, and where to")
@@ -139,11 +140,12 @@ def build_parser() -> Parser:
     add("--per-host", **number(1, MAX_JOBS * MAX_CONCURRENCY, DEFAULT_PER_HOST), help=connections)
     add("--processes", **number(1, default=1), help="background processes that download (default 1)")
     threshold = "smaller objects are downloaded over one connection despite -x"
-    add("--multipart-threshold", **amount(0), default=0, help=threshold)
+    add("--multipart-threshold", **amount(0, default=0), help=threshold)
     add("--limit-rate", **amount(1, MAX_NUMBER), help="most bytes a second for everything (500K, 20M, ...)")
-    add("--timeout", **time, help="longest silence of a connection (default 30, then 60)")
-    add("--speed-limit", **amount(1, MAX_NUMBER), help="replace a connection slower than this a second (1K)")
-    add("--speed-time", **time, help="measure --speed-limit over this time (default 30)")
+    add("--timeout", **time, default=usual, help="longest silence of a connection (default 30, then 60)")
+    slow = "replace a connection slower than this a second (1K)"
+    add("--speed-limit", **amount(1, MAX_NUMBER, usual.floor_bytes_s), help=slow)
+    add("--speed-time", **time, default=usual.floor_window_s, help="measure --speed-limit over this time (default 30)")
     add("--retries", **number(0, 1_000_000, 5), help="retries without progress (default 5)")
     add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
     add = parser.add_argument_group("existing files").add_argument

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from getm.cli.startup import Stopped, raise_again
 from getm.core.log import get_logger
@@ -44,21 +45,17 @@ def quiet_process() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             # Names may hold characters that the locale's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
-    root = logging.getLogger()
-    # Without any handler, logging prints warnings to standard error.
-    null = logging.NullHandler()
-    root.addHandler(null)
-    hooks = threading.excepthook, sys.unraisablehook, logging.raiseExceptions
+    hooks = threading.excepthook, sys.unraisablehook, logging.raiseExceptions, logging.lastResort
     threading.excepthook = lambda args: _log.debug("unexpected error in a thread", exc_info=args.exc_value)
     sys.unraisablehook = _on_unraisable
-    logging.raiseExceptions = False
+    # The last resort prints warnings to standard error where there is no handler.
+    logging.raiseExceptions, logging.lastResort = False, None
     logging.captureWarnings(True)
     try:
         yield
     finally:
         logging.captureWarnings(False)
-        threading.excepthook, sys.unraisablehook, logging.raiseExceptions = hooks
-        root.removeHandler(null)
+        threading.excepthook, sys.unraisablehook, logging.raiseExceptions, logging.lastResort = hooks
         _flush_stdout()
 
 
@@ -76,6 +73,5 @@ def _flush_stdout() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         # The interpreter flushes once more when it ends, and would complain on standard error.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
+        with Path(os.devnull).open("wb") as devnull:
+            os.dup2(devnull.fileno(), sys.stdout.fileno())
