@@ -10,22 +10,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from getm.errors import InvalidInput
 from getm.integrity.file_batch import FileReport, OnBytes, check_files
 from getm.integrity.files import check_file
 from getm.integrity.values import Checksum
 
 STANDARD_INPUT = "-"
-
-
-def read_whole(name: str, what: str) -> bytes:
-    """The bytes of `what`, the file `name` or standard input. Raises `InvalidInput` where it cannot be read."""
-    try:
-        file = 0 if name == STANDARD_INPUT else name
-        with open(file, "rb", closefd=bool(file)) as opened:
-            return opened.read()
-    except OSError as error:
-        raise InvalidInput(f"The {what} {name} cannot be read: {error.strerror}.") from error
 
 
 _Entries = Sequence[tuple[str, Sequence[Checksum]]]

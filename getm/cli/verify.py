@@ -15,13 +15,14 @@ from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import print_error, print_failure, print_unreadable
 from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, number, refuse_urls
-from getm.cli.standard_input import STANDARD_INPUT, check_operands, read_whole
+from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
 from getm.files.receipt import read_receipt
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.file_batch import FileReport, check_files
 from getm.integrity.sums_files import read_sums
 from getm.integrity.values import Checksum, canonical_algorithm, parse_checksum
+from getm.manifests.document import Document
 
 _EPILOG = """\
 examples:
@@ -160,7 +161,7 @@ def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: a
 def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
     """The files of a receipt, and what could not be understood of it."""
     folder = "" if name == STANDARD_INPUT else Path(name).parent
-    files = read_receipt(io.BytesIO(read_whole(name, "receipt")), folder)
+    files = read_receipt(io.BytesIO(Document.read(name, "receipt").data), folder)
     if not files.entries:
         why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
         raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
@@ -170,7 +171,7 @@ def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
 def _read_sums(name: str, algorithm: str | None) -> tuple[list[_Entry], Sequence[str]]:
     """The files of a sums file, and what could not be understood of it."""
     shown = "standard input" if name == STANDARD_INPUT else Path(name).name
-    sums = read_sums(read_whole(name, "sums file"), shown, algorithm)
+    sums = read_sums(Document.read(name, "sums file").data, shown, algorithm)
     return [_Entry(entry.name, (entry.checksum,)) for entry in sums.entries], list(map(str, sums.problems))
 
 

@@ -48,21 +48,13 @@ def checksum(source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256")
         >>> str(getm.checksum(b"123456789", "crc32"))
         'crc32:cbf43926'
     """
-    return checksums(source, (algorithm,))[0]
-
-
-def checksums(source: str | os.PathLike[str] | Buffer, algorithms: Sequence[str]) -> tuple[Checksum, ...]:
-    """Several checksums of a file or of bytes in memory, in one pass, in the order of `algorithms`; see `checksum`."""
-    names = tuple(require_algorithm(algorithm) for algorithm in algorithms)
+    names = (require_algorithm(algorithm),)
     if isinstance(source, (str, os.PathLike)):
-        verdict = check_file(validate_path(source, "source"), also=names)
-    else:
-        view = _flat(source)
-        blocks = ((view[start : start + _FEED_BYTES], _nothing) for start in range(0, view.nbytes, _FEED_BYTES))
-        with HashPool() as pool:
-            verdict = _check(PartsHasher((), size=view.nbytes, pool=pool, also=names), blocks)
-    by_name = {each.algorithm: each for each in verdict.computed}
-    return tuple(by_name[name] for name in names)
+        return check_file(validate_path(source, "source"), also=names).computed[0]
+    view = _flat(source)
+    blocks = ((view[start : start + _FEED_BYTES], _nothing) for start in range(0, view.nbytes, _FEED_BYTES))
+    with HashPool() as pool:
+        return _check(PartsHasher((), size=view.nbytes, pool=pool, also=names), blocks).computed[0]
 
 
 def check_file(

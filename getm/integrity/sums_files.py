@@ -45,22 +45,11 @@ class SumsEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class SumsProblem:
-    """One line that is not understood: its number from 1, and why."""
-
-    line: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
 class SumsFile:
-    """The entries of a sums file, and the lines that are not understood."""
+    """The entries of a sums file, and the lines that are not understood, each with its number ("line 3: ...")."""
 
     entries: tuple[SumsEntry, ...]
-    problems: tuple[SumsProblem, ...]
+    problems: tuple[str, ...]
 
 
 def read_sums(data: bytes, name: str, algorithm: str | None = None) -> SumsFile:
@@ -85,7 +74,7 @@ def parse_sums(text: str, algorithm: str | None = None) -> SumsFile:
     """
     wanted = None if algorithm is None else canonical_algorithm(algorithm)
     entries: list[SumsEntry] = []
-    problems: list[SumsProblem] = []
+    problems: list[str] = []
     escapes, framed = "\0" not in text, False
     for number, line in enumerate(text.split("\n" if escapes else "\0"), 1):
         if escapes:
@@ -98,7 +87,7 @@ def parse_sums(text: str, algorithm: str | None = None) -> SumsFile:
             try:
                 entries.append(_parse_line(line.lstrip(" \t"), number, wanted, escapes))
             except InvalidInput as error:
-                problems.append(SumsProblem(number, str(error)))
+                problems.append(f"line {number}: {error}")
     return SumsFile(tuple(entries), tuple(problems))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from getm.core.text import UTF_16_BOMS
 from getm.errors import InvalidInput
 from getm.integrity.sums_files import parse_sums
 from getm.manifests.bagit import FETCH_LINE
@@ -22,7 +23,9 @@ _BY_SUFFIX |= {".ndjson": "jsonl", ".tab": "tsv", ".meta4": "metalink", ".uris":
 def detect_format(document: Document) -> str:
     """One of `FORMATS`, by the content, and by the file's name where the content could be several. Raises
     InvalidInput."""
-    if document.is_binary and not parse_sums(document.text.partition("\0")[0]).entries:
+    has_nul = b"\0" in document.data and not document.data.startswith(UTF_16_BOMS)
+    is_binary = has_nul or document.data.startswith(b"\x1f\x8b")
+    if is_binary and not parse_sums(document.text.partition("\0")[0]).entries:
         raise InvalidInput("not a text; unpack it first if it is compressed")
     text = document.text
     by_name = None if document.path is None else _BY_SUFFIX.get(PurePath(document.path).suffix.lower())

@@ -1,4 +1,4 @@
-"""A list as a file: its bytes, and its text."""
+"""A file that is read whole, such as a list: its bytes, and its text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from getm.core.text import UTF_16_BOMS, decode_text
+from getm.core.text import decode_text
 from getm.errors import InvalidInput
 
-# More is not a list of downloads, and would fill the memory: a million signed URLs take half of it.
+# More would fill the memory: a million signed URLs take half of it.
 _MAX_BYTES = 1024**3
 
 
@@ -25,11 +25,11 @@ class Document:
     data: bytes
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Document:
-        """Read the file `path`, "-" for standard input.
+    def read(cls, path: str | os.PathLike[str], what: str = "list") -> Document:
+        """Read the file `path`, "-" for standard input. `what` it should be is for messages.
 
         Raises:
-            InvalidInput: It cannot be read, or is too large to be a list.
+            InvalidInput: It cannot be read, or is too large.
         """
         where = None if os.fspath(path) == "-" else Path(path)
         name = "standard input" if where is None else str(where)
@@ -43,21 +43,15 @@ class Document:
                 data = sys.stdin.buffer.read(_MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidInput(f"The list {name} cannot be read: {reason}.") from error
+            raise InvalidInput(f"The {what} {name} cannot be read: {reason}.") from error
         if len(data) > _MAX_BYTES:
-            raise InvalidInput(f"{name} has more than {_MAX_BYTES:,} bytes: it is no list of downloads")
+            raise InvalidInput(f"{name} has more than {_MAX_BYTES:,} bytes, which no {what} has")
         return cls(where, name, data)
 
     @cached_property
     def text(self) -> str:
         """The text (see `decode_text`). Raises InvalidInput."""
         return decode_text(self.data)
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether it cannot be a text of any kind."""
-        compressed = self.data.startswith(b"\x1f\x8b")
-        return compressed or (not self.data.startswith(UTF_16_BOMS) and b"\0" in self.data)
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """All lines with their numbers from 1, without line ends. Raises InvalidInput."""

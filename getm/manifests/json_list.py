@@ -179,11 +179,11 @@ def _by_field(row: dict[str, object], ignored: set[str]) -> tuple[dict[str, obje
     is_drs = "url" not in row and ("access_methods" in row or "access_url" in row)
     for key, item in row.items():
         field = key if key in _KEYS else field_of(key)
-        if key == _NAME or (field is None and is_drs and key in _DRS_IGNORED):
-            if is_drs and key == _NAME and isinstance(item, str) and "filepath" not in row:
-                fields["path"] = item
-            else:
-                ignored.add(key)
+        if is_drs and key == _NAME and isinstance(item, str):
+            # Unless it has a path as well.
+            fields.setdefault("path", item)
+        elif key == _NAME or (field is None and is_drs and key in _DRS_IGNORED):
+            ignored.add(key)
         elif field is None:
             raise InvalidInput(
                 f"the key {key[:40]!r} is not understood; remove it, or give what it says as one of "

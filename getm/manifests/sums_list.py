@@ -24,9 +24,9 @@ def read_sums_list(document: Document, base_url: str | None) -> Iterator[Item]:
     parsed = parse_sums(document.text, algorithm)
     for problem in parsed.problems:
         # The line is quoted there, and a URL may have a secret in it.
-        url = "://" in problem.reason
-        reason = "expected a line of a sums file, and there is a URL in it" if url else problem.reason
-        yield InvalidInput(f"line {problem.line}: {reason}")
+        place = problem.partition(":")[0]
+        url = "://" in problem
+        yield InvalidInput(f"{place}: expected a line of a sums file, and there is a URL in it" if url else problem)
     files: dict[str, tuple[str, list[Checksum]]] = {}
     for entry in parsed.entries:
         # Without "./", as "find . | xargs sha256sum" writes it.

@@ -38,12 +38,8 @@ class Discovery:
     @property
     def reason(self) -> str:
         """Why nothing can be verified, in words; for use when `declared` is empty."""
-        if not self.notes:
-            return "the server declared no checksum"
-        return "the server declared no usable checksum: " + "; ".join(self.notes)
-
-
-_NOTHING = Discovery()
+        notes = "; ".join(self.notes)
+        return f"the server declared no usable checksum: {notes}" if notes else "the server declared no checksum"
 
 
 def discover(heads: Sequence[ResponseHead], *, size: int | None) -> Discovery:
@@ -54,8 +50,7 @@ def discover(heads: Sequence[ResponseHead], *, size: int | None) -> Discovery:
     that are malformed, composite, of a range, of other bytes than those sent, or that contradict each other. Never
     raises for what a server sent; the notes are a few short lines of ASCII, whatever that was.
     """
-    findings = list(islice(_findings(heads, size), _MAX_FINDINGS))
-    return _weigh(findings) if findings else _NOTHING
+    return _weigh(islice(_findings(heads, size), _MAX_FINDINGS))
 
 
 def _findings(heads: Sequence[ResponseHead], size: int | None) -> Iterator[Finding]:

@@ -1,7 +1,14 @@
 """Hash streams: one running digest or CRC each over the blocks of a transfer, which come in any order.
 
-A stream holds state only. `PartsHasher` calls `offer`, `take` and `merge` under its lock, and `read`, which does the
-work, outside of it.
+A stream holds state only. `PartsHasher` calls its methods under its lock, and `read`, which does the work, outside of
+it. A worker is a thread that takes blocks from one stream until none is left. All streams have
+
+    offer(block)          queue a block; True when one more worker is needed, which counts as started from then on
+    take()                the next block that can be read now; None ends the worker that asked
+    read(view)            hash one block; the result goes to `merge`
+    merge(block, result)  add the result of one block
+    drop()                forget the queued blocks and return them; those being read stay with their workers
+    digest()              the digest of everything read; only after all blocks have been merged
 """
 
 from __future__ import annotations
@@ -9,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from getm.integrity.algorithms import CrcFunction, Digest
 from getm.integrity.combine import combine
@@ -30,28 +36,6 @@ class Block:
         """One stream has read it. True for the last one: then the block must be given back."""
         self.readers -= 1
         return self.readers == 0
-
-
-class HashStream(Protocol):
-    """What the hasher drives. A worker is a thread that takes blocks from one stream until none is left."""
-
-    def offer(self, block: Block) -> bool:
-        """Queue a block; True when one more worker is needed, which counts as started from then on."""
-
-    def take(self) -> Block | None:
-        """The next block that can be read now; None ends the worker that asked."""
-
-    def read(self, view: memoryview) -> int:
-        """Hash one block. The result goes to `merge`."""
-
-    def merge(self, block: Block, result: int) -> None:
-        """Add the result of one block."""
-
-    def drop(self) -> list[Block]:
-        """Forget the queued blocks and return them; those being read stay with their workers."""
-
-    def digest(self) -> bytes:
-        """The digest of everything read; only after all blocks have been merged."""
 
 
 class OrderedStream:
@@ -139,3 +123,6 @@ class CrcStream:
 
     def digest(self) -> bytes:
         return self._prefix_crc.to_bytes(DIGEST_BYTES[self._algorithm], "big")
+
+
+HashStream = OrderedStream | CrcStream

@@ -19,7 +19,7 @@ import pytest
 
 from getm.errors import InvalidInput
 from getm.integrity.file_batch import FileReport, check_files
-from getm.integrity.files import check_file, checksum, checksums
+from getm.integrity.files import check_file, checksum
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.values import DIGEST_BYTES, Checksum, parse_checksum
 
@@ -32,8 +32,8 @@ def test_a_file_and_its_bytes_have_the_same_checksums(size_bytes: int, tmp_path:
     data = random.Random(size_bytes).randbytes(size_bytes)
     path = tmp_path / "file"
     path.write_bytes(data)
-    of_file = checksums(path, list(DIGEST_BYTES))
-    assert of_file == checksums(data, list(DIGEST_BYTES))
+    of_file = check_file(path, also=list(DIGEST_BYTES)).computed
+    assert of_file == tuple(checksum(data, name) for name in DIGEST_BYTES)
     assert [each.algorithm for each in of_file] == list(DIGEST_BYTES)
     assert checksum(str(path)).hex == hashlib.sha256(data).hexdigest()
     assert checksum(path, "SHA-512").hex == hashlib.sha512(data).hexdigest()
@@ -149,7 +149,7 @@ def test_check_files_reports_in_order_and_counts_every_byte(jobs: int | None, fo
     assert [report.path for report in reports] == list(folder)
     for report, data in zip(reports, folder.values(), strict=True):
         assert report.verdict is not None
-        assert report.verdict.computed == checksums(data, ("md5", "crc32c"))
+        assert report.verdict.computed == (checksum(data, "md5"), checksum(data, "crc32c"))
         assert read[report.path] == len(data)
 
 

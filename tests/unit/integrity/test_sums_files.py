@@ -157,7 +157,7 @@ def test_the_algorithm_given_settles_what_a_bare_digest_is() -> None:
     assert parse_sums(line, "BLAKE3").entries[0].checksum.algorithm == "blake3"
     wrong = parse_sums(line, "md5")
     assert wrong.entries == ()
-    assert str(wrong.problems[0]).startswith("line 1: expected a md5 checksum")
+    assert wrong.problems[0].startswith("line 1: expected a md5 checksum")
     with pytest.raises(InvalidInput):
         parse_sums(line, "sha0")
 
@@ -191,7 +191,7 @@ def test_lines_that_are_no_checksum_are_told_with_their_number() -> None:
     ]
     parsed = parse_sums("\n".join(lines))
     assert [entry.line for entry in parsed.entries] == [3]
-    assert [problem.line for problem in parsed.problems] == [4, 5, 6, 7]
+    assert [problem.partition(":")[0] for problem in parsed.problems] == ["line 4", "line 5", "line 6", "line 7"]
 
 
 def test_a_signed_list_and_a_byte_order_mark(tmp_path: Path) -> None:

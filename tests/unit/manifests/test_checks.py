@@ -273,7 +273,7 @@ def test_sums_with_any_names(paths: list[str], bsd: bool) -> None:
 
 CHECK = """
 import sys
-from getm.manifests import read_list
+from getm.manifests.read import read_list
 
 def peak_bytes():
     with open("/proc/self/status") as status:

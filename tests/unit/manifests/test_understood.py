@@ -94,6 +94,14 @@ def test_case_12_what_a_drs_object_says_beside_is_ignored_by_name(tmp_path: Path
             getm.read_list(tmp_path / "list")
 
 
+@pytest.mark.parametrize("key", ["path", "filepath", "file"])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_path_beside_the_name_of_a_drs_object_is_its_path(key: str, first: bool) -> None:
+    names = {key: "x/y", "name": "z"} if first else {"name": "z", key: "x/y"}
+    (entry,) = read_list(json.dumps([{**names, "access_url": {"url": URL}}]).encode())
+    assert entry.path == "x/y"
+
+
 def test_case_12_a_drs_object_whose_checksums_are_all_unknown() -> None:
     drs = {"access_url": {"url": URL}, "checksums": [{"type": "trunc512", "checksum": "x"}]}
     with pytest.raises(InvalidInput, match=r"of types that getm does not know \('trunc512'\)"):
