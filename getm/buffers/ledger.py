@@ -74,7 +74,10 @@ class SlotLedger:
 
     def grant(self, slot: int) -> None:
         """Engine: the consumer gave the slot."""
-        self._move(slot, PEER, FREE, "GRANT")
+        self._free_up(slot, PEER, "GRANT")
+
+    def _free_up(self, slot: int, before: Owner, what: str) -> None:
+        self._move(slot, before, FREE, what)
         if not self._pins[slot]:
             heapq.heappush(self._free, slot)
 
@@ -92,9 +95,7 @@ class SlotLedger:
 
     def drop(self, slot: int) -> None:
         """Engine: the slot was not needed after all."""
-        self._move(slot, FILLING, FREE, "drop")
-        if not self._pins[slot]:
-            heapq.heappush(self._free, slot)
+        self._free_up(slot, FILLING, "drop")
 
     def send(self, slot: int) -> None:
         """Engine: the slot goes to the consumer, filled or not needed."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from getm.errors import DescriptorsExhausted, MemoryUnavailable
@@ -51,30 +51,24 @@ class Segment:
             raise _unavailable(size, available, "the machine, or the control group, has less")
         if private:
             return cls._create_private(size)
-        forced = os.environ.get(BACKING_VARIABLE, "")
-        openers: list[Callable[[], int]] = [_open_posix]
-        if sys.platform == "linux" and forced != "posix":
-            openers.insert(0, _open_memfd)
-        refused: Exception | None = None
-        for opener in openers:
+        memfd = sys.platform == "linux" and os.environ.get(BACKING_VARIABLE) != "posix"
+        refused = ""
+        for opener in (_open_memfd, _open_posix) if memfd else (_open_posix,):
             try:
                 descriptor = opener()
-            except (OSError, ImportError) as error:
+                try:
+                    _reserve(descriptor, size)
+                    return cls(mmap.mmap(descriptor, size), descriptor)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+            except (OSError, ImportError, ValueError, OverflowError) as error:
                 # A seccomp profile may refuse memfd_create; a container may have no /dev/shm; under a memory limit not
                 # even the module may load. Try the next one.
                 if found := DescriptorsExhausted.found(error):
                     raise found from None
-                refused = error
-                continue
-            try:
-                _reserve(descriptor, size)
-                return cls(mmap.mmap(descriptor, size), descriptor)
-            except BaseException as error:
-                os.close(descriptor)
-                if not isinstance(error, OSError | ValueError | OverflowError):
-                    raise
-                refused = error
-        raise _unavailable(size, available, str(refused))
+                refused = str(error)
+        raise _unavailable(size, available, refused)
 
     @classmethod
     def _create_private(cls, size: int) -> Segment:
@@ -151,14 +145,19 @@ def available_bytes() -> int | None:
     return min(known) if known else None
 
 
-def _machine_bytes() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        return None
+def _number(file: Path, *names: str) -> int | None:
+    """The number of the first of these names in a file with one name and number a line; None where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            name, number, *_ = line.split()
+            if name in names:
+                return int(number)
     return None
+
+
+def _machine_bytes() -> int | None:
+    kib = _number(Path("/proc/meminfo"), "MemAvailable:")
+    return None if kib is None else kib * 1024
 
 
 def _cgroup_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
@@ -177,32 +176,18 @@ def _cgroup_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
         else:
             continue
         folder = base / path.lstrip("/")
-        while True:
-            try:
-                limit, used = (folder / limit_name).read_text().strip(), int((folder / used_name).read_text())
-                if limit != "max":
-                    limits.append(max(0, int(limit) - used + _reclaimable(folder)))
-            except (OSError, ValueError):
-                # Not every level shows its files inside a container; the others still count.
-                pass
-            if folder == base or base not in folder.parents:
+        for level in (folder, *folder.parents):
+            if not level.is_relative_to(base):
                 break
-            folder = folder.parent
+            with contextlib.suppress(OSError, ValueError):
+                # Not every level shows its files inside a container; the others still count.
+                limit, used = (level / limit_name).read_text().strip(), int((level / used_name).read_text())
+                if limit != "max":
+                    # The kernel frees page cache before it kills: without it, a group that has read files would look
+                    # full.
+                    cache = _number(level / "memory.stat", "inactive_file", "total_inactive_file") or 0
+                    limits.append(max(0, int(limit) - used + cache))
     return min(limits) if limits else None
-
-
-def _reclaimable(folder: Path) -> int:
-    """Page cache, which the kernel frees before it kills: without it, a group that has read files would look full."""
-    try:
-        lines = (folder / "memory.stat").read_text().splitlines()
-    except OSError:
-        # Not there at every level: then nothing counts as reclaimable.
-        return 0
-    for line in lines:
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
-            return int(value)
-    return 0
 
 
 def _posix_bytes() -> int | None:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from subprocess import Popen
 
 from getm import errors
@@ -54,10 +54,6 @@ class Engine:
         descriptor = self._control.fileno()
         return descriptor >= 0 and not readable(descriptor, 0)
 
-    def await_end(self) -> bool:
-        """Wait until it has ended, which is to be expected when its pipe has. False where it runs on nevertheless."""
-        return not self.alive
-
     def died(self) -> errors.GetmError:
         """The error for a pipe that ended without being closed. `EngineDied`, unless the engine is alive."""
         return errors.EngineDied("the engine ended; open the URL again, and another one is started", exit_status=None)
@@ -95,11 +91,8 @@ class ProcessEngine(Engine):
         self.process: Popen[bytes] = self._launched.process
         super().__init__(self._launched.control, limit_rate)
 
-    def await_end(self) -> bool:
-        return self._launched.has_ended(_DEATH_S)
-
     def died(self) -> errors.GetmError:
-        if not self.await_end():
+        if not self._launched.has_ended(_DEATH_S):
             # It serves others, so one of its consumers must not end it.
             return errors.EngineDied(
                 "the engine closed this connection, and serves others; open the URL again", exit_status=None
@@ -129,36 +122,32 @@ class ProcessEngine(Engine):
         self._launched.abandon()
 
 
-def _load_serve() -> Callable[[socket.socket, int | None], None]:
-    # Importing aiohttp makes contexts for TLS, which no engine uses: an unwritable SSLKEYLOGFILE would prevent it.
-    key_log = os.environ.pop("SSLKEYLOGFILE", None)
-    try:
-        with importing:
-            from getm.engine.main import serve
-    except RuntimeError as error:
-        # What aiohttp imports cannot be imported once the main thread has ended.
-        raise errors.EngineDied(f"no engine thread could be started ({error}); use concurrency=1") from None
-    finally:
-        if key_log is not None:
-            os.environ["SSLKEYLOGFILE"] = key_log
-    return serve
-
-
 class ThreadEngine(Engine):
     """The same engine in a thread of this process: for `concurrency=None`, and where no process can be started. Raises
     `EngineDied`."""
 
     def __init__(self, limit_rate: float | None = None) -> None:
-        serve = _load_serve()
-        with process.passed_pair() as (control, theirs):
-            its_own = theirs.dup()
-            self._thread = threading.Thread(target=serve, args=(its_own, None), name="getm-engine", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError as error:
-                # A limit on threads or on memory. After any other exception the thread may run, and have the socket.
-                its_own.close()
-                raise errors.EngineDied(f"no engine thread could be started ({error})") from None
+        # Importing aiohttp makes contexts for TLS, which no engine uses: an unwritable SSLKEYLOGFILE would prevent it.
+        key_log = os.environ.pop("SSLKEYLOGFILE", None)
+        try:
+            with importing:
+                from getm.engine.main import serve
+            with process.passed_pair() as (control, theirs):
+                # As it is closed here, too.
+                its_own = theirs.dup()
+                self._thread = threading.Thread(target=serve, args=(its_own, None), name="getm-engine", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    # After any other exception the thread may run, and have the socket.
+                    its_own.close()
+                    raise
+        except RuntimeError as error:
+            # A limit on threads or on memory; or the main thread has ended, and aiohttp cannot be imported any more.
+            raise errors.EngineDied(f"no engine thread could be started ({error}); use concurrency=1") from None
+        finally:
+            if key_log is not None:
+                os.environ["SSLKEYLOGFILE"] = key_log
         super().__init__(control, limit_rate)
 
     def stop(self) -> None:

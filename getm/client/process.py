@@ -181,21 +181,20 @@ class Launched:
 
     def has_ended(self, timeout_s: float) -> bool:
         """Whether it has, or does so within that time."""
-        if self.process.returncode is not None:
-            return True
+        if self.process.returncode is None:
+            # `Popen.wait` polls, in the end every 50 ms. It must do where there is no such descriptor.
+            with contextlib.suppress(AttributeError, OSError):
+                descriptor = os.pidfd_open(self.process.pid)
+                try:
+                    readable(descriptor, timeout_s)
+                finally:
+                    os.close(descriptor)
+                timeout_s = 0
         try:
-            descriptor = os.pidfd_open(self.process.pid)
-        except (AttributeError, OSError):
-            # Not available, or another waiter was faster. `Popen` polls, in the end every 50 ms.
-            try:
-                self.process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                return False
-            return True
-        try:
-            return readable(descriptor, timeout_s)
-        finally:
-            os.close(descriptor)
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def said(self) -> str:
         """The last line on its standard error."""
