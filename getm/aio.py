@@ -13,7 +13,7 @@ from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
 from getm.client.opening import Opening
 from getm.client.parts import Parts
-from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
+from getm.client.pool import LOOK_S, EnginePool, Waiter, Wanted
 from getm.client.receiver import Receiver, ResponseInfo
 from getm.errors import ReaderClosed
 
@@ -21,15 +21,16 @@ from getm.errors import ReaderClosed
 async def start(opening: Opening) -> Receiver:
     """`Opening.start` that never blocks the loop: what may take long (an engine's start, memory for a ring) is done in
     a thread of the loop's executor, and waits for the memory of others are in the loop."""
-    pool, wanted = opening.pool, (opening.chunk_bytes, opening.concurrency)
-    return opening.start_on(pool.take_idle(*wanted) or await _acquire(pool, *wanted))
+    pool = opening.pool
+    wanted = pool.wanted(opening.chunk_bytes, opening.concurrency)
+    return opening.start_on(pool.take_idle(wanted) or await _acquire(pool, wanted))
 
 
-async def _acquire(pool: EnginePool, chunk_bytes: int, concurrency: int | None) -> ClientConnection:
+async def _acquire(pool: EnginePool, wanted: Wanted) -> ClientConnection:
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
-    waiter = Waiter(Holder.current(), lambda: _call_soon(loop, woken.set))
-    try_acquire = partial(pool.try_acquire, chunk_bytes, concurrency, holder=waiter.holder)
+    waiter = Waiter(wanted.holder, lambda: _call_soon(loop, woken.set))
+    try_acquire = partial(pool.try_acquire, wanted)
     with pool.waiting(waiter):
         while True:
             try:

@@ -396,9 +396,10 @@ class Batch:
 
     def _acquire(self, width: int | None, jobs: int) -> ClientConnection | None:
         """A connection. Waits for memory for it while there is no other one to use."""
+        wanted = self._pool.wanted(DEFAULT_CHUNK_BYTES, width, jobs)
         waiter = Waiter(self._caller, self.awaken)
         with self._pool.waiting(waiter):
-            while (connection := self._pool.try_acquire(DEFAULT_CHUNK_BYTES, width, jobs=jobs)) is None:
+            while (connection := self._pool.try_acquire(wanted)) is None:
                 if self._connections or self._stopping:
                     return None
                 self._pool.check_wait(waiter)

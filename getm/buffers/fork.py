@@ -41,12 +41,8 @@ _mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, 
 
 def give_back(call: Callable[[int], None], slot: int) -> None:
     """`call(slot)`, at once or after the fork that is under way. In any thread, from within garbage collection."""
-    if not _under_way:
-        call(slot)
-        return
     _delayed.append((call, slot))
     if not _under_way:
-        # It has ended, and may have missed this one.
         _catch_up()
 
 

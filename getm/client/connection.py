@@ -89,7 +89,7 @@ class ClientConnection:
         # descriptor is closed when there is none: closing it wakes nobody, and its number may be reused.
         self._waits = 0
         segment = Segment.create(layout.total_bytes, private=private)
-        self._ledger = SlotLedger(layout.slots, Owner.HELD)
+        self._ledger = SlotLedger(layout.slots, Owner.PEER)
         self.ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
         with contextlib.ExitStack() as passed:
             if segment.token is None:
@@ -102,12 +102,8 @@ class ClientConnection:
                 helper.serve(helper_end, segment, layout, ())
                 leads.append(lead_end)
             self.team[0].serve(theirs, segment, layout, leads)
-        for slot in range(layout.slots):
-            self._ledger.give_back(slot)
-        try:
-            self._sock.sendall(encode(GRANT, slot=0, length=layout.slots), NO_SIGNAL)
-        except OSError:
-            raise self._ended() from None
+        # Sent with the first OPEN.
+        self._unsent.append(encode(GRANT, slot=0, length=layout.slots))
 
     def fileno(self) -> int:
         """Readable when a message has come."""
@@ -117,11 +113,6 @@ class ClientConnection:
     def with_engine(self) -> int:
         """How many slots the engine has, or will have when the credits that were sent arrive."""
         return self._ledger.count(Owner.PEER)
-
-    @property
-    def alive(self) -> bool:
-        """Whether all engines that serve it are still running."""
-        return all(engine.alive for engine in self.team)
 
     @property
     def idle(self) -> bool:
@@ -162,14 +153,10 @@ class ClientConnection:
         """Stop receiving the object: its slots go back, and the engine gets a CANCEL."""
         self._listeners.pop(number, None)
         if number in self._conversation.phases:
-            message = encode(CANCEL, number)
-            if self.corked:
-                # Its OPEN may still be waiting.
-                self._unsent.append(message)
-                return
-            with contextlib.suppress(OSError):
-                # A dead engine needs no CANCEL.
-                self._sock.send(message, SEND_NOW)
+            # Corked, its OPEN may still be waiting.
+            self._unsent.append(encode(CANCEL, number))
+            if not self.corked:
+                self._send_now()
 
     def begin_wait(self) -> bool:
         """Keep the descriptor open until `end_wait`, so that a `close` from any thread or task shows on it as the end
@@ -216,7 +203,7 @@ class ClientConnection:
 
     def _receive(self, *, wait: bool) -> None:
         if self._unsent:
-            self._flush_credits()
+            self._send_now()
         try:
             data = self._sock.recv(_CORKED_READ_BYTES if self.corked else _READ_BYTES, 0 if wait else NO_WAIT)
         except BlockingIOError:
@@ -307,7 +294,7 @@ class ClientConnection:
         # after the credit is in the queue: `open` ends the idleness first, and then looks into the queue.
         if not self.corked:
             if not self.idle:
-                self._flush_credits()
+                self._send_now()
         elif len(self._unsent) >= _MAX_CORKED:
             with contextlib.suppress(OSError):
                 # The engine is gone: the next `pump` raises that.
@@ -322,13 +309,13 @@ class ClientConnection:
     def _take_unsent(self) -> bytes:
         return b"".join(iter(self._next_unsent, None))
 
-    def _flush_credits(self) -> None:
-        """Send queued credits, one by one, as far as the socket takes them. Any thread may do so."""
-        while (credit := self._next_unsent()) is not None:
+    def _send_now(self) -> None:
+        """Send credits and cancellations, one by one, as far as the socket takes them. Any thread may do so."""
+        while (message := self._next_unsent()) is not None:
             try:
-                self._sock.send(credit, SEND_NOW)
+                self._sock.send(message, SEND_NOW)
             except BlockingIOError:
-                self._unsent.appendleft(credit)
+                self._unsent.appendleft(message)
                 return
             except OSError:
                 # The engine is gone, or the connection was closed in another thread: no slot is needed any more.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 from getm.errors import ReaderBusy
 
@@ -24,9 +23,7 @@ class Exclusive:
         if not self._lock.acquire(blocking=False):
             raise ReaderBusy("another thread or task is reading from it: take turns, or give each its own")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._lock.release()
         if self.closed:
             self.close()

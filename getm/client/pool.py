@@ -103,34 +103,39 @@ class EnginePool:
 
     # For one transfer, or for several at once ------------------------------------------------------------------------
 
-    def acquire(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection:
-        """A connection for one transfer; `release` it afterwards. Starts engines as needed.
+    def wanted(self, chunk_bytes: int, concurrency: int | None, jobs: int = 1) -> Wanted:
+        """What the caller needs for one transfer, or for `jobs` at once."""
+        private = concurrency is None or self._in_threads
+        width = concurrency or 1
+        # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
+        helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
+        return Wanted(chunk_bytes, width, jobs, helpers, private, Holder.current())
+
+    def acquire(self, wanted: Wanted) -> ClientConnection:
+        """A connection; `release` it afterwards. Starts engines as needed.
 
         Waits for memory where another thread may release some, and raises `MemoryUnavailable` where none can. In a
         coroutine see `aio.start`.
         """
         woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         # All of this thread waits, whatever task it runs.
-        waiter = Waiter(Holder(threading.current_thread(), None), lambda: woken.put(None))
+        waiter = Waiter(wanted.holder._replace(task=None), lambda: woken.put(None))
         with self.waiting(waiter):
-            while (connection := self.try_acquire(chunk_bytes, concurrency)) is None:
+            while (connection := self.try_acquire(wanted)) is None:
                 self.check_wait(waiter)
                 with contextlib.suppress(queue.Empty):
                     woken.get(timeout=LOOK_S)
         return connection
 
-    def try_acquire(
-        self, chunk_bytes: int, concurrency: int | None, *, jobs: int = 1, holder: Holder | None = None
-    ) -> ClientConnection | None:
-        """A connection for one transfer, or for `jobs` at once, without waiting for memory: None where none is left.
-        May take as long as an engine takes to start. `holder`: who will have it, if not the caller."""
+    def try_acquire(self, wanted: Wanted) -> ClientConnection | None:
+        """`acquire` without waiting for memory: None where none is left. May take as long as an engine's start."""
         _refuse_at_the_end()
         _refuse_patched()
         with self._lock:
             self._refuse_closed()
             self._collect()
             try:
-                connection = self._find(self._wanted(chunk_bytes, concurrency, jobs, holder))
+                connection = self._find(wanted)
             finally:
                 if self.closed:
                     # By a signal's handler, while it was being made.
@@ -138,25 +143,16 @@ class EnginePool:
             self._refuse_closed()
             return connection
 
-    def take_idle(self, chunk_bytes: int, concurrency: int | None) -> ClientConnection | None:
+    def take_idle(self, wanted: Wanted) -> ClientConnection | None:
         """A free connection of full size; None where one would have to be made, or where another thread is using the
         pool. Never blocks."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
             self._collect()
-            return self._take_free(self._wanted(chunk_bytes, concurrency), at_least=self._max_memory)
+            return self._take_free(wanted, at_least=self._max_memory)
         finally:
             self._lock.release()
-
-    def _wanted(
-        self, chunk_bytes: int, concurrency: int | None, jobs: int = 1, holder: Holder | None = None
-    ) -> _Wanted:
-        private = concurrency is None or self._in_threads
-        width = concurrency or 1
-        # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
-        helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
-        return _Wanted(chunk_bytes, width, jobs, helpers, private, holder or Holder.current())
 
     @contextlib.contextmanager
     def waiting(self, waiter: Waiter) -> Iterator[None]:
@@ -212,7 +208,7 @@ class EnginePool:
                 # A signal's handler was faster.
                 self._connections.remove(connection)
 
-    def _take_free(self, wanted: _Wanted, *, at_least: int) -> ClientConnection | None:
+    def _take_free(self, wanted: Wanted, *, at_least: int) -> ClientConnection | None:
         """The largest free ring that fits `wanted`; None where it is smaller than `at_least` and than the largest
         useful one."""
         enough = min(at_least, wanted.layout(self._max_memory).total_bytes)
@@ -224,14 +220,14 @@ class EnginePool:
         # Those whose cancelled object has not ended yet come last.
         fitting.sort(key=lambda connection: (not connection.idle, -connection.layout.total_bytes))
         for connection in fitting:
-            if not connection.alive:
+            if not all(engine.alive for engine in connection.team):
                 connection.close()
             elif self._holders.setdefault(connection, wanted.holder) is wanted.holder:
                 # No signal's handler was faster.
                 return connection
         return None
 
-    def _find(self, wanted: _Wanted) -> ClientConnection | None:
+    def _find(self, wanted: Wanted) -> ClientConnection | None:
         """A free ring or a new one; None where no memory is left."""
         # Mostly one is free that is as large as any would be: then nobody needs to ask how much memory is left.
         ceiling = self._max_memory
@@ -242,7 +238,8 @@ class EnginePool:
             size = left - budget // _SMALL_RINGS_SHARE
             small = size < max(_MIN_RING_BYTES, budget // 16)
             if small:
-                share = _power_of_two(left // _SMALL_RING_SHARE)
+                # One of a few sizes, so that rings can be reused.
+                share = 1 << max(0, (left // _SMALL_RING_SHARE).bit_length() - 1)
                 size = max(_MIN_RING_BYTES, min(left, _SMALL_RING_BYTES), share)
             layout = wanted.layout(min(size, ceiling))
             connection = self._take_free(wanted, at_least=0 if small else layout.total_bytes)
@@ -364,15 +361,14 @@ class EnginePool:
         self._connections, self._engines = [], []
 
 
-class _Wanted(NamedTuple):
-    """The connection that a transfer, or `jobs` of them, need."""
+class Wanted(NamedTuple):
+    """The connection that a transfer, or `jobs` of them, need, and who will have it."""
 
     chunk_bytes: int
     width: int
     jobs: int
     helpers: int
     private: bool
-    # Who will have it.
     holder: Holder
 
     def layout(self, budget_bytes: int) -> RingLayout:
@@ -387,11 +383,6 @@ class _Wanted(NamedTuple):
             and isinstance(connection.team[0], ThreadEngine) is self.private
             and connection.with_engine * 2 >= layout.slots
         )
-
-
-def _power_of_two(number: int) -> int:
-    """The next lower of a few sizes, so that rings can be reused. 0 for 0."""
-    return 1 << number.bit_length() - 1 if number else 0
 
 
 _pools: weakref.WeakSet[EnginePool] = weakref.WeakSet()

@@ -68,22 +68,19 @@ in_transit: set[socket.socket] = set()
 leaving: set[Launched] = set()
 
 
-def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """`socket.socketpair`, but never with one of the descriptors 0 to 2. Raises `OSError`. Where those are closed,
-    prints would go into the socket, an engine's would be replaced by its own standard streams, and libuv ends the
-    process: so they are opened on the null device, as daemons do.
+@contextlib.contextmanager
+def passed_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a socket, ours first, for as long as it takes to pass the other one to an engine: then that one
+    is closed here, and ours as well where it could not be passed. Raises `OSError`.
+
+    Never one of the descriptors 0 to 2. Where those are closed, prints would go into the socket, an engine's would be
+    replaced by its own standard streams, and libuv ends the process: so they are opened on the null device, as daemons
+    do.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    return socket.socketpair()
-
-
-@contextlib.contextmanager
-def passed_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The two ends of a socket, ours first, for as long as it takes to pass the other one to an engine: then that one
-    is closed here, and ours as well where it could not be passed. Raises `OSError`."""
-    ours, theirs = pair = socket_pair()
+    ours, theirs = pair = socket.socketpair()
     in_transit.update(pair)
     try:
         yield pair
@@ -212,6 +209,7 @@ class Launched:
         self.wait()
         with self._reading:
             self._stderr.close()
+        leaving.discard(self)
 
     def leave(self) -> None:
         """`end` for a finalizer, which may not wait: in a thread of its own."""
@@ -219,11 +217,7 @@ class Launched:
         # nobody is left then who would need the engine's end.
         leaving.add(self)
         with contextlib.suppress(RuntimeError):
-            _thread.start_new_thread(self._end_and_forget, ())
-
-    def _end_and_forget(self) -> None:
-        self.end()
-        leaving.discard(self)
+            _thread.start_new_thread(self.end, ())
 
     def kill(self) -> None:
         """Kill it: it has no work."""

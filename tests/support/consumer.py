@@ -107,6 +107,6 @@ def consumer(concurrency: int | None = 1, *, processes: int = 1, max_memory: int
     """On a connection for that concurrency; the engines end with the context."""
     pool = EnginePool(processes, max_memory)
     try:
-        yield Consumer(pool.acquire(1024 * 1024, concurrency))
+        yield Consumer(pool.acquire(pool.wanted(1024 * 1024, concurrency)))
     finally:
         pool.close()
