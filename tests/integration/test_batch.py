@@ -433,17 +433,21 @@ UNRESUMABLE = {
 @pytest.mark.parametrize("kind", UNRESUMABLE)
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_case_20_a_lost_connection_that_cannot_be_resumed_starts_over(
-    kind: str, concurrency: int | None, ending: str, fault_server: FaultServer, tmp_path: Path
+    kind: str, concurrency: int | None, ending: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
 ) -> None:
     body = os.urandom(5 * MIB)
     whole = replace(UNRESUMABLE[kind], body=body)
     broken = replace(whole, cut_at=2 * MIB, then="reset" if ending == "reset" else "keep")
     url = fault_server.serve("/x", broken, broken, whole)
     calls: list[tuple[int, int | None]] = []
-    with getm.Session(retries=getm.Retries(attempts=2, base_s=0.0)) as session:
-        result = session.download(
-            url, tmp_path / "x", concurrency=concurrency, on_progress=lambda *call: calls.append(call)
-        )
+    retries = getm.Retries(attempts=2, base_s=0.0)
+    result = session.download(
+        url,
+        tmp_path / "x",
+        concurrency=concurrency,
+        retries=retries,
+        on_progress=lambda *call: calls.append(call),
+    )
     assert result.path.read_bytes() == body
     assert calls[-1] == (len(body), len(body))
     # Range requests for parts of what turns out to have no validator count as well.

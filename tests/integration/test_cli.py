@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from getm._version import __version__
-from tests.support.command import GETM, failure, getm, names, on_a_terminal, screen, started
+from tests.support.command import GETM, failure, getm, names, on_a_terminal, refused, screen, started
 from tests.support.fault_script import Reply
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
@@ -262,7 +262,7 @@ def test_case_19_all_checksums_count(
 )
 def test_case_19_what_is_given_twice(tmp_path: Path, fault_server: FaultServer, options: list[str], words: str) -> None:
     url = fault_server.serve("/x", Reply(body=b"data"))
-    run = getm(url, *options, cwd=tmp_path)
+    run = refused(url, *options, cwd=tmp_path)
     assert (run.returncode, names(tmp_path), fault_server.requests) == (2, [], [])
     assert words in str(failure(run)["message"])
 
@@ -296,7 +296,7 @@ def test_case_19_no_download_replaces_what_the_command_needs(
         (tmp_path / name).write_bytes(data)
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to("r")
-    run = getm(*(url if argument == "URL" else argument for argument in arguments), cwd=tmp_path)
+    run = refused(*(url if argument == "URL" else argument for argument in arguments), cwd=tmp_path)
     assert (run.returncode, fault_server.requests) == (2, [])
     assert words in str(failure(run)["message"])
     assert {
@@ -323,7 +323,7 @@ def test_case_12_what_a_list_says_is_understood_or_refused(
 ) -> None:
     url = fault_server.serve("/x", Reply(body=b"data"))
     (tmp_path / "list").write_text(list_text.replace("URL", url))
-    run = getm("-m", "list", cwd=tmp_path)
+    run = refused("-m", "list", cwd=tmp_path)
     assert (run.returncode, names(tmp_path), fault_server.requests) == (2, ["list"], [])
     assert words in str(failure(run)["message"])
 
@@ -366,7 +366,7 @@ def test_case_42_two_urls_with_one_name(
     tmp_path: Path, fault_server: FaultServer, paths: tuple[str, str], options: list[str]
 ) -> None:
     urls = [fault_server.url(path) for path in paths]
-    run = getm(*urls, *options, cwd=tmp_path)
+    run = refused(*urls, *options, cwd=tmp_path)
     assert (run.returncode, names(tmp_path), fault_server.requests) == (2, [], [])
     assert "its target get is the target of" in str(failure(run)["message"])
 
@@ -374,7 +374,7 @@ def test_case_42_two_urls_with_one_name(
 def test_case_42_a_file_and_a_folder_of_one_name(tmp_path: Path, fault_server: FaultServer) -> None:
     rows = [{"url": fault_server.url(f"/{path}"), "filepath": path} for path in ("a/b", "c", "a")]
     (tmp_path / "list").write_text(json.dumps(rows))
-    run = getm("-m", "list", cwd=tmp_path)
+    run = refused("-m", "list", cwd=tmp_path)
     assert (run.returncode, names(tmp_path), fault_server.requests) == (2, ["list"], [])
     assert "entry 0 (counted from 0): its target a/b would lie below the target of entry 2" in str(
         failure(run)["message"]
@@ -460,14 +460,30 @@ def test_certificates(tmp_path: Path, nginx: NginxServer, small: ServedObject) -
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], words: str) -> None:
-    run = getm(*arguments, cwd=tmp_path)
+    run = refused(*arguments, cwd=tmp_path)
     assert run.returncode == 2
     assert words in str(failure(run)["message"])
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("where", [[], ["-d", "."], ["./"]])
-@pytest.mark.parametrize("options", [["-nc"], ["-nc", "--dry-run"], ["-nc", "--json"]])
+@pytest.mark.parametrize("arguments", [["https://h/a", "-x", "0"], ["https://h/a?SECRET", "b", "c"], []])
+def test_wrong_usage_ends_the_process(tmp_path: Path, arguments: list[str]) -> None:
+    """With the engine that it has started by then."""
+    run = getm(*arguments, cwd=tmp_path)
+    assert (run.returncode, run.stdout, names(tmp_path)) == (2, b"", [])
+    assert failure(run)["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        (["-nc"], []),
+        (["-nc"], ["-d", "."]),
+        (["-nc"], ["./"]),
+        (["-nc", "--dry-run"], []),
+        (["-nc", "--json"], ["-d", "."]),
+    ],
+)
 def test_case_36_no_clobber_where_the_server_names_the_file(
     tmp_path: Path, fault_server: FaultServer, options: list[str], where: list[str]
 ) -> None:
@@ -506,7 +522,7 @@ def test_case_36_no_clobber_where_the_server_names_the_file(
 )
 def test_case_44_errors_of_options_name_the_option(tmp_path: Path, option: str, values: list[str], words: str) -> None:
     for value in values:
-        run = getm("http://127.0.0.1:1/x", option, *([value] if value else []), cwd=tmp_path)
+        run = refused("http://127.0.0.1:1/x", option, *([value] if value else []), cwd=tmp_path)
         assert run.returncode == 2
         assert words in str(failure(run)["message"])
         assert not re.search(r"_s\b|floor|None|concurrency must", str(failure(run)["message"]))
@@ -825,7 +841,7 @@ def test_row_42_a_bad_manifest_makes_no_request(
     good = fault_server.serve("/good", Reply(body=b"good"))
     path = tmp_path / "manifest.json"
     path.write_text(data.replace("GOOD", good).replace("h/SECRET", "h/x"), encoding="utf-8")
-    run = getm("-m", path, cwd=tmp_path)
+    run = refused("-m", path, cwd=tmp_path)
     assert run.returncode == 2
     assert words in str(failure(run)["message"])
     assert fault_server.requests == []

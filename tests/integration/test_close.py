@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -95,9 +97,17 @@ def read_into(session: getm.Session, url: str, concurrency: int | None) -> None:
 
 
 SYNC = (read_all, iterate, iterate_unordered, read_into)
+Use = TypeVar("Use")
 
 
-@pytest.mark.parametrize("use", SYNC)
+def in_pairs(uses: Iterable[Use]) -> Iterator[tuple[Use, int | None, str]]:
+    """Each with each `concurrency`, and both of these with each `stalled`."""
+    places = itertools.cycle(("head", "body"))
+    for use, concurrency in itertools.product(uses, (1, 2, None)):
+        yield use, concurrency, next(places)
+
+
+@pytest.mark.parametrize(("use", "concurrency", "stalled"), list(in_pairs(SYNC)), indirect=("concurrency", "stalled"))
 def test_case_47_closing_the_session_wakes_a_thread(
     use: Callable[[getm.Session, str, int | None], None], stalled: str, gate: Gate, concurrency: int | None
 ) -> None:
@@ -137,8 +147,11 @@ def last(part: memoryview | tuple[int, memoryview]) -> memoryview:
     return part[-1] if isinstance(part, tuple) else part
 
 
-@pytest.mark.parametrize("many", (False, True), ids=("download", "download_all"))
-@pytest.mark.parametrize("kind", ("sync", "async"))
+@pytest.mark.parametrize(
+    ("kind", "many", "concurrency", "stalled"),
+    [(*use, *others) for use, *others in in_pairs(itertools.product(("sync", "async"), (False, True)))],
+    indirect=("concurrency", "stalled"),
+)
 def test_cases_8_13_47_closing_the_session_ends_downloads(
     kind: str, many: bool, stalled: str, gate: Gate, concurrency: int | None, tmp_path: Path
 ) -> None:
@@ -197,8 +210,18 @@ async def consume(parts: AsyncIterator[object]) -> None:
         pass
 
 
-@pytest.mark.parametrize("what", ("aiter_content", "aiter_content_unordered"))
-@pytest.mark.parametrize("closer", ("session", "iterator", "session, in a thread"))
+@pytest.mark.parametrize(
+    ("closer", "what", "stalled"),
+    [
+        ("session", "aiter_content", "head"),
+        ("session", "aiter_content_unordered", "body"),
+        ("iterator", "aiter_content", "body"),
+        ("iterator", "aiter_content_unordered", "head"),
+        ("session, in a thread", "aiter_content", "head"),
+        ("session, in a thread", "aiter_content_unordered", "body"),
+    ],
+    indirect=("stalled",),
+)
 async def test_cases_8_47_closing_wakes_a_task(
     closer: str, what: str, stalled: str, gate: Gate, nginx: NginxServer, make_object: Make
 ) -> None:

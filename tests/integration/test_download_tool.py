@@ -83,8 +83,14 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("where", ["a file", "standard input", "a folder"])
-@pytest.mark.parametrize("form", LISTS)
+@pytest.mark.parametrize(
+    ("form", "where"),
+    [
+        *((form, "a file") for form in LISTS),
+        *((form, "standard input") for form in ("json", "jsonl", "urls", "csv", "metalink")),
+        *((form, "a folder") for form in ("aria2", "sums", "bagit")),
+    ],
+)
 def test_lists_of_every_format(tmp_path: Path, nginx: NginxServer, small: ServedObject, form: str, where: str) -> None:
     url = nginx.url(small)
     words = {"SHA256": small.sha256_hex, "MD5": small.md5_hex, "SIZE": str(small.size_bytes), "NAME": small.path.name}
@@ -425,8 +431,17 @@ def failures(
     }
 
 
-@pytest.mark.parametrize("kind", ["network", "status", "checksum", "truncation"])
-@pytest.mark.parametrize("form", ["url", "urls", "list of one", "list with -c"])
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        *(("url", kind) for kind in ("network", "status", "checksum", "truncation")),
+        *(("list with -c", kind) for kind in ("network", "status", "checksum", "truncation")),
+        ("urls", "status"),
+        ("urls", "checksum"),
+        ("list of one", "network"),
+        ("list of one", "truncation"),
+    ],
+)
 def test_exit_statuses(tmp_path: Path, failures: dict[str, tuple[str, int]], kind: str, form: str) -> None:
     url, expected = failures[kind]
     arguments: dict[str, list[object]] = {

@@ -62,10 +62,15 @@ def url(fault_server: FaultServer) -> str:
     return fault_server.serve("/x", Reply(body=b"x" * 100_000))
 
 
+# Modules of the standard library and of others in each of the ways.
 @pytest.mark.parametrize(
-    "name", ("http", "ssl", "random", "json", "types", "socket", "asyncio", "email", "yarl", "idna", "multidict")
+    ("how", "name"),
+    [
+        *(("-c", name) for name in ("http", "ssl", "json", "idna")),
+        *(("PYTHONPATH", name) for name in ("http", "types", "email", "multidict")),
+        *(("script", name) for name in ("http", "random", "socket", "asyncio", "yarl")),
+    ],
 )
-@pytest.mark.parametrize("how", ("-c", "PYTHONPATH", "script"))
 def test_case_58_files_of_the_user_are_never_executed_in_an_engine(
     how: str, name: str, tmp_path: Path, url: str
 ) -> None:

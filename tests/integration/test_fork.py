@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import sys
@@ -45,9 +46,15 @@ def child(look: Callable[[], bool]) -> Iterator[None]:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-@pytest.mark.parametrize("memory", ("memfd", "posix"))
-@pytest.mark.parametrize("concurrency", (1, 3, None))
-@pytest.mark.parametrize("size", (MIB, 1000, 3 * MIB, 1_234_567))
+@pytest.mark.parametrize(
+    ("memory", "concurrency", "size"),
+    [
+        *itertools.product(("memfd",), (1, 3, None), (MIB, 1000, 3 * MIB, 1_234_567)),
+        ("posix", 1, MIB),
+        ("posix", 3, 3 * MIB),
+        ("posix", None, 1_234_567),
+    ],
+)
 def test_case_45_views_of_a_child_stay_as_they_are(
     size: int,
     concurrency: int | None,

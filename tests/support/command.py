@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -13,6 +14,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from getm.cli.main import main
 
 # The installed script where there is one beside this interpreter; the module otherwise.
 _SCRIPT = shutil.which("getm", path=str(Path(sys.executable).parent))
@@ -24,6 +28,23 @@ def getm(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.Comple
     assert b"Traceback" not in run.stderr + run.stdout
     assert b"SECRET" not in run.stderr + run.stdout
     return run
+
+
+def refused(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """As `getm`, within this process and without an engine: for arguments that lead to no request. The start of Python
+    and of an engine is nearly all that such a run takes."""
+    given, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    with (
+        mock.patch("getm.cli.main.launch_ahead"),
+        mock.patch("gc.freeze"),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = main(given)
+    assert "SECRET" not in err.getvalue() + out.getvalue()
+    assert "Traceback" not in err.getvalue() + out.getvalue()
+    return subprocess.CompletedProcess(given, status, out.getvalue().encode(), err.getvalue().encode())
 
 
 @contextlib.contextmanager
