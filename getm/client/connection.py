@@ -14,9 +14,8 @@ from getm import errors
 from getm.buffers import LeaseRing, Segment, SlotLedger
 from getm.buffers.layout import RingLayout
 from getm.buffers.ledger import Owner
-from getm.client.engines import Engine
+from getm.client.engines import NO_SIGNAL, NO_WAIT, SEND_NOW, Engine
 from getm.client.process import passed_pair
-from getm.client.sockets import NO_SIGNAL, NO_WAIT, SEND_NOW
 from getm.core.readable import readable
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import (
@@ -193,31 +192,26 @@ class ClientConnection:
         if self._pid != os.getpid():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
         try:
-            self._receive(wait=wait)
-        except errors.GetmError:
+            if self._unsent:
+                self._send_now()
+            try:
+                data = self._sock.recv(_CORKED_READ_BYTES if self.corked else _READ_BYTES, 0 if wait else NO_WAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                raise self._ended()
+            self._heard = True
+            for message in self._decoder.feed(data):
+                self._route(message)
+        except errors.GetmError as error:
+            if isinstance(error, errors.ProtocolError):
+                # The rest of `data` is lost: nothing on this pipe can be trusted any more.
+                self.close()
             raise
         except BaseException:
             # Ctrl-C, perhaps after messages were received: the next user of this pipe would wait for them for ever.
-            self.close()
-            raise
-
-    def _receive(self, *, wait: bool) -> None:
-        if self._unsent:
-            self._send_now()
-        try:
-            data = self._sock.recv(_CORKED_READ_BYTES if self.corked else _READ_BYTES, 0 if wait else NO_WAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            raise self._ended()
-        self._heard = True
-        try:
-            for message in self._decoder.feed(data):
-                self._route(message)
-        except errors.ProtocolError:
-            # The rest of `data` is lost: nothing on this pipe can be trusted any more.
             self.close()
             raise
 
@@ -345,17 +339,13 @@ class ClientConnection:
             # Before the descriptor is closed, which alone would wake nobody. (The socket may be closed already, or its
             # peer gone.)
             self._sock.shutdown(socket.SHUT_RDWR)
-        self._forget()
-
-    def abandon(self) -> None:
-        """In a forked child: close its copy of the pipe, which stays the parent's."""
-        self.closed = True
-        self._waits = 0
-        self._forget()
-
-    def _forget(self) -> None:
         self._listeners.clear()
         self._growing.clear()
         self.ring.close()
         if not self._waits:
             self._sock.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close its copy of the pipe, which stays the parent's."""
+        self._sock.close()
+        self.close()

@@ -14,12 +14,17 @@ from getm import errors
 from getm.buffers import Segment
 from getm.buffers.layout import RingLayout
 from getm.client import process
-from getm.client.sockets import SEND_NOW
 from getm.core.lazy import importing
 from getm.core.readable import readable
 from getm.protocol.codec import encode, encode_body
 from getm.protocol.messages import Kind, ServeRequest
 
+# Flags for sends and receives that do not wait. Plain numbers: joining the enumeration's members costs more than the
+# call that they are for.
+NO_WAIT = int(socket.MSG_DONTWAIT)
+# A program may have SIGPIPE as the system has it: an engine's death is no reason to end that program.
+NO_SIGNAL = int(getattr(socket, "MSG_NOSIGNAL", 0))
+SEND_NOW = NO_WAIT | NO_SIGNAL
 # A process is gone a moment after the kernel has closed its descriptors; this is for a machine that is busy.
 _DEATH_S = 1.0
 

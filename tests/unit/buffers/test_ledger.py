@@ -22,7 +22,7 @@ def state(ledger: SlotLedger) -> tuple[list[Owner], list[int]]:
     while (slot := probe.take()) is not None:
         takeable.append(slot)
     assert len(takeable) == ledger.available
-    return [ledger.owner(slot) for slot in range(len(ledger))], takeable
+    return [ledger.owners[slot] for slot in range(len(ledger.owners))], takeable
 
 
 class BothEnds(RuleBasedStateMachine):
@@ -38,7 +38,7 @@ class BothEnds(RuleBasedStateMachine):
         self.pins: Counter[int] = Counter()
 
     def _with(self, ledger: SlotLedger, owner: Owner) -> list[int]:
-        return [slot for slot in range(self.slots) if ledger.owner(slot) is owner]
+        return [slot for slot in range(self.slots) if ledger.owners[slot] is owner]
 
     # Moves by the protocol -------------------------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class BothEnds(RuleBasedStateMachine):
     def a_reader_is_done(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(+self.pins)))
         self.pins[slot] -= 1
-        free = self.engine.owner(slot) is Owner.FREE and not self.pins[slot]
+        free = self.engine.owners[slot] is Owner.FREE and not self.pins[slot]
         assert self.engine.unpin(slot) is free, "whether it became available by this"
 
     @precondition(lambda self: self.to_consumer)
@@ -107,7 +107,7 @@ class BothEnds(RuleBasedStateMachine):
 
     @rule(slot=st.integers(-3, 7))
     def engine_refuses_what_may_not_come(self, slot: int) -> None:
-        owner = self.engine.owner(slot) if 0 <= slot < self.slots else None
+        owner = self.engine.owners[slot] if 0 <= slot < self.slots else None
         moves = {Owner.PEER: [self.engine.grant], Owner.FILLING: [self.engine.drop, self.engine.send]}
         for expected, methods in moves.items():
             for move in methods:
@@ -118,7 +118,7 @@ class BothEnds(RuleBasedStateMachine):
 
     @rule(slot=st.integers(-3, 7))
     def consumer_refuses_what_may_not_come(self, slot: int) -> None:
-        owner = self.consumer.owner(slot) if 0 <= slot < self.slots else None
+        owner = self.consumer.owners[slot] if 0 <= slot < self.slots else None
         if owner is not Owner.PEER:
             self._refused(self.consumer, self.consumer.receive, slot)
         if owner is not Owner.HELD:
@@ -166,7 +166,7 @@ def test_a_slot_that_comes_back_pinned_is_free_with_its_last_pin() -> None:
     ledger.pin(0)
     ledger.send(0)
     ledger.grant(0)
-    assert (ledger.owner(0), ledger.available, ledger.take()) == (Owner.FREE, 0, None)
+    assert (ledger.owners[0], ledger.available, ledger.take()) == (Owner.FREE, 0, None)
     assert (ledger.unpin(0), ledger.take()) == (False, None)
     assert (ledger.unpin(0), ledger.take()) == (True, 0)
 

@@ -242,7 +242,7 @@ class Ring(RuleBasedStateMachine):
         in_hand = [part.in_hand for _, part in self._parts() if part.in_hand is not None]
         away = self.held + [slot for of in self.objects for slot in of.arrived.values()]
         assert max(Counter(in_hand + away).values(), default=1) == 1
-        assert all(self.ledger.owner(slot) is Owner.FILLING for slot in in_hand)
+        assert all(self.ledger.owners[slot] is Owner.FILLING for slot in in_hand)
         assert self.ledger.count(Owner.PEER) == len(away)
         if not self._parts():
             assert self.ledger.count(Owner.FILLING) == 0, "a slot stayed reserved for a part that is over"
@@ -535,7 +535,7 @@ def test_case_7_slots_granted_for_one_object_serve_it_alone_and_come_back_unfill
     mine.claim.close()
     pool.end(1)
     assert sorted(back) == [(1, 2), (1, 4)]
-    assert ledger.owner(0) is Owner.FILLING, "what was filled is sent by who filled it"
+    assert ledger.owners[0] is Owner.FILLING, "what was filled is sent by who filled it"
 
 
 def test_case_7_a_slot_for_an_object_that_has_ended_comes_back_at_once() -> None:

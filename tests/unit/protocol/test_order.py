@@ -347,7 +347,7 @@ class Protocol(RuleBasedStateMachine):
         with_engine = self.engine.ledger.count(Owner.FREE) + self.engine.ledger.count(Owner.FILLING)
         assert with_engine + self.consumer.ledger.count(Owner.HELD) <= self.slots
         assert set(self.consumer.held) | self.consumer.spare == {
-            slot for slot in range(self.slots) if self.consumer.ledger.owner(slot) is Owner.HELD
+            slot for slot in range(self.slots) if self.consumer.ledger.owners[slot] is Owner.HELD
         }
 
     @invariant()
