@@ -102,14 +102,12 @@ def _parse_line(line: str, number: int, wanted: str | None, escapes: bool) -> Su
         match = _GNU_LINE.fullmatch(body) or _LOOSE_LINE.fullmatch(body)
         if match is None:
             raise InvalidInput(f'expected "DIGEST  NAME" or "ALGORITHM (NAME) = DIGEST", got {line[:80]!r}')
-        algorithm = _bare_algorithm(match["digest"], wanted)
+        algorithm = wanted or _algorithm_by_length(match["digest"])
     name = _unescape(match["name"]) if escaped else match["name"]
     return SumsEntry(name, make_checksum(algorithm, match["digest"]), number)
 
 
-def _bare_algorithm(digest: str, wanted: str | None) -> str:
-    if wanted is not None:
-        return wanted
+def _algorithm_by_length(digest: str) -> str:
     for size_bytes, algorithm in _BY_SIZE_BYTES.items():
         if decode_digest(digest, size_bytes) is not None:
             return algorithm

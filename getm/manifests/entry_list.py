@@ -73,8 +73,8 @@ def check_list(
         else:
             entries.append(item)
             try:
-                if item.checksum is not None:
-                    require_algorithm(item.checksum.algorithm)
+                if item.checksums:
+                    require_algorithm(item.verifiable[0].algorithm)
                 targets.add(number, item)
             except (InvalidInput, MissingExtra) as error:
                 numbered.append((number, located(item.place, error)))

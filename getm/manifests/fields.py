@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from getm.errors import InvalidInput
 from getm.integrity.values import Checksum, canonical_algorithm, parse_checksum, parse_pair
@@ -22,6 +23,7 @@ _AROUND_ALGORITHMS = re.compile(r"\b(?:checksum|hash|digest|sum|file|hex|base64)
 _SIZE = re.compile(r"[0-9]{1,19}")
 
 
+@lru_cache(1024)  # asked for each key of each row
 def field_of(name: str) -> str | None:
     """One of `FIELDS`, or the canonical name of an algorithm whose digests it holds; None: not understood."""
     plain = re.sub(r"[-_\s]+", "_", name.strip().lower())

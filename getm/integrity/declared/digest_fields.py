@@ -9,9 +9,10 @@ from getm.core.head import ResponseHead
 from getm.integrity.declared.types import Declared, Finding, quoted, read_value
 from getm.integrity.values import DIGEST_BYTES, Checksum
 
-# IANA, "Hash Algorithms for HTTP Digest Fields". The checksums of unix(1) and Adler say too little to be worth code.
-_RFC9530_ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "md5": "md5", "sha": "sha1", "crc32c": "crc32c"}
-_RFC3230_ALGORITHMS = _RFC9530_ALGORITHMS | {"sha-384": "sha384", "sha-224": "sha224", "sha-1": "sha1"}
+# IANA, "Hash Algorithms for HTTP Digest Fields" and "HTTP Digest Algorithm Values", and what servers write.
+# The checksums of unix(1) and Adler say too little to be worth code.
+_ALGORITHMS = {f"sha-{bits}": f"sha{bits}" for bits in (1, 224, 256, 384, 512)}
+_ALGORITHMS |= {"sha": "sha1", "md5": "md5", "crc32c": "crc32c"}
 _UNHELPFUL = ("unixsum", "unixcksum", "adler")
 
 _MAX_FIELD_CHARACTERS = 16 * 1024
@@ -35,7 +36,7 @@ def digest(head: ResponseHead) -> Iterator[Finding]:
                 yield f"Digest {quoted(name)} was skipped: it covers the bytes without their coding {quoted(coding)}"
                 continue
             name = name.removeprefix("id-")
-        algorithm = _RFC3230_ALGORITHMS.get(name)
+        algorithm = _ALGORITHMS.get(name)
         if algorithm is not None:
             yield read_value("Digest", algorithm, value)
         elif name and name not in _UNHELPFUL:
@@ -58,7 +59,7 @@ def structured_digest(head: ResponseHead, source: str) -> Iterator[Finding]:
         yield f"{source} is malformed and was skipped: {quoted(field)} is no dictionary of byte sequences"
         return
     for name, member in members.items():
-        algorithm = _RFC9530_ALGORITHMS.get(name)
+        algorithm = _ALGORITHMS.get(name)
         value = member[0]
         if algorithm is None:
             if name not in _UNHELPFUL:

@@ -42,6 +42,9 @@ class Discovery:
         return f"the server declared no usable checksum: {notes}" if notes else "the server declared no checksum"
 
 
+_NOTHING = Discovery()
+
+
 def discover(heads: Sequence[ResponseHead], *, size: int | None) -> Discovery:
     """The checksums that a chain of responses (redirects first, the final one last) declares for the representation.
 
@@ -50,7 +53,8 @@ def discover(heads: Sequence[ResponseHead], *, size: int | None) -> Discovery:
     that are malformed, composite, of a range, of other bytes than those sent, or that contradict each other. Never
     raises for what a server sent; the notes are a few short lines of ASCII, whatever that was.
     """
-    return _weigh(islice(_findings(heads, size), _MAX_FINDINGS))
+    findings = list(islice(_findings(heads, size), _MAX_FINDINGS))
+    return _weigh(findings) if findings else _NOTHING  # the usual case: small objects should not pay for more
 
 
 def _findings(heads: Sequence[ResponseHead], size: int | None) -> Iterator[Finding]:
