@@ -86,8 +86,7 @@ class Attempts:
 
     def answered(self, source: Source, response: Response) -> None:
         """The first response of the object has come: later requests go directly to where its redirects led."""
-        if response.redirects:
-            source.route = response.route
+        source.route = response.route
         self._answered = True
 
     def announced(self, size: int | None, *, certain: bool) -> None:

@@ -57,7 +57,6 @@ class EngineConnection:
         self._ledger = SlotLedger(request.slots, Owner.PEER)
         self._pool = SlotPool(self._ledger, lambda number, slot: self._queue(encode(Kind.RETURN, number, slot=slot)))
         self._conversation = Conversation()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._transfers: dict[int, Fetch] = {}
         self._on_change = on_change
         self._unsent: list[bytes] = []
@@ -70,25 +69,25 @@ class EngineConnection:
     @property
     def closed(self) -> bool:
         """Whether the pipe is closed and the last of its objects has ended."""
-        return self._pipe.closed and not self._tasks
+        return self._pipe.closed and not self._transfers
 
     @property
     def active(self) -> int:
         """How many objects are being served."""
-        return len(self._tasks)
+        return len(self._transfers)
 
     def close(self) -> None:
         """Stop everything on this connection. Its tasks end soon after."""
         self._pipe.close()
         for helper in self._helpers:
             helper.close()
-        for number in self._tasks:
+        for number in self._transfers:
             self._cancel(number)
         self._changed()
 
     def _cancel(self, number: int) -> None:
         # Not before it has begun: a task that never ran would not end its object.
-        self._loop.call_soon(self._tasks[number].cancel)
+        self._loop.call_soon(self._transfers[number].task.cancel)
 
     def _changed(self) -> None:
         if self.closed:
@@ -103,7 +102,7 @@ class EngineConnection:
         self._conversation.pass_(message.kind, message.object)
         if message.kind is GRANT:
             for slot in range(message.slot, message.slot + message.length):
-                self._pool.granted(message.object, slot, is_open=message.object in self._tasks)
+                self._pool.granted(message.object, slot, is_open=message.object in self._transfers)
             self._pool.distribute()
         elif message.kind is OPEN:
             try:
@@ -112,10 +111,9 @@ class EngineConnection:
                 # It is this object's failure, and no reason to end the others of the connection.
                 self.send(Kind.FAILED, message.object, failed_info(error, Stats()))
                 return
-            transfer = Fetch(self, message.object, request)
-            self._transfers[message.object] = transfer
-            self._tasks[message.object] = self._loop.create_task(self._serve(message.object, transfer))
-        elif message.kind is Kind.CANCEL and message.object in self._tasks:
+            transfer = self._transfers[message.object] = Fetch(self, message.object, request)
+            transfer.task = self._loop.create_task(self._serve(message.object, transfer))
+        elif message.kind is Kind.CANCEL and message.object in self._transfers:
             self._cancel(message.object)
         elif message.kind is Kind.HEDGE and message.object in self._transfers:
             self._transfers[message.object].hedge()
@@ -138,7 +136,7 @@ class EngineConnection:
                 self.log.exception("object %d failed unexpectedly", number)
                 error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
         finally:
-            del self._tasks[number], self._transfers[number]
+            del self._transfers[number]
             self._pool.end(number)
         if error is not None:
             self.send(Kind.FAILED, number, failed_info(error, transfer.counters.stats()))

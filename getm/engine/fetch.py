@@ -47,6 +47,7 @@ class Fetch:
         self._attempts = Attempts(connection.http, request, partial(connection.send, NOTE, number))
         self.counters: counters.Counters = self._attempts.counters
         self._verification = Verification(request, connection.hash_pool)
+        self.task: asyncio.Task[None]
         # The last first response: its content may never be read.
         self._first: Response | None = None
         # The span that is fetched, where it is the only one at a time.
@@ -116,22 +117,12 @@ class Fetch:
         size = plan.version.size
         notes = self._verification.find(response, size)
         self._attempts.announced(size, certain=self._verification.certain)
-        self._connection.send(
-            HEAD,
-            self._number,
-            HeadInfo(
-                head=response.head,
-                version=plan.version,
-                ranged=not plan.stream,
-                notes=notes,
-                resumed=plan.resumed,
-                declared=tuple([(str(each.checksum), each.source) for each in self._verification.declared]),
-            ),
+        declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
+        info = HeadInfo(
+            response.head, plan.version, ranged=not plan.stream, notes=notes, resumed=plan.resumed, declared=declared
         )
-        if plan.resumed:
-            self._verification.leave()
-        else:
-            self._verification.begin(size)
+        self._connection.send(HEAD, self._number, info)
+        self._verification.begin(size, resumed=plan.resumed)
 
     def emit(self, offset: int, slot: int, length: int, *, full: bool) -> None:
         """See `Emit`; full slots go to the hasher as well."""
@@ -152,6 +143,7 @@ class Fetch:
             await response.discard()
             return size or 0
         if plan.stream and size is not None and self._came_whole(response, size):
+            self.counters.received_bytes += size
             return size
         answer = Answer(response, source, plan.got.start, plan.got.stop)
         if plan.workers == 1:
@@ -181,20 +173,14 @@ class Fetch:
         came = 0 < size < _SMALL_BYTES and content.is_eof() and content.total_bytes == size
         if not came or self._connection.http.throttle is not None:
             return False
-        delivered = self._connection.deliver(self._number, size, content.read_nowait, self._verification.hasher)
-        if delivered:
-            self.counters.received_bytes += size
-        return delivered
+        return self._connection.deliver(self._number, size, content.read_nowait, self._verification.hasher)
 
     def _span(self, span: Span, source: Source, answer: Answer | None = None) -> SpanFetch:
         """The bytes of `span`, on their way to the consumer."""
+        hasher, alone = self._verification.hasher, self._request.delegated or not self._attempts.in_parts
+        lags = hasher is not None and hasher.ordered
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
-        max_unhashed = None
-        alone = self._request.delegated or not self._attempts.in_parts
-        if alone:
-            hasher = self._verification.hasher
-            lags = hasher is not None and hasher.ordered
-            max_unhashed = _MAX_UNHASHED_SLOTS if lags else self._connection.slots
+        max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
         sink = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)
         if source.error is not None:
             # It failed for an earlier span.

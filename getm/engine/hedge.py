@@ -28,8 +28,8 @@ _WINDOW_SLOTS = 3
 _MIN_PIECE_BYTES = 1024 * 1024
 # How many of the parts that ended last are representative.
 _REMEMBERED = 64
-_NO_TIME_S = 1e-9
-_NO_PACE = 1e-9
+# No time, or no throughput, to divide by.
+_NEXT_TO_NOTHING = 1e-9
 
 
 class Watched(Protocol):
@@ -74,7 +74,7 @@ class Hedger:
         self._start()
         try:
             yield
-            self._paces.append((part.position - first) / max(self._loop.time() - began, _NO_TIME_S))
+            self._paces.append((part.position - first) / max(self._loop.time() - began, _NEXT_TO_NOTHING))
         finally:
             del self._seen[part], self._hedges[part]
             self._hurried.discard(part)
@@ -87,7 +87,7 @@ class Hedger:
 
     def _look(self, tail_s: float) -> None:
         now = self._loop.time()
-        seconds = max(now - self._looked_at, _NO_TIME_S)
+        seconds = max(now - self._looked_at, _NEXT_TO_NOTHING)
         usual = median(self._paces)
         for part, before in list(self._seen.items()):
             may_hurry = part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
@@ -98,7 +98,7 @@ class Hedger:
             part.waited = False
             self._seen[part] = part.position
         self._looked_at = now
-        window_s = max(tail_s, self._window_bytes / max(usual, _NO_PACE))
+        window_s = max(tail_s, self._window_bytes / max(usual, _NEXT_TO_NOTHING))
         self._timer = self._loop.call_later(window_s, self._look, tail_s) if self._seen else None
 
     def close(self) -> None:

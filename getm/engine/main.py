@@ -82,11 +82,9 @@ class EngineServer:
         a sibling that the parent forked may hold the other end. -1 where the system has no such descriptor."""
         try:
             descriptor = os.pidfd_open(parent_pid)
-        except (AttributeError, ProcessLookupError):
+        except (AttributeError, OSError):
+            # The system may not have it, or a seccomp profile refuse it: end of file must do then.
             descriptor = -1
-        except OSError:
-            # A seccomp profile may refuse it; end of file must do then.
-            return -1
         if os.getppid() != parent_pid:
             # It ended before it could be watched, or is not our parent.
             self._stopped.set()

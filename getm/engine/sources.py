@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from getm import errors
 from getm.core.version import Version
-from getm.engine.speeds import MIN_MEASURED_BYTES, Speeds
+from getm.engine.speeds import Speeds
 from getm.protocol.messages import OpenRequest, Route
 
 
@@ -119,5 +119,4 @@ class Sources:
 
     def received(self, source: Source, count: int, seconds: float) -> None:
         """`source` sent so many bytes in that time."""
-        if count >= MIN_MEASURED_BYTES:
-            self._speeds.measured(source.host, count, seconds)
+        self._speeds.measured(source.host, count, seconds)

@@ -100,7 +100,7 @@ class SpanFetch:
             with self._attempts.attempt(source):
                 if answer is not None:
                     await self._receive(answer)
-                while not self._writer.complete:
+                while self._writer.remaining:
                     await self._receive(await self._ask(source))
         except errors.NetworkError as error:
             if answer is not None and not source.version.joinable:

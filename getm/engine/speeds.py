@@ -19,8 +19,8 @@ class Speeds:
         return self._speeds.get(host)
 
     def measured(self, host: str, received: int, seconds: float) -> None:
-        """The host sent so many bytes, `MIN_MEASURED_BYTES` at least, in that time."""
-        if seconds > 0:
+        """The host sent so many bytes in that time."""
+        if seconds > 0 and received >= MIN_MEASURED_BYTES:
             now, before = received / seconds, self._speeds.get(host)
             self._speeds[host] = before + _WEIGHT * (now - before) if before else now
 

@@ -51,15 +51,14 @@ class Verification:
         may prove nothing."""
         return any(declared.checksum.parts is None for declared in self.declared)
 
-    def leave(self) -> None:
-        """Only the rest of the object is fetched: the caller, who has the other bytes, must verify it."""
-        self._strict = False
-        if self.declared:
-            self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
-
-    def begin(self, size: int | None) -> None:
-        """Prepare for the first slot. Raises `Unverified` where strict and no checksum was found."""
-        if self.declared:
+    def begin(self, size: int | None, *, resumed: bool) -> None:
+        """Prepare for the first slot. `resumed`: only the rest of the object is fetched, and the caller, who has the
+        other bytes, must verify it. Raises `Unverified` where strict and no checksum was found."""
+        if resumed:
+            self._strict = False
+            if self.declared:
+                self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
+        elif self.declared:
             self.hasher = PartsHasher(self.declared, size=size, pool=self._pool)
         elif self._strict:
             raise self._unverified("can verify", self._reason, "; give a checksum")

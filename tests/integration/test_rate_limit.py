@@ -72,7 +72,7 @@ def test_meters_get_never_more_than_one_allowance_and_the_rate(
             meter = meters[number]
             if meter.ready(lambda: None):
                 count = int(share * meter.allowed)
-                meter.used(count)
+                meter.allowed -= count
                 used += count
                 assert used <= throttle.allowance + rate * clock.now * (1 + 1e-6) + 1
             if leaves:
@@ -90,7 +90,7 @@ def test_meters_are_served_in_turn_and_one_timer_waits_for_all(monkeypatch: pyte
     assert meters[0].ready(lambda: told.append(0))
     for number in (1, 2):
         assert not meters[number].ready(partial(told.append, number))
-    meters[0].used(5000)
+    meters[0].allowed -= 5000
     assert not meters[0].ready(lambda: told.append(0))
     assert len(clock.timers) == 1
     for expected in ([1], [1, 2], [1, 2, 0]):
@@ -108,7 +108,7 @@ def test_a_meter_that_leaves_gives_back_what_it_did_not_use(monkeypatch: pytest.
     assert first.ready(lambda: None) and not second.ready(lambda: told.append("second"))
     assert not third.ready(lambda: told.append("third"))
     second.close()
-    first.used(1000)
+    first.allowed -= 1000
     first.close()
     clock.run()
     assert told == ["third"]

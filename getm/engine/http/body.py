@@ -82,7 +82,7 @@ class SlotSink(asyncio.BufferedProtocol):
         self._view = space if len(space) <= most else space[:most]
 
     def _go_on(self) -> None:
-        if self._monitor.paused and not self._done.done():
+        if self._view is None and not self._done.done():
             self._monitor.resume()
             self._next_space()
             if self._view is not None:
@@ -102,7 +102,7 @@ class SlotSink(asyncio.BufferedProtocol):
         if self._missing < self._low_water.floor:
             self._low_water.lower(self._missing)
         if self._meter is not None:
-            self._meter.used(nbytes)
+            self._meter.allowed -= nbytes
         if self._writer.advance(nbytes):
             if self._missing:
                 self._next_space()
@@ -248,7 +248,7 @@ async def _write(data: bytes, writer: RingSink, meter: Meter | None) -> None:
     rest = memoryview(data)
     while meter is not None and rest:
         count = min(await meter.wait(), len(rest))
-        meter.used(count)
+        meter.allowed -= count
         await writer.write(rest[:count])
         rest = rest[count:]
     await writer.write(rest)

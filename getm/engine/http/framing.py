@@ -57,8 +57,6 @@ def frame(head: bytes) -> Framing:
     line = _STATUS.match(head)
     interim = line is not None and line[3][:1] == b"1" and line[3] != b"101"
     fields = [(name.lower(), value) for name, value in _FRAMING.findall(head)]
-    if not fields:
-        return Framing(head, interim=interim)
     lengths = _elements(fields, b"content-length")
     codings = [coding for coding in _elements(fields, b"transfer-encoding") if coding not in ("", "identity")]
     if not codings:

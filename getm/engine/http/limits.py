@@ -35,10 +35,6 @@ class StallMonitor:
         if self._period_s:
             self._look_later()
 
-    @property
-    def paused(self) -> bool:
-        return self._paused_at is not None
-
     def pause(self) -> None:
         """Nothing is requested: a slot or an allowance is waited for, or what was read is being passed on."""
         self._paused_at = self._loop.time()
@@ -54,7 +50,7 @@ class StallMonitor:
 
     def _look(self) -> None:
         limits, now, total = self._limits, self._loop.time(), self._progress()
-        if total != self._total or self.paused:
+        if total != self._total or self._paused_at is not None:
             self._total, self._changed_at = total, now
         # A timer may come a little early.
         early_s = self._period_s / 2

@@ -62,7 +62,7 @@ class Throttle:
 
 
 class Meter:
-    """The account of one response. `allowed` bytes may be read."""
+    """The account of one response. `allowed` bytes may be read; who reads some takes them off."""
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
@@ -89,10 +89,6 @@ class Meter:
             if not self.ready(lambda: None if allowed.done() else allowed.set_result(None)):
                 await allowed
         return self.allowed
-
-    def used(self, count: int) -> None:
-        """So many of the bytes that were allowed have been read."""
-        self.allowed -= count
 
     def close(self) -> None:
         """The response is over, complete or not."""

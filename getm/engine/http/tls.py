@@ -116,7 +116,12 @@ class TLSTransport(asyncio.Transport):
                     count = self._read_into(protocol)
                 else:
                     count = self._read_some(protocol)
-                if count is None:
+                if not count:
+                    # The peer's close_notify: a clean end. (An end without it is an `ssl.SSLEOFError`.)
+                    self.pause_reading()
+                    protocol.eof_received()  # type: ignore[attr-defined]
+                    # A transport over TLS cannot stay half open, whatever the protocol answers.
+                    self.close()
                     return
                 left -= count
         except ssl.SSLWantReadError:
@@ -130,8 +135,8 @@ class TLSTransport(asyncio.Transport):
             return
         self._schedule_turn()
 
-    def _read_into(self, protocol: asyncio.BufferedProtocol) -> int | None:
-        """Fill the protocol's buffer, record by record, and notify it once. None at the end of the stream."""
+    def _read_into(self, protocol: asyncio.BufferedProtocol) -> int:
+        """Fill the protocol's buffer, record by record, and notify it once. 0 at the end of the stream."""
         buffer = memoryview(protocol.get_buffer(-1))
         size, filled = len(buffer), 0
         # What SSLSocket.read calls itself, after checks in Python for each record of 16 KB that take a twentieth of the
@@ -150,24 +155,13 @@ class TLSTransport(asyncio.Transport):
                 raise
         if filled:
             protocol.buffer_updated(filled)
-            return filled
-        self._at_eof()
-        return None
+        return filled
 
-    def _read_some(self, protocol: asyncio.BaseProtocol) -> int | None:
+    def _read_some(self, protocol: asyncio.BaseProtocol) -> int:
         data = self._sock.read(_READ_BYTES)
-        if not data:
-            self._at_eof()
-            return None
-        protocol.data_received(data)  # type: ignore[attr-defined]
+        if data:
+            protocol.data_received(data)  # type: ignore[attr-defined]
         return len(data)
-
-    def _at_eof(self) -> None:
-        """The peer's close_notify: a clean end. (An end without it is an `ssl.SSLEOFError`.)"""
-        self.pause_reading()
-        self._protocol.eof_received()  # type: ignore[attr-defined]
-        # A transport over TLS cannot stay half open, whatever the protocol answers.
-        self.close()
 
     # Writing --------------------------------------------------------------------------------------------------------
 

@@ -55,11 +55,6 @@ class RingSink:
         """The bytes still to come."""
         return Span(self.position, self.stop)
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is to come."""
-        return self.position >= self.stop
-
     async def begin(self) -> None:
         """Wait until the span may be fetched: its slots are there, or it is the one the consumer waits for."""
         while not self._claim.start():

@@ -200,11 +200,8 @@ class SlotPool:
         number, offset = key
         line = self._lines.setdefault(number, _Line(number))
         claim = Claim(self, line, offset, needed, on_slot, max_unhashed)
-        if line.claims:
-            insort(line.claims, claim, key=lambda other: other.offset)
-        else:
-            self._busy += 1
-            line.claims.append(claim)
+        self._busy += not line.claims
+        insort(line.claims, claim, key=lambda other: other.offset)
         while line.granted:
             claim.give(line.granted.pop())
         if not claim.alone and line not in self._reserving:
