@@ -52,14 +52,18 @@ class PartsHasher:
         self._streams: dict[str, HashStream] = {}
         # For each multipart ETag the part sizes that its upload may have had.
         self._layouts: dict[Checksum, list[PartedMd5]] = {}
+        names: list[str] = []
         for declared in self._expectations:
             if declared.checksum.parts is None:
-                self._add(declared.checksum.algorithm)
+                names.append(declared.checksum.algorithm)
             else:
                 candidates = () if size is None else candidate_part_bytes(size, declared.checksum.parts)
                 self._layouts[declared.checksum] = [PartedMd5(part_bytes) for part_bytes in candidates]
-        for algorithm in also:
-            self._add(algorithm)
+        for name in dict.fromkeys((*names, *also)):
+            if name in GENERATORS:
+                self._streams[name] = CrcStream(name, crc_function(name), pool.threads)
+            else:
+                self._streams[name] = OrderedStream(new_digest(name, paged=pool.paged))
         layouts = [OrderedStream(layout) for each in self._layouts.values() for layout in each]
         self._all_streams: tuple[HashStream, ...] = (*self._streams.values(), *layouts)
         self._coverage = Coverage()
@@ -68,14 +72,6 @@ class PartsHasher:
         self._cancelled = False
         self._failure: str | None = None
         self._callback: Callable[[Verdict], None] | None = None
-
-    def _add(self, algorithm: str) -> None:
-        if algorithm in self._streams:
-            return
-        if algorithm in GENERATORS:
-            self._streams[algorithm] = CrcStream(algorithm, crc_function(algorithm), self._pool.threads)
-        else:
-            self._streams[algorithm] = OrderedStream(new_digest(algorithm, paged=self._pool.paged))
 
     @property
     def ordered(self) -> bool:
