@@ -32,6 +32,7 @@ from getm.files import (
     needs_order,
     open_partial,
     resolve_target,
+    target_error,
 )
 from getm.files.names import unusable
 from getm.integrity.declared.types import Declared
@@ -371,8 +372,7 @@ class Job:
         elif isinstance(error, errors.EngineDied):
             # A helper engine: its connection cannot be used any more.
             if self._attempt is not None:
-                self._batch.drop(self._attempt.connection)
-            self.engine_died(error)
+                self._batch.lost(self._attempt.connection, error)
         elif self._is_refusal(error) and (self._note_others() or self._batch.hosts.has_others(self.host)):
             self._refused(error)
         elif self._rest_refused is not None and self._never_answered and isinstance(error, errors.HTTPStatusError):
@@ -552,9 +552,19 @@ class Job:
         """Whether finishing it is quick enough to be done together with others."""
         return not self._resumed and self._size is not None and self._size <= _SMALL_BYTES
 
-    def check(self) -> None:
+    def check(self) -> errors.GetmError | None:
         """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
-        engine that died, brought a part. Raises `ChecksumMismatch`, `Unverified`. In any thread."""
+        engine that died, brought a part. Returns what is wrong. In any thread."""
+        try:
+            self._verify()
+        except errors.GetmError as error:
+            return error
+        except OSError as error:
+            return target_error(error, self.path)
+        return None
+
+    def _verify(self) -> None:
+        """Raises `ChecksumMismatch`, `Unverified`."""
         attempt = self._attempt
         if attempt is None or attempt.end is None or attempt.head is None:
             return

@@ -10,11 +10,11 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from getm import errors
 from getm.batch.feed import Feed
-from getm.batch.finishing import Finishing
+from getm.batch.finishing import finishing
 from getm.batch.folders import open_folder
 from getm.batch.hosts import Hosts
 from getm.batch.job import Call, Job
@@ -24,7 +24,7 @@ from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
 from getm.events import Event
-from getm.files import PartialFile
+from getm.files import PartialFile, all_steps
 from getm.options import DEFAULT_CHUNK_BYTES
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
@@ -75,11 +75,9 @@ class Batch:
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0
-        # Jobs whose bytes have all come: those to be finished in groups, and those to be finished one by one.
-        self._complete: list[Job] = []
-        self._large: list[Job] = []
-        # Both of them, and those being finished.
+        # Jobs whose bytes have all come, and those of them whose small files are to be finished as a group.
         self._unfinished: set[Job] = set()
+        self._complete: list[Job] = []
         self._complete_since = 0.0
         # Work that waits for the disk in other threads, and what follows in this one.
         self._pending = 0
@@ -184,7 +182,7 @@ class Batch:
         self._release(job)
         self._unfinished.add(job)
         if not job.small:
-            self._large.append(job)
+            self._finish_in_threads([job])
             return
         if not self._complete:
             self._complete_since = time.monotonic()
@@ -202,14 +200,6 @@ class Batch:
         """Nothing more comes of it."""
         self._release(job)
         self._failed = self._failed or failed
-
-    def drop(self, connection: ClientConnection) -> None:
-        """A connection that cannot be used again."""
-        connection.close()
-        if connection in self._connections:
-            self._connections.remove(connection)
-            connection.end_wait()
-            self._pool.release(connection)
 
     def _release(self, job: Job) -> None:
         self._changed.discard(job)
@@ -293,7 +283,7 @@ class Batch:
             try:
                 connection.flush()
             except errors.GetmError as error:
-                self._lost(connection, error)
+                self.lost(connection, error)
                 whole = False
         return whole
 
@@ -302,10 +292,11 @@ class Batch:
             connection.pump(wait=False)
         except errors.GetmError as error:
             # The engine has died, or the session was closed.
-            self._lost(connection, error)
+            self.lost(connection, error)
 
-    def _lost(self, connection: ClientConnection, error: errors.GetmError) -> None:
-        """Its engine is gone: its jobs continue with another one."""
+    def lost(self, connection: ClientConnection, error: errors.GetmError) -> None:
+        """Its engine, or a helper of that, is gone: its jobs continue with another one."""
+        connection.close()
         self._connections.remove(connection)
         connection.end_wait()
         self._pool.release(connection)
@@ -369,7 +360,7 @@ class Batch:
         try:
             job.start(connection)
         except errors.EngineDied as error:
-            self._lost(connection, error)
+            self.lost(connection, error)
 
     def _connection(self) -> ClientConnection | None:
         """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
@@ -418,38 +409,35 @@ class Batch:
     # Finishing ------------------------------------------------------------------------------------------------------
 
     def _finish_complete(self) -> None:
-        """Have complete files verified, made durable and put in place: small ones in groups, large ones one by one."""
-        for job in self._large:
-            self._write_out(Finishing([job]))
-        self._large.clear()
+        """Have small complete files verified, made durable and put in place as a group."""
         if not self._complete or self._grouping:
             return
-        finishing = Finishing(self._complete)
         if not (self._active or self._waiting or self._again or self._pending) and self._feed.exhausted:
             # This thread is not waited for.
-            finishing.run()
-            self._finish(finishing)
+            self._finished(finishing(self._complete))
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
             self._grouping = True
-            self._write_out(finishing)
+            self._finish_in_threads(self._complete)
         else:
             return
         self._complete = []
 
-    def _write_out(self, finishing: Finishing) -> None:
+    def _finish_in_threads(self, jobs: Sequence[Job]) -> None:
         """Do the steps of finishing. Only those that wait for the disk are done in another thread: a thread that makes
         many small system calls waits for the GIL of this busy one after each."""
+        steps = finishing(jobs)
 
         def put_in_place() -> None:
-            finishing.put_in_place()
-            if finishing.jobs[0].small:
+            next(steps)
+            if jobs[0].small:
                 self._grouping = False
-            self._in_finisher(finishing.settle, lambda: self._finish(finishing))
+            self._in_finisher(lambda: next(steps), lambda: self._finished(steps))
 
-        self._in_finisher(finishing.check_and_write_out, put_in_place)
+        self._in_finisher(lambda: next(steps), put_in_place)
 
-    def _finish(self, finishing: Finishing) -> None:
-        for job, error in finishing.finish().items():
+    def _finished(self, steps: Generator[None, None, dict[Job, errors.GetmError | None]]) -> None:
+        """Do the steps that are left, and tell the jobs."""
+        for job, error in all_steps(steps).items():
             self._unfinished.discard(job)
             if error is None:
                 job.succeed()
@@ -497,10 +485,8 @@ class Batch:
             job.stop()
         self._active.clear()
         self._again.clear()
-        if self._complete or self._large:
-            finishing = Finishing([*self._complete, *self._large])
-            finishing.run()
-            self._finish(finishing)
+        if self._complete:
+            self._finished(finishing(self._complete))
         self._wait_for_finishers()
         for job in self._unfinished:
             # A bug has kept it from being finished.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TypeVar
 
 from getm.errors import TargetError
 from getm.files import libc
@@ -15,89 +16,73 @@ from getm.files.partial import PartialFile
 # One syncfs for at least so many files, otherwise one fsync for each: syncfs also waits for what other programs write.
 _SYNC_TOGETHER = 16
 
+_T = TypeVar("_T")
 
-class Commit:
-    """Puts several files in place, one step after the other: `write_out`, `put_in_place`, `settle`, `finish`. The first
-    and the third wait for the disk and do little else, so that they can be done in another thread.
 
-    `files`: each with its time of change in seconds since 1970 (None: now). `errors`: one or None for each; a file that
-    fails keeps no other from being finished, and leaves everything as it was.
+def commit_files(files: Sequence[tuple[PartialFile, float | None]]) -> Generator[None, None, list[TargetError | None]]:
+    """Put several files in place, in four steps: bring the bytes onto the disk, rename, bring the new names onto the
+    disk, remove the journals and close everything. The first and the third wait for the disk and do little else, so
+    that each `next` may be called in another thread.
+
+    `files`: each with its time of change in seconds since 1970 (None: now). Returns an error or None for each; a file
+    that fails keeps no other from being finished, and leaves everything as it was.
     """
+    failures: list[TargetError | None] = [None] * len(files)
 
-    def __init__(self, files: Sequence[tuple[PartialFile, float | None]]) -> None:
-        self.errors: list[TargetError | None] = [None] * len(files)
-        self._files = files
+    def for_each(step: Callable[[PartialFile, float | None], None]) -> list[PartialFile]:
+        """Do it with all that have not failed; returns those that have not even now."""
         for number, (partial, mtime) in enumerate(files):
-            self._try(number, partial.prepare_commit, mtime)
-        self._ready = [partial for partial, _ in self._rest()]
+            if failures[number] is None:
+                try:
+                    step(partial, mtime)
+                except TargetError as error:
+                    failures[number] = error
+                except OSError as error:
+                    failure = failures[number] = target_error(error, partial.path)
+                    failure.__cause__ = error
+        return [partial for (partial, _), failure in zip(files, failures, strict=True) if failure is None]
 
-    def _try(self, number: int, step: Callable[..., None], *arguments: object) -> None:
+    def write_out(partial: PartialFile, _: object) -> None:
+        if partial.folder.device not in written_out:
+            partial.sync_data()
+
+    def settle(partial: PartialFile, _: object) -> None:
+        if (error := unsynced.get(partial.folder.identity)) is not None:
+            raise error
+
+    ready = for_each(PartialFile.prepare_commit)
+    written_out = _write_out_file_systems([partial.folder for partial in ready])
+    for_each(write_out)
+    yield
+    renamed = for_each(lambda partial, _: partial.put_in_place())
+    yield
+    unsynced = _sync_folders(partial.folder for partial in renamed)
+    for_each(settle)
+    yield
+    for partial in ready:
+        partial.finish_commit()
+    return failures
+
+
+def all_steps(steps: Generator[None, None, _T]) -> _T:
+    """What the generator returns after all its steps, or those that are left."""
+    while True:
         try:
-            step(*arguments)
-        except TargetError as error:
-            self.errors[number] = error
+            next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+
+def _sync_folders(folders: Iterable[Folder]) -> dict[tuple[int, int], OSError]:
+    """Bring each folder onto the disk, once; the errors."""
+    failed = {}
+    for folder in {folder.identity: folder for folder in folders}.values():
+        try:
+            folder.sync()
         except OSError as error:
-            failure = self.errors[number] = target_error(error, self._files[number][0].path)
-            failure.__cause__ = error
-
-    def _rest(self) -> list[tuple[PartialFile, int]]:
-        """Those that did not fail, with their numbers."""
-        return [
-            (partial, number)
-            for number, ((partial, _), error) in enumerate(zip(self._files, self.errors, strict=True))
-            if error is None
-        ]
-
-    def write_out(self) -> None:
-        """Bring the bytes onto the disk."""
-        written_out = _write_out_file_systems([partial.folder for partial in self._ready])
-        for partial, number in self._rest():
-            if partial.folder.device not in written_out:
-                self._try(number, partial.sync_data)
-
-    def put_in_place(self) -> None:
-        """Rename."""
-        for partial, number in self._rest():
-            self._try(number, partial.put_in_place)
-
-    def settle(self) -> None:
-        """Bring the new names onto the disk."""
-        sync = _FolderSync()
-        for partial, number in self._rest():
-            self._try(number, sync, partial.folder)
-
-    def finish(self) -> None:
-        """Remove the journals, and close everything."""
-        for partial in self._ready:
-            partial.finish_commit()
-
-
-def commit_many(files: Sequence[tuple[PartialFile, float | None]]) -> list[TargetError | None]:
-    """All steps of a `Commit`; its errors."""
-    commit = Commit(files)
-    commit.write_out()
-    commit.put_in_place()
-    commit.settle()
-    commit.finish()
-    return commit.errors
-
-
-class _FolderSync:
-    """Brings the folder of each file onto the disk, each folder once."""
-
-    def __init__(self) -> None:
-        self._done: dict[tuple[int, int], OSError | None] = {}
-
-    def __call__(self, folder: Folder) -> None:
-        if folder.identity not in self._done:
-            try:
-                folder.sync()
-                self._done[folder.identity] = None
-            except OSError as error:
-                self._done[folder.identity] = error
-        error_before = self._done[folder.identity]
-        if error_before is not None:
-            raise error_before
+            failed[folder.identity] = error
+    return failed
 
 
 def _write_out_file_systems(folders: Sequence[Folder]) -> set[int]:

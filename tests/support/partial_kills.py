@@ -20,7 +20,7 @@ from typing import Any
 
 from getm.core.coverage import Coverage
 from getm.core.version import Version
-from getm.files import PartialFile, commit_many, libc, open_partial, partial, recorder
+from getm.files import PartialFile, all_steps, commit_files, libc, open_partial, partial, recorder
 
 BLOCK = 1000
 BLOCKS = 7
@@ -36,7 +36,7 @@ def begin(file: PartialFile, tag: str) -> None:
 
 
 def commit(file: PartialFile, mtime: float | None = None) -> None:
-    (error,) = commit_many([(file, mtime)])
+    (error,) = all_steps(commit_files([(file, mtime)]))
     if error is not None:
         raise error
 

@@ -24,7 +24,7 @@ from getm.core.coverage import Coverage
 from getm.core.spans import Span
 from getm.core.version import Version
 from getm.errors import TargetError
-from getm.files import Folder, PartialFile, commit_many, libc, lock, open_partial, partial, recorder
+from getm.files import Folder, PartialFile, all_steps, commit_files, libc, lock, open_partial, partial, recorder
 
 MIB = 1024 * 1024
 BLOCK = 1000
@@ -49,7 +49,7 @@ def version(size: int | None = SIZE, tag: str | None = TAG) -> Version:
 
 
 def commit(file: PartialFile, mtime: float | None = None) -> None:
-    (error,) = commit_many([(file, mtime)])
+    (error,) = all_steps(commit_files([(file, mtime)]))
     if error is not None:
         raise error
 
@@ -912,7 +912,7 @@ def test_many_are_committed_together(tmp_path: Path, monkeypatch: pytest.MonkeyP
         incomplete = open_partial(tmp_path / "a" / "incomplete", resume=True, folder=first)
         incomplete.begin(Version(BLOCK))
         files[8] = (incomplete, 1.0)
-        errors = commit_many(files)
+        errors = all_steps(commit_files(files))
         for file, _ in files:
             file.discard()
     assert [number for number, error in enumerate(errors) if error is not None] == [7, 8]
@@ -931,7 +931,7 @@ def test_few_are_brought_onto_the_disk_one_by_one(tmp_path: Path, monkeypatch: p
     files = [started(tmp_path / name) for name in "abc"]
     for file in files:
         write(file, *range(8))
-    assert commit_many([(file, None) for file in files]) == [None, None, None]
+    assert all_steps(commit_files([(file, None) for file in files])) == [None, None, None]
     assert names(tmp_path) == ["a", "b", "c"]
 
 

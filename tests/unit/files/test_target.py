@@ -18,7 +18,7 @@ import pytest
 
 from getm.core.version import Version
 from getm.errors import TargetError
-from getm.files import PartialFile, commit_many, needs_order, open_partial, resolve_target
+from getm.files import PartialFile, all_steps, commit_files, needs_order, open_partial, resolve_target
 from getm.files.space import reserve
 from getm.files.streams import StreamTarget
 
@@ -50,7 +50,7 @@ def commit(target: PartialFile | StreamTarget) -> None:
     if isinstance(target, StreamTarget):
         target.close()
         return
-    (error,) = commit_many([(target, None)])
+    (error,) = all_steps(commit_files([(target, None)]))
     if error is not None:
         raise error
 
@@ -316,12 +316,12 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from getm.core.version import Version
-from getm.files import commit_many, open_partial
+from getm.files import all_steps, commit_files, open_partial
 target = open_partial(Path(sys.argv[1]), resume=True)
 target.begin(Version(4))
 target.write(0, memoryview(b"new!"))
 if sys.argv[2] == "after":
-    commit_many([(target, None)])
+    all_steps(commit_files([(target, None)]))
 print("ready", flush=True)
 sys.stdin.read()
 """
