@@ -7,7 +7,7 @@ import errno
 import os
 from pathlib import Path
 
-from getm.files.os_errors import target_error
+from getm.files.os_errors import as_target_error
 
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
@@ -24,16 +24,13 @@ class Folder:
         """Raises TargetError: no such folder, no permission."""
         self.path = path
         self.fd: int = -1
-        try:
+        with as_target_error(path):
             try:
                 self.fd = os.open(path, _READ)
             except PermissionError:
                 # A folder that may be written but not listed is enough; only `sync` has no effect then.
                 self.fd = os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
             status = os.fstat(self.fd)
-        except OSError as error:
-            self.close()
-            raise target_error(error, path) from error
         self.device: int = status.st_dev
         self.identity: tuple[int, int] = (status.st_dev, status.st_ino)
 

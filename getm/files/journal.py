@@ -23,6 +23,7 @@ import hashlib
 import itertools
 import os
 import re
+import weakref
 from typing import Annotated
 
 import msgspec
@@ -151,6 +152,7 @@ class Journal:
         self.locked: bool = False
         self._sequence = 0
         self._turns = {True: _DURABLE_SLOTS, False: _WRITTEN_SLOTS}
+        _open_journals.add(self)
 
     def load(self) -> Record | None:
         """The record that counts; None where no slot can be read. Raises OSError."""
@@ -165,25 +167,17 @@ class Journal:
         }
         return max((slot for slot in found if slot is not None), key=lambda slot: slot[0], default=(0, None))[1]
 
-    def write(self, record: Record) -> None:
-        """Write a new state. Raises OSError."""
-        self._write(record, durable=False)
-        self._turn(durable=False)
-
-    def write_durable(self, record: Record) -> None:
-        """Write a state that the caller brings onto the disk, by fdatasync; then `turn`. Raises OSError."""
-        self._write(record, durable=True)
-
-    def turn(self) -> None:
-        """What `write_durable` wrote is on the disk. Without this, the next one overwrites it: the durable record
-        before it stays whole."""
-        self._turn(durable=True)
-
-    def _write(self, record: Record, *, durable: bool) -> None:
+    def write(self, record: Record, *, durable: bool = False) -> None:
+        """Write a new state. One that is to be `durable` the caller brings onto the disk, by fdatasync; then `turn`.
+        Raises OSError."""
         self._sequence += 1
         write_all(self.fd, encode(self._sequence, record), self._turns[durable][0] * SLOT_BYTES)
+        if not durable:
+            self.turn(durable=False)
 
-    def _turn(self, *, durable: bool) -> None:
+    def turn(self, *, durable: bool = True) -> None:
+        """What was written is where it should be. Without this, the next record overwrites it: the one before it stays
+        whole."""
         slot, other = self._turns[durable]
         self._turns[durable] = (other, slot)
 
@@ -201,3 +195,16 @@ class Journal:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    # The lock belongs to the open file, which parent and child share: a long-lived child would hold it for ever.
+    for journal in list(_open_journals):
+        with contextlib.suppress(OSError):
+            journal.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

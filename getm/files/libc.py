@@ -18,15 +18,12 @@ _WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
 def fallocate(fd: int, size_bytes: int) -> None:
     """Reserve the first `size_bytes` of a file (fallocate(2), mode 0). Raises OSError, ENOSYS where there is none."""
-    # glibc's plain name takes 32-bit offsets on 32-bit machines; musl has only the plain name, always 64 bits wide.
-    _call(("fallocate64", "fallocate"), (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64))(
-        fd, 0, 0, size_bytes
-    )
+    _call("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)(fd, 0, 0, size_bytes)
 
 
 def syncfs(fd: int) -> None:
     """Write out everything of the file system that `fd` is on (syncfs(2)). Raises OSError, ENOSYS if there is none."""
-    _call(("syncfs",), (ctypes.c_int,))(fd)
+    _call("syncfs", ctypes.c_int)(fd)
 
 
 @functools.cache
@@ -41,14 +38,15 @@ def start_writing_out(fd: int) -> None:
 
     Raises OSError, ENOSYS where there is none.
     """
-    _call(("sync_file_range",), (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint))(fd, 0, 0, _WRITE)
+    _call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)(fd, 0, 0, _WRITE)
 
 
 @functools.cache
-def _call(names: tuple[str, ...], arguments: tuple[type[ctypes._SimpleCData[int]], ...]) -> Callable[..., None]:
-    """The first function of libc with one of these names, raising OSError as Python's own do."""
-    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-    function = next((found for name in names if (found := getattr(libc, name, None)) is not None), None)
+def _call(name: str, *arguments: type[ctypes._SimpleCData[int]]) -> Callable[..., None]:
+    """The function of libc, raising OSError as Python's own do."""
+    # On 32-bit machines, glibc's offsets of that name have 32 bits.
+    usable = sys.platform == "linux" and sys.maxsize > 2**32
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None) if usable else None
     if function is None:
         return _missing
     function.argtypes = arguments

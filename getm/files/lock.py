@@ -10,14 +10,12 @@ another version makes a file of its own.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import errno
 import fcntl
 import functools
 import os
 import stat
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,8 +71,6 @@ def find(folder: Folder, target: str) -> tuple[Journal, Record | None] | Outcome
         finally:
             if isinstance(found, Outcome):
                 journal.close()
-            else:
-                _open_journals.add(journal)
         if found is not Outcome.ABSENT:
             return found
         # It was removed or replaced between opening and locking it: the other process has made progress.
@@ -92,9 +88,7 @@ def create(folder: Folder, target: str) -> Journal | None:
     try:
         created = _lock(journal) and folder.holds(name, journal.fd)
     finally:
-        if created:
-            _open_journals.add(journal)
-        else:
+        if not created:
             journal.close()
     return journal if created else None
 
@@ -162,26 +156,3 @@ def _now(folder: Folder) -> float:
     finally:
         os.close(fd)
         folder.remove(name)
-
-
-# Forks --------------------------------------------------------------------------------------------------------------
-
-_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-_forks = 0
-
-
-def forks() -> int:
-    """How many forks there were from the program's start to this process: another number is another process."""
-    return _forks
-
-
-def _after_fork_in_child() -> None:
-    global _forks
-    _forks += 1
-    # The lock belongs to the open file, which parent and child share: a long-lived child would hold it for ever.
-    for journal in list(_open_journals):
-        with contextlib.suppress(OSError):
-            journal.abandon()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from getm.errors import TargetError
@@ -32,3 +34,12 @@ def target_error(error: OSError, path: Path) -> TargetError:
     advice = _ADVICE.get(error.errno or 0, "look at the disk, or choose another place")
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
     return TargetError(f"{path} cannot be written: {text}; {advice}.", path=str(path))
+
+
+@contextlib.contextmanager
+def as_target_error(path: Path) -> Iterator[None]:
+    """Within the context, errors of the operating system become those of the target `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise target_error(error, path) from error

@@ -28,6 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from getm.core.coverage import Coverage
 from getm.core.spans import Span
 from getm.core.version import Version
@@ -35,7 +37,7 @@ from getm.errors import TargetError
 from getm.files import libc, lock
 from getm.files.folder import Folder, write_all
 from getm.files.journal import JOURNAL_BYTES, Journal, Record, data_name, fits, new_identity
-from getm.files.os_errors import target_error
+from getm.files.os_errors import as_target_error, target_error
 from getm.files.recorder import Recorder, forget, reopen
 from getm.files.space import reserve
 
@@ -51,27 +53,23 @@ def open_partial(path: Path, *, resume: bool, folder: Folder | None = None) -> P
 
     What a former run has left is continued if `resume`, and removed otherwise. If another process uses it, or it is not
     ours, this download uses another file (`exclusive` is False): it starts from the beginning and cannot be resumed.
-    `folder`: the target's, kept open by the caller until this is closed; None: opened here. Never waits for a lock, nor
+    `folder`: the target's; None: opened here. Never waits for a lock, nor
     for the disk.
 
     Raises TargetError: no such folder, no permission, a folder of the target's name.
     """
-    owned = folder is None
-    folder = Folder(path.parent) if folder is None else folder
-    partial = PartialFile(path, folder, owned)
+    partial = PartialFile(path, folder)
     try:
-        there = folder.status(partial.target)
-        if there is not None and stat.S_ISDIR(there.st_mode):
-            # rename() would say so as well, but only after the last byte.
-            raise TargetError(f"{path} is a folder; give the name of a file in it.", path=str(path))
-        found = lock.find(folder, partial.target)
-        if not isinstance(found, lock.Outcome):
-            partial._take_over(*found, resume=resume)
-        else:
-            partial.exclusive = found is lock.Outcome.ABSENT
-    except OSError as error:
-        partial.close()
-        raise target_error(error, path) from error
+        with as_target_error(path):
+            there = partial.folder.status(partial.target)
+            if there is not None and stat.S_ISDIR(there.st_mode):
+                # rename() would say so as well, but only after the last byte.
+                raise TargetError(f"{path} is a folder; give the name of a file in it.", path=str(path))
+            found = lock.find(partial.folder, partial.target)
+            if isinstance(found, lock.Outcome):
+                partial.exclusive = found is lock.Outcome.ABSENT
+            else:
+                partial._take_over(*found, resume=resume)
     except BaseException:
         partial.close()
         raise
@@ -83,34 +81,14 @@ class PartialFile:
     at the same time. Not to be used by a forked child.
 
     After an error it stays open: `suspend` keeps what is there for a later run, `discard` does not. As a context
-    manager it discards what was not committed. Owns up to three descriptors: data, journal, folder.
+    manager it discards what was not committed. Owns up to two descriptors: data and journal.
     """
 
-    __slots__ = (
-        "_checkpointing",
-        "_covered",
-        "_fd",
-        "_forks",
-        "_guard",
-        "_name",
-        "_owns_folder",
-        "_recorder",
-        "_resting_bytes",
-        "_size",
-        "exclusive",
-        "folder",
-        "path",
-        "saved",
-        "target",
-    )
-
-    in_order = False
-
-    def __init__(self, path: Path, folder: Folder, owns_folder: bool) -> None:
+    def __init__(self, path: Path, folder: Folder | None) -> None:
         self.path: Path = path
         self.target: str = path.name
-        self.folder: Folder = folder
-        self._owns_folder = owns_folder
+        self.folder: Folder = Folder(path.parent) if folder is None else folder
+        self._owns_folder = folder is None
         self.exclusive: bool = True
         """Whether no other process is known to work on the same target's partial file."""
         self.saved: Version | None = None
@@ -122,7 +100,7 @@ class PartialFile:
         self._recorder: Recorder | None = None
         # Written to the file, and perhaps not yet on its way to the disk.
         self._resting_bytes = 0
-        self._forks = lock.forks()
+        self._pid = os.getpid()
         # For the coverage and the recorder, which a checkpoint in another thread uses as well.
         self._guard = threading.Lock()
         self._checkpointing = threading.Lock()
@@ -146,7 +124,7 @@ class PartialFile:
     @property
     def declared(self) -> tuple[str, str] | None:
         """The checksum that the journal has, in canonical text, and who declared it."""
-        return None if self._recorder is None else self._recorder.declared
+        return None if self._recorder is None else self._recorder.record.declared
 
     def fileno(self) -> int:
         """A descriptor to read the bytes by, owned by this object; -1 where it is closed already (a small file)."""
@@ -172,27 +150,23 @@ class PartialFile:
         if resumed and (saved is None or self._recorder is None or saved.size != version.size):
             raise ValueError("only what is saved can be resumed, and only with its size")
         self._size = version.size
-        try:
+        with as_target_error(self.path):
             if resumed:
                 self._continue(declared)
             else:
                 self._start(version, declared)
-        except OSError as error:
-            raise target_error(error, self.path) from error
 
     def interrupt(self, *, keep: bool) -> None:
         """The object will be requested again, and `begin` called again. `keep`: the bytes so far become `saved`, where
         they can be resumed at all; otherwise they are removed. Raises TargetError."""
         recorder = self._recorder
         if keep and recorder is not None:
-            self.saved = recorder.version
+            self.saved = recorder.record.version
             return
         self.saved = None
         self._covered = Coverage()
-        try:
+        with as_target_error(self.path):
             self._remove()
-        except OSError as error:
-            raise target_error(error, self.path) from error
 
     def write(self, offset: int, view: memoryview) -> None:
         """Write all of `view` at byte `offset` of the object, before returning; no copy is made or kept.
@@ -230,11 +204,8 @@ class PartialFile:
         `missing` again.
         """
         self._check_process()
-        with self._checkpointing:
-            try:
-                self._checkpoint()
-            except OSError as error:
-                raise target_error(error, self.path) from error
+        with self._checkpointing, as_target_error(self.path):
+            self._checkpoint()
 
     def _checkpoint(self) -> None:
         with self._guard:
@@ -256,7 +227,7 @@ class PartialFile:
                 # Closed in the meantime: the journal may be another process's by now.
                 return
             recorder.durable = covered
-            recorder.write_durable(self._covered)
+            recorder.write(self._covered, durable=True)
             journal = os.dup(recorder.journal.fd)
         try:
             libc.fdatasync(journal)
@@ -272,10 +243,9 @@ class PartialFile:
 
         Never raises: what could not be kept is not recorded as being there.
         """
-        if self._recorder is None or self._forks != lock.forks():
-            if self._recorder is not None or self.begun or self._fd >= 0 or self._owns_folder:
-                with contextlib.suppress(TargetError):
-                    self.discard()
+        if self._recorder is None or os.getpid() != self._pid:
+            with contextlib.suppress(TargetError):
+                self.discard()
             return
         with contextlib.suppress(TargetError):
             self.checkpoint()
@@ -285,14 +255,13 @@ class PartialFile:
 
     def discard(self) -> None:
         """Close, and remove everything. Harmless when repeated, and after a commit."""
-        if self._forks != lock.forks():
+        if os.getpid() != self._pid:
             # A forked child: the files are its parent's.
             self.close()
             return
         try:
-            self._remove()
-        except OSError as error:
-            raise target_error(error, self.path) from error
+            with as_target_error(self.path):
+                self._remove()
         finally:
             self.close()
 
@@ -388,7 +357,7 @@ class PartialFile:
     # What these are made of -----------------------------------------------------------------------------------------
 
     def _check_process(self) -> None:
-        if self._forks != lock.forks():
+        if os.getpid() != self._pid:
             raise TargetError(
                 f"{self.path} is being downloaded by the process that this one was forked from; download it there.",
                 path=str(self.path),
@@ -416,8 +385,8 @@ class PartialFile:
         if recorder is None or self._size is None:
             raise ValueError("nothing is saved")
         reserve(self._fd, self._size)
-        if declared is not None and fits(recorder.version, declared):
-            recorder.declared = declared
+        if declared is not None and fits(recorder.record.version, declared):
+            recorder.record = msgspec.structs.replace(recorder.record, declared=declared)
         with self._guard:
             recorder.write(self._covered)
 
@@ -426,7 +395,7 @@ class PartialFile:
         self._covered = Coverage()
         try:
             recorder = self._recorder = self._new_recorder(version, declared)
-            name = lock.private_name() if recorder is None else data_name(self.target, recorder.identity)
+            name = lock.private_name() if recorder is None else data_name(self.target, recorder.record.identity)
             self._fd = self.folder.create(name)
             # Not before: where creating it failed, a file of that name is not ours.
             self._name = name
@@ -440,15 +409,16 @@ class PartialFile:
         """None: there is nothing to recognise it by later, or it is too small; another process has a journal; or the
         server's texts are too long for one."""
         size = version.size
-        if not self.exclusive or version.strong is None or size is None or size < JOURNALED_FROM_BYTES:
+        if not self.exclusive or version.strong is None or not fits(version, declared):
             return None
-        if not fits(version, declared):
+        if size is None or size < JOURNALED_FROM_BYTES:
             return None
         journal = lock.create(self.folder, self.target)
         if journal is None:
             self.exclusive = False
             return None
-        recorder = Recorder(journal, new_identity(), version, declared, Coverage())
+        record = Record(new_identity(), version, declared, True, journal.locked, lock.boot(), [], [])
+        recorder = Recorder(journal, record, Coverage())
         try:
             reserve(journal.fd, JOURNAL_BYTES)
             recorder.write(Coverage())
@@ -479,7 +449,7 @@ class PartialFile:
 
     def _detach(self) -> Recorder | None:
         """Return the recorder, which is no longer ours."""
-        if self._forks != lock.forks():
+        if os.getpid() != self._pid:
             # The thread that holds the lock may not be here to release it.
             self._guard = threading.Lock()
         with self._guard:

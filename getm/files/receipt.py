@@ -26,7 +26,7 @@ import msgspec
 
 from getm.errors import Cancelled, HTTPStatusError, InvalidInput
 from getm.events import Event, Failed, Finished, Skipped, Started
-from getm.files.os_errors import target_error
+from getm.files.os_errors import as_target_error
 from getm.files.streams import needs_order
 from getm.integrity.files import check_file
 from getm.integrity.hashing.threads import HashPool
@@ -71,14 +71,6 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Underway:
-    """What events have said about a download that has not ended."""
-
-    url: str | None = None
-    started: datetime | None = None
-
-
 class Receipt:
     """Appends to the receipt at `path`, made where there is none, a line for each file that ends. A context manager;
     `on_event` may be called from any thread.
@@ -90,12 +82,11 @@ class Receipt:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        try:
+        with as_target_error(self._path):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise target_error(error, self._path) from error
         self._folder = os.path.realpath(self._path.parent)
-        self._underway: dict[int, _Underway] = {}
+        # When downloads that have not ended were started.
+        self._started: dict[int, datetime] = {}
         # One reader is enough: it reads ahead while the pool hashes.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="getm-receipt")
         self._pool = HashPool()
@@ -113,31 +104,29 @@ class Receipt:
             raise self._error
         match event:
             case Started():
-                self._underway[event.index] = _Underway(event.url, datetime.now(UTC))
+                self._started[event.index] = datetime.now(UTC)
             case Finished():
-                self._finished(event.result, self._underway.pop(event.index, _Underway()))
+                self._finished(event.result, self._started.pop(event.index, None))
             case Failed():
-                self._write(self._failed(event, self._underway.pop(event.index, _Underway())))
+                self._write(self._failed(event, self._started.pop(event.index, None)))
             case Skipped():
-                underway = self._underway.pop(event.index, _Underway())
                 path, now = self._named(event.path), _rfc3339(datetime.now(UTC))
-                self._write(ReceiptLine("skipped", url=underway.url, path=path, reason=event.reason, ended=now))
+                self._write(ReceiptLine("skipped", path=path, reason=event.reason, ended=now))
 
-    def _finished(self, result: DownloadResult, underway: _Underway) -> None:
-        line = self._done(result, underway)
+    def _finished(self, result: DownloadResult, started: datetime | None) -> None:
+        line = self._done(result, result.started_at or started)
         if line.checksums or line.path is None:
             self._write(line)
         else:
             self._reader.submit(self._read_and_write, result.path, line)
 
-    def _done(self, result: DownloadResult, underway: _Underway) -> ReceiptLine:
+    def _done(self, result: DownloadResult, started: datetime | None) -> ReceiptLine:
         verdict, version = result.checksum, result.version
         computed = verdict.computed or (() if verdict.checksum is None else (verdict.checksum,))
-        started = result.started_at or underway.started
         ended = datetime.now(UTC) if started is None else started + timedelta(seconds=result.seconds)
         return ReceiptLine(
             "done",
-            url=result.url or underway.url,
+            url=result.url,
             path=self._named(result.path),
             size=result.size,
             host=result.url_host,
@@ -147,20 +136,20 @@ class Receipt:
             reason=verdict.reason,
             etag=None if version is None else version.etag,
             last_modified=None if version is None else version.last_modified,
-            started=None if started is None else _rfc3339(started),
+            started=_rfc3339(started),
             ended=_rfc3339(ended),
             requests=result.stats.requests,
             retries=sum(result.stats.retries.values()),
         )
 
-    def _failed(self, event: Failed, underway: _Underway) -> ReceiptLine:
+    def _failed(self, event: Failed, started: datetime | None) -> ReceiptLine:
         error = event.error
         stats = error.stats or Stats()
         return ReceiptLine(
             "failed",
             url=event.url,
             path=self._named(event.path),
-            started=None if underway.started is None else _rfc3339(underway.started),
+            started=_rfc3339(started),
             ended=_rfc3339(datetime.now(UTC)),
             requests=stats.requests,
             retries=sum(stats.retries.values()),
@@ -200,23 +189,19 @@ class Receipt:
     def _write(self, line: ReceiptLine) -> None:
         # json, not msgspec: it writes names that are not UTF-8 (as lone surrogates), which msgspec refuses.
         data = f"{json.dumps(msgspec.to_builtins(line))}\n".encode()
-        try:
+        with as_target_error(self._path):
             written = os.write(self._descriptor, data)
             if written < len(data):
                 # The disk is full, which the next write reports.
                 os.write(self._descriptor, data[written:])
-        except OSError as error:
-            raise target_error(error, self._path) from error
 
     def _end_torn_line(self) -> None:
         """End a last line that a full disk or a power failure has cut, so that the next line is whole."""
-        try:
+        with as_target_error(self._path):
             size_bytes = os.fstat(self._descriptor).st_size
             # A pipe has no size, and nothing before it.
             if size_bytes and os.pread(self._descriptor, 1, size_bytes - 1) != b"\n":
                 os.write(self._descriptor, b"\n")
-        except OSError as error:
-            raise target_error(error, self._path) from error
 
     def __enter__(self) -> Self:
         return self
@@ -240,8 +225,8 @@ def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _rfc3339(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _rfc3339(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

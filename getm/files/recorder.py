@@ -6,8 +6,9 @@ import contextlib
 import os
 import time
 
+import msgspec
+
 from getm.core.coverage import Coverage
-from getm.core.version import Version
 from getm.files import lock
 from getm.files.folder import Folder
 from getm.files.journal import SPANS_AT_MOST, Journal, Record, data_name, spans_of
@@ -19,17 +20,14 @@ CHECKPOINT_BYTES, CHECKPOINT_S = 1024 * MIB, 5.0
 
 
 class Recorder:
-    """The journal of one data file, and how far it is behind the data. `durable`: the bytes that are on the disk.
-    `named`: the folder, with both files' names, is on the disk. Checkpoints and records fall due by bytes and by time.
+    """The journal of one data file, and how far it is behind the data. `record`: what it describes. `durable`: the
+    bytes that are on the disk. `named`: the folder, with both files' names, is on the disk. Checkpoints and records
+    fall due by bytes and by time.
     """
 
-    def __init__(
-        self, journal: Journal, identity: str, version: Version, declared: tuple[str, str] | None, durable: Coverage
-    ) -> None:
+    def __init__(self, journal: Journal, record: Record, durable: Coverage) -> None:
         self.journal: Journal = journal
-        self.identity: str = identity
-        self.version: Version = version
-        self.declared: tuple[str, str] | None = declared
+        self.record: Record = record
         self.durable: Coverage = durable
         self.named: bool = False
         self._unrecorded_bytes = self._undurable_bytes = 0
@@ -53,26 +51,19 @@ class Recorder:
         """From now on counts what the next one is for."""
         self._undurable_bytes, self._durable_s = 0, time.monotonic()
 
-    def write(self, written: Coverage, *, in_use: bool = True) -> None:
-        """Record what is there. Raises OSError."""
-        self.journal.write(self._record(written, in_use=in_use))
-        self._unrecorded_bytes, self._recorded_s = 0, time.monotonic()
-
-    def write_durable(self, written: Coverage) -> None:
-        """As `Journal.write_durable`."""
-        self.journal.write_durable(self._record(written, in_use=True))
-
-    def _record(self, written: Coverage, *, in_use: bool) -> Record:
-        return Record(
-            identity=self.identity,
-            version=self.version,
-            declared=self.declared,
+    def write(self, written: Coverage, *, in_use: bool = True, durable: bool = False) -> None:
+        """Record what is there; `durable`: as `Journal.write`. Raises OSError."""
+        record = msgspec.structs.replace(
+            self.record,
             in_use=in_use,
             locked=self.journal.locked,
             boot=lock.boot(),
             written=written.bounds(SPANS_AT_MOST),
             durable=self.durable.bounds(SPANS_AT_MOST),
         )
+        self.journal.write(record, durable=durable)
+        if not durable:
+            self._unrecorded_bytes, self._recorded_s = 0, time.monotonic()
 
 
 def reopen(folder: Folder, target: str, journal: Journal, record: Record) -> tuple[int, Recorder, Coverage] | None:
@@ -92,7 +83,7 @@ def reopen(folder: Folder, target: str, journal: Journal, record: Record) -> tup
     # Not the bytes that are only written: an error with their pages after the end of their writer shows at the first
     # checkpoint, which then falls back to these.
     durable = Coverage(spans_of(record.durable))
-    recorder = Recorder(journal, record.identity, record.version, record.declared, durable)
+    recorder = Recorder(journal, record, durable)
     recorder.wrote(sum(bounds[1::2]) - sum(bounds[::2]) - durable.size_bytes)
     return fd, recorder, Coverage(spans_of(bounds))
 

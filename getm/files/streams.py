@@ -8,9 +8,10 @@ import re
 import select
 import stat
 from pathlib import Path
+from typing import Self
 
 from getm.errors import TargetError
-from getm.files.os_errors import target_error
+from getm.files.os_errors import as_target_error, target_error
 
 # Names of descriptors that this process has. Opening them would start at offset 0 of a file that the shell has opened
 # for appending, and fail for sockets; a duplicate shares the offset and always works.
@@ -51,16 +52,15 @@ class StreamTarget:
     them.
     """
 
-    in_order = True
-
     def __init__(self, fd: int, path: Path) -> None:
         """Duplicates `fd`; `path` is its name in errors. Raises TargetError if `fd` is not open."""
         self.path = path
         self._position = 0
-        try:
+        # What may be the end of the object: nothing is to look complete before it is verified.
+        self._held = b""
+        self.written: bool = False
+        with as_target_error(path):
             self._fd = os.dup(fd)
-        except OSError as error:
-            raise target_error(error, path) from error
 
     @classmethod
     def open(cls, path: Path) -> StreamTarget:
@@ -70,17 +70,16 @@ class StreamTarget:
         held = _HELD.fullmatch(absolute)
         if absolute in _STANDARD or held:
             return cls(int(held[1]) if held else _STANDARD[absolute], path)
-        try:
+        with as_target_error(path):
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
-        except OSError as error:
-            raise target_error(error, path) from error
         try:
             return cls(fd, path)
         finally:
             os.close(fd)
 
-    def write(self, offset: int, view: memoryview) -> None:
-        """Write `view`, whose first byte is byte `offset` of the object and must be the next one due.
+    def write(self, offset: int, view: memoryview, *, may_be_last: bool = False) -> None:
+        """Write `view`, whose first byte is byte `offset` of the object and must be the next one due. What may be the
+        last bytes is kept until the next ones come, or until `finish`.
 
         Blocks while the reader is slow. Raises TargetError; its cause is BrokenPipeError when the reader is gone.
         """
@@ -89,8 +88,25 @@ class StreamTarget:
                 f"{self.path} takes bytes in order only: expected byte {self._position}, got byte {offset}.",
                 path=str(self.path),
             )
-        rest = view
+        self.finish()
+        self._position += len(view)
+        if may_be_last:
+            self._held = bytes(view)
+        else:
+            self._write(view)
+
+    def finish(self) -> None:
+        """Write what was held back: the object is complete and verified."""
+        held, self._held = self._held, b""
+        self._write(memoryview(held))
+
+    def interrupt(self) -> None:
+        """The object comes again from its start; nothing of it was written."""
+        self._position, self._held = 0, b""
+
+    def _write(self, rest: memoryview) -> None:
         while len(rest):
+            self.written = True
             try:
                 written = os.write(self._fd, rest)
             except BlockingIOError:
@@ -100,7 +116,6 @@ class StreamTarget:
             except OSError as error:
                 raise target_error(error, self.path) from error
             rest = rest[written:]
-        self._position += len(view)
 
     def close(self) -> None:
         """Harmless when repeated."""
@@ -108,7 +123,7 @@ class StreamTarget:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> StreamTarget:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

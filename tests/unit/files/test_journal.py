@@ -198,7 +198,7 @@ def numbered(number: int) -> Record:
 
 def write(journal: Journal, number: int, durable: bool) -> None:
     if durable:
-        journal.write_durable(numbered(number))
+        journal.write(numbered(number), durable=True)
         journal.turn()
     else:
         journal.write(numbered(number))
@@ -209,7 +209,7 @@ def test_a_durable_record_that_did_not_reach_the_disk_is_written_over() -> None:
     journal = Journal(os.memfd_create("journal"))
     try:
         write(journal, 1, durable=True)
-        journal.write_durable(numbered(2))
+        journal.write(numbered(2), durable=True)
         write(journal, 3, durable=True)
         os.pwrite(journal.fd, bytes(2 * SLOT_BYTES), 2 * SLOT_BYTES)
         content = os.pread(journal.fd, JOURNAL_BYTES, 0)
