@@ -826,8 +826,12 @@ class Session:
         on_progress: Callable[[int, int | None], None] | None,
     ) -> Callable[[batch.Post], batch.Batch]:
         validate_callback(on_progress, "on_progress")
-        call = batch.Call(0, None if path is None else follow_link(validate_path(path, "path")), None, request)
-        return lambda post: batch.Batch([call], self._pool, chosen, post, wants_events=on_progress is not None)
+        target = None if path is None else follow_link(validate_path(path, "path"))
+
+        def jobs_of(its: batch.Batch) -> list[batch.Job]:
+            return [batch.Job(its, 0, target, None, request)]
+
+        return lambda post: batch.Batch(jobs_of, self._pool, chosen, post, wants_events=on_progress is not None)
 
     def _many(
         self,
@@ -845,8 +849,8 @@ class Session:
             )
         validate_callback(on_event, "on_event")
         folder = None if directory is None else validate_path(directory, "directory")
-        calls = batch.calls_of(entries, common, folder)
-        return lambda post: batch.Batch(calls, self._pool, chosen, post, wants_events=on_event is not None)
+        jobs_of = partial(batch.jobs_of, entries, common, folder)
+        return lambda post: batch.Batch(jobs_of, self._pool, chosen, post, wants_events=on_event is not None)
 
     def _open(self, opening: Opening) -> Receiver:
         """Start a transfer and wait for its head."""

@@ -1,8 +1,8 @@
 """Many downloads at once: jobs, the thread that runs them, and how files are finished."""
 
-from getm.batch.calls import calls_of
+from getm.batch.calls import jobs_of
 from getm.batch.event_streams import aevents, events
-from getm.batch.job import Call
+from getm.batch.job import Job
 from getm.batch.outcomes import aresult, aresults, result, results
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_JOBS, BatchOptions
@@ -11,13 +11,13 @@ __all__ = [
     "DEFAULT_JOBS",
     "Batch",
     "BatchOptions",
-    "Call",
+    "Job",
     "Post",
     "aevents",
     "aresult",
     "aresults",
-    "calls_of",
     "events",
+    "jobs_of",
     "result",
     "results",
 ]

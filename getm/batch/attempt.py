@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from typing import TYPE_CHECKING
 
@@ -17,43 +18,59 @@ if TYPE_CHECKING:
 class Attempt:
     """Receives one object's messages and passes them to its job until it has ended: by itself, or by `cancel`.
 
-    `head` and `end`: what the engine said, None before. `resumes`: it asks for the rest of a former attempt. Everything
-    happens in the batch's thread.
+    `connection`: that it was sent over; `head` and `end`: what the engine said; None before. Everything happens in the
+    batch's thread.
     """
 
-    def __init__(self, job: Job, connection: ClientConnection) -> None:
-        self.connection: ClientConnection = connection
+    def __init__(self, job: Job) -> None:
+        self.connection: ClientConnection | None = None
         self.head: HeadInfo | None = None
         self.end: EndInfo | None = None
         self.ended: bool = False
         self._job = job
-        self._number: int | None = None
-        self._began_s = time.monotonic()
-        self.received_bytes: int = 0
-        self.resumes: bool = False
-        # Bytes that came before their turn, by offset, for a target that takes them in order only.
-        self._early: dict[int, tuple[int, int, int, bool]] = {}
+        self._number = 0
+        self._began_s = 0.0
+        self._received_bytes = 0
+        # A heap of bytes that came before their turn, for a target that takes them in order only: offset, minus the
+        # place in the slot, slot, length, and whether the slot is full. A slot may be full without new bytes.
+        self._early: list[tuple[int, int, int, int, bool]] = []
 
-    def send(self, request: OpenRequest) -> None:
+    def send(self, connection: ClientConnection, request: OpenRequest) -> None:
         """Raises `EngineDied`, `InvalidInput`."""
-        self.resumes = request.version is not None
-        self._number = self.connection.open(request, self)
+        self.connection = connection
+        self._began_s = time.monotonic()
+        self._number = connection.open(request, self)
 
     def cancel(self) -> None:
         """Stop it. Harmless when it has ended."""
         if self.ended:
             return
         self.ended = True
-        if self._number is not None:
+        if self.connection is not None:
             self.connection.cancel(self._number)
-        for slot, _, _, full in self._early.values():
-            if full:
-                self.connection.give_back(slot)
+            for _, _, slot, _, full in self._early:
+                if full:
+                    self.connection.give_back(slot)
         self._early.clear()
 
     def stats(self, reported: Stats | None) -> Stats:
         """Its statistics. `reported`: by the engine; None where that died, or had no request."""
-        return reported or Stats(received_bytes=self.received_bytes, seconds=time.monotonic() - self._began_s)
+        seconds = 0.0 if self.connection is None else time.monotonic() - self._began_s
+        return reported or Stats(received_bytes=self._received_bytes, seconds=seconds)
+
+    @property
+    def size(self) -> int | None:
+        """The object's, in bytes, as far as it is known."""
+        if self.end is not None:
+            return self.end.total
+        return None if self.head is None else self.head.size
+
+    def may_be_last(self, stop: int) -> bool:
+        """Whether bytes up to `stop` may be the last ones, of an object that is not verified yet."""
+        if self.size is not None:
+            return stop == self.size
+        # Nothing is held back where nothing is to be verified.
+        return self.head is not None and bool(self.head.declared)
 
     # What the connection calls ---------------------------------------------------------------------------------------
 
@@ -65,25 +82,30 @@ class Attempt:
             self._job.fail(error)
 
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
-        if self._job.in_order and offset != self._job.done:
+        if self._job.streams:
             # Keeping its slot is safe: the part whose turn it is has all that it needs (engine/sinks/slots.py).
-            self._early[offset] = slot, start, length, full
-            return
-        self._write(offset, slot, start, length, full)
-        while self._job.done in self._early:
-            self._write(self._job.done, *self._early.pop(self._job.done))
+            heapq.heappush(self._early, (offset, -start, slot, length, full))
+            while self._early and self._early[0][0] == self._job.done:
+                offset, start, slot, length, full = heapq.heappop(self._early)
+                self._write(offset, slot, -start, length, full)
+        else:
+            self._write(offset, slot, start, length, full)
         if not self.ended:
             self._job.wrote()
 
     def _write(self, offset: int, slot: int, start: int, length: int, full: bool) -> None:
-        self.received_bytes += length
+        connection = self.connection
+        if connection is None:
+            return
+        self._received_bytes += length
         try:
-            self._job.write(offset, self.connection.ring.view(slot, start, length))
+            if length:
+                self._job.write(offset, connection.ring.view(slot, start, length))
         except errors.GetmError as error:
             self._job.fail(error)
         finally:
             if full:
-                self.connection.give_back(slot)
+                connection.give_back(slot)
 
     def on_note(self, info: NoteInfo) -> None:
         self._job.note_retry(info)
@@ -91,7 +113,10 @@ class Attempt:
     def on_end(self, info: EndInfo) -> None:
         self.end = info
         self.ended = True
-        self._job.complete(info)
+        try:
+            self._job.complete()
+        except errors.GetmError as error:
+            self._job.fail(error)
 
     def on_failed(self, error: errors.GetmError) -> None:
         self.ended = True

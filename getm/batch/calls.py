@@ -1,28 +1,33 @@
-"""From the entries of a list to the downloads of a batch: requests and targets."""
+"""From the entries of a list to the jobs of a batch: requests and targets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from getm.batch.job import Call
+from getm.batch.job import Job
 from getm.core.units import MIB
 from getm.errors import InvalidInput
 from getm.manifests.entry import Entry
 from getm.protocol.messages import OpenRequest
 
+if TYPE_CHECKING:
+    from getm.batch.scheduler import Batch
+
 # Larger files wait until the smaller ones have begun.
 _SMALL_FILE_BYTES = 64 * MIB
 
 
-def calls_of(entries: Iterable[Entry | str], common: OpenRequest, folder: str | None) -> Iterator[Call]:
+def jobs_of(entries: Iterable[Entry | str], common: OpenRequest, folder: str | None, batch: Batch) -> Iterator[Job]:
     """The downloads of `entries`, made as they are needed.
 
     Args:
         entries: Entries or URLs.
         common: What their requests have in common.
         folder: Where relative targets go, and what no target may leave; None: the current folder.
+        batch: That they belong to.
 
     Raises:
         InvalidInput: An entry cannot be used.
@@ -30,7 +35,7 @@ def calls_of(entries: Iterable[Entry | str], common: OpenRequest, folder: str | 
     for index, entry in _small_first(entries):
         request = _for_entry(entry, common)
         waived = request.checksums is None or not entry.warn_unverified
-        yield Call(index, *_place(entry, folder), request, waived)
+        yield Job(batch, index, *_place(entry, folder), request, waived=waived)
 
 
 def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from getm.batch.job import Call
+from getm.batch.job import Job
 
 # How many are read ahead at most, and at what number more are requested.
 _MOST = 256
@@ -16,15 +16,15 @@ _SLICE_S = 0.005
 
 
 class Feed:
-    """A bounded queue of calls. `fill` belongs to the caller's thread, since that is where the iterable must run (a
+    """A bounded queue of jobs. `fill` belongs to the caller's thread, since that is where the iterable must run (a
     database cursor works in one thread only, and waiting for it must not block transfers); `take` belongs to the
-    batch's. `ask` has the caller's thread call `fill` soon; `wake` tells the batch of a call, or of the end of all.
+    batch's. `ask` has the caller's thread call `fill` soon; `wake` tells the batch of a job, or of the end of all.
     """
 
-    def __init__(self, calls: Iterable[Call], jobs: int, ask: Callable[[], None], wake: Callable[[], None]) -> None:
-        self._calls = iter(calls)
-        self._enough = min(jobs, _LOW)
-        self._queue: deque[Call] = deque()
+    def __init__(self, jobs: Iterable[Job], at_once: int, ask: Callable[[], None], wake: Callable[[], None]) -> None:
+        self._jobs = iter(jobs)
+        self._enough = min(at_once, _LOW)
+        self._queue: deque[Job] = deque()
         self._ask = ask
         self._wake = wake
         self._asked = True
@@ -36,14 +36,14 @@ class Feed:
         stop_at = time.monotonic() + _SLICE_S
         while len(self._queue) < _MOST and not self._ended:
             try:
-                call = next(self._calls, None)
+                job = next(self._jobs, None)
             except BaseException:
                 self._ended = True
                 raise
-            if call is None:
+            if job is None:
                 self._ended = True
             else:
-                self._queue.append(call)
+                self._queue.append(job)
             if len(self._queue) <= 1:
                 self._wake()
             if time.monotonic() >= stop_at:
@@ -51,12 +51,12 @@ class Feed:
         if len(self._queue) < self._enough:
             self._ask_for_more()
 
-    def take(self) -> Call | None:
-        """The next call; None where there is none now."""
-        call = self._queue.popleft() if self._queue else None
+    def take(self) -> Job | None:
+        """The next job; None where there is none now."""
+        job = self._queue.popleft() if self._queue else None
         if len(self._queue) < _LOW:
             self._ask_for_more()
-        return call
+        return job
 
     def _ask_for_more(self) -> None:
         if not self._asked and not self._ended:
@@ -65,5 +65,5 @@ class Feed:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all calls were taken. In this order: the last one comes before the end."""
+        """Whether all jobs were taken. In this order: the last one comes before the end."""
         return self._ended and not self._queue

@@ -10,7 +10,7 @@ from getm.files import commit_files
 
 
 def finishing(jobs: Sequence[Job]) -> Generator[None, None, dict[Job, errors.GetmError | None]]:
-    """Verify files that must be read back, and then the steps of `commit_files`. The first and the third wait for the disk,
+    """Verify files that must be read back, then the steps of `commit_files`. The first and the third wait for the disk,
     and may be done in any thread; the others belong to the batch's. Returns each job's error, or None."""
     failures: dict[Job, errors.GetmError | None] = {job: job.check() for job in jobs}
     files = {job: job.file for job in jobs if failures[job] is None and job.file is not None}

@@ -6,19 +6,16 @@ import os
 from pathlib import Path
 
 from getm.errors import TargetError
-from getm.files import Folder, target_error
+from getm.files import Folder
 
 
 def open_folder(path: str, root: str | None) -> Folder:
-    """The folder at `path`, created where it does not exist. Raises `TargetError`: it cannot be made or opened; it lies
-    outside of `root` (None: anywhere will do), however many symbolic links lead there."""
+    """The folder at `path`, created where it does not exist. Raises OSError, or `TargetError` where it lies outside
+    of `root` (None: anywhere will do), however many symbolic links lead there."""
     folder = Path(path)
-    try:
-        if root is not None:
-            _refuse_outside(folder, root)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise target_error(error, folder) from error
+    if root is not None:
+        _refuse_outside(folder, root)
+    folder.mkdir(parents=True, exist_ok=True)
     return Folder(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import functools
 import os
 import random
 import stat
@@ -16,6 +17,7 @@ import msgspec
 
 from getm import errors
 from getm.batch.attempt import Attempt
+from getm.batch.hosts import Host
 from getm.client.connection import ClientConnection
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
@@ -35,11 +37,12 @@ from getm.files import (
     target_error,
 )
 from getm.files.names import unusable
+from getm.files.os_errors import as_target_error
 from getm.integrity.declared.types import Declared
 from getm.integrity.files import check_file
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import HeadInfo, NoteInfo, OpenRequest
 from getm.results import DownloadResult, Stats
 
 if TYPE_CHECKING:
@@ -56,20 +59,6 @@ _MAX_RESTARTS = 2
 _MAX_ENGINE_DEATHS = 3
 # Statuses by which a host allows no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
 _TOO_MANY = frozenset({429, 503})
-# Statuses about the object, or the server's load, and not about the request for a part. The engine handles 416.
-_NOT_OF_RANGES = frozenset({404, 410, 416, 429})
-
-
-class Call(msgspec.Struct, frozen=True):
-    """One download as it was requested. `path` as `resolve_target` reads it; `request` lacks only what depends on the
-    connection it goes over, and on what an earlier run left. `root`: the folder that the target may not leave, not even
-    by symbolic links; None: it may be anywhere. `waived`: see `Finished`."""
-
-    index: int
-    path: str | None
-    root: str | None
-    request: OpenRequest
-    waived: bool = False
 
 
 class State(enum.Enum):
@@ -83,53 +72,60 @@ class State(enum.Enum):
 
 
 class Job:
-    """Runs one download; see `State`. Everything happens in the batch's thread, apart from `check`, which may run in
-    the one that finishes files.
+    """One download, from its request to its end; see `State`. Everything happens in the batch's thread, apart from
+    `check`, which may run in the one that finishes files.
+
+    `path`: as `resolve_target` reads it. `root`: the folder that the target may not leave, not even by symbolic links;
+    None: it may be anywhere. `request` lacks only what depends on the connection it goes over, and on what an earlier
+    run left. `waived`: see `Finished`.
 
     `connections`: how many it may open to its host, fewer than asked for where the batch has no more left for it.
-    `done`: bytes that are there, an earlier run's included. `not_before_s`, `deadline_s`: when it may ask again, and
-    when it must have ended, by the monotonic clock; None: no matter.
+    `done`: bytes that are there, an earlier run's included. `streams`: whether it writes to something that takes bytes
+    in order, and may block for ever. `not_before_s`, `deadline_s`: when it may ask again, and when it must have ended,
+    by the monotonic clock; None: no matter.
     """
 
-    def __init__(self, batch: Batch, call: Call) -> None:
-        self.call: Call = call
-        self.url: str = redact(call.request.url)
-        self.host: str | None = host_of(call.request.url)
-        self.connections: int = call.request.concurrency
+    def __init__(
+        self,
+        batch: Batch,
+        index: int,
+        path: str | None,
+        root: str | None,
+        request: OpenRequest,
+        *,
+        waived: bool = False,
+    ) -> None:
+        self.index: int = index
+        self.request: OpenRequest = request
+        self.url: str = redact(request.url)
+        self.host: Host = batch.host(host_of(request.url))
+        self.connections: int = request.concurrency
         self.state: State = State.WAITING
         self.done: int = 0
+        self.streams: bool = False
+        self.began_s: float = 0.0
         self.not_before_s: float | None = None
         self.deadline_s: float | None = None
         self._batch = batch
-        self._began_s = time.monotonic()
-        self._attempt: Attempt | None = None
-        # The target of the bytes.
+        self._given_path = path
+        self._root = root
+        self._waived = waived
+        self._attempt = Attempt(self)
+        # The target of the bytes; whether its path is only what the URL suggests.
         self._path: Path | None = None
         self._partial: PartialFile | None = None
         self._stream: StreamTarget | None = None
-        self._opens_stream = False
-        # Whether the path is only what the URL suggests; and whether that was found to be wrong.
         self._is_guess = False
-        self._misnamed = False
         # The name by the server or the URL, where a safe name was made of it.
         self._suggested: str | None = None
-        # What is known about the object.
-        self._size: int | None = None
-        self._version: Version | None = None
-        # By the first response, where a later one brings only the rest.
-        self._declared: tuple[str, str] | None = None
-        self._resumed = False
         self._verdict: Verdict = unverified("not finished")
         self._announced_start = False
         # Earlier attempts: why they ended, and their statistics together.
         self._restarts = self._deaths = self._retries = 0
-        self._one_stream = False
         self._before: Stats | None = None
         # What the host refused it with, until others show whether that was for their sake; what these had brought when
         # it was last refused, or began; and whether they had brought any since the time before.
         self._refusal: errors.GetmError | None = None
-        # How the server refused to send only the rest: then all of it is asked for.
-        self._rest_refused: errors.GetmError | None = None
         self._others_progressed = False
         self._others_bytes = 0
         self._own_bytes = 0
@@ -141,15 +137,14 @@ class Job:
         self.state = State.RUNNING
         if self._before is None:
             self._note_others()
-        if self.deadline_s is None and (total_s := self.call.request.total_s) is not None:
-            self.deadline_s = time.monotonic() + total_s
-        self._attempt = Attempt(self, connection)
+        if self.deadline_s is None and self.request.total_s is not None:
+            self.deadline_s = time.monotonic() + self.request.total_s
         try:
             if self._path is None:
-                self._path = Path(self.call.path or "") if self._is_fixed() else self._foreseen()
-            if self._path is not None and self._stream is None and self._partial is None and not self._open(self._path):
-                return
-            self._send()
+                self._path = Path(self._given_path or "") if self._is_fixed() else self._foreseen()
+            known = self._path is not None and self._stream is None and self._partial is None
+            if not known or self._open(self.path):
+                self._send(connection)
         except errors.EngineDied:
             raise
         except errors.GetmError as error:
@@ -157,7 +152,7 @@ class Job:
 
     def _is_fixed(self) -> bool:
         """Whether the path is known before the response is: neither a folder, nor something to be written in order."""
-        path = self.call.path
+        path = self._given_path
         if not path or path.endswith(os.sep) or self._batch.options.dry_run:
             return False
         try:
@@ -171,10 +166,8 @@ class Job:
     def _foreseen(self) -> Path | None:
         """The target by the URL alone, where an earlier run has left partial data under that name, most likely of the
         same object: then only the rest need be requested. None where there is none."""
-        options, path = self._batch.options, self.call.path
-        if self._misnamed or not options.resume or options.no_clobber or options.dry_run:
-            return None
-        if path is not None and needs_order(path):
+        options, path = self._batch.options, self._given_path
+        if not options.resume or options.no_clobber or options.dry_run or needs_order(path):
             return None
         target = resolve_target(path, url=self.url, headers=())
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
@@ -184,130 +177,97 @@ class Job:
         """Use `path` for this download; False where it is to be skipped."""
         options = self._batch.options
         if options.no_clobber and os.path.lexists(path):
-            self._skip(path, "it exists")
+            self._skip(path)
             return False
-        self._batch.targets.take(path, self.call.index)
+        self._batch.targets.take(path, self.index)
         self._path = path
-        # Text: a Path compares and hashes ten times as slowly.
-        folder = self._batch.open_folder(os.path.dirname(str(path)), self.call.root)  # noqa: PTH120
+        with as_target_error(path):
+            # Text: a Path compares and hashes ten times as slowly.
+            folder = self._batch.open_folder(os.path.dirname(str(path)), self._root)  # noqa: PTH120
         self._partial = open_partial(path, resume=options.resume, folder=folder)
         return True
 
-    def _send(self) -> None:
+    def _send(self, connection: ClientConnection) -> None:
         """Request what is missing: all of it, where no partial data is known."""
-        attempt, partial = self._attempt, self._partial
-        if attempt is None:
-            return
-        request = self.call.request
-        total_s = request.total_s
-        changes: dict[str, Any] = {}
+        partial = self._partial
+        changes: dict[str, Any] = {"concurrency": self.connections}
         if self.deadline_s is not None and self._before is not None:
-            total_s = self.deadline_s - time.monotonic()
-            if total_s <= 0:
+            changes["total_s"] = self.deadline_s - time.monotonic()
+            if changes["total_s"] <= 0:
                 raise self._too_late()
-        saved = None if partial is None or self._rest_refused is not None else partial.saved
-        if partial is not None and saved is not None and saved.size is not None:
+        if partial is not None and partial.saved is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
-            changes = {"spans": missing, "version": saved, "or_whole": True}
-        changes |= {
-            "total_s": total_s,
-            "concurrency": 1 if self._one_stream else self.connections,
-        }
+            changes |= {"spans": missing, "version": partial.saved, "or_whole": True}
+        request = self.request
         if any(getattr(request, name) != value for name, value in changes.items()):
             request = msgspec.structs.replace(request, **changes)
-        attempt.send(request)
+        self._attempt.send(connection, request)
 
     # What an attempt reports -----------------------------------------------------------------------------------------
 
-    @property
-    def in_order(self) -> bool:
-        """Whether its target takes bytes in their order only."""
-        return self._stream is not None
-
     def begin(self, info: HeadInfo) -> None:
         """The head of the response has come."""
-        self._size = info.size
-        self._resumed = info.resumed
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
         if self._batch.options.dry_run:
             self._foresee(info)
             return
-        if self._is_guess and not self._check_guess(info):
+        if self._path is None and self._given_path is not None and needs_order(self._given_path):
+            self._path = Path(self._given_path)
+            # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
+            self.streams = True
+            self._stream = StreamTarget.open(self._path)
+        if (self._path is None or self._is_guess) and not self._open_named(info):
             return
-        version = self._version = info.version
-        if self._partial is None and self._stream is None:
-            if self.call.path is not None and needs_order(self.call.path):
-                self._path = Path(self.call.path)
-                # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
-                self._opens_stream = True
-                self._stream = StreamTarget.open(self._path)
-            elif not self._open_named(info):
-                return
-            elif self._partial is not None and _is_same(self._partial.saved, version):
-                # Its name was not known before the head: request again, only what is missing.
-                self._ask_again()
-                return
         if self._partial is not None:
-            self._declared = self._partial.declared if info.resumed else None
             declared = info.declared[0] if info.declared else None
-            self._partial.begin(version, declared=declared, resumed=info.resumed)
+            self._partial.begin(info.version, declared=declared, resumed=info.resumed)
             self.done = self._partial.done_bytes
         self._report_start(self._path)
 
     def _open_named(self, info: HeadInfo) -> bool:
-        opened = self._open(self._named_by(info))
-        if opened:
-            self._report_name(info)
-        return opened
-
-    def _report_name(self, info: HeadInfo) -> None:
+        """Use the path that the response names. False where nothing of the response is wanted: the file is to be
+        skipped, or another request brings only what is missing of it."""
+        path, known = self._named_by(info), self._is_guess
+        self._is_guess = False
+        if known and path != self._path:
+            # The partial data under the guessed name is left alone.
+            self._batch.targets.leave(self.path)
+            self._close_file(keep=True)
+            known = False
+        if not known and not self._open(path):
+            return False
         self._suggested = changed_name(self.url, info.head.headers)
         if self._suggested is not None:
-            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, self.path)
-
-    def _named_by(self, info: HeadInfo) -> Path:
-        options, path = self._batch.options, self.call.path
-        try:
-            return resolve_target(path, url=self.url, headers=info.head.headers, may_exist=options.no_clobber)
-        except errors.TargetError:
-            # Where it is another download's of this batch, that is what the caller can do something about.
-            self._batch.targets.take(
-                resolve_target(path, url=self.url, headers=info.head.headers, may_exist=True), self.call.index
-            )
-            raise
-
-    def _check_guess(self, info: HeadInfo) -> bool:
-        """False: the server gives it another name. The partial data under the guessed one is left alone, and the
-        request is repeated."""
-        self._is_guess = False
-        if self._named_by(info) == self._path:
-            self._report_name(info)
+            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, path)
+        saved = None if self._partial is None else self._partial.saved
+        if known or not (info.resumed or (saved is not None and _is_same(saved, info.version))):
             return True
-        self._misnamed = True
-        self._batch.targets.leave(self.path)
+        connection = self._attempt.connection
         self._cancel()
-        self._close_file(keep=True)
-        self._path = None
-        self._wait()
+        self._attempt = Attempt(self)
+        if connection is None or connection.closed:
+            self._wait()
+        else:
+            self._send(connection)
         return False
 
-    def _ask_again(self) -> None:
-        attempt = self._attempt
-        self._cancel()
-        if attempt is None or attempt.connection.closed:
-            self._wait()
-            return
-        self._attempt = Attempt(self, attempt.connection)
-        self._send()
+    def _named_by(self, info: HeadInfo) -> Path:
+        named = functools.partial(resolve_target, self._given_path, url=self.url, headers=info.head.headers)
+        try:
+            return named(may_exist=self._batch.options.no_clobber)
+        except errors.TargetError:
+            # Where it is another download's of this batch, that is what the caller can do something about.
+            self._batch.targets.take(named(may_exist=True), self.index)
+            raise
 
     def _foresee(self, info: HeadInfo) -> None:
         """Report what would be done with the object, and end."""
         path = self._named_by(info)
         if self._batch.options.no_clobber and os.path.lexists(path):
-            self._skip(path, "it exists")
+            self._skip(path)
             return
-        self._batch.targets.take(path, self.call.index)
+        self._batch.targets.take(path, self.index)
         self._report_start(path)
         self._cancel()
         self._end()
@@ -317,12 +277,12 @@ class Job:
         if self._partial is not None:
             self._partial.write(offset, view)
         elif self._stream is not None:
-            self._stream.write(offset, view)
+            self._stream.write(offset, view, may_be_last=self._attempt.may_be_last(offset + len(view)))
         length = len(view)
         self.done += length
         self._own_bytes += length
-        self._batch.hosts.received(self.host, length)
-        expected = self.call.request.size
+        self.host.received_bytes += length
+        expected = self.request.size
         if expected is not None and self.done > expected:
             # Of unknown size, and longer than it may be: the rest would only fill the disk.
             raise errors.SizeMismatch.of(expected, self.done, self.url)
@@ -340,13 +300,14 @@ class Job:
 
     def note_retry(self, note: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
-        self._batch.post(Retried(self.call.index, note.cause, note.attempt, note.delay_s, note.message))
+        self._batch.post(Retried(self.index, note.cause, note.attempt, note.delay_s, note.message))
 
-    def complete(self, info: EndInfo) -> None:
+    def complete(self) -> None:
         """All bytes have come."""
-        self._size = info.total
         if self._batch.options.dry_run:
             return
+        if self._stream is not None:
+            self._stream.finish()
         if self._batch.wants_events:
             self._batch.post(self.progress())
         self.state = State.COMPLETE
@@ -356,31 +317,29 @@ class Job:
 
     def attempt_failed(self, error: errors.GetmError) -> None:
         """The engine has given up, after its own retries."""
+        head = self._attempt.head
         if self._before is not None and isinstance(error, errors.TimedOut) and error.phase == "total":
             # The time limit of this attempt was the rest of the deadline.
             reported, error = error.stats, self._too_late()
             error.stats = reported
-        if self._stream is not None and self.done:
+        if self._stream is not None and self._stream.written:
             # Bytes that were written to a pipe cannot be taken back.
             self.fail(error)
         elif isinstance(error, errors.RemoteChanged | errors.RangesRefused) and self._restarts < _MAX_RESTARTS:
             # What came so far is of a version that is gone, or cannot be completed.
             self._restarts += 1
-            # The servers behind one name may not agree on the version: one response is of one of them.
-            self._one_stream = self._restarts == _MAX_RESTARTS or isinstance(error, errors.RangesRefused)
+            if self._restarts == _MAX_RESTARTS or isinstance(error, errors.RangesRefused):
+                # The servers behind one name may not agree on the version: one response is of one of them.
+                self.request = msgspec.structs.replace(self.request, concurrency=1)
             self._again(error, self._restarts, keep=False)
         elif isinstance(error, errors.EngineDied):
             # A helper engine: its connection cannot be used any more.
-            if self._attempt is not None:
+            if self._attempt.connection is not None:
                 self._batch.lost(self._attempt.connection, error)
-        elif self._is_refusal(error) and (self._note_others() or self._batch.hosts.has_others(self.host)):
+        elif self._is_refusal(error) and (self._note_others() or self.host.jobs > 1):
             self._refused(error)
-        elif self._rest_refused is not None and self._never_answered and isinstance(error, errors.HTTPStatusError):
-            # All of it is refused as well: it was not the range.
-            self.fail(self._rest_refused)
-        elif self._refuses_rest(error):
-            self._ask_for_all(error)
-        elif self._cannot_be_joined(error):
+        elif head is not None and cannot_be_joined(error, head.version, self.request.retries.statuses):
+            # The engine could not retry it, and a file can start over.
             self._retry(error)
         else:
             self.fail(error)
@@ -388,32 +347,28 @@ class Job:
     def engine_died(self, error: errors.GetmError) -> None:
         """Continue with another engine: what is written stays."""
         self._deaths += 1
-        if (
-            self._deaths > _MAX_ENGINE_DEATHS
-            or not isinstance(error, errors.EngineDied)
-            or (self.streams and self.done)
-        ):
+        written = self._stream is not None and self._stream.written
+        if self._deaths > _MAX_ENGINE_DEATHS or not isinstance(error, errors.EngineDied) or written:
             self.fail(error)
         else:
             self._again(error, self._deaths, keep=True)
 
     def _note_others(self) -> bool:
         """Whether other downloads have received bytes from the host since this was last asked."""
-        others_bytes = self._batch.hosts.received_bytes(self.host) - self._own_bytes
+        others_bytes = self.host.received_bytes - self._own_bytes
         self._others_progressed = others_bytes > self._others_bytes
         self._others_bytes = others_bytes
         return self._others_progressed
 
     def _refused(self, error: errors.GetmError) -> None:
-        hosts = self._batch.hosts
-        hosts.refused(self.host, self.connections)
-        if hosts.has_others(self.host):
+        self.host.refused(self.connections)
+        if self.host.jobs > 1:
             self._refusal = error
             self._cancel()
             self._wait()
         else:
             # They have just ended; the host may need a moment to notice.
-            delay_s = random.random() * self.call.request.retries.base_s
+            delay_s = random.random() * self.request.retries.base_s
             self._again(error, self._retries + 1, keep=True, delay_s=delay_s)
 
     def may_ask(self) -> bool | None:
@@ -424,18 +379,18 @@ class Job:
         """
         if self.not_before_s is not None and self.not_before_s > time.monotonic():
             return False
-        error, hosts = self._refusal, self._batch.hosts
-        if error is None:
-            return hosts.has_room(self.host)
-        if self._others_progressed or hosts.received_bytes(self.host) - self._own_bytes > self._others_bytes:
+        error = self._refusal
+        if error is not None:
+            progressed = self.host.received_bytes - self._own_bytes > self._others_bytes
+            if not (progressed or self._others_progressed):
+                if self.host.jobs:
+                    return False
+                self.host.succeeded()
+                self.fail(error)
+                return None
             self._refusal = None
             self._prepare_again(error, self._retries + 1, keep=True)
-            return hosts.has_room(self.host)
-        if hosts.is_used(self.host):
-            return False
-        hosts.succeeded(self.host)
-        self.fail(error)
-        return None
+        return self.host.has_room
 
     def _is_refusal(self, error: errors.GetmError) -> bool:
         """Whether the host may only allow no further connection while the others are open."""
@@ -445,44 +400,14 @@ class Job:
             return False
         # A response that breaks HTTP is none for the want of a connection.
         broken = isinstance(error, errors.BadResponse)
-        return is_transient(error) and not broken and self._never_answered
-
-    @property
-    def _never_answered(self) -> bool:
-        return self._attempt is None or self._attempt.head is None
-
-    def _refuses_rest(self, error: errors.GetmError) -> bool:
-        """Whether the server may only refuse to send a part of the object, which it need not (RFC 9110, section 14.2):
-        in a later run, or after the connection broke."""
-        if self._attempt is None or not (self._attempt.resumes or self._attempt.received_bytes):
-            return False
-        if isinstance(error, errors.HTTPStatusError):
-            return error.status not in _NOT_OF_RANGES
-        return isinstance(error, errors.BadResponse)
-
-    def _ask_for_all(self, error: errors.GetmError) -> None:
-        """Start over without a range. What is there is only removed when the server sends all of it: a signed URL that
-        has expired is refused in the same way, and the next one can bring the rest."""
-        first = self._rest_refused is None
-        if not first and self._retries >= self.call.request.retries.attempts:
-            self.fail(error)
-            return
-        self._retries += not first
-        self._rest_refused = error
-        self._again(error, self._retries + 1, keep=True)
-
-    def _cannot_be_joined(self, error: errors.GetmError) -> bool:
-        """Whether the connection broke within an object of which no later response can bring just the rest (RFC 9110,
-        section 13.1.5): the engine could not retry that, and a file can start over."""
-        head = None if self._attempt is None else self._attempt.head
-        return head is not None and cannot_be_joined(error, head.version, self.call.request.retries.statuses)
+        return is_transient(error) and not broken and self._attempt.head is None
 
     def _retry(self, error: errors.GetmError) -> None:
         """Start over, by the retry policy."""
         left_s = None if self.deadline_s is None else self.deadline_s - time.monotonic()
         # Not a secret; only to keep many clients from returning at the same moment.
         jitter = random.random()
-        decision = self.call.request.retries.decide(error, self._retries + 1, jitter=jitter, left_s=left_s)
+        decision = self.request.retries.decide(error, self._retries + 1, jitter=jitter, left_s=left_s)
         if isinstance(decision, Fail):
             self.fail(error)
             return
@@ -502,10 +427,12 @@ class Job:
         why = cause(error)
         self._before = self._stats_with(error.stats) + Stats(retries={why: 1})
         self._cancel()
-        self._attempt = None
+        self._attempt = Attempt(self)
         self.note_retry(NoteInfo(why, number, delay_s, str(error)))
         if self._partial is not None:
             self._partial.interrupt(keep=keep)
+        if self._stream is not None:
+            self._stream.interrupt()
         self.done = 0
 
     def _wait(self, delay_s: float = 0.0) -> None:
@@ -514,7 +441,7 @@ class Job:
         self._batch.again(self)
 
     def _too_late(self) -> errors.TimedOut:
-        limit_s = self.call.request.total_s or 0.0
+        limit_s = self.request.total_s or 0.0
         return errors.TimedOut(f"the download took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
 
     def expire(self) -> None:
@@ -524,33 +451,29 @@ class Job:
     def _stats_with(self, reported: Stats | None) -> Stats:
         """The statistics of all attempts. `reported`: by an engine, of the last one; None where it died, or had no
         request."""
-        now = (reported or Stats()) if self._attempt is None else self._attempt.stats(reported)
+        now = self._attempt.stats(reported)
         return now if self._before is None else self._before + now
 
     # The end --------------------------------------------------------------------------------------------------------
-
-    @property
-    def streams(self) -> bool:
-        """Whether it writes to something that may block for ever."""
-        return self._opens_stream or self._stream is not None
 
     @property
     def file(self) -> tuple[PartialFile, float | None] | None:
         """The file to be put in place, with its time of change; None for a stream."""
         if self._partial is None:
             return None
-        head = None if self._attempt is None or not self._batch.options.remote_time else self._attempt.head
+        head = self._attempt.head if self._batch.options.remote_time else None
         return self._partial, None if head is None else head.head.modified_at()
 
     @property
     def path(self) -> Path:
         """The target, as far as it is known."""
-        return self._path or Path(self.call.path or ".")
+        return self._path or Path(self._given_path or ".")
 
     @property
     def small(self) -> bool:
         """Whether finishing it is quick enough to be done together with others."""
-        return not self._resumed and self._size is not None and self._size <= _SMALL_BYTES
+        size, head = self._attempt.size, self._attempt.head
+        return head is not None and not head.resumed and size is not None and size <= _SMALL_BYTES
 
     def check(self) -> errors.GetmError | None:
         """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
@@ -565,20 +488,21 @@ class Job:
 
     def _verify(self) -> None:
         """Raises `ChecksumMismatch`, `Unverified`."""
-        attempt = self._attempt
-        if attempt is None or attempt.end is None or attempt.head is None:
+        end, head = self._attempt.end, self._attempt.head
+        if end is None or head is None:
             return
-        self._verdict = attempt.end.verdict
-        if not self._resumed or self._partial is None or self.call.request.checksums is None:
+        self._verdict = end.verdict
+        if not head.resumed or self._partial is None or self.request.checksums is None:
             return
         # A partial response may declare less than the first one did.
-        declared = attempt.head.declared or (() if self._declared is None else (self._declared,))
+        saved = self._partial.declared
+        declared = head.declared or (() if saved is None else (saved,))
         if declared:
             expected = (Declared(parse_checksum(text), source) for text, source in declared)
             self._verdict = check_file(self._partial.path_now, expected)
         if self._verdict.mismatch is not None:
             raise self._verdict.mismatch.as_error(self.url)
-        if self.call.request.strict and not self._verdict.verified:
+        if self.request.strict and not self._verdict.verified:
             raise errors.Unverified(
                 f"strict was asked for and nothing verified the bytes: {self._verdict.reason}; give a checksum",
                 url=self.url,
@@ -587,17 +511,18 @@ class Job:
 
     def succeed(self) -> None:
         """The file is in place."""
-        self._batch.hosts.succeeded(self.host)
-        self._batch.post(Finished(self.call.index, self._result(), self.call.waived))
+        self.host.succeeded()
+        self._batch.post(Finished(self.index, self._result(), self._waived))
         self._close_file(keep=True)
         self._end()
 
     def finish_failed(self, error: errors.GetmError) -> None:
         """The file could not be finished."""
-        if isinstance(error, errors.IntegrityError) and self._resumed and self._restarts < _MAX_RESTARTS:
+        end, head = self._attempt.end, self._attempt.head
+        resumed = head is not None and head.resumed
+        if isinstance(error, errors.IntegrityError) and resumed and self._restarts < _MAX_RESTARTS:
             # The partial data on the disk was not of this object: all of it is fetched again.
-            if self._attempt is not None and self._attempt.end is not None:
-                error.stats = self._attempt.end.stats
+            error.stats = None if end is None else end.stats
             self._restarts += 1
             self._again(error, self._restarts, keep=False)
         else:
@@ -621,14 +546,13 @@ class Job:
         own.stats = self._stats_with(error.stats)
         self._cancel()
         self._end(failed=True)
-        event = Failed(self.call.index, self.url, self._path, own)
+        event = Failed(self.index, self.url, self._path, own)
         # Bytes that proved wrong are useless to a later run.
         keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
         self._close_file(keep=keep, event=event)
 
     def _cancel(self) -> None:
-        if self._attempt is not None:
-            self._attempt.cancel()
+        self._attempt.cancel()
 
     def _end(self, *, failed: bool = False) -> None:
         self.state = State.ENDED
@@ -649,38 +573,37 @@ class Job:
 
     def progress(self) -> Progressed:
         """Its progress."""
-        return Progressed(self.call.index, self.done, self._size)
+        return Progressed(self.index, self.done, self._attempt.size)
 
     def _result(self) -> DownloadResult:
-        attempt, verdict = self._attempt, self._verdict
-        head, end = (None, None) if attempt is None else (attempt.head, attempt.end)
-        seconds = time.monotonic() - self._began_s
+        verdict, head, end = self._verdict, self._attempt.head, self._attempt.end
+        seconds = time.monotonic() - self.began_s
         return DownloadResult(
             path=self.path,
-            size=self._size or 0,
+            size=self._attempt.size or 0,
             checksum=verdict,
             verified=verdict.verified,
             seconds=seconds,
             stats=self._stats_with(None if end is None else end.stats),
             url=self.url,
             url_host=None if head is None else host_of(head.head.url),
-            version=self._version,
+            version=None if head is None else head.version,
             started_at=datetime.now(UTC) - timedelta(seconds=seconds),
-            index=self.call.index,
+            index=self.index,
             suggested_name=self._suggested,
         )
 
     def _report_start(self, path: Path | None) -> None:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
-            self._batch.post(Started(self.call.index, self.url, path, self._size, self.done))
+            self._batch.post(Started(self.index, self.url, path, self._attempt.size, self.done))
 
-    def _skip(self, path: Path, reason: str) -> None:
+    def _skip(self, path: Path) -> None:
         self._cancel()
-        self._batch.post(Skipped(self.call.index, path, reason))
+        self._batch.post(Skipped(self.index, path, "it exists"))
         self._end()
 
 
-def _is_same(saved: Version | None, version: Version) -> bool:
+def _is_same(saved: Version, version: Version) -> bool:
     """Whether the partial data of an earlier run seems to be of the object of the response."""
-    return saved is not None and saved.size == version.size and saved.strong == version.strong
+    return saved.size == version.size and saved.strong == version.strong

@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 
@@ -16,8 +17,8 @@ from getm import errors
 from getm.batch.feed import Feed
 from getm.batch.finishing import finishing
 from getm.batch.folders import open_folder
-from getm.batch.hosts import Hosts
-from getm.batch.job import Call, Job
+from getm.batch.hosts import Host
+from getm.batch.job import Job
 from getm.batch.settings import BatchOptions
 from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
@@ -29,7 +30,7 @@ from getm.options import DEFAULT_CHUNK_BYTES
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
-# How many calls are examined beyond those whose host has all the connections that it may have.
+# How many jobs are examined beyond those whose host has all the connections that it may have.
 _LOOK_AHEAD = 256
 _FINISHERS = 4
 # How many folders stay open beside those that are in use.
@@ -44,10 +45,11 @@ _POST_S = 0.02
 _PROGRESS_S = 0.1
 
 Post = Callable[[list[Event] | None], None]
+_Follow = Callable[[errors.TargetError | None], None]
 
 
 class Batch:
-    """Runs the downloads of `calls` in a thread of its own, `options.jobs` at once.
+    """Runs the downloads that `jobs_of(batch)` makes in a thread of its own, `options.jobs` at once.
 
     A thread of its own, so that an exception in the caller's (a signal's above all) can never come between two steps
     that belong together, and so that one engine serves synchronous and asynchronous callers. `post(events)` is called
@@ -56,7 +58,13 @@ class Batch:
     """
 
     def __init__(
-        self, calls: Iterable[Call], pool: EnginePool, options: BatchOptions, post: Post, *, wants_events: bool
+        self,
+        jobs_of: Callable[[Batch], Iterable[Job]],
+        pool: EnginePool,
+        options: BatchOptions,
+        post: Post,
+        *,
+        wants_events: bool,
     ) -> None:
         self.options: BatchOptions = options
         self.wants_events: bool = wants_events
@@ -64,12 +72,12 @@ class Batch:
         # The thread or task that waits for this batch, and so releases nothing while that waits for memory.
         self._caller = Holder.current()
         self._post = post
-        self._waiting: deque[Job] = deque()
-        # Jobs that request again: before others, when their host has a free connection and their delay is over.
-        self._again: list[Job] = []
+        # Those that request again are before the others.
+        self._waiting: list[Job] = []
         self._active: dict[Job, ClientConnection] = {}
         self._connections: list[ClientConnection] = []
-        self.hosts: Hosts = Hosts(options.per_host)
+        # Known as long as a job of theirs is: a list may name a hundred thousand.
+        self._hosts: weakref.WeakValueDictionary[str | None, Host] = weakref.WeakValueDictionary()
         self.targets: Targets = Targets()
         self.open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
         self._events: list[Event] = []
@@ -81,7 +89,7 @@ class Batch:
         self._complete_since = 0.0
         # Work that waits for the disk in other threads, and what follows in this one.
         self._pending = 0
-        self._done: deque[tuple[Callable[[], None], BaseException | None]] = deque()
+        self._done: deque[tuple[_Follow, BaseException | None]] = deque()
         self._checkpointing: set[PartialFile] = set()
         self._grouping = False
         self._finishers: concurrent.futures.ThreadPoolExecutor | None = None
@@ -91,7 +99,7 @@ class Batch:
         self._wake_end.setblocking(False)
         self._wake.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="getm-batch", daemon=True)
-        self._feed = Feed(calls, options.jobs, ask=lambda: post([]), wake=self.awaken)
+        self._feed = Feed(jobs_of(self), options.jobs, ask=lambda: post([]), wake=self.awaken)
         self.error: BaseException | None = None
 
     # The caller's side ----------------------------------------------------------------------------------------------
@@ -132,6 +140,9 @@ class Batch:
 
     # Called by jobs ---------------------------------------------------------------------------------------------------
 
+    def host(self, name: str | None) -> Host:
+        return self._hosts.setdefault(name, Host(self.options.per_host))
+
     def post(self, event: Event) -> None:
         self._events.append(event)
 
@@ -145,37 +156,20 @@ class Batch:
         if partial in self._checkpointing:
             return
         self._checkpointing.add(partial)
-        failures: list[errors.TargetError] = []
 
-        def sync() -> None:
-            try:
-                partial.checkpoint()
-            except errors.TargetError as error:
-                failures.append(error)
-
-        def follow() -> None:
+        def follow(error: errors.TargetError | None) -> None:
             self._checkpointing.discard(partial)
-            for error in failures:
+            if error is not None:
                 job.checkpoint_failed(partial, error)
 
-        self._in_finisher(sync, follow)
+        self._in_finisher(partial.checkpoint, follow)
 
     def close_file(self, partial: PartialFile, *, keep: bool, event: Event | None) -> None:
-        """Close a partial file, kept for a later run or removed, in another thread; then post `event`."""
-
-        def close() -> None:
-            if keep:
-                partial.suspend()
-            else:
-                with contextlib.suppress(errors.TargetError):
-                    # A file that cannot be removed is hidden, and removed by the next run.
-                    partial.discard()
-
-        def follow() -> None:
-            if event is not None:
-                self.post(event)
-
-        self._in_finisher(close, follow)
+        """Close a partial file, kept for a later run or removed, in another thread; then post `event`. One that cannot
+        be removed is hidden, and removed by the next run."""
+        self._in_finisher(
+            partial.suspend if keep else partial.discard, lambda _: None if event is None else self.post(event)
+        )
 
     def to_finish(self, job: Job) -> None:
         """All its bytes have come."""
@@ -194,7 +188,7 @@ class Batch:
         if self._stopping:
             job.stop()
         else:
-            self._again.append(job)
+            self._waiting.insert(0, job)
 
     def over(self, job: Job, *, failed: bool) -> None:
         """Nothing more comes of it."""
@@ -204,7 +198,7 @@ class Batch:
     def _release(self, job: Job) -> None:
         self._changed.discard(job)
         if self._active.pop(job, None) is not None:
-            self.hosts.give_back(job.host, job.connections)
+            job.host.give_back(job.connections)
 
     # The thread -----------------------------------------------------------------------------------------------------
 
@@ -229,24 +223,21 @@ class Batch:
             self._finish_complete()
             self._flush_events()
             # A job that could not be started may have been the last one: then nothing would wake this.
-            if self._ending or self._is_done:
+            if self._ending or (self._feed.exhausted and not self._busy):
                 return
-            if self._flush_channels():
-                self._turn()
-
-    @property
-    def _is_done(self) -> bool:
-        return not self._busy and self._feed.exhausted
+            # Where one of them is gone, there may be nothing to wait for before its jobs begin again.
+            if all([self._alive(connection, connection.flush) for connection in list(self._connections)]):
+                self._turn(self._timeout_ms())
 
     @property
     def _busy(self) -> bool:
-        return bool(self._active or self._unfinished or self._pending or self._again or self._waiting)
+        return bool(self._active or self._unfinished or self._pending or self._waiting)
 
     @property
     def _ending(self) -> bool:
         return self._stopping or (self._failed and not self.options.continue_after_error)
 
-    def _turn(self) -> None:
+    def _turn(self, timeout_ms: float | None) -> None:
         """Wait for an event, and act on it."""
         poll = select.poll()
         poll.register(self._wake_end, select.POLLIN)
@@ -254,9 +245,10 @@ class Batch:
         for connection in self._connections:
             connections[connection.fileno()] = connection
             poll.register(connection.fileno(), select.POLLIN)
-        for descriptor, _events in poll.poll(self._timeout_ms()):
+        for descriptor, _events in poll.poll(timeout_ms):
             if descriptor in connections:
-                self._pump(connections[descriptor])
+                connection = connections[descriptor]
+                self._alive(connection, functools.partial(connection.pump, wait=False))
             else:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_end.recv(4096)
@@ -272,27 +264,18 @@ class Batch:
             due.append(self._told_at + _PROGRESS_S)
         if self._events:
             due.append(self._posted_at + _POST_S)
-        for job in self._again:
+        for job in self._waiting:
             due += [at_s for at_s in (job.not_before_s, job.deadline_s) if at_s is not None]
         return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
 
-    def _flush_channels(self) -> bool:
-        """False where one of them is gone: then there may be nothing to wait for before its jobs begin again."""
-        whole = True
-        for connection in list(self._connections):
-            try:
-                connection.flush()
-            except errors.GetmError as error:
-                self.lost(connection, error)
-                whole = False
-        return whole
-
-    def _pump(self, connection: ClientConnection) -> None:
+    def _alive(self, connection: ClientConnection, step: Callable[[], None]) -> bool:
+        """Do something with a connection. False: its engine has died, or the session was closed."""
         try:
-            connection.pump(wait=False)
+            step()
         except errors.GetmError as error:
-            # The engine has died, or the session was closed.
             self.lost(connection, error)
+            return False
+        return True
 
     def lost(self, connection: ClientConnection, error: errors.GetmError) -> None:
         """Its engine, or a helper of that, is gone: its jobs continue with another one."""
@@ -307,43 +290,26 @@ class Batch:
 
     def _start_jobs(self) -> None:
         now = time.monotonic()
-        for late in [job for job in self._again if job.deadline_s is not None and job.deadline_s <= now]:
-            self._again.remove(late)
+        for late in [job for job in self._waiting if job.deadline_s is not None and job.deadline_s <= now]:
+            self._waiting.remove(late)
             late.expire()
-        while self._has_room and not self._ending:
-            job = self._next_job()
-            if job is None:
-                return
+        while len(self._active) < self.options.jobs and len(self._unfinished) < _MAX_UNFINISHED:
+            if self._ending or (job := self._next_job()) is None:
+                break
             self._start(job)
 
-    @property
-    def _has_room(self) -> bool:
-        return len(self._active) < self.options.jobs and len(self._unfinished) < _MAX_UNFINISHED
-
     def _next_job(self) -> Job | None:
-        for job in list(self._again):
+        for job in list(self._waiting):
             may_ask = job.may_ask()
-            if may_ask is False:
-                continue
-            self._again.remove(job)
+            if may_ask is not False:
+                self._waiting.remove(job)
             if may_ask:
                 return job
-        return self._next_new_job()
-
-    def _next_new_job(self) -> Job | None:
-        for _ in range(len(self._waiting)):
-            job = self._waiting.popleft()
-            if self.hosts.has_room(job.host):
-                return job
-            self._waiting.append(job)
-        while len(self._waiting) < _LOOK_AHEAD:
-            call = self._feed.take()
-            if call is None:
-                return None
-            job = Job(self, call)
-            if self.hosts.has_room(job.host):
-                return job
-            self._waiting.append(job)
+        while len(self._waiting) < _LOOK_AHEAD and (new := self._feed.take()) is not None:
+            new.began_s = time.monotonic()
+            if new.host.has_room:
+                return new
+            self._waiting.append(new)
         return None
 
     def _start(self, job: Job) -> None:
@@ -356,34 +322,31 @@ class Batch:
             job.stop()
             return
         self._active[job] = connection
-        job.connections = self.hosts.take(job.host, job.call.request.concurrency)
-        try:
-            job.start(connection)
-        except errors.EngineDied as error:
-            self.lost(connection, error)
+        job.connections = job.host.take(job.request.concurrency)
+        self._alive(connection, functools.partial(job.start, connection))
 
     def _connection(self) -> ClientConnection | None:
         """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
         stopped meanwhile."""
         concurrency, jobs = self.options.concurrency, self.options.jobs
         wanted = 1 if concurrency is None else min(self._pool.processes, jobs)
-        if len(self._connections) < wanted:
-            width = None if concurrency is None else min(concurrency, self.options.per_host)
-            try:
-                connection = self._acquire(width, jobs)
-            except (errors.DescriptorsExhausted, errors.MemoryUnavailable):
-                if not self._connections:
-                    raise
-                connection = None
-            if connection is None:
-                return self._least_loaded() if self._connections else None
-            # As long as this thread has it: `close` in another one then ends the pipe, and not the descriptor.
-            if not connection.begin_wait():
-                raise errors.ReaderClosed("the session was closed")
-            connection.corked = True
-            self._connections.append(connection)
-            return connection
-        return self._least_loaded()
+        if len(self._connections) >= wanted:
+            return self._least_loaded()
+        width = None if concurrency is None else min(concurrency, self.options.per_host)
+        try:
+            connection = self._acquire(width, jobs)
+        except (errors.DescriptorsExhausted, errors.MemoryUnavailable):
+            if not self._connections:
+                raise
+            connection = None
+        if connection is None:
+            return self._least_loaded()
+        # As long as this thread has it: `close` in another one then ends the pipe, and not the descriptor.
+        if not connection.begin_wait():
+            raise errors.ReaderClosed("the session was closed")
+        connection.corked = True
+        self._connections.append(connection)
+        return connection
 
     def _acquire(self, width: int | None, jobs: int) -> ClientConnection | None:
         """A connection. Waits for memory for it while there is no other one to use."""
@@ -394,15 +357,12 @@ class Batch:
                 if self._connections or self._stopping:
                     return None
                 self._pool.check_wait(waiter)
-                poll = select.poll()
-                poll.register(self._wake_end, select.POLLIN)
-                if poll.poll(LOOK_S * 1000):
-                    self._wake_end.recv(4096)
+                self._turn(LOOK_S * 1000)
         return connection
 
-    def _least_loaded(self) -> ClientConnection:
-        if len(self._connections) == 1:
-            return self._connections[0]
+    def _least_loaded(self) -> ClientConnection | None:
+        if len(self._connections) < 2:
+            return next(iter(self._connections), None)
         load = Counter(self._active.values())
         return min(self._connections, key=lambda connection: load[connection])
 
@@ -412,7 +372,7 @@ class Batch:
         """Have small complete files verified, made durable and put in place as a group."""
         if not self._complete or self._grouping:
             return
-        if not (self._active or self._waiting or self._again or self._pending) and self._feed.exhausted:
+        if not (self._active or self._waiting or self._pending) and self._feed.exhausted:
             # This thread is not waited for.
             self._finished(finishing(self._complete))
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
@@ -427,11 +387,11 @@ class Batch:
         many small system calls waits for the GIL of this busy one after each."""
         steps = finishing(jobs)
 
-        def put_in_place() -> None:
+        def put_in_place(_: object) -> None:
             next(steps)
             if jobs[0].small:
                 self._grouping = False
-            self._in_finisher(lambda: next(steps), lambda: self._finished(steps))
+            self._in_finisher(lambda: next(steps), lambda _: self._finished(steps))
 
         self._in_finisher(lambda: next(steps), put_in_place)
 
@@ -444,17 +404,17 @@ class Batch:
             else:
                 job.finish_failed(error)
 
-    def _in_finisher(self, work: Callable[[], None], follow: Callable[[], None]) -> None:
-        """Do `work`, which waits for the disk, in another thread, and then `follow` in this one."""
+    def _in_finisher(self, work: Callable[[], None], follow: _Follow) -> None:
+        """Do `work`, which waits for the disk, in another thread, and then `follow` in this one, with its error."""
         self._pending += 1
 
         def run() -> None:
-            broken = None
+            failure = None
             try:
                 work()
             except BaseException as error:
-                broken = error
-            self._done.append((follow, broken))
+                failure = error
+            self._done.append((follow, failure))
             self.awaken()
 
         try:
@@ -471,26 +431,22 @@ class Batch:
     def _follow_up(self) -> None:
         """Continue where other threads have waited for the disk."""
         while self._done:
-            follow, broken = self._done.popleft()
+            follow, failure = self._done.popleft()
             self._pending -= 1
-            if broken is not None:
+            if failure is not None and not isinstance(failure, errors.TargetError):
                 # A bug in getm must end the batch, not leave it waiting.
-                raise broken
-            follow()
+                raise failure
+            follow(failure)
 
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
         self._stopping = True
-        for job in [*self._active, *self._again, *self._waiting]:
+        for job in [*self._active, *self._waiting]:
             job.stop()
         self._active.clear()
-        self._again.clear()
+        self._waiting.clear()
         if self._complete:
             self._finished(finishing(self._complete))
-        self._wait_for_finishers()
-        for job in self._unfinished:
-            # A bug has kept it from being finished.
-            job.stop()
         self._wait_for_finishers()
         if self._finishers is not None:
             self._finishers.shutdown()
@@ -507,7 +463,7 @@ class Batch:
     def _wait_for_finishers(self) -> None:
         while self._pending:
             try:
-                self._turn()
+                self._turn(self._timeout_ms())
             except BaseException as error:
                 self.error = self.error or error
 

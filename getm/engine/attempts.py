@@ -155,8 +155,10 @@ class Attempts:
 
     def _may_refuse_ranges(self, status: int, if_range: str | None, *, may_skip: bool) -> bool:
         """Whether the answer to a request for a range may mean that the server takes none, whatever status it has for
-        that. What may pass is waited for first."""
-        others = _NOT_OF_RANGES | self.request.retries.statuses
+        that. What may pass is waited for first, where there are retries."""
+        retries = self.request.retries
+        may_pass = retries.statuses if retries.attempts or not may_skip else ()
+        others = _NOT_OF_RANGES.union(may_pass)
         return (
             status >= 400
             and status not in others
