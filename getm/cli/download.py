@@ -10,20 +10,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from pathlib import Path
 
-from getm.cli.exit_status import EXIT_OK, exit_status, is_broken_pipe
 from getm.cli.options import build_parser
 from getm.cli.output.errors import print_summary
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
-from getm.core.head import ResponseHead
 from getm.core.log import get_logger
-from getm.core.redact import host_of, redact
 from getm.errors import GetmError, InvalidInput, TargetError
-from getm.events import Failed, Finished, Progressed, Started
-from getm.files import StreamTarget, follow_link
+from getm.files import follow_link
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.values import Checksum, parse_checksum, parse_pair
 from getm.manifests.entry import Entry
@@ -31,7 +26,6 @@ from getm.manifests.entry_list import EntryList, check_list
 from getm.manifests.read import read_list
 from getm.manifests.table_columns import parse_columns
 from getm.options import Timeout, parse_header, validate_timeout
-from getm.results import DownloadResult
 from getm.session import Session
 
 _log = get_logger("cli")
@@ -49,8 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.manifest is not None:
         return _download_list(options)
     urls, path = _operands(options)
-    if path in _STANDARD_OUTPUT:
-        return _download_to_stdout(options, urls[0], path)
     return _download_urls(options, urls, path)
 
 
@@ -140,11 +132,14 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
     checksum = _checksum(options)
     # A pair of "null" says that there is none: nothing to warn of.
     waived = checksum is None or (checksum == "auto" and bool(options.checksum_algorithm))
+    to_stdout = path in _STANDARD_OUTPUT
+    if to_stdout and sys.stdout is None:
+        raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
     if path is not None and options.dir is None:
-        path = follow_link(path)
+        path = follow_link("/dev/stdout" if path == "-" else path)
     entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
     checked = check_list(entries, "the command line", directory=options.dir, reserved=_reserved(options))
-    return _run(options, checked, checksum)
+    return _run(options, checked, checksum, to_stdout=to_stdout)
 
 
 def _download_list(options: argparse.Namespace) -> int:
@@ -175,10 +170,17 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
     return files
 
 
-def _run(options: argparse.Namespace, entries: EntryList, checksum: list[Checksum] | str | None) -> int:
-    reporter = Reporter(options, files=len(entries), total_bytes=entries.total_bytes)
+def _run(
+    options: argparse.Namespace,
+    entries: EntryList,
+    checksum: list[Checksum] | str | None,
+    *,
+    to_stdout: bool = False,
+) -> int:
+    """`to_stdout`: the data goes to standard output."""
+    reporter = Reporter(options, files=len(entries), total_bytes=entries.total_bytes, to_stdout=to_stdout)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json))
+        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
         if entries.ignored:
             _log.info("%s: understood and not used: %s", entries.name, ", ".join(map(printable, entries.ignored)))
         session = stack.enter_context(_session(options))
@@ -203,7 +205,7 @@ def _run(options: argparse.Namespace, entries: EntryList, checksum: list[Checksu
             for _ in results:
                 pass
         except KeyboardInterrupt as stop:
-            if not (options.no_resume or options.dry_run):
+            if not (options.no_resume or options.dry_run or to_stdout):
                 stop.add_note(_RESUMABLE)
             raise
         except GetmError as error:
@@ -212,48 +214,3 @@ def _run(options: argparse.Namespace, entries: EntryList, checksum: list[Checksu
                 raise
         reporter.finish()
     return print_summary(reporter.failures, reporter.files)
-
-
-# Standard output -----------------------------------------------------------------------------------------------------
-
-
-def _download_to_stdout(options: argparse.Namespace, url: str, path: str) -> int:
-    """The object to standard output, in order."""
-    if sys.stdout is None:
-        raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
-    checksum = _checksum(options)
-    sys.stdout.flush()
-    done_bytes = 0
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(logging_to_stdout(options.verbose, to_stdout=True))
-        session = stack.enter_context(_session(options))
-        reporter = stack.enter_context(Reporter(options, files=1, shows_progress=not sys.stdout.isatty()))
-        target = stack.enter_context(StreamTarget(sys.stdout.fileno(), Path(path)))
-        try:
-            parts = stack.enter_context(
-                session.iter_content(url, concurrency=options.concurrency, checksum=checksum, strict=options.strict)
-            )
-            reporter.on_event(Started(0, redact(url), Path(path), parts.size))
-            for part in parts:
-                target.write(done_bytes, part)
-                done_bytes += len(part)
-                reporter.on_event(Progressed(0, done_bytes, parts.size))
-        except GetmError as error:
-            if is_broken_pipe(error):
-                raise
-            reporter.on_event(Failed(0, redact(url), Path(path), error))
-            return exit_status(error)
-        head = ResponseHead.of(200, parts.url, tuple(parts.headers.items()))
-        result = DownloadResult(
-            path=Path(path),
-            size=done_bytes,
-            checksum=parts.checksum,
-            verified=parts.checksum.verified,
-            seconds=parts.stats.seconds,
-            stats=parts.stats,
-            url=redact(url),
-            url_host=host_of(parts.url),
-            version=head.version(done_bytes),
-        )
-        reporter.on_event(Finished(0, result, waived=checksum is None))
-    return EXIT_OK

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
+from getm.cli.exit_status import is_broken_pipe
 from getm.cli.output.errors import print_failure
 from getm.cli.output.formatting import bytes_text, finished_text, name_of, printable
 from getm.cli.output.progress import open_display
@@ -28,7 +29,8 @@ class Reporter:
     """Reports events in all the ways that the options ask for. A context manager.
 
     `files`: how many downloads there are; `total_bytes`: the sum of their sizes, None where that is not known.
-    `shows_progress`: False where a display would disturb. `failures`: the errors of downloads, in their order.
+    `to_stdout`: the data goes to standard output, where a display may disturb. `failures`: the errors of downloads, in
+    their order.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Reporter:
         *,
         files: int,
         total_bytes: int | None = None,
-        shows_progress: bool = True,
+        to_stdout: bool = False,
     ) -> None:
         self.files = files
         self.failures: list[GetmError] = []
         self._options = options
         self._total_bytes = total_bytes
+        self._to_stdout = to_stdout
+        shows_progress = not (to_stdout and sys.stdout.isatty())
         # With -v, log records say what a bar would, and would break it.
         silent = options.quiet or not shows_progress or (options.verbose and options.progress == "auto")
         kind = "none" if silent else options.progress
@@ -62,7 +66,10 @@ class Reporter:
         self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
 
     def on_event(self, event: Event) -> None:
-        """Raises `TargetError` where the receipt cannot be written, `BrokenPipeError` where nobody reads the output."""
+        """Raises `TargetError` where the receipt cannot be written, or where nobody reads the data on standard output;
+        `BrokenPipeError` where nobody reads what is printed there."""
+        if self._to_stdout and isinstance(event, Failed) and is_broken_pipe(event.error):
+            raise event.error
         self._display.on_event(event)
         if self._receipt is not None:
             self._receipt.on_event(event)
