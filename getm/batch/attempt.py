@@ -65,6 +65,11 @@ class Attempt:
             return self.end.total
         return None if self.head is None else self.head.size
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it brings only what an earlier one lacked."""
+        return self.head is not None and self.head.resumed
+
     def may_be_last(self, stop: int) -> bool:
         """Whether bytes up to `stop` may be the last ones, of an object that is not verified yet."""
         if self.size is not None:
@@ -114,7 +119,7 @@ class Attempt:
         self.end = info
         self.ended = True
         try:
-            self._job.complete()
+            self._job.complete(info)
         except errors.GetmError as error:
             self._job.fail(error)
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 
 from getm import errors
 from getm.batch.job import Job
-from getm.files import commit_files
+from getm.files.commit import commit_files
 
 
 def finishing(jobs: Sequence[Job]) -> Generator[None, None, dict[Job, errors.GetmError | None]]:

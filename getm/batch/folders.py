@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from getm.errors import TargetError
-from getm.files import Folder
+from getm.files.folder import Folder
 
 
 def open_folder(path: str, root: str | None) -> Folder:

@@ -7,7 +7,6 @@ import enum
 import functools
 import os
 import random
-import stat
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,26 +22,17 @@ from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
 from getm.core.units import MIB
-from getm.core.version import Version
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
-from getm.files import (
-    PartialFile,
-    StreamTarget,
-    changed_name,
-    is_special,
-    journal_name,
-    needs_order,
-    open_partial,
-    resolve_target,
-    target_error,
-)
-from getm.files.names import unusable
-from getm.files.os_errors import as_target_error
+from getm.files.journal import journal_name
+from getm.files.names import changed_name, resolve_target, unusable
+from getm.files.os_errors import as_target_error, target_error
+from getm.files.partial import PartialFile, open_partial
+from getm.files.streams import StreamTarget, needs_order
 from getm.integrity.declared.types import Declared
 from getm.integrity.files import check_file
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import DownloadResult, Stats
 
 if TYPE_CHECKING:
@@ -156,12 +146,9 @@ class Job:
         if not path or path.endswith(os.sep) or self._batch.options.dry_run:
             return False
         try:
-            mode = os.stat(path).st_mode  # noqa: PTH116 - a hundred thousand times
-        except OSError:
-            mode = stat.S_IFREG
+            return not needs_order(path) and not os.path.isdir(path)  # noqa: PTH112 - a hundred thousand times
         except ValueError:
             raise unusable(path) from None
-        return stat.S_ISREG(mode) and not is_special(path)
 
     def _foreseen(self) -> Path | None:
         """The target by the URL alone, where an earlier run has left partial data under that name, most likely of the
@@ -173,18 +160,25 @@ class Job:
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
         return target if self._is_guess else None
 
-    def _open(self, path: Path) -> bool:
-        """Use `path` for this download; False where it is to be skipped."""
-        options = self._batch.options
-        if options.no_clobber and os.path.lexists(path):
-            self._skip(path)
+    def _take(self, path: Path) -> bool:
+        """Have `path` for this download; False where it is to be skipped."""
+        if self._batch.options.no_clobber and os.path.lexists(path):
+            self._attempt.cancel()
+            self._batch.post(Skipped(self.index, path, "it exists"))
+            self._end()
             return False
         self._batch.targets.take(path, self.index)
         self._path = path
+        return True
+
+    def _open(self, path: Path) -> bool:
+        """Use `path` for this download; False where it is to be skipped."""
+        if not self._take(path):
+            return False
         with as_target_error(path):
             # Text: a Path compares and hashes ten times as slowly.
             folder = self._batch.open_folder(os.path.dirname(str(path)), self._root)  # noqa: PTH120
-        self._partial = open_partial(path, resume=options.resume, folder=folder)
+        self._partial = open_partial(path, resume=self._batch.options.resume, folder=folder)
         return True
 
     def _send(self, connection: ClientConnection) -> None:
@@ -210,10 +204,14 @@ class Job:
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
         if self._batch.options.dry_run:
-            self._foresee(info)
+            # Only what would be done with the object is reported.
+            if self._take(self._named_by(info)):
+                self._report_start()
+                self._attempt.cancel()
+                self._end()
             return
-        if self._path is None and self._given_path is not None and needs_order(self._given_path):
-            self._path = Path(self._given_path)
+        if self._path is None and needs_order(self._given_path):
+            self._path = self.path
             # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
             self.streams = True
             self._stream = StreamTarget.open(self._path)
@@ -223,7 +221,7 @@ class Job:
             declared = info.declared[0] if info.declared else None
             self._partial.begin(info.version, declared=declared, resumed=info.resumed)
             self.done = self._partial.done_bytes
-        self._report_start(self._path)
+        self._report_start()
 
     def _open_named(self, info: HeadInfo) -> bool:
         """Use the path that the response names. False where nothing of the response is wanted: the file is to be
@@ -240,11 +238,13 @@ class Job:
         self._suggested = changed_name(self.url, info.head.headers)
         if self._suggested is not None:
             _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, path)
-        saved = None if self._partial is None else self._partial.saved
-        if known or not (info.resumed or (saved is not None and _is_same(saved, info.version))):
+        # Whether an earlier run seems to have left a part of this very object.
+        saved, version = None if self._partial is None else self._partial.saved, info.version
+        same = saved is not None and (saved.size, saved.strong) == (version.size, version.strong)
+        if known or not (info.resumed or same):
             return True
         connection = self._attempt.connection
-        self._cancel()
+        self._attempt.cancel()
         self._attempt = Attempt(self)
         if connection is None or connection.closed:
             self._wait()
@@ -260,17 +260,6 @@ class Job:
             # Where it is another download's of this batch, that is what the caller can do something about.
             self._batch.targets.take(named(may_exist=True), self.index)
             raise
-
-    def _foresee(self, info: HeadInfo) -> None:
-        """Report what would be done with the object, and end."""
-        path = self._named_by(info)
-        if self._batch.options.no_clobber and os.path.lexists(path):
-            self._skip(path)
-            return
-        self._batch.targets.take(path, self.index)
-        self._report_start(path)
-        self._cancel()
-        self._end()
 
     def write(self, offset: int, view: memoryview) -> None:
         """Bytes of the object have come. Raises `TargetError`, `SizeMismatch`."""
@@ -302,7 +291,7 @@ class Job:
         _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
         self._batch.post(Retried(self.index, note.cause, note.attempt, note.delay_s, note.message))
 
-    def complete(self) -> None:
+    def complete(self, end: EndInfo) -> None:
         """All bytes have come."""
         if self._batch.options.dry_run:
             return
@@ -310,6 +299,7 @@ class Job:
             self._stream.finish()
         if self._batch.wants_events:
             self._batch.post(self.progress())
+        self._verdict = end.verdict
         self.state = State.COMPLETE
         self._batch.to_finish(self)
 
@@ -364,7 +354,7 @@ class Job:
         self.host.refused(self.connections)
         if self.host.jobs > 1:
             self._refusal = error
-            self._cancel()
+            self._attempt.cancel()
             self._wait()
         else:
             # They have just ended; the host may need a moment to notice.
@@ -426,7 +416,7 @@ class Job:
     def _prepare_again(self, error: errors.GetmError, number: int, *, keep: bool, delay_s: float = 0.0) -> None:
         why = cause(error)
         self._before = self._stats_with(error.stats) + Stats(retries={why: 1})
-        self._cancel()
+        self._attempt.cancel()
         self._attempt = Attempt(self)
         self.note_retry(NoteInfo(why, number, delay_s, str(error)))
         if self._partial is not None:
@@ -472,8 +462,7 @@ class Job:
     @property
     def small(self) -> bool:
         """Whether finishing it is quick enough to be done together with others."""
-        size, head = self._attempt.size, self._attempt.head
-        return head is not None and not head.resumed and size is not None and size <= _SMALL_BYTES
+        return not self._attempt.resumed and (self._attempt.size or 0) <= _SMALL_BYTES
 
     def check(self) -> errors.GetmError | None:
         """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
@@ -488,11 +477,8 @@ class Job:
 
     def _verify(self) -> None:
         """Raises `ChecksumMismatch`, `Unverified`."""
-        end, head = self._attempt.end, self._attempt.head
-        if end is None or head is None:
-            return
-        self._verdict = end.verdict
-        if not head.resumed or self._partial is None or self.request.checksums is None:
+        head = self._attempt.head
+        if head is None or not head.resumed or self._partial is None or self.request.checksums is None:
             return
         # A partial response may declare less than the first one did.
         saved = self._partial.declared
@@ -518,9 +504,8 @@ class Job:
 
     def finish_failed(self, error: errors.GetmError) -> None:
         """The file could not be finished."""
-        end, head = self._attempt.end, self._attempt.head
-        resumed = head is not None and head.resumed
-        if isinstance(error, errors.IntegrityError) and resumed and self._restarts < _MAX_RESTARTS:
+        end, wrong = self._attempt.end, isinstance(error, errors.IntegrityError)
+        if wrong and self._attempt.resumed and self._restarts < _MAX_RESTARTS:
             # The partial data on the disk was not of this object: all of it is fetched again.
             error.stats = None if end is None else end.stats
             self._restarts += 1
@@ -530,7 +515,7 @@ class Job:
 
     def stop(self) -> None:
         """The batch ends before this download: keep partial data."""
-        self._cancel()
+        self._attempt.cancel()
         self.state = State.ENDED
         self._close_file(keep=self._batch.options.resume)
 
@@ -544,15 +529,12 @@ class Job:
         if own.url is None:
             own.url = self.url
         own.stats = self._stats_with(error.stats)
-        self._cancel()
+        self._attempt.cancel()
         self._end(failed=True)
         event = Failed(self.index, self.url, self._path, own)
         # Bytes that proved wrong are useless to a later run.
         keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
         self._close_file(keep=keep, event=event)
-
-    def _cancel(self) -> None:
-        self._attempt.cancel()
 
     def _end(self, *, failed: bool = False) -> None:
         self.state = State.ENDED
@@ -565,10 +547,7 @@ class Job:
             self._stream.close()
         if partial is not None and partial.begun:
             self._batch.close_file(partial, keep=keep, event=event)
-            return
-        if partial is not None:
-            partial.close()
-        if event is not None:
+        elif event is not None:
             self._batch.post(event)
 
     def progress(self) -> Progressed:
@@ -593,17 +572,7 @@ class Job:
             suggested_name=self._suggested,
         )
 
-    def _report_start(self, path: Path | None) -> None:
+    def _report_start(self) -> None:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
-            self._batch.post(Started(self.index, self.url, path, self._attempt.size, self.done))
-
-    def _skip(self, path: Path) -> None:
-        self._cancel()
-        self._batch.post(Skipped(self.index, path, "it exists"))
-        self._end()
-
-
-def _is_same(saved: Version, version: Version) -> bool:
-    """Whether the partial data of an earlier run seems to be of the object of the response."""
-    return saved.size == version.size and saved.strong == version.strong
+            self._batch.post(Started(self.index, self.url, self._path, self._attempt.size, self.done))

@@ -25,7 +25,8 @@ from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
 from getm.events import Event
-from getm.files import PartialFile, all_steps
+from getm.files.commit import all_steps
+from getm.files.partial import PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.

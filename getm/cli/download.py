@@ -18,7 +18,7 @@ from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
 from getm.core.log import get_logger
 from getm.errors import GetmError, InvalidInput, TargetError
-from getm.files import follow_link
+from getm.files.names import follow_link
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.values import Checksum, parse_checksum, parse_pair
 from getm.manifests.entry import Entry

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from getm.errors import InvalidInput, TargetError
 from getm.files.streams import needs_order
 
-HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
+HeaderFields = Iterable[tuple[str, str]]
 
 FALLBACK_NAME = "download"
 
@@ -107,8 +107,7 @@ def resolve_target(
     text = os.fspath(path)
     if not text or "\0" in text:
         raise unusable(text)
-    separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
-    if text.endswith(separators) or Path(text).is_dir():
+    if text.endswith(os.sep) or Path(text).is_dir():
         return _chosen_by_server(Path(text), url, headers, may_exist)
     return Path(text)
 
@@ -153,10 +152,9 @@ def _usable(headers: HeaderFields) -> Iterator[tuple[str, str]]:
 
 def _suggestions(headers: HeaderFields) -> list[str]:
     """The values of `filename*` and `filename`, the better first, as unchecked text."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
     extended: list[str] = []
     plain: list[str] = []
-    for field, value in pairs:
+    for field, value in headers:
         if field.lower() != "content-disposition":
             continue
         # With the semicolon before it, a field without a disposition type, which some servers send, is read as well.

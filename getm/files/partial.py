@@ -147,14 +147,18 @@ class PartialFile:
         """
         self._check_process()
         saved, self.saved = self.saved, None
-        if resumed and (saved is None or self._recorder is None or saved.size != version.size):
+        self._size, recorder = version.size, self._recorder
+        if resumed and (saved is None or recorder is None or version.size is None or saved.size != version.size):
             raise ValueError("only what is saved can be resumed, and only with its size")
-        self._size = version.size
         with as_target_error(self.path):
-            if resumed:
-                self._continue(declared)
-            else:
+            if not resumed or recorder is None:
                 self._start(version, declared)
+                return
+            reserve(self._fd, version.size or 0)
+            if declared is not None and fits(recorder.record.version, declared):
+                recorder.record = msgspec.structs.replace(recorder.record, declared=declared)
+            with self._guard:
+                recorder.write(self._covered)
 
     def interrupt(self, *, keep: bool) -> None:
         """The object will be requested again, and `begin` called again. `keep`: the bytes so far become `saved`, where
@@ -187,7 +191,11 @@ class PartialFile:
         except OSError as error:
             raise target_error(error, self.path) from error
         if recorder is not None:
-            self._give_head_start(length)
+            self._resting_bytes += length
+            if self._resting_bytes >= _START_BYTES:
+                self._resting_bytes = 0
+                with contextlib.suppress(OSError):
+                    libc.start_writing_out(self._fd)
         elif self._size is not None and self._size < JOURNALED_FROM_BYTES and self._covered.is_exactly(self._size):
             # Many small files wait to be committed together, and the number of open files is limited.
             self._close_data()
@@ -380,16 +388,6 @@ class PartialFile:
         # In use again: without locks, other processes see only this.
         self._recorder.write(self._covered)
 
-    def _continue(self, declared: tuple[str, str] | None) -> None:
-        recorder = self._recorder
-        if recorder is None or self._size is None:
-            raise ValueError("nothing is saved")
-        reserve(self._fd, self._size)
-        if declared is not None and fits(recorder.record.version, declared):
-            recorder.record = msgspec.structs.replace(recorder.record, declared=declared)
-        with self._guard:
-            recorder.write(self._covered)
-
     def _start(self, version: Version, declared: tuple[str, str] | None) -> None:
         self._remove()
         self._covered = Coverage()
@@ -426,13 +424,6 @@ class PartialFile:
             lock.remove(self.folder, self.target, journal)
             raise
         return recorder
-
-    def _give_head_start(self, length: int) -> None:
-        self._resting_bytes += length
-        if self._resting_bytes >= _START_BYTES:
-            self._resting_bytes = 0
-            with contextlib.suppress(OSError):
-                libc.start_writing_out(self._fd)
 
     def _sync(self, fd: int, sync: Callable[[int], None]) -> None:
         try:

@@ -20,7 +20,9 @@ from typing import Any
 
 from getm.core.coverage import Coverage
 from getm.core.version import Version
-from getm.files import PartialFile, all_steps, commit_files, libc, open_partial, partial, recorder
+from getm.files import libc, partial, recorder
+from getm.files.commit import all_steps, commit_files
+from getm.files.partial import PartialFile, open_partial
 
 BLOCK = 1000
 BLOCKS = 7

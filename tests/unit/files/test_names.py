@@ -144,13 +144,13 @@ def test_row_40_any_safe_name_is_one_harmless_component(candidate: str) -> None:
     ],
 )
 def test_content_disposition(value: str, name: str | None) -> None:
-    assert name_from_headers({"content-disposition": value}) == name
+    assert name_from_headers([("content-disposition", value)]) == name
     assert name_from_headers([("X-Other", "filename=no"), ("Content-Disposition", value)]) == name
 
 
 @given(st.text(alphabet=st.characters() | st.sampled_from("\"\\;=*'% "), max_size=200))
 def test_no_content_disposition_raises(value: str) -> None:
-    name = name_from_headers({"Content-Disposition": f"attachment; filename{value}"})
+    name = name_from_headers([("Content-Disposition", f"attachment; filename{value}")])
     assert name is None or safe_name(name) == name
 
 
@@ -194,7 +194,7 @@ def test_name_from_url(url: str, name: str) -> None:
     ],
 )
 def test_a_name_that_was_changed_is_told(url: str, disposition: str | None, changed: str | None) -> None:
-    headers = {} if disposition is None else {"Content-Disposition": disposition}
+    headers = [] if disposition is None else [("Content-Disposition", disposition)]
     assert changed_name(url, headers) == changed
 
 
@@ -205,11 +205,11 @@ def test_unreadable_url_is_invalid_input() -> None:
 
 def test_no_path_is_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert resolve_target(None, url="https://host/a.bin?sig=x", headers={}) == tmp_path / "a.bin"
+    assert resolve_target(None, url="https://host/a.bin?sig=x", headers=()) == tmp_path / "a.bin"
 
 
 def test_a_folder_takes_the_safe_name(tmp_path: Path) -> None:
-    headers = {"Content-Disposition": 'attachment; filename="../../b.bin"'}
+    headers = [("Content-Disposition", 'attachment; filename="../../b.bin"')]
     assert resolve_target(tmp_path, url="https://host/a.bin", headers=headers) == tmp_path / "b.bin"
     new = resolve_target(f"{tmp_path}/new/deep/", url="https://host/a.bin", headers=())
     assert new == tmp_path / "new" / "deep" / "a.bin"
@@ -218,14 +218,14 @@ def test_a_folder_takes_the_safe_name(tmp_path: Path) -> None:
 
 def test_a_path_is_taken_as_written(tmp_path: Path) -> None:
     wanted = tmp_path / "new" / "-odd name."
-    headers = {"Content-Disposition": "attachment; filename=other"}
+    headers = [("Content-Disposition", "attachment; filename=other")]
     assert resolve_target(str(wanted), url="https://host/a.bin", headers=headers) == wanted
     assert not wanted.parent.exists()
 
 
 def test_a_server_does_not_choose_which_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("mine")
-    headers = {"Content-Disposition": "attachment; filename=Makefile"}
+    headers = [("Content-Disposition", "attachment; filename=Makefile")]
     with pytest.raises(TargetError, match="Makefile") as caught:
         resolve_target(tmp_path, url="https://host/a.bin", headers=headers)
     assert caught.value.path == str(tmp_path / "Makefile")
@@ -237,4 +237,4 @@ def test_a_server_does_not_choose_which_file_is_replaced(tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["", "a\0b"])
 def test_unusable_paths(path: str) -> None:
     with pytest.raises(TargetError):
-        resolve_target(path, url="https://host/a", headers={})
+        resolve_target(path, url="https://host/a", headers=())

@@ -24,7 +24,10 @@ from getm.core.coverage import Coverage
 from getm.core.spans import Span
 from getm.core.version import Version
 from getm.errors import TargetError
-from getm.files import Folder, PartialFile, all_steps, commit_files, libc, lock, open_partial, partial, recorder
+from getm.files import libc, lock, partial, recorder
+from getm.files.commit import all_steps, commit_files
+from getm.files.folder import Folder
+from getm.files.partial import PartialFile, open_partial
 
 MIB = 1024 * 1024
 BLOCK = 1000
@@ -521,7 +524,8 @@ def test_what_is_suspended_is_for_the_next_while_a_program_is_being_started(tmp_
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from getm.files import open_partial, partial, recorder
+from getm.files import partial, recorder
+from getm.files.partial import open_partial
 from tests.unit.files.test_partial import started, write
 partial.JOURNALED_FROM_BYTES = recorder.RECORD_BYTES = 1
 file = started(Path(sys.argv[1]))
@@ -679,7 +683,8 @@ def test_row_41_what_is_planted_at_the_journals_name_is_left_alone(
 FORKED = """
 import os, sys
 from pathlib import Path
-from getm.files import open_partial, partial, recorder
+from getm.files import partial, recorder
+from getm.files.partial import open_partial
 from getm.errors import TargetError
 from tests.unit.files.test_partial import commit, finish, killed, started, version, write
 partial.JOURNALED_FROM_BYTES = recorder.RECORD_BYTES = 1

@@ -18,9 +18,11 @@ import pytest
 
 from getm.core.version import Version
 from getm.errors import TargetError
-from getm.files import PartialFile, all_steps, commit_files, needs_order, open_partial, resolve_target
+from getm.files.commit import all_steps, commit_files
+from getm.files.names import resolve_target
+from getm.files.partial import PartialFile, open_partial
 from getm.files.space import reserve
-from getm.files.streams import StreamTarget
+from getm.files.streams import StreamTarget, needs_order
 
 URL = "https://host/folder/object.bin?signature=SECRET"
 MIB = 1024 * 1024
@@ -61,7 +63,7 @@ def open_target(
     """What a download of `URL` writes to."""
     if needs_order(path):
         return StreamTarget.open(path)
-    return begun(resolve_target(path, url=URL, headers=headers or {}), size)
+    return begun(resolve_target(path, url=URL, headers=(headers or {}).items()), size)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 3 * MIB + 17])
@@ -217,7 +219,7 @@ UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
 from getm.core.version import Version
-from getm.files import open_partial
+from getm.files.partial import open_partial
 from getm.errors import TargetError
 os.chdir(sys.argv[1])
 os.setuid(65534)
@@ -315,7 +317,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from getm.core.version import Version
-from getm.files import all_steps, commit_files, open_partial
+from getm.files.commit import all_steps, commit_files
+from getm.files.partial import open_partial
 target = open_partial(Path(sys.argv[1]), resume=True)
 target.begin(Version(4))
 target.write(0, memoryview(b"new!"))
