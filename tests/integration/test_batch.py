@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -20,6 +21,7 @@ import getm
 from getm import errors
 from getm.files import libc, recorder
 from tests.support.command import names
+from tests.support.engines import engines
 from tests.support.fault_script import Gate, Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 
@@ -678,3 +680,68 @@ def test_case_21_as_often_as_the_retry_policy_says(fault_server: FaultServer, tm
     with getm.Session(retries=getm.Retries(attempts=2, base_s=0.0)) as session, pytest.raises(errors.NetworkError):
         session.download(url, tmp_path / "x")
     assert sum(request.header("Range") is None for request in fault_server.requests) <= 5
+
+
+# Case 5: streams ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_case_5_a_pipe_gets_its_end_only_after_the_verdict(
+    framing: Literal["length", "chunked", "close"], fault_server: FaultServer, session: getm.Session, tmp_path: Path
+) -> None:
+    body = os.urandom(3 * MIB)
+    url = fault_server.serve("/x", Reply(body=body, framing=framing))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+
+    def read() -> None:
+        received.append(pipe.read_bytes())
+
+    for checksum in ("md5:" + "0" * 32, "auto"):
+        reader = threading.Thread(target=read)
+        reader.start()
+        wrong = pytest.raises(errors.ChecksumMismatch) if checksum != "auto" else contextlib.nullcontext()
+        with wrong:
+            session.download(url, pipe, checksum=checksum)
+        reader.join()
+    assert len(received[0]) < len(body) and body.startswith(received[0])
+    assert received[1] == body
+
+
+# Helper engines -------------------------------------------------------------------------------------------------------
+
+
+def test_row_47_the_death_of_a_helper_leaves_no_download_waiting(fault_server: FaultServer, tmp_path: Path) -> None:
+    """Each engine is the helper of the other one. The small files, which have no part there, share its connection."""
+    large, small = os.urandom(20 * MIB), os.urandom(2 * MIB)
+    gates = [fault_server.gate() for _ in range(4)]
+
+    def held(gate: Gate) -> Callable[[Request], Reply]:
+        def script(request: Request) -> Reply:
+            first = (request.header("Range") or "").startswith("bytes=0-")
+            return Reply(body=large, hold=None if first else gate)
+
+        return script
+
+    urls = [
+        fault_server.serve("/0", held(gates[0])),
+        fault_server.serve("/1", held(gates[1])),
+        fault_server.serve("/2", Reply(body=small, stall_at=MIB, gate=gates[2])),
+        fault_server.serve("/3", Reply(body=small, stall_at=MIB, gate=gates[3])),
+    ]
+    with getm.Session(processes=2) as session:
+
+        def kill() -> None:
+            for gate in gates:
+                gate.wait_reached()
+            engines()[0].kill()
+            for gate in gates:
+                gate.open()
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        results = list(session.download_all(urls, directory=tmp_path, jobs=4, concurrency=2, ranged_from=4 * MIB))
+        killing.join()
+    assert len(results) == 4
+    assert [(tmp_path / str(number)).read_bytes() for number in range(4)] == [large, large, small, small]
