@@ -73,7 +73,8 @@ class Batch:
         # The thread or task that waits for this batch, and so releases nothing while that waits for memory.
         self._caller = Holder.current()
         self._post = post
-        # Those that request again are before the others.
+        # Those that request again, before the others, one after another: a host may need a moment after a refusal.
+        self._again: list[Job] = []
         self._waiting: list[Job] = []
         self._active: dict[Job, ClientConnection] = {}
         self._connections: list[ClientConnection] = []
@@ -189,7 +190,7 @@ class Batch:
         if self._stopping:
             job.stop()
         else:
-            self._waiting.insert(0, job)
+            self._again.append(job)
 
     def over(self, job: Job, *, failed: bool) -> None:
         """Nothing more comes of it."""
@@ -232,7 +233,7 @@ class Batch:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._active or self._unfinished or self._pending or self._waiting)
+        return bool(self._active or self._unfinished or self._pending or self._again or self._waiting)
 
     @property
     def _ending(self) -> bool:
@@ -265,7 +266,7 @@ class Batch:
             due.append(self._told_at + _PROGRESS_S)
         if self._events:
             due.append(self._posted_at + _POST_S)
-        for job in self._waiting:
+        for job in self._again:
             due += [at_s for at_s in (job.not_before_s, job.deadline_s) if at_s is not None]
         return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
 
@@ -291,8 +292,8 @@ class Batch:
 
     def _start_jobs(self) -> None:
         now = time.monotonic()
-        for late in [job for job in self._waiting if job.deadline_s is not None and job.deadline_s <= now]:
-            self._waiting.remove(late)
+        for late in [job for job in self._again if job.deadline_s is not None and job.deadline_s <= now]:
+            self._again.remove(late)
             late.expire()
         while len(self._active) < self.options.jobs and len(self._unfinished) < _MAX_UNFINISHED:
             if self._ending or (job := self._next_job()) is None:
@@ -300,12 +301,13 @@ class Batch:
             self._start(job)
 
     def _next_job(self) -> Job | None:
-        for job in list(self._waiting):
-            may_ask = job.may_ask()
-            if may_ask is not False:
-                self._waiting.remove(job)
-            if may_ask:
-                return job
+        for jobs in (self._again, self._waiting):
+            for job in list(jobs):
+                may_ask = job.may_ask()
+                if may_ask is not False:
+                    jobs.remove(job)
+                if may_ask:
+                    return job
         while len(self._waiting) < _LOOK_AHEAD and (new := self._feed.take()) is not None:
             new.began_s = time.monotonic()
             if new.host.has_room:
@@ -373,7 +375,7 @@ class Batch:
         """Have small complete files verified, made durable and put in place as a group."""
         if not self._complete or self._grouping:
             return
-        if not (self._active or self._waiting or self._pending) and self._feed.exhausted:
+        if not (self._active or self._again or self._waiting or self._pending) and self._feed.exhausted:
             # This thread is not waited for.
             self._finished(finishing(self._complete))
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
@@ -442,9 +444,10 @@ class Batch:
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
         self._stopping = True
-        for job in [*self._active, *self._waiting]:
+        for job in [*self._active, *self._again, *self._waiting]:
             job.stop()
         self._active.clear()
+        self._again.clear()
         self._waiting.clear()
         if self._complete:
             self._finished(finishing(self._complete))
