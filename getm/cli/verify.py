@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from getm.files.receipt import read_receipt
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.file_batch import FileReport, check_files
 from getm.integrity.sums_files import read_sums
-from getm.integrity.values import Checksum, canonical_algorithm, parse_checksum
+from getm.integrity.values import Checksum, parse_checksum
 from getm.manifests.document import Document
+from getm.manifests.fields import looks_like_checksum
 
 _EPILOG = """\
 examples:
@@ -108,14 +110,8 @@ def build_parser() -> Parser:
 
 def _reads_as_checksum(operand: str) -> bool:
     """Whether it is ALG:VALUE or ALG=VALUE of a known algorithm; or of an unknown one, unless a file is called so."""
-    mark = min((operand.find(char) for char in ":=" if char in operand), default=0)
-    if not mark:
-        return False
-    try:
-        canonical_algorithm(operand[:mark])
-    except InvalidInput:
-        return "/" not in operand and not Path(operand).exists()
-    return True
+    unknown = re.fullmatch("[^:=/]+[:=][^/]*", operand) is not None and not Path(operand).exists()
+    return looks_like_checksum(operand) or unknown
 
 
 # FILE ALG:VALUE... ---------------------------------------------------------------------------------------------------
