@@ -56,10 +56,10 @@ def _catch_up() -> None:
         call(slot)
 
 
-def make_private(address: int, size: int, slots: list[tuple[int, int]]) -> None:
-    """Replace the mapping of `size` bytes at `address` by memory of this process, with the same bytes in `slots`
-    (addresses and lengths)."""
-    copies = [(start, ctypes.string_at(start, length)) for start, length in slots]
+def make_private(address: int, size: int, slots: list[int], slot_bytes: int) -> None:
+    """Replace the mapping of `size` bytes at `address` by memory of this process, with the same bytes in the slots at
+    these addresses."""
+    copies = [(start, ctypes.string_at(start, slot_bytes)) for start in slots]
     protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
     if _mmap(address, size, protection, flags, -1, 0) != address:
         raise OSError(ctypes.get_errno(), "views of a forked process could not be copied: they may change")

@@ -67,7 +67,7 @@ class LeaseRing:
         """In a forked process: all views become views of its own memory, with the same bytes."""
         if self._live:
             starts = [self._address + slot * self._slot_bytes for slot in self._live]
-            fork.make_private(self._address, self._size, [(start, self._slot_bytes) for start in starts])
+            fork.make_private(self._address, self._size, starts, self._slot_bytes)
 
     def close(self) -> None:
         """Allow no more leases: the memory is freed with the last view of it."""

@@ -17,25 +17,9 @@ from getm.buffers.ledger import Owner
 from getm.client.engines import NO_SIGNAL, NO_WAIT, SEND_NOW, Engine
 from getm.client.process import passed_pair
 from getm.core.readable import readable
+from getm.protocol import messages
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
-from getm.protocol.messages import (
-    CANCEL,
-    END,
-    FROM_ENGINE,
-    GRANT,
-    HEAD,
-    NOTE,
-    OPEN,
-    PART,
-    PREFIX,
-    RETURN,
-    EndInfo,
-    FailedInfo,
-    HeadInfo,
-    Message,
-    NoteInfo,
-    OpenRequest,
-)
+from getm.protocol.messages import GRANT, PART, EndInfo, FailedInfo, HeadInfo, Message, NoteInfo, OpenRequest
 from getm.protocol.order import Conversation
 
 _READ_BYTES = 64 * 1024
@@ -72,7 +56,7 @@ class ClientConnection:
         self.layout = layout
         self._pid = os.getpid()
         self._conversation = Conversation()
-        self._decoder = Decoder(FROM_ENGINE)
+        self._decoder = Decoder(messages.FROM_ENGINE)
         self._listeners: dict[int, Listener] = {}
         # Of slots that the engine is filling: how many bytes were announced, and the lease, where there is one.
         self._growing: dict[int, tuple[int, memoryview | None]] = {}
@@ -86,7 +70,7 @@ class ClientConnection:
         self._heard = False
         # How many waits there are on the socket: 0 or 1, or more where a signal's handler receives as well. Its
         # descriptor is closed when there is none: closing it wakes nobody, and its number may be reused.
-        self._waits = 0
+        self.waits = 0
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.PEER)
         self.ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
@@ -122,11 +106,11 @@ class ClientConnection:
         """Send OPEN; `listener` gets what comes. Returns the object's number on this connection."""
         self._last_number += 1
         number = self._last_number
-        data = encode_body(OPEN, number, request)
+        data = encode_body(messages.OPEN, number, request)
         if len(data) > _MAX_OPEN_BYTES:
             raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
         try:
-            self._conversation.pass_(OPEN, number)
+            self._conversation.pass_(messages.OPEN, number)
             self._listeners[number] = listener
             self._unsent.append(data)
             if not self.corked:
@@ -153,14 +137,14 @@ class ClientConnection:
         self._listeners.pop(number, None)
         if number in self._conversation.phases:
             # Corked, its OPEN may still be waiting.
-            self._unsent.append(encode(CANCEL, number))
+            self._unsent.append(encode(messages.CANCEL, number))
             if not self.corked:
                 self._send_now()
 
     def begin_wait(self) -> bool:
         """Keep the descriptor open until `end_wait`, so that a `close` from any thread or task shows on it as the end
         of the pipe. False where it is closed already: then there is nothing to wait on, and nothing to end."""
-        self._waits += 1
+        self.waits += 1
         if self.closed:
             self.end_wait()
             return False
@@ -168,15 +152,10 @@ class ClientConnection:
 
     def end_wait(self) -> None:
         """The counterpart of a `begin_wait` that returned True."""
-        self._waits -= 1
+        self.waits -= 1
         # Looked at after the count: `close` sets the mark before it looks at the count, so one of them closes.
-        if self.closed and not self._waits:
+        if self.closed and not self.waits:
             self._sock.close()
-
-    @property
-    def waited_on(self) -> bool:
-        """Whether a thread or a task waits on it just now."""
-        return self._waits > 0
 
     def wait(self, timeout_s: float | None) -> bool:
         """Whether `pump` has something to do within that time: a message, or the end of the pipe. To be called between
@@ -229,26 +208,25 @@ class ClientConnection:
     def _route(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
         listener = self._listeners.get(message.object)
-        if message.kind is PART or message.kind is PREFIX:
+        kind = message.kind
+        if kind is PART or kind is messages.PREFIX:
             self._on_bytes(message, listener)
-            return
-        if message.kind is RETURN:
+        elif kind is messages.RETURN:
             # A connection's slots are never granted for one object.
             raise errors.ProtocolError(f"slot {message.slot} came back, which was not granted for an object")
-        if listener is None:
+        elif listener is None:
             return
-        if message.kind is HEAD:
+        elif kind is messages.HEAD:
             listener.on_head(decode_body(message, HeadInfo))
-            return
-        if message.kind is NOTE:
+        elif kind is messages.NOTE:
             listener.on_note(decode_body(message, NoteInfo))
-            return
-        del self._listeners[message.object]
-        if message.kind is END:
-            listener.on_end(decode_body(message, EndInfo))
         else:
-            info = decode_body(message, FailedInfo)
-            listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
+            del self._listeners[message.object]
+            if kind is messages.END:
+                listener.on_end(decode_body(message, EndInfo))
+            else:
+                info = decode_body(message, FailedInfo)
+                listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
 
     def _on_bytes(self, message: Message, listener: Listener | None) -> None:
         slot, full = message.slot, message.kind is PART
@@ -342,7 +320,7 @@ class ClientConnection:
         self._listeners.clear()
         self._growing.clear()
         self.ring.close()
-        if not self._waits:
+        if not self.waits:
             self._sock.close()
 
     def abandon(self) -> None:

@@ -103,12 +103,9 @@ class ProcessEngine(Engine):
                 "the engine closed this connection, and serves others; open the URL again", exit_status=None
             )
         status = self._launched.wait()
-        if status < 0:
-            how = f"was ended by {signal.Signals(-status).name}"
-            if status == -signal.SIGKILL:
-                how += " (often the system's answer to a lack of memory)"
-        else:
-            how = f"ended with status {status}"
+        how = f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+        if status == -signal.SIGKILL:
+            how += " (often the system's answer to a lack of memory)"
         said = self._launched.said()
         return errors.EngineDied(
             f"the engine process {how}{f': {said}' if said else ''}; open the URL again, and another one is started",

@@ -333,7 +333,7 @@ class Receiver:
             return
         self._released = True
         self.connection.cancel(self._number)
-        if self.connection.waited_on:
+        if self.connection.waits:
             # Another thread or task waits for this object: the end of the pipe wakes it.
             self.connection.close()
         self._release(self.connection)

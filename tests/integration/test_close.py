@@ -52,7 +52,7 @@ def concurrency(request: pytest.FixtureRequest) -> int | None:
 
 def wait_until_waiting(session: getm.Session) -> None:
     """Until somebody waits on a connection of the session."""
-    while not any(connection.waited_on for connection in list(session._pool._connections)):
+    while not any(connection.waits for connection in list(session._pool._connections)):
         os.sched_yield()
 
 
@@ -201,7 +201,7 @@ def test_case_13_a_batch_that_was_closed_with_its_session_at_any_moment(
 
 async def waiting(session: getm.Session) -> None:
     """Until a task waits on a connection of the session."""
-    while not any(each.waited_on for each in session._pool._connections):  # noqa: ASYNC110  # no event tells of it
+    while not any(each.waits for each in session._pool._connections):  # noqa: ASYNC110  # no event tells of it
         await asyncio.sleep(0)
 
 
