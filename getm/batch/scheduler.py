@@ -26,6 +26,7 @@ from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
 from getm.events import Event
 from getm.files.commit import all_steps
+from getm.files.folder import Folder
 from getm.files.partial import PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES
 
@@ -81,7 +82,8 @@ class Batch:
         # Known as long as a job of theirs is: a list may name a hundred thousand.
         self._hosts: weakref.WeakValueDictionary[str | None, Host] = weakref.WeakValueDictionary()
         self.targets: Targets = Targets()
-        self.open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
+        self._open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
+        self._folders: weakref.WeakSet[Folder] = weakref.WeakSet()
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0
@@ -462,7 +464,16 @@ class Batch:
             connection.end_wait()
             self._pool.release(connection)
         self._connections.clear()
-        self.open_folder.cache_clear()
+        self._open_folder.cache_clear()
+        for folder in list(self._folders):
+            # The traceback of an error may refer to it still, and its file system is to be unmounted now.
+            folder.close()
+
+    def open_folder(self, path: str, root: str | None) -> Folder:
+        """The folder at `path`: see `folders.open_folder`. It closes with the batch, or before."""
+        folder = self._open_folder(path, root)
+        self._folders.add(folder)
+        return folder
 
     def _wait_for_finishers(self) -> None:
         while self._pending:
