@@ -126,9 +126,7 @@ def _no_leaks(_process_wide_state: None) -> Iterator[None]:
     gc.collect()
     await_left_engines()
     if found := _kept.end():
-        pytest.fail(
-            "the test, or one before it with the same session, left behind:\n  " + "\n  ".join(found), pytrace=False
-        )
+        pytest.fail(found, pytrace=False)
 
 
 @pytest.fixture

@@ -129,18 +129,12 @@ def test_descriptors_and_files() -> None:
     assert leaks.left_behind(before) == []
 
 
-def test_conftest_fails_a_test_that_leaks_or_hangs(tmp_path: Path) -> None:
+def run_tests(tmp_path: Path, program: str) -> str:
+    """What pytest prints of a module with our conftest."""
     (tmp_path / "conftest.py").write_text(
         "from tests.conftest import *\nfrom tests.conftest import _no_leaks, _process_wide_state\n"
     )
-    (tmp_path / "test_bad.py").write_text(
-        "import os, threading\n"
-        "import pytest\n"
-        "def test_leak(): os.dup(0)\n"
-        "@pytest.mark.deadline(0.5)\n"
-        "def test_hang(): threading.Event().wait()\n"
-        "def test_good(): pass\n"
-    )
+    (tmp_path / "test_bad.py").write_text(program)
     root = Path(__file__).parents[2]
     options = ["-p", "no:cacheprovider", "-c", str(root / "pyproject.toml"), "--basetemp", str(tmp_path / "base")]
     done = subprocess.run(
@@ -151,7 +145,46 @@ def test_conftest_fails_a_test_that_leaks_or_hangs(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "1 failed, 2 passed, 1 error" in done.stdout
-    assert "the test left behind:\n  file descriptor" in done.stdout
-    assert "Timeout (>0.5s)" in done.stdout
-    assert "threading.Event().wait()" in done.stdout
+    return done.stdout
+
+
+def test_conftest_fails_a_test_that_leaks_or_hangs(tmp_path: Path) -> None:
+    shown = run_tests(
+        tmp_path,
+        "import os, threading\n"
+        "import pytest\n"
+        "def test_leak(): os.dup(0)\n"
+        "@pytest.mark.deadline(0.5)\n"
+        "def test_hang(): threading.Event().wait()\n"
+        "def test_good(): pass\n",
+    )
+    assert "1 failed, 2 passed, 1 error" in shown
+    assert "the test left behind:\n  file descriptor" in shown
+    assert "Timeout (>0.5s)" in shown
+    assert "threading.Event().wait()" in shown
+
+
+def test_conftest_fails_tests_with_one_session_that_leak(tmp_path: Path) -> None:
+    """What the session itself keeps is no leak, and hides none."""
+    shown = run_tests(
+        tmp_path,
+        "import os, tempfile\n"
+        "import pytest\n"
+        "from tests.support.fault_script import Reply\n"
+        "engines = set()\n"
+        "@pytest.fixture\n"
+        "def read(shared_session, fault_server):\n"
+        "    session = shared_session(retries=0)\n"
+        "    assert session.read(fault_server.serve('/x', Reply(body=b'data'))) == b'data'\n"
+        "    engines.add(session._pool._engines[0].process.pid)\n"
+        "def test_good(read): pass\n"
+        "def test_file(read): open(tempfile.gettempdir() + '/left', 'w').close()\n"
+        "def test_other_server(read, nginx): os.unlink(tempfile.gettempdir() + '/left')\n"
+        "def test_descriptor(read): os.dup(0)\n"
+        "def test_last(read): assert len(engines) == 2\n"
+        "def test_without(): pass\n",
+    )
+    assert "6 passed, 2 errors" in shown
+    assert "ERROR test_bad.py::test_file" in shown and "ERROR test_bad.py::test_last" in shown
+    assert "left behind:\n  temporary file" in shown
+    assert "the test, or one before it with the same session, left behind:\n  file descriptor" in shown

@@ -39,13 +39,18 @@ class KeptSession:
             # New since the last test: what modules share, as a server.
             self._before = self._before.with_new(self._last, now)
 
-    def end(self) -> list[str]:
+    def end(self) -> str:
         """After each test: what was left behind by it, or, of what only the session's end shows, by one before it."""
         assert self._before is not None
+        whose = "the test"
         if self._session is not None and self.goes_on and not self.spoilt:
             self._last = leaks.snapshot()
-            return leaks.files_left_behind(self._before)
-        if self._session is not None:
-            self._session.close()
-        self._session, self.spoilt = None, False
-        return leaks.left_behind(self._before)
+            found = leaks.files_left_behind(self._before)
+        else:
+            if self._session is not None:
+                self._session.close()
+            if self._last is not None:
+                whose = "the test, or one before it with the same session,"
+            self._session, self._last, self.spoilt = None, None, False
+            found = leaks.left_behind(self._before)
+        return "\n  ".join([f"{whose} left behind:", *found]) if found else ""
