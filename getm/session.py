@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 
 import msgspec
 
-from getm import batch, errors, options, reader
-from getm.batch.settings import DEFAULT_PER_HOST
+from getm import errors, options, reader
+from getm.batch import event_streams, outcomes
+from getm.batch.entries import jobs_of
+from getm.batch.job import Job
+from getm.batch.scheduler import Batch, Post
+from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, BatchOptions
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
@@ -541,9 +545,9 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         width = options.validate_concurrency(concurrency)
-        chosen = batch.BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
+        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
         start = self._single(path, request, chosen, on_progress)
-        return batch.result(batch.events(start), on_progress)
+        return outcomes.result(event_streams.events(start), on_progress)
 
     async def adownload(
         self,
@@ -605,15 +609,15 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         width = options.validate_concurrency(concurrency)
-        chosen = batch.BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
+        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
         start = self._single(path, request, chosen, on_progress)
-        return await batch.aresult(batch.aevents(start), on_progress)
+        return await outcomes.aresult(event_streams.aevents(start), on_progress)
 
     def download_all(
         self,
         entries: Iterable[Entry | str],
         *,
-        jobs: int = batch.DEFAULT_JOBS,
+        jobs: int = DEFAULT_JOBS,
         concurrency: int | None = 1,
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
@@ -678,7 +682,7 @@ class Session:
         common = self._open_request(
             _NO_URL, concurrency, headers, timeout, checksum, strict, retries, ranged_from=ranged_from
         )
-        chosen = batch.BatchOptions(
+        chosen = BatchOptions(
             jobs=jobs,
             concurrency=options.validate_concurrency(concurrency),
             per_host=per_host,
@@ -689,13 +693,13 @@ class Session:
             dry_run=dry_run,
         )
         start = self._many(entries, common, chosen, directory, on_event)
-        return batch.results(batch.events(start), on_event, continue_after_error)
+        return outcomes.results(event_streams.events(start), on_event, continue_after_error)
 
     def adownload_all(
         self,
         entries: Iterable[Entry | str],
         *,
-        jobs: int = batch.DEFAULT_JOBS,
+        jobs: int = DEFAULT_JOBS,
         concurrency: int | None = 1,
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
@@ -759,7 +763,7 @@ class Session:
         common = self._open_request(
             _NO_URL, concurrency, headers, timeout, checksum, strict, retries, ranged_from=ranged_from
         )
-        chosen = batch.BatchOptions(
+        chosen = BatchOptions(
             jobs=jobs,
             concurrency=options.validate_concurrency(concurrency),
             per_host=per_host,
@@ -770,7 +774,7 @@ class Session:
             dry_run=dry_run,
         )
         start = self._many(entries, common, chosen, directory, on_event)
-        return batch.aresults(batch.aevents(start), on_event, continue_after_error)
+        return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error)
 
     # The request of a call -------------------------------------------------------------------------------------------
 
@@ -822,25 +826,25 @@ class Session:
         self,
         path: str | os.PathLike[str] | None,
         request: OpenRequest,
-        chosen: batch.BatchOptions,
+        chosen: BatchOptions,
         on_progress: Callable[[int, int | None], None] | None,
-    ) -> Callable[[batch.Post], batch.Batch]:
+    ) -> Callable[[Post], Batch]:
         validate_callback(on_progress, "on_progress")
         target = None if path is None else follow_link(validate_path(path, "path"))
 
-        def jobs_of(its: batch.Batch) -> list[batch.Job]:
-            return [batch.Job(its, 0, target, None, request)]
+        def job_of(batch: Batch) -> list[Job]:
+            return [Job(batch, 0, target, None, request)]
 
-        return lambda post: batch.Batch(jobs_of, self._pool, chosen, post, wants_events=on_progress is not None)
+        return lambda post: Batch(job_of, self._pool, chosen, post, wants_events=on_progress is not None)
 
     def _many(
         self,
         entries: Iterable[Entry | str],
         common: OpenRequest,
-        chosen: batch.BatchOptions,
+        chosen: BatchOptions,
         directory: str | os.PathLike[str] | None,
         on_event: Callable[[Event], None] | None,
-    ) -> Callable[[batch.Post], batch.Batch]:
+    ) -> Callable[[Post], Batch]:
         """`common`: what the entries have in common, checked once."""
         if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
             raise errors.InvalidInput(
@@ -849,8 +853,8 @@ class Session:
             )
         validate_callback(on_event, "on_event")
         folder = None if directory is None else validate_path(directory, "directory")
-        jobs_of = partial(batch.jobs_of, entries, common, folder)
-        return lambda post: batch.Batch(jobs_of, self._pool, chosen, post, wants_events=on_event is not None)
+        its_jobs = partial(jobs_of, entries, common, folder)
+        return lambda post: Batch(its_jobs, self._pool, chosen, post, wants_events=on_event is not None)
 
     def _open(self, opening: Opening) -> Receiver:
         """Start a transfer and wait for its head."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from getm.files.os_errors import as_target_error
@@ -89,3 +90,12 @@ def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
     while written < len(rest):
         rest, offset = rest[written:], offset + written
         written = os.pwrite(fd, rest, offset)
+
+
+@contextlib.contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """A context at whose end the descriptor is closed."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)

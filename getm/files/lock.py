@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from getm.files.folder import Folder
+from getm.files.folder import Folder, closing
 from getm.files.journal import Journal, Record, journal_name, new_identity
 
 FRESH_S = 60.0
@@ -150,9 +150,6 @@ def _lock(journal: Journal) -> bool:
 def _now(folder: Folder) -> float:
     """The time by the file system's own clock: on a network, the server's."""
     name = private_name()
-    fd = folder.create(name, 0o600)
-    try:
-        return os.fstat(fd).st_mtime
-    finally:
-        os.close(fd)
+    with closing(folder.create(name, 0o600)) as fd:
         folder.remove(name)
+        return os.fstat(fd).st_mtime

@@ -35,7 +35,7 @@ from getm.core.spans import Span
 from getm.core.version import Version
 from getm.errors import TargetError
 from getm.files import libc, lock
-from getm.files.folder import Folder, write_all
+from getm.files.folder import Folder, closing, write_all
 from getm.files.journal import JOURNAL_BYTES, Journal, Record, data_name, fits, new_identity
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.recorder import Recorder, forget, reopen
@@ -222,11 +222,9 @@ class PartialFile:
                 return
             recorder.checkpoint_begins()
             # A duplicate: the file may be closed in the meantime, or already be closed after a commit that failed.
-            data = self.folder.open(name) if self._fd < 0 else os.dup(self._fd)
-        try:
-            self._sync(data, libc.fdatasync)
-        finally:
-            os.close(data)
+            fd = self.folder.open(name) if self._fd < 0 else os.dup(self._fd)
+        with closing(fd):
+            self._sync(fd, libc.fdatasync)
         if not recorder.named:
             self.folder.sync()
             recorder.named = True
@@ -237,10 +235,8 @@ class PartialFile:
             recorder.durable = covered
             recorder.write(self._covered, durable=True)
             journal = os.dup(recorder.journal.fd)
-        try:
+        with closing(journal):
             libc.fdatasync(journal)
-        finally:
-            os.close(journal)
         recorder.journal.turn()
 
     # The ends -------------------------------------------------------------------------------------------------------
@@ -332,10 +328,8 @@ class PartialFile:
             fd = self.folder.open(self._name or "")
         except FileNotFoundError as error:
             raise self._gone() from error
-        try:
+        with closing(fd):
             yield fd
-        finally:
-            os.close(fd)
 
     def _gone(self) -> TargetError:
         return TargetError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from getm.errors import TargetError
+from getm.files.folder import closing
 from getm.files.os_errors import as_target_error, target_error
 
 # Names of descriptors that this process has. Opening them would start at offset 0 of a file that the shell has opened
@@ -72,10 +73,8 @@ class StreamTarget:
             return cls(int(held[1]) if held else _STANDARD[absolute], path)
         with as_target_error(path):
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
-        try:
+        with closing(fd):
             return cls(fd, path)
-        finally:
-            os.close(fd)
 
     def write(self, offset: int, view: memoryview, *, may_be_last: bool = False) -> None:
         """Write `view`, whose first byte is byte `offset` of the object and must be the next one due. What may be the
