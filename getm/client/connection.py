@@ -225,8 +225,7 @@ class ClientConnection:
             if kind is messages.END:
                 listener.on_end(decode_body(message, EndInfo))
             else:
-                info = decode_body(message, FailedInfo)
-                listener.on_failed(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
+                listener.on_failed(decode_body(message, FailedInfo).error())
 
     def _on_bytes(self, message: Message, listener: Listener | None) -> None:
         slot, full = message.slot, message.kind is PART

@@ -59,9 +59,8 @@ class Attempts:
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self.sources: Sources = Sources(request, http.speeds)
-        # Whether a request was answered before; by a helper's lead, it was. And whether the consumer has the head.
+        # Whether a request was answered before, and the consumer has the head; with a helper's lead, that is so.
         self._answered = request.delegated
-        self._announced = False
         # The object's size once it is known, and whether wrong bytes would be noticed at the end.
         self.size: int | None = None
         self.certain: bool = False
@@ -84,19 +83,16 @@ class Attempts:
         """Seconds until the deadline; None where there is none."""
         return None if self._deadline is None else self._deadline - self._clock()
 
-    def answered(self, source: Source, response: Response) -> None:
-        """The first response of the object has come: later requests go directly to where its redirects led."""
+    def answered(self, source: Source, response: Response, size: int | None, *, certain: bool) -> None:
+        """The first response of the object has come, and the consumer gets its head: later requests go directly to
+        where its redirects led."""
         source.route = response.route
-        self._answered = True
-
-    def announced(self, size: int | None, *, certain: bool) -> None:
-        """The consumer has the head."""
-        self._announced, self.size, self.certain = True, size, certain
+        self._answered, self.size, self.certain = True, size, certain
 
     def _may_switch(self, position: int) -> bool:
         """Whether a mirror may continue where a source fails: before the consumer has the head; or where the size shows
         that it is the same object, and nothing of another one has come or wrong bytes would be noticed at the end."""
-        if self.request.delegated or not self._announced:
+        if self.request.delegated or not self._answered:
             return True
         nothing_yet = not (self.in_parts or self._deliveries or position)
         return self.size is not None and (self.certain or nothing_yet)

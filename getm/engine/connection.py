@@ -15,7 +15,6 @@ from getm.buffers.ledger import Owner, SlotLedger
 from getm.buffers.segment import Segment
 from getm.core.log import get_logger
 from getm.core.spans import MAX_POSITION, Span
-from getm.core.text import encodable
 from getm.engine.fetch import Fetch
 from getm.engine.helpers import HelperPipe
 from getm.engine.http.requests import HttpClient
@@ -109,7 +108,7 @@ class EngineConnection:
                 request = decode_body(message, OpenRequest)
             except errors.ProtocolError as error:
                 # It is this object's failure, and no reason to end the others of the connection.
-                self.send(Kind.FAILED, message.object, failed_info(error, Stats()))
+                self.send(Kind.FAILED, message.object, FailedInfo.of(error, Stats()))
                 return
             transfer = self._transfers[message.object] = Fetch(self, message.object, request)
             transfer.task = self._loop.create_task(self._serve(message.object, transfer))
@@ -139,7 +138,7 @@ class EngineConnection:
             del self._transfers[number]
             self._pool.end(number)
         if error is not None:
-            self.send(Kind.FAILED, number, failed_info(error, transfer.counters.stats()))
+            self.send(Kind.FAILED, number, FailedInfo.of(error, transfer.counters.stats()))
         self._changed()
 
     # Messages out ---------------------------------------------------------------------------------------------------
@@ -233,14 +232,3 @@ class EngineConnection:
         """The helper engine that makes the requests of this worker; None: this engine itself."""
         index = worker % (len(self._helpers) + 1)
         return self._helpers[index - 1] if index else None
-
-
-def failed_info(error: errors.GetmError, stats: Stats) -> FailedInfo:
-    """An error for the pipe. It can be encoded whatever it contains: nothing else would end the transfer."""
-    return FailedInfo(
-        code=error.code,
-        message=encodable(error.message),
-        url=None if error.url is None else encodable(error.url),
-        fields={name: messages.plain(value) for name, value in error.fields().items()},
-        stats=stats,
-    )

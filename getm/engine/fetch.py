@@ -102,7 +102,6 @@ class Fetch:
             )
             found = decide(order, response.head)
             if isinstance(found, Plan):
-                self._attempts.answered(source, response)
                 return found, response, source
             await response.discard()
             order = found
@@ -111,12 +110,12 @@ class Fetch:
         self._first = await self._attempts.get(source, span, if_range, may_skip=True)
         return self._first, source
 
-    def _announce(self, response: Response, plan: Plan) -> None:
+    def _announce(self, plan: Plan, response: Response, source: Source) -> None:
         """Send the head to the consumer, and prepare to verify what it declares."""
         self.counters.answered()
         size = plan.version.size
         notes = self._verification.find(response, size)
-        self._attempts.announced(size, certain=self._verification.certain)
+        self._attempts.answered(source, response, size, certain=self._verification.certain)
         declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
         info = HeadInfo(
             response.head, plan.version, ranged=not plan.stream, notes=notes, resumed=plan.resumed, declared=declared
@@ -137,7 +136,7 @@ class Fetch:
     async def _execute(self, plan: Plan, response: Response, source: Source) -> int:
         """Bring all that the plan names; returns the object's size."""
         size = plan.version.size
-        self._announce(response, plan)
+        self._announce(plan, response, source)
         source.version = plan.version
         if plan.got is None:
             await response.discard()

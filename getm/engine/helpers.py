@@ -162,8 +162,7 @@ class HelperPipe:
             case Kind.END:
                 job.end(decode_body(message, EndInfo).stats)
             case Kind.FAILED:
-                info = decode_body(message, FailedInfo)
-                job.end(errors.from_wire(info.code, info.message, info.url, info.fields, info.stats))
+                job.end(decode_body(message, FailedInfo).error())
 
     def _on_closed(self) -> None:
         for job in list(self._wanted):

@@ -33,6 +33,7 @@ from typing import Any
 
 import msgspec
 
+from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.retry import Retries
 from getm.core.spans import MAX_POSITION
@@ -176,6 +177,16 @@ class FailedInfo(Record, frozen=True):
     url: str | None
     fields: dict[str, str | int | float | bool | None]
     stats: Stats
+
+    @classmethod
+    def of(cls, error: errors.GetmError, stats: Stats) -> FailedInfo:
+        """It can be encoded whatever the error contains: nothing else would end the transfer."""
+        url = None if error.url is None else encodable(error.url)
+        fields = {name: plain(value) for name, value in error.fields().items()}
+        return cls(error.code, encodable(error.message), url, fields, stats)
+
+    def error(self) -> errors.GetmError:
+        return errors.from_wire(self.code, self.message, self.url, self.fields, self.stats)
 
 
 class ServeRequest(Record, frozen=True):

@@ -199,26 +199,26 @@ class Connector(aiohttp.TCPConnector):
 class Reply:
     """The response to one request: its head, and its content as it arrives.
 
-    Owns its connection until the content has ended, and then gives it back to the pool; or until `close`. `codings`:
-    what `content` is to be decoded from, the outermost first.
+    Owns its connection until the content has ended, and then gives it back to the pool; or until `close`.
     """
 
-    __slots__ = ("coded", "connection", "content", "message", "readany")
+    __slots__ = ("_protocol", "coded", "connection", "content", "message", "readany")
 
     def __init__(
         self,
         connection: Connection,
+        protocol: _ResponseProtocol,
         message: RawResponseMessage,
         content: aiohttp.StreamReader,
-        codings: tuple[str, ...] = (),
     ) -> None:
         self.message: RawResponseMessage = message
         self.content: aiohttp.StreamReader = content
         self.connection: Connection | None = connection
         """None once the content has ended, or was given up."""
+        self._protocol = protocol
         read: Callable[[], Awaitable[bytes]] = content.readany
-        self.coded: bool = bool(codings)
-        for coding in codings:
+        self.coded: bool = bool(protocol.codings)
+        for coding in protocol.codings:
             read = partial(anext, decoded(coding, read), b"")
         self.readany: Callable[[], Awaitable[bytes]] = read
         """The content that has come, b"" at its end. Raises aiohttp's errors, and those of `decoded`."""
@@ -230,7 +230,7 @@ class Reply:
         headers = self.message.headers
         if self.connection is None or hdrs.TRANSFER_ENCODING in headers or hdrs.CONTENT_LENGTH in headers:
             return None
-        ended = None if self.connection.protocol is None else self.connection.protocol.closed
+        ended = self._protocol.closed
         if ended is not None:
             # Retrieved: otherwise the exception would be reported.
             ended.add_done_callback(lambda future: future.exception())
@@ -239,25 +239,18 @@ class Reply:
     def begin_bypass(self) -> tuple[asyncio.Transport, asyncio.BaseProtocol] | None:
         """The transport, and aiohttp's protocol on it, for another protocol that receives the rest of the content
         instead and then sets it again; None where that is no longer possible."""
-        protocol = None if self.connection is None else self.connection.protocol
-        transport = None if self.connection is None else self.connection.transport
-        if (
-            not isinstance(protocol, _ResponseProtocol)
-            or transport is None
-            or self.content.is_eof()
-            or self.content.exception() is not None
-            # Its end was announced to aiohttp's protocol: nothing would come to another one any more.
-            or transport.is_closing()
-        ):
+        transport, content = self._protocol.transport, self.content
+        if self.connection is None or transport is None or content.is_eof() or content.exception() is not None:
             return None
-        protocol.bypassed = True
-        return transport, protocol
+        if transport.is_closing():
+            # Its end was announced to aiohttp's protocol: nothing would come to another one any more.
+            return None
+        self._protocol.bypassed = True
+        return transport, self._protocol
 
     def end_bypass(self) -> None:
         """The last byte was received, and the protocol is set again: the content has ended."""
-        protocol = None if self.connection is None else self.connection.protocol
-        if isinstance(protocol, _ResponseProtocol):
-            protocol.bypassed = False
+        self._protocol.bypassed = False
         self.content.feed_eof()
 
     def _release(self) -> None:
@@ -336,7 +329,7 @@ class Exchanges:
                 message, content = await protocol.read_head(head_s)
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.
                 if not 100 <= message.code < 200 or message.code == 101:
-                    return Reply(connection, message, content, protocol.codings)
+                    return Reply(connection, protocol, message, content)
         except BaseException:
             connection.close()
             raise
