@@ -25,7 +25,7 @@ from getm.files.receipt import Receipt
 _log = get_logger("cli")
 
 
-class Reporter:
+class Reporter(contextlib.ExitStack):
     """Reports events in all the ways that the options ask for. A context manager.
 
     `files`: how many downloads there are; `total_bytes`: the sum of their sizes, None where that is not known.
@@ -34,12 +34,7 @@ class Reporter:
     """
 
     def __init__(
-        self,
-        options: argparse.Namespace,
-        *,
-        files: int,
-        total_bytes: int | None = None,
-        to_stdout: bool = False,
+        self, options: argparse.Namespace, *, files: int, total_bytes: int | None, to_stdout: bool = False
     ) -> None:
         self.files = files
         self.failures: list[GetmError] = []
@@ -53,17 +48,14 @@ class Reporter:
         self._display = open_display(sys.stderr, kind)
         self._receipt: Receipt | None = None
         self._planned: list[Started] = []
-        self._stack = contextlib.ExitStack()
+        super().__init__()
 
     def __enter__(self) -> Self:
         if self._options.receipt is not None and not self._options.dry_run:
-            self._receipt = self._stack.enter_context(Receipt(self._options.receipt))
-        self._stack.enter_context(self._display)
+            self._receipt = self.enter_context(Receipt(self._options.receipt))
+        self.enter_context(self._display)
         self._display.on_event(Planned(self.files, self._total_bytes))
         return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.__exit__(*exc_info)  # type: ignore[arg-type]
 
     def on_event(self, event: Event) -> None:
         """Raises `TargetError` where the receipt cannot be written, or where nobody reads the data on standard output;
