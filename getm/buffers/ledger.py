@@ -39,7 +39,7 @@ class SlotLedger:
     """The states of `slots` slots, all of them `initial` at first."""
 
     def __init__(self, slots: int, initial: Owner) -> None:
-        self.owners = [initial] * slots
+        self.owners: list[Owner] = [initial] * slots
         self._pins = [0] * slots
         # A heap: the lowest is taken first. With a prompt consumer the engine then fills the same few slots again and
         # again, which stay in the processor's cache (over HTTPS that saves a fifth of the CPU), and a consumer of long

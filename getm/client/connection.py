@@ -52,7 +52,7 @@ class ClientConnection:
     """
 
     def __init__(self, team: Sequence[Engine], layout: RingLayout, *, private: bool) -> None:
-        self.team = tuple(team)
+        self.team: tuple[Engine, ...] = tuple(team)
         self.layout = layout
         self._pid = os.getpid()
         self._conversation = Conversation()
@@ -70,10 +70,10 @@ class ClientConnection:
         self._heard = False
         # How many waits there are on the socket: 0 or 1, or more where a signal's handler receives as well. Its
         # descriptor is closed when there is none: closing it wakes nobody, and its number may be reused.
-        self.waits = 0
+        self.waits: int = 0
         segment = Segment.create(layout.total_bytes, private=private)
         self._ledger = SlotLedger(layout.slots, Owner.PEER)
-        self.ring = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
+        self.ring: LeaseRing = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
         with contextlib.ExitStack() as passed:
             if segment.token is None:
                 passed.callback(segment.close_descriptor)

@@ -33,8 +33,10 @@ class ContentParts:
     def __init__(self, receiver: Receiver, chunk_size: int | None) -> None:
         self._reader = ChunkReader(receiver)
         self._chunk_size = chunk_size
-        self.clear = self._reader.clear
         self.complete: bool = False
+
+    def clear(self) -> None:
+        self._reader.clear()
 
     def next(self) -> memoryview | None:
         view = self._reader.try_read_chunk(self._chunk_size)

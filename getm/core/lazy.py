@@ -43,5 +43,5 @@ def _register() -> None:
     os.register_at_fork(before=_lock.acquire, after_in_parent=_release, after_in_child=_release)
 
 
-importing = _Importing()
+importing: _Importing = _Importing()
 _register()

@@ -65,7 +65,7 @@ class Attempts:
         self.size: int | None = None
         self.certain: bool = False
         # Whether several parts are fetched at once, how many ask or receive now, and how often bytes have come.
-        self.in_parts = request.delegated
+        self.in_parts: bool = request.delegated
         self._active = 0
         self._deliveries = 0
         self._delivered_at = 0.0

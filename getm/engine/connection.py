@@ -49,8 +49,8 @@ class EngineConnection:
         self._thread = threading.get_ident()
         self.http = http
         self.hash_pool = hash_pool
-        self.slots = request.slots
-        self.slot_bytes = request.slot_bytes
+        self.slots: int = request.slots
+        self.slot_bytes: int = request.slot_bytes
         self.part_bytes: int = request.part_slots * request.slot_bytes
         self._memory = memoryview(segment.memory)
         self._ledger = SlotLedger(request.slots, Owner.PEER)

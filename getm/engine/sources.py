@@ -31,7 +31,7 @@ class Source:
         # Redirects are followed once for all parts: the origin may be slow, or count requests.
         self.route = route
         # What its further responses must agree with; nothing is known of it where it has not answered.
-        self.version = Version()
+        self.version: Version = Version()
         self.ranges: Ranges = Ranges.GRANTED
         # Whether it takes If-Range with them, as far as is known.
         self.takes_if_range: bool = True

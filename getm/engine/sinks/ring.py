@@ -33,7 +33,8 @@ class RingSink:
         self._slot_bytes = slot_bytes
         self._claim = claim
         self._emit = emit
-        self._start = self.position = span.start
+        self.position: int = span.start
+        self._start = span.start
         self.stop: int = span.stop
         self._slot: int | None = None
         self._filled = 0

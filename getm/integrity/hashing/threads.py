@@ -37,7 +37,7 @@ class HashPool:
     def __init__(self, threads: int | None = None, *, paged: bool = False) -> None:
         self.paged = paged
         # How many tasks can run at once.
-        self.threads = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
+        self.threads: int = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
         self._closed = False
         self._forget()
         _pools.add(self)
