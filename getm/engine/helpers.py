@@ -13,6 +13,7 @@ from getm.engine.hedge import Hedger
 from getm.engine.message_socket import Pipe
 from getm.engine.sinks.ring import Emit
 from getm.engine.sinks.slots import Claim
+from getm.engine.sources import Source
 from getm.protocol.codec import decode_body, encode, encode_body
 from getm.protocol.messages import FROM_ENGINE, EndInfo, FailedInfo, Kind, Message, NoteInfo, OpenRequest
 from getm.protocol.order import Conversation
@@ -86,9 +87,11 @@ class HelperPipe:
         self._last = 0
         self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
 
-    async def fetch(self, request: OpenRequest, claim: Claim, emit: Emit, attempts: Attempts, tail: Hedger) -> None:
-        """Have one span fetched; `emit` is called for its slots, `attempts` has its retries and statistics, and `tail`
-        watches it. Raises the helper's error."""
+    async def fetch(
+        self, request: OpenRequest, source: Source, claim: Claim, emit: Emit, attempts: Attempts, tail: Hedger
+    ) -> None:
+        """Have one span fetched from `source`; `emit` is called for its slots, `attempts` has its retries and
+        statistics, and `tail` watches it. Raises the helper's error."""
         job = _Job(Span(*request.spans[0]), claim, emit, attempts.note)
         self._wanted.add(job)
         number = 0
@@ -103,7 +106,7 @@ class HelperPipe:
             if job.outcome is None:
                 self._conversation.pass_(Kind.OPEN, number)
                 self._pipe.send(encode_body(Kind.OPEN, number, request))
-            with tail.watch(job, lambda: self._hedge(number)):
+            with attempts.attempt(source), tail.watch(job, lambda: self._hedge(number)):
                 await self._grant(number, job)
                 outcome = await asyncio.shield(job.settled)
                 stats = outcome.stats if isinstance(outcome, errors.GetmError) else outcome

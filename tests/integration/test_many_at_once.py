@@ -109,6 +109,14 @@ async def test_tasks_wait_for_memory_that_others_have(nginx: NginxServer, make_o
         assert set(await asyncio.gather(*(use() for _ in range(40)))) == {served.read()}
 
 
+def test_a_ring_too_small_for_parts_brings_one_stream(nginx: NginxServer, make_object: Make) -> None:
+    """Requests for a few KiB each, as many as it takes, would be far slower."""
+    served = make_object(3 * MIB)
+    with getm.Session(max_memory=TIGHT) as session, session.urlopen(nginx.url(served), concurrency=8) as fh:
+        assert fh.read() == served.read()
+        assert fh.stats.requests == 1
+
+
 def fill(session: getm.Session, url: str) -> list[getm.Reader]:
     """Open until no memory is left."""
     readers = []

@@ -117,16 +117,13 @@ class Claim:
         """Whether the part may begin now; otherwise `on_slot()` comes when that may have changed."""
         if not self.started:
             enough = self.needed == 0 if self.alone else self.satisfied
-            self.started = enough or (self._has_one() and self.is_first())
-            if not self.started:
-                self._wait()
+            self.started = enough or (self._has_one() and self.is_first()) or self._wait()
         return self.started
 
     def next(self) -> int | None:
         """The next slot to fill, or None: then `on_slot()` comes when there is one."""
-        if not self._ahead() and self._has_one():
+        if (not self._ahead() and self._has_one()) or self._wait():
             return heapq.heappop(self.reserved)
-        self._wait()
         return None
 
     def _has_one(self) -> bool:
@@ -135,10 +132,15 @@ class Claim:
             self.give(slot)
         return bool(self.reserved)
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Wait for a slot. True where there is one at once: queueing may have taken it back from a later part. Who asks
+        is told so, and not called: nobody waits for the call yet."""
         self._waiting = True
+        on_slot, self.on_slot = self.on_slot, lambda: None
         if self.starved and self.is_first():
             self._pool.queue(self.line)
+        self.on_slot = on_slot
+        return not self._waiting
 
     def _ahead(self) -> bool:
         """Whether it has to wait for the hashing of what it has sent."""

@@ -517,6 +517,20 @@ def test_a_part_that_cannot_start_does_not_keep_slots_from_an_earlier_one() -> N
     assert not later.claim.start()
 
 
+def test_slots_taken_back_from_a_later_part_are_there_at_once() -> None:
+    """Nothing would tell of them later: who asks does not wait yet."""
+    ledger, pool = ring(3)
+    running, later = Waiting(pool, (1, 0), 1), Waiting(pool, (1, 5), 3)
+    assert running.claim.start() and not later.claim.start()
+    between = Waiting(pool, (1, 1), 2)
+    assert running.take_all() == [0]
+    ledger.send(0)
+    running.claim.close()
+    assert between.claim.start()
+    assert sorted(between.take_all()) == [1, 2]
+    assert between.told == 0
+
+
 def test_case_7_slots_granted_for_one_object_serve_it_alone_and_come_back_unfilled() -> None:
     ledger = SlotLedger(6, Owner.PEER)
     back: list[tuple[int, int]] = []
