@@ -27,7 +27,7 @@ from getm.files.journal import journal_name
 from getm.files.names import changed_name, resolve_target, unusable
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.partial import PartialFile, open_partial
-from getm.files.streams import StreamTarget, needs_order
+from getm.files.streams import StreamTarget, may_be_file, needs_order
 from getm.integrity.declared.types import Declared
 from getm.integrity.files import check_file
 from getm.integrity.values import parse_checksum
@@ -146,7 +146,7 @@ class Job:
         if not path or path.endswith(os.sep) or self._batch.options.dry_run:
             return False
         try:
-            return not needs_order(path) and not os.path.isdir(path)  # noqa: PTH112 - a hundred thousand times
+            return may_be_file(path)
         except ValueError:
             raise unusable(path) from None
 

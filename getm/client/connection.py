@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from getm.buffers.ledger import Owner
 from getm.client.engines import NO_SIGNAL, NO_WAIT, SEND_NOW, Engine
 from getm.client.process import passed_pair
 from getm.core.readable import readable
+from getm.core.this_process import process_number
 from getm.protocol import messages
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import GRANT, PART, EndInfo, FailedInfo, HeadInfo, Message, NoteInfo, OpenRequest
@@ -54,7 +54,7 @@ class ClientConnection:
     def __init__(self, team: Sequence[Engine], layout: RingLayout, *, private: bool) -> None:
         self.team: tuple[Engine, ...] = tuple(team)
         self.layout = layout
-        self._pid = os.getpid()
+        self._pid = process_number()
         self._conversation = Conversation()
         self._decoder = Decoder(messages.FROM_ENGINE)
         self._listeners: dict[int, Listener] = {}
@@ -168,7 +168,7 @@ class ClientConnection:
 
         Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
-        if self._pid != os.getpid():
+        if self._pid != process_number():
             raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
         try:
             if self._unsent:
@@ -255,7 +255,7 @@ class ClientConnection:
     def give_back(self, slot: int) -> None:
         """Credit for one slot. Called in any thread, even within a garbage collection: takes no lock and never
         blocks."""
-        if self.closed or self._pid != os.getpid():
+        if self.closed or self._pid != process_number():
             # A forked child that drops an inherited view: the slot is the parent's.
             return
         # In our ledger first, then to the engine: its next PART may come before this returns.

@@ -32,6 +32,7 @@ import msgspec
 
 from getm.core.coverage import Coverage
 from getm.core.spans import Span
+from getm.core.this_process import process_number
 from getm.core.version import Version
 from getm.errors import TargetError
 from getm.files import libc, lock
@@ -100,7 +101,7 @@ class PartialFile:
         self._recorder: Recorder | None = None
         # Written to the file, and perhaps not yet on its way to the disk.
         self._resting_bytes = 0
-        self._pid = os.getpid()
+        self._pid = process_number()
         # For the coverage and the recorder, which a checkpoint in another thread uses as well.
         self._guard = threading.Lock()
         self._checkpointing = threading.Lock()
@@ -247,7 +248,7 @@ class PartialFile:
 
         Never raises: what could not be kept is not recorded as being there.
         """
-        if self._recorder is None or os.getpid() != self._pid:
+        if self._recorder is None or process_number() != self._pid:
             with contextlib.suppress(TargetError):
                 self.discard()
             return
@@ -259,7 +260,7 @@ class PartialFile:
 
     def discard(self) -> None:
         """Close, and remove everything. Harmless when repeated, and after a commit."""
-        if os.getpid() != self._pid:
+        if process_number() != self._pid:
             # A forked child: the files are its parent's.
             self.close()
             return
@@ -359,7 +360,7 @@ class PartialFile:
     # What these are made of -----------------------------------------------------------------------------------------
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if process_number() != self._pid:
             raise TargetError(
                 f"{self.path} is being downloaded by the process that this one was forked from; download it there.",
                 path=str(self.path),
@@ -434,7 +435,7 @@ class PartialFile:
 
     def _detach(self) -> Recorder | None:
         """Return the recorder, which is no longer ours."""
-        if os.getpid() != self._pid:
+        if process_number() != self._pid:
             # The thread that holds the lock may not be here to release it.
             self._guard = threading.Lock()
         with self._guard:

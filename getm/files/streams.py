@@ -28,13 +28,17 @@ def needs_order(path: str | os.PathLike[str] | None) -> bool:
     """
     if path is None:
         return False
+    return is_special(os.fspath(path)) or not (may_be_file(path) or os.path.isdir(path))  # noqa: PTH112
+
+
+def may_be_file(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a regular file, or nothing yet: neither a folder, nor what `needs_order`."""
     if is_special(os.fspath(path)):
-        return True
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
-    except OSError:
         return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except OSError:
+        return True
 
 
 def is_special(path: str) -> bool:

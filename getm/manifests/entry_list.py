@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
-from getm.files.streams import needs_order
+from getm.files.streams import is_special, needs_order
 from getm.integrity.algorithms import require_algorithm
 from getm.manifests.entry import Entry
 from getm.manifests.items import Item, located
@@ -123,18 +123,20 @@ class _Targets:
         confined = self._directory is not None or not entry.trusted_path
         target = entry.target(self._directory)
         path = target if self._directory is None else f"{self._directory}/{target}"
-        if needs_order(path):
+        exists = os.path.lexists(path)
+        if needs_order(path) if exists else is_special(path):
             if confined:
                 raise InvalidInput(f"{path!r} is a device or pipe; a list may only name files there")
             return
-        if os.path.isdir(path):  # noqa: PTH112 - asked a hundred thousand times
+        if exists and os.path.isdir(path):  # noqa: PTH112 - asked a hundred thousand times
             path = f"{path}/{name_from_url(entry.urls[0])}"
         folder, name = os.path.split(path)
         resolved = self._resolved(folder or ".")
         if confined and resolved != self._root and not resolved.startswith(self._root.rstrip("/") + "/"):
             raise InvalidInput(f"{path!r} leads out of {self._root!r} by a symbolic link")
         key = f"{resolved.rstrip('/')}/{name}"
-        taken = self._file_at(key) or (self._reserved and self._reserved.get(os.path.realpath(key)))
+        # What does not exist is no link to anything.
+        taken = self._file_at(key) or (exists and self._reserved.get(os.path.realpath(key)))
         if taken:
             raise InvalidInput(f"its target {target} is {taken} already; give it another path")
         self._entries[key] = number, entry

@@ -16,6 +16,7 @@ import pytest
 
 import getm
 from getm.buffers import fork
+from getm.core.this_process import process_number
 from tests.integration.test_processes import run_python
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -247,3 +248,17 @@ def test_a_fork_without_leases_costs_nothing(nginx: NginxServer, make_object: Ma
         assert worker.exitcode == 0
         worker.close()
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_the_number_of_the_process_is_that_of_a_forked_child() -> None:
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(send, f"{process_number()} {os.getpid()}".encode())
+        os._exit(0)
+    os.close(send)
+    with os.fdopen(receive) as answer:
+        number, real = answer.read().split()
+    os.waitpid(child, 0)
+    assert number == real != str(process_number())
+    assert process_number() == os.getpid()
