@@ -242,7 +242,8 @@ class Attempts:
         may_switch = self._may_switch(position)
         candidates = self.sources.living if may_switch else [source] if source.error is None else []
         if not candidates:
-            raise (self.sources.all_failed() if may_switch else error) from None
+            # Whoever can start over must learn that this one cannot be continued.
+            raise (self.sources.all_failed() if may_switch and not failed.final else error) from None
         best = min(candidates, key=lambda candidate: candidate.failures)
         if best.ranges is Ranges.UNDECIDED or (best is not source and not best.failures):
             self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")

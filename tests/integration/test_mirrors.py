@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,21 @@ def test_without_a_checksum_another_goes_on_where_nothing_was_delivered(
     dies = fault_server.serve("/x", Reply(body=BODY, cut_at=0), Reply(raw=b"", then="close"))
     url = other_server.serve("/x", Reply(body=BODY, etag='"other"'))
     assert session.read(dies, mirrors=[url], concurrency=concurrency) == BODY
+
+
+@pytest.mark.parametrize("way", ("download", "read"))
+def test_the_only_one_that_has_it_is_asked_again_though_nothing_can_be_joined(
+    way: str, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """The other one has refused for good, which is no reason not to start over here."""
+    good = Reply(body=SMALL, etag='W/"1"', last_modified=None)
+    url = fault_server.serve("/x", replace(good, cut_at=1000), good)
+    bad, checks = fault_server.serve("/403", failure(403)), str(checksum(SMALL, "sha256"))
+    if way == "read":
+        assert session.read(bad, mirrors=[url], checksum=checks) == SMALL
+    else:
+        result = session.download(bad, tmp_path / "x", mirrors=[url], checksum=checks)
+        assert result.path.read_bytes() == SMALL
 
 
 @each_mode
