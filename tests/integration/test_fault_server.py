@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import socket
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.certificates import Authority
+from tests.support.channel import Channel
 from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
 from tests.support.fault_server import Excess, FaultServer
 
@@ -370,3 +372,24 @@ def test_bytes_beyond_the_body_and_any_reason(fault_server: FaultServer) -> None
         came = b"".join(iter(lambda: client.recv(65536), b""))
     assert came.startswith(b"HTTP/1.1 200 Non trouv\xe9\r\n") and b"Content-Length: 4\r\n" in came
     assert came.endswith(b"\r\n\r\nbody and more")
+
+
+async def test_what_comes_at_the_moment_when_a_wait_for_it_ends_is_not_lost() -> None:
+    """A request that was sent early, while the reply before it was paced, would never be answered."""
+    ours, theirs = socket.socketpair()
+    also_ours, also_theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    with ours, theirs, also_ours, also_theirs:
+        for each in (ours, also_ours):
+            each.setblocking(False)
+        channel = Channel(ours)
+        waiting = asyncio.ensure_future(channel.readable())
+        await asyncio.sleep(0)
+        # Both are seen in one turn of the loop: the wait has its answer, and is cancelled before it learns of it.
+        loop.add_reader(also_ours, waiting.cancel)
+        theirs.send(b"GET")
+        also_theirs.send(b"x")
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+        loop.remove_reader(also_ours)
+        assert await channel.recv() == b"GET"

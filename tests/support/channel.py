@@ -31,6 +31,18 @@ class Channel:
             return data
         return await self._recv_more()
 
+    async def readable(self) -> None:
+        """Wait until the client has sent something, or has ended its side. Unlike a `recv`, it may be cancelled at any
+        moment without losing what has come."""
+        if self._unread:
+            return
+        came, descriptor = self._loop.create_future(), self._sock.fileno()
+        self._loop.add_reader(descriptor, lambda: None if came.done() else came.set_result(None))
+        try:
+            await came
+        finally:
+            self._loop.remove_reader(descriptor)
+
     def unrecv(self, data: bytes) -> None:
         """Give back bytes that were read too early: the next `recv` returns them."""
         self._unread = data + self._unread

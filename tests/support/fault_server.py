@@ -277,13 +277,13 @@ def _blocks(body: memoryview, reply: Reply, sent_before: int) -> Iterator[memory
 
 async def _pause(channel: Channel, *, gate: Gate | None = None, timeout_s: float | None = None) -> None:
     """Wait at `gate`, or for `timeout_s`, whichever is given; raise as soon as the client ends the connection."""
-    listening = asyncio.ensure_future(channel.recv())
+    listening = asyncio.ensure_future(channel.readable())
     passing = asyncio.ensure_future(gate.passed()) if gate else None
     waiting = {listening, passing} if passing else {listening}
     try:
         await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
-            data = listening.result()
+            data = await channel.recv()
             if not data:
                 raise _ClientLeft
             channel.unrecv(data)  # the next request, sent early
