@@ -130,7 +130,8 @@ class Attempts:
                 source.ranges = Ranges.UNDECIDED
             else:
                 whole = await self._current(source, None, None)
-                if whole.head.status in WHOLE:
+                if whole.head.status in WHOLE or whole.head.status in self.request.retries.statuses:
+                    # One that may pass is retried, for the whole.
                     source.ranges, response, span = Ranges.REFUSED, whole, None
                 else:
                     await whole.discard()

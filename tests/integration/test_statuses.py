@@ -10,7 +10,7 @@ import pytest
 import getm
 from getm import errors
 from tests.support import command
-from tests.support.fault_script import Reply
+from tests.support.fault_script import Reply, failure
 from tests.support.fault_server import FaultServer
 
 BODY = bytes(range(256)) * 64
@@ -134,3 +134,10 @@ def test_case_3_the_command_tells_the_status(status: int, fault_server: FaultSer
     assert run.returncode == 8
     assert command.failure(run)["status_code"] == status
     assert (tmp_path / "x").read_bytes() == KEPT
+
+
+def test_a_whole_that_is_not_there_yet_is_asked_for_again_where_ranges_are_refused(fault_server: FaultServer) -> None:
+    whole = iter([failure(503), Reply(body=b"whole")])
+    url = fault_server.serve("/x", lambda request: failure(405) if request.header("Range") else next(whole))
+    with getm.Session(retries=getm.Retries(2, base_s=0.001)) as session:
+        assert bytes(session.read(url, concurrency=3)) == b"whole"
