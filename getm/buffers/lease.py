@@ -54,7 +54,7 @@ class LeaseRing:
         return len(self._live)
 
     def _on_end(self, ref: weakref.ref[_Array]) -> None:
-        slot: int = ref.slot  # type: ignore[attr-defined]
+        slot: int = ref.slot  # type: ignore[attr-defined]  # set by `lease`
         self._live.pop(slot, None)
         if slot not in self._retired:
             fork.give_back(self._give_back, slot)

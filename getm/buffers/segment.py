@@ -116,7 +116,7 @@ def _open_memfd() -> int:
 
 def _open_posix() -> int:
     # The module behind multiprocessing.shared_memory, without the resource tracker process that the latter starts.
-    import _posixshmem  # type: ignore[import-not-found]
+    import _posixshmem  # type: ignore[import-not-found]  # not in typeshed
 
     name = f"/getm-{os.urandom(8).hex()}"
     descriptor: int = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)

@@ -63,6 +63,7 @@ class Fetch:
         counters.current.set(self.counters)
         try:
             if request.total_s is None:
+                # A small object would feel the timeout that limits nothing.
                 await self._run()
             else:
                 async with asyncio.timeout(request.total_s):

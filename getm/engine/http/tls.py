@@ -119,7 +119,7 @@ class TLSTransport(asyncio.Transport):
                 if not count:
                     # The peer's close_notify: a clean end. (An end without it is an `ssl.SSLEOFError`.)
                     self.pause_reading()
-                    protocol.eof_received()  # type: ignore[attr-defined]
+                    protocol.eof_received()  # type: ignore[attr-defined]  # a Protocol
                     # A transport over TLS cannot stay half open, whatever the protocol answers.
                     self.close()
                     return
@@ -160,7 +160,7 @@ class TLSTransport(asyncio.Transport):
     def _read_some(self, protocol: asyncio.BaseProtocol) -> int:
         data = self._sock.read(_READ_BYTES)
         if data:
-            protocol.data_received(data)  # type: ignore[attr-defined]
+            protocol.data_received(data)  # type: ignore[attr-defined]  # a Protocol
         return len(data)
 
     # Writing --------------------------------------------------------------------------------------------------------
