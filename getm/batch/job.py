@@ -326,7 +326,7 @@ class Job:
             # A helper engine: its connection cannot be used any more.
             if self._attempt.connection is not None:
                 self._batch.lost(self._attempt.connection, error)
-        elif self._is_refusal(error) and (self._note_others() or self.host.jobs > 1):
+        elif self._is_refusal(error) and self._others_may_be_why():
             self._refused(error)
         elif head is not None and cannot_be_joined(error, head.version, self.request.retries.statuses):
             # The engine could not retry it, and a file can start over.
@@ -342,6 +342,13 @@ class Job:
             self.fail(error)
         else:
             self._again(error, self._deaths, keep=True)
+
+    def _others_may_be_why(self) -> bool:
+        """Whether the host may have refused the request for the sake of other downloads: they are still there, or
+        have received bytes since it last did. One request more than that, as it may notice late that they have ended.
+        """
+        had_progressed = self._before is not None and self._others_progressed
+        return self._note_others() or had_progressed or self.host.jobs > 1
 
     def _note_others(self) -> bool:
         """Whether other downloads have received bytes from the host since this was last asked."""

@@ -117,8 +117,7 @@ def _forget_threads() -> None:
         pool._forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def borrowed(pool: HashPool | None) -> AbstractContextManager[HashPool]:
