@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import Any, ClassVar, Self
 
-from getm.results import Stats
+from getm.core.stats import Stats
 
 Field = str | int | float | bool | None
 

@@ -7,20 +7,18 @@ The order for one entry: `Started`, any number of `Progressed` and `Retried`, an
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
+
+from msgspec import Struct
 
 from getm.errors import GetmError, HTTPStatusError
-
-if TYPE_CHECKING:
-    from getm.results import DownloadResult
+from getm.results import DownloadResult
 
 Json = str | int | float | bool | None | dict[str, "Json"] | list["Json"]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Base of all events. `name` is the event's name in JSON."""
 
     name: ClassVar[str] = "event"
@@ -31,12 +29,11 @@ class Event:
     def to_json(self) -> dict[str, Json]:
         """The fields as JSON values, "event" (the name) first. A path that is not UTF-8 has lone surrogates, as
         `os.fsdecode` makes them: `json.dumps` writes them, stricter encoders refuse."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {"event": self.name, **{name: _plain(value) for name, value in values.items()}}
 
 
-@dataclass(frozen=True, slots=True)
-class Planned(Event):
+class Planned(Event, frozen=True):
     """What is known about all downloads: before the first request, and again when more is known.
 
     Attributes:
@@ -48,8 +45,7 @@ class Planned(Event):
     total_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Started(Event):
+class Started(Event, frozen=True):
     """The head of the response has come.
 
     Attributes:
@@ -67,8 +63,7 @@ class Started(Event):
     resumed_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed(Event):
+class Progressed(Event, frozen=True):
     """More bytes have come.
 
     Attributes:
@@ -82,8 +77,7 @@ class Progressed(Event):
     total_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Retried(Event):
+class Retried(Event, frozen=True):
     """A request failed and is retried.
 
     Attributes:
@@ -101,8 +95,7 @@ class Retried(Event):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished(Event):
+class Finished(Event, frozen=True):
     """The file is complete, verified as far as it can be, and in place.
 
     Attributes:
@@ -134,8 +127,7 @@ class Finished(Event):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped(Event):
+class Skipped(Event, frozen=True):
     """Nothing was downloaded, on purpose.
 
     Attributes:
@@ -149,8 +141,7 @@ class Skipped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed(Event):
+class Failed(Event, frozen=True):
     """The download failed for good.
 
     Attributes:

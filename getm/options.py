@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import force_setattr, replace
 
 from getm.core.retry import Retries as Retries
 from getm.core.units import MIB
@@ -24,8 +26,7 @@ _RESERVED_HEADERS = frozenset(
 HeadersInput = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeout:
+class Timeout(Struct, frozen=True):
     """Time limits in seconds; None for no limit.
 
     Example:
@@ -53,14 +54,13 @@ class Timeout:
     tail_s: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        for name in self.__struct_fields__:
             value = getattr(self, name)
             none = "" if name == "floor_window_s" else ", or None for no limit"
             if value is None and none:
                 continue
             unit = "bytes a second" if name == "floor_bytes_s" else "seconds"
-            # Frozen: there is no other way to set a field.
-            object.__setattr__(self, name, validate_number(value, name, unit, none=none))
+            force_setattr(self, name, validate_number(value, name, unit, none=none))
 
 
 def validate_timeout(value: float | Timeout | str | None, default: Timeout) -> Timeout:

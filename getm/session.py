@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
@@ -913,7 +912,7 @@ def _environment() -> dict[str, bytes]:
 
 def _limits(timeout: Timeout) -> dict[str, Any]:
     """The fields of an `OpenRequest` that are those of a `Timeout`."""
-    return asdict(timeout)
+    return msgspec.structs.asdict(timeout)
 
 
 def _is(value: object, word: str) -> bool:

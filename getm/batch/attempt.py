@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.client.connection import ClientConnection
+from getm.core.stats import Stats
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
-from getm.results import Stats
 
 if TYPE_CHECKING:
     from getm.batch.job import Job

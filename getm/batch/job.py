@@ -21,6 +21,7 @@ from getm.client.connection import ClientConnection
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
+from getm.core.stats import Stats
 from getm.core.units import MIB
 from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files.journal import journal_name
@@ -33,7 +34,7 @@ from getm.integrity.files import check_file
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
-from getm.results import DownloadResult, Stats
+from getm.results import DownloadResult
 
 if TYPE_CHECKING:
     from getm.batch.scheduler import Batch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from getm.core.validate import validate_bool, validate_integer
 from getm.options import MAX_CONCURRENCY
@@ -13,8 +14,7 @@ DEFAULT_JOBS = 8
 DEFAULT_PER_HOST = 64
 
 
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
+class BatchOptions(Struct, frozen=True):
     """How the downloads of a batch are done. Raises `InvalidInput` for what cannot be used.
 
     `jobs`: files at once. `concurrency`: range requests at once for each file; None: the engine runs in a thread of
@@ -34,9 +34,7 @@ class BatchOptions:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        # Frozen: there is no other way to set a field.
-        put = object.__setattr__
-        put(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS))
-        put(self, "per_host", validate_integer(self.per_host, "per_host", 1, MAX_JOBS * MAX_CONCURRENCY))
+        force_setattr(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS))
+        force_setattr(self, "per_host", validate_integer(self.per_host, "per_host", 1, MAX_JOBS * MAX_CONCURRENCY))
         for name in ("resume", "no_clobber", "remote_time", "continue_after_error", "dry_run"):
             validate_bool(getattr(self, name), name)

@@ -8,8 +8,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
+
+from msgspec.structs import replace
 
 from getm.cli.options import build_parser
 from getm.cli.output.errors import print_summary

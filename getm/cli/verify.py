@@ -8,9 +8,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+
+from msgspec import Struct
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import print_error, print_failure, print_unreadable
@@ -60,8 +61,7 @@ the same line.
 _OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read", "NOT VERIFIED"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """What a list says of a file. `size` in bytes, None where it is not given."""
 
     name: str

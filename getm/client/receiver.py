@@ -21,9 +21,9 @@ from getm.core.head import HeaderMap
 from getm.core.log import get_logger
 from getm.core.redact import redact
 from getm.core.retry import Retry, cannot_be_joined, cause
+from getm.core.stats import Stats
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
-from getm.results import Stats
 
 if TYPE_CHECKING:
     from getm.client.parts import ChunkReader

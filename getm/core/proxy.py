@@ -10,8 +10,9 @@ import contextlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, urlsplit
+
+from msgspec import Struct
 
 from getm.core.redact import host_of, redact
 from getm.core.text import brief
@@ -23,8 +24,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """`url` with its secrets; `variable` is what named it."""
 
     url: str

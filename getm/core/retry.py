@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import force_setattr, replace
 
 from getm import errors
 from getm.core.validate import refuse, validate_integer, validate_number
@@ -38,15 +40,13 @@ _CAUSES: tuple[tuple[type[errors.GetmError], str], ...] = (
 _CAUSE_OF_TIMEOUT = {"connect": "connect", "response": "stall", "body": "stall", "pace": "slow", "total": "deadline"}
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Retry after `delay_s` seconds."""
 
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """Give up: the failure goes to the caller. `late`: only because the deadline comes before the retry."""
 
     late: bool = False
@@ -55,8 +55,7 @@ class Fail:
 Verdict = Retry | Fail
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(Struct, frozen=True):
     """How often and how soon requests with transient failures are retried.
 
     The first retry after a broken connection is immediate: the usual cause is a kept-alive connection that the server
@@ -82,15 +81,15 @@ class Retries:
     statuses: frozenset[int] = TRANSIENT_STATUSES
 
     def __post_init__(self) -> None:
-        # Frozen: there is no other way to set a field.
-        put = object.__setattr__
-        put(self, "attempts", validate_integer(self.attempts, "retries: attempts", 0, _MAX_ATTEMPTS))
+        force_setattr(self, "attempts", validate_integer(self.attempts, "retries: attempts", 0, _MAX_ATTEMPTS))
         for name in ("base_s", "cap_s"):
-            put(self, name, validate_number(getattr(self, name), f"retries: {name}", "seconds", 0))
+            force_setattr(self, name, validate_number(getattr(self, name), f"retries: {name}", "seconds", 0))
         statuses: Any = self.statuses
         if isinstance(statuses, str | bytes) or not isinstance(statuses, Iterable):
             refuse("retries: statuses", "several HTTP statuses, such as {429, 503}", statuses)
-        put(self, "statuses", frozenset([validate_integer(each, "retries: a status", 100, 999) for each in statuses]))
+        force_setattr(
+            self, "statuses", frozenset([validate_integer(each, "retries: a status", 100, 999) for each in statuses])
+        )
 
     @classmethod
     def of(cls, value: int | Retries | None, default: Retries) -> Retries:

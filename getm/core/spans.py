@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # No file, and no index in this language, reaches further.
 MAX_POSITION = 2**63 - 1
@@ -12,8 +13,7 @@ MAX_POSITION = 2**63 - 1
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """The bytes from `start` up to, not including, `stop`."""
 
     start: int
@@ -30,8 +30,7 @@ class Span:
         return f"bytes={self.start}-{self.stop - 1}"
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(Struct, frozen=True):
     """A parsed Content-Range: `span` is None for the unsatisfied form `*/total`, `total` None for `/*`."""
 
     span: Span | None

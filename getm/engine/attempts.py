@@ -7,7 +7,6 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from getm import errors
@@ -38,14 +37,21 @@ _FLOWING_S = 1.0
 _T = TypeVar("_T")
 
 
-@dataclass(eq=False)
 class Failed(Exception):
     """The failure of a request: `error`, with the server's Retry-After. `final`: its source cannot be asked for the
     rest, since nothing would show that it is of the version that has come so far."""
 
-    error: errors.NetworkError | errors.SizeMismatch
-    retry_after_s: float | None = None
-    final: bool = False
+    def __init__(
+        self,
+        error: errors.NetworkError | errors.SizeMismatch,
+        retry_after_s: float | None = None,
+        *,
+        final: bool = False,
+    ) -> None:
+        super().__init__(error)
+        self.error = error
+        self.retry_after_s = retry_after_s
+        self.final = final
 
 
 class Attempts:

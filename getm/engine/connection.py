@@ -15,6 +15,7 @@ from getm.buffers.ledger import Owner, SlotLedger
 from getm.buffers.segment import Segment
 from getm.core.log import get_logger
 from getm.core.spans import MAX_POSITION, Span
+from getm.core.stats import Stats
 from getm.engine.fetch import Fetch
 from getm.engine.helpers import HelperPipe
 from getm.engine.http.requests import HttpClient
@@ -27,7 +28,6 @@ from getm.protocol import messages
 from getm.protocol.codec import decode_body, encode, encode_body
 from getm.protocol.messages import GRANT, OPEN, PART, FailedInfo, Kind, Message, OpenRequest, Record
 from getm.protocol.order import Conversation
-from getm.results import Stats
 
 
 class EngineConnection:

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from contextvars import ContextVar
 
-from getm.results import Stats
+from getm.core.stats import Stats
 
 # Those of the transfer of the current task. The event loop counts a connection when it opens one: aiohttp does not say
 # which response came over a new one.

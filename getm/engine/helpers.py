@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from getm import errors
 from getm.core.spans import Span
+from getm.core.stats import Stats
 from getm.engine.attempts import Attempts
 from getm.engine.hedge import Hedger
 from getm.engine.message_socket import Pipe
@@ -17,7 +18,6 @@ from getm.engine.sources import Source
 from getm.protocol.codec import decode_body, encode, encode_body
 from getm.protocol.messages import FROM_ENGINE, EndInfo, FailedInfo, Kind, Message, NoteInfo, OpenRequest
 from getm.protocol.order import Conversation
-from getm.results import Stats
 
 
 class _Job:

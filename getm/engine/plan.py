@@ -13,8 +13,10 @@ span.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import chain
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from getm import errors
 from getm.core.head import ResponseHead
@@ -26,8 +28,7 @@ from getm.engine.http.responses import WHOLE, content_length, covered, covers_al
 WHOLE_OBJECT = (Span(0, MAX_POSITION),)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What was asked for. `or_whole`: where `version` has been replaced, the whole of the other one is wanted."""
 
     spans: tuple[Span, ...]
@@ -58,8 +59,7 @@ class Order:
         return self.part_bytes if self.concurrency > 1 else MAX_POSITION
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What to fetch, by the first response.
 
     `version`: that all responses must be of. `pieces`: of the object, in order, and `workers` how many of them are

@@ -15,7 +15,6 @@ import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Literal, Self
 
 import msgspec
 
+from getm.core.stats import Stats
 from getm.errors import Cancelled, HTTPStatusError, InvalidInput
 from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.files.os_errors import as_target_error
@@ -31,7 +31,7 @@ from getm.files.streams import needs_order
 from getm.integrity.files import check_file
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.values import Checksum, parse_checksum
-from getm.results import DownloadResult, Stats
+from getm.results import DownloadResult
 
 # The checksum of a file for which none was computed.
 _OWN_ALGORITHM = "sha256"
@@ -232,8 +232,7 @@ def _rfc3339(time: datetime | None) -> str | None:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptEntry:
+class ReceiptEntry(msgspec.Struct, frozen=True):
     """A file that the receipt says is there: `path` as it can be opened, `size` in bytes, `checksums` that it has
     (perhaps none), and the number of its line from 1."""
 
@@ -243,8 +242,7 @@ class ReceiptEntry:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptFiles:
+class ReceiptFiles(msgspec.Struct, frozen=True):
     """What a receipt says is on the disk, in the order of its lines; and a sentence for each line that could not be
     understood."""
 

@@ -6,10 +6,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from getm.core.lazy import importing
 from getm.errors import Cancelled
@@ -29,8 +30,7 @@ _QUEUED_PER_JOB = 8
 """Files being read or finished ahead of the one being yielded: keeps memory bounded for endless lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileReport:
+class FileReport(Struct, frozen=True):
     """One file's outcome: `verdict` (its `computed` holds the checksums), or why it cannot be read."""
 
     path: Path

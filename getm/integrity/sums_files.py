@@ -12,7 +12,8 @@ return written as \\\\, \\n and \\r. With "--zero", lines end in NUL and have no
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from getm.core.text import decode_text
 from getm.errors import InvalidInput
@@ -35,8 +36,7 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 _NAME_HINT = re.compile(r"(?i)(?<![a-z0-9])(blake3|b3|xxh3-?128|md5|sha-?(?:1|224|256|384|512))(?:sums?)?(?=$|[._-])")
 
 
-@dataclass(frozen=True, slots=True)
-class SumsEntry:
+class SumsEntry(Struct, frozen=True):
     """One line: the file's name as written, its checksum, and the line's number from 1."""
 
     name: str
@@ -44,8 +44,7 @@ class SumsEntry:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class SumsFile:
+class SumsFile(Struct, frozen=True):
     """The entries of a sums file, and the lines that are not understood, each with its number ("line 3: ...")."""
 
     entries: tuple[SumsEntry, ...]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from getm.errors import InvalidInput
 
@@ -61,8 +62,7 @@ def _unknown(name: object) -> InvalidInput:
     return InvalidInput(f"unknown checksum algorithm {str(name)[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(Struct, frozen=True):
     """One checksum. Those that are written in hex and in base64 compare equal.
 
     `str()` gives "algorithm:hex" ("s3-etag:hex-N"), which `parse_checksum` reads back.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from getm.errors import ChecksumMismatch
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import Checksum
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(Struct, frozen=True):
     """A declared checksum that the bytes do not have, and the one that they have."""
 
     declared: Declared
@@ -29,8 +28,7 @@ class Mismatch:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The outcome of the verification of one object: `checksum` of a reader or a download result. True if verified.
 
     Attributes:

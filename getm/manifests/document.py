@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 from getm.core.text import decode_text
 from getm.errors import InvalidInput
@@ -16,8 +17,7 @@ from getm.errors import InvalidInput
 _MAX_BYTES = 1024**3
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True, dict=True):
     """`path` is None for standard input; `name` is for messages."""
 
     path: Path | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION
@@ -23,7 +23,6 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 ChecksumsInput = str | Checksum | Iterable[str | Checksum] | None
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Entry:
     """One download of many: what `read_list` gives, and `download_all` takes.
 
@@ -51,6 +50,9 @@ class Entry:
         >>> getm.Entry("https://data.example.org/reads.bam", "in/reads.bam", "md5:fa604061530db3127b31b061c7527e82")
     """
 
+    # A class by hand, since its arguments are not its attributes.
+    __slots__ = ("checksums", "headers", "path", "place", "size", "trusted_path", "urls", "warn_unverified")
+
     urls: tuple[str, ...]
     path: str | None
     checksums: tuple[Checksum, ...]
@@ -77,7 +79,7 @@ class Entry:
         if not urls:
             raise InvalidInput("no URL was given; expected at least one")
         checked = (validate_url(urls[0]),) if len(urls) == 1 else tuple(dict.fromkeys(map(validate_url, urls)))
-        # Frozen: there is no other way to set a field.
+        # Immutable: there is no other way to set an attribute.
         put = object.__setattr__
         put(self, "urls", checked)
         put(self, "path", None if path is None else validate_path(path, "path") or None)
@@ -87,6 +89,26 @@ class Entry:
         put(self, "place", f"the entry of {redact(checked[0])}" if place is None else validate_text(place, "place"))
         put(self, "warn_unverified", validate_bool(warn_unverified, "warn_unverified"))
         put(self, "trusted_path", validate_bool(trusted_path, "trusted_path"))
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, Entry) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an Entry is immutable, so its {name} cannot be set: make another one")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an Entry is immutable, so its {name} cannot be deleted: make another one")
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        # Of a pickle or a copy.
+        for name, value in state[1].items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         # No secrets: URLs without their query, headers without their values.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
+
+from msgspec import Struct
 
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
@@ -17,8 +18,7 @@ from getm.manifests.items import Item, located
 _SHOWN_PROBLEMS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class EntryList:
+class EntryList(Struct, frozen=True):
     """Checked downloads. `name` is for messages; `format` one of `FORMATS`, "" for entries made by a program;
     `ignored` are the columns, keys and options that were understood and not used."""
 

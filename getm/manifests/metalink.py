@@ -8,9 +8,10 @@ package that keeps one from doing so is needed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NoReturn
 from xml.parsers import expat
+
+from msgspec import Struct, field
 
 from getm.errors import InvalidInput
 from getm.manifests.document import Document
@@ -24,8 +25,7 @@ _LAST_PRIORITY = 999_999
 _FILE = ["metalink", "file"]
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct):
     """A file element. `children`: their names, "" for those of other namespaces, attributes and pieces of text."""
 
     line: int

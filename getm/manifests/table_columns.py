@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from getm.errors import InvalidInput
 from getm.manifests.fields import FIELDS, field_of, quoted
@@ -27,8 +28,7 @@ _GDC_IGNORED = frozenset({"state", "acl", "project_id", "category", "access"})
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """How an entry is made of a row. `cells`: fields, or algorithms for digests, and where each comes from (see
     `Columns`). `ignored`: the columns that are understood and not used. `of_lists`: the cells are lists (ENA)."""
 

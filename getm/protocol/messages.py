@@ -37,10 +37,10 @@ from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.retry import Retries
 from getm.core.spans import MAX_POSITION
+from getm.core.stats import Stats
 from getm.core.text import encodable
 from getm.core.version import Version
 from getm.integrity.verdict import Verdict
-from getm.results import Stats
 
 
 class Kind(enum.IntEnum):

@@ -8,7 +8,8 @@ holds this order on either end; a message out of order is a `ProtocolError`.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from getm.errors import ProtocolError
 from getm.protocol.messages import CANCEL, END, FAILED, GRANT, HEAD, HEDGE, NOTE, OPEN, PART, PREFIX, RETURN, Kind
@@ -35,8 +36,7 @@ _ORDER: dict[Phase, dict[Kind, Phase]] = {
 _ALWAYS = frozenset({GRANT, RETURN, CANCEL, HEDGE})
 
 
-@dataclass
-class Conversation:
+class Conversation(Struct):
     """The order of one pipe's messages, held on either end: call `pass_` for each message sent or received."""
 
     # Of the objects that have not ended.

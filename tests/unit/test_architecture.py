@@ -28,9 +28,9 @@ class Layer:
 
 
 LAYERS = (
-    Layer("values", ("errors", "results", "options", "core", "_version"), ("asyncio", "socket", "mmap")),
+    Layer("values", ("errors", "options", "core", "_version"), ("asyncio", "socket", "mmap")),
     Layer("start of an engine", ("client.process",), ("asyncio", "mmap")),
-    Layer("integrity", ("integrity",), ("asyncio",)),
+    Layer("integrity", ("integrity", "results"), ("asyncio",)),
     Layer("protocol", ("protocol",), ("asyncio", "mmap")),
     Layer("buffers", ("buffers",), ("asyncio",)),
     Layer("engine", ("engine",)),

@@ -10,10 +10,10 @@ import contextlib
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TextIO
 
+from msgspec import Struct
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -37,8 +37,7 @@ _COLUMNS: tuple[JustifyMethod, ...] = ("left", "left", "right", "right", "right"
 _GOOD, _BAD, _DIM = Style(color="green"), Style(color="red"), Style(dim=True)
 
 
-@dataclass(slots=True)
-class _Bar:
+class _Bar(Struct):
     """One download under way, or all of them: `resumed_bytes` of `done_bytes` came in an earlier run. `samples`: at
     what time how many bytes had come in this one, taken when the bar is drawn."""
 
@@ -163,8 +162,7 @@ class Bars(Live):
         return table if table.row_count else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(Struct, frozen=True):
     """Lines as they are: rich's own way through `Text` would cost a hundred times as much for each."""
 
     lines: list[tuple[str, Style, str]]

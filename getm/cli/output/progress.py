@@ -13,8 +13,9 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, Self, TextIO
+
+from msgspec import Struct
 
 from getm.cli.output.formatting import amount_text, bytes_text, failed_text, finished_text, name_of, printable
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
@@ -139,8 +140,7 @@ class _JsonLines(_Lines):
             timer.join()
 
 
-@dataclass(slots=True)
-class _Shown:
+class _Shown(Struct):
     """The last line of progress of a file."""
 
     name: str

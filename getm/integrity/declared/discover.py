@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from getm.core.head import ResponseHead
 from getm.errors import MissingExtra
@@ -28,8 +29,7 @@ _MAX_NOTES = 8
 """The most that a server can make the engine examine and report."""
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
+class Discovery(Struct, frozen=True):
     """Declared checksums of the whole representation, strongest first, and notes: what was skipped and why."""
 
     declared: tuple[Declared, ...] = ()

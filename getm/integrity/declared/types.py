@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from getm.core.head import ResponseHead
 from getm.errors import InvalidInput
 from getm.integrity.values import Checksum, make_checksum
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True):
     """A checksum that the bytes should have, and who says so: `source` is "caller" or the response header's name."""
 
     checksum: Checksum

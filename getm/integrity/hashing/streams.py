@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from getm.integrity.algorithms import CrcFunction, Digest
 from getm.integrity.combine import combine
 from getm.integrity.values import DIGEST_BYTES
 
 
-@dataclass(slots=True, eq=False)
-class Block:
+class Block(Struct, eq=False):
     """Bytes that were fed: where they belong, how many streams still have to read them, and whom to call then."""
 
     offset: int

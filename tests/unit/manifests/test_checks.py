@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -299,3 +301,14 @@ def test_a_hundred_thousand_entries_in_bounded_memory(tmp_path: Path) -> None:
     count, total_bytes, peak_bytes = map(int, done.stdout.split())
     assert (count, total_bytes) == (100_000, 200_000)
     assert peak_bytes < 250 * MIB
+
+
+def test_an_entry_is_a_value() -> None:
+    entry = Entry(["http://host/a", "http://mirror/a"], "a", "md5:" + "00" * 16, 5, {"X-Of": "it"}, place="line 1")
+    for same in (copy.copy(entry), copy.deepcopy(entry), pickle.loads(pickle.dumps(entry))):
+        assert same == entry and hash(same) == hash(entry)
+    assert entry != Entry("http://host/a", "a") and entry != "http://host/a"
+    with pytest.raises(AttributeError, match="immutable"):
+        entry.size = 6
+    with pytest.raises(AttributeError, match="immutable"):
+        del entry.size
