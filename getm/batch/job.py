@@ -18,6 +18,7 @@ from getm import errors
 from getm.batch.attempt import Attempt
 from getm.batch.hosts import Host
 from getm.client.connection import ClientConnection
+from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
@@ -30,7 +31,6 @@ from getm.files.os_errors import as_target_error, target_error
 from getm.files.partial import PartialFile, open_partial
 from getm.files.streams import StreamTarget, may_be_file, needs_order
 from getm.integrity.declared.types import Declared
-from getm.integrity.files import check_file
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
@@ -493,6 +493,9 @@ class Job:
         declared = head.declared or (() if saved is None else (saved,))
         if declared:
             expected = (Declared(parse_checksum(text), source) for text, source in declared)
+            with importing:
+                # And with it all that hashes, which is otherwise an engine's work.
+                from getm.integrity.files import check_file
             self._verdict = check_file(self._partial.path_now, expected)
         if self._verdict.mismatch is not None:
             raise self._verdict.mismatch.as_error(self.url)

@@ -24,8 +24,6 @@ from getm.integrity.algorithms import require_algorithm
 from getm.integrity.values import Checksum, parse_checksum, parse_pair
 from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
-from getm.manifests.read import read_list
-from getm.manifests.table_columns import parse_columns
 from getm.options import Timeout, parse_header, validate_timeout
 from getm.session import Session
 
@@ -144,6 +142,10 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
 
 
 def _download_list(options: argparse.Namespace) -> int:
+    # For a URL the readers of lists are not needed.
+    from getm.manifests.read import read_list
+    from getm.manifests.table_columns import parse_columns
+
     if options.operands or options.filepath or options.checksum or options.checksum_algorithm:
         raise InvalidInput("--manifest takes no URL, FILE or checksum: these belong in the manifest")
     entries = read_list(

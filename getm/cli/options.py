@@ -12,7 +12,7 @@ from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, MAX_JOBS
 from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, number
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
-from getm.manifests.detect import FORMATS
+from getm.manifests.formats import FORMATS
 from getm.options import MAX_CONCURRENCY, Timeout
 
 USAGE = (

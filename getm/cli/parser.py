@@ -34,16 +34,24 @@ def number(low: int, high: int | None = None, default: int | None = None) -> dic
     return {"type": parse, "metavar": "N", "default": default}
 
 
+_Formatter = argparse.RawDescriptionHelpFormatter
+
+
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `InvalidInput`, keeps line breaks in its epilog and knows no abbreviations."""
 
     def __init__(self, **texts: Any) -> None:
+        # With a width: argparse makes formatters even where no help is wanted, and would ask for the terminal's.
         super().__init__(
             **texts,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34),
+            formatter_class=lambda prog: _Formatter(prog, width=80),
             # An abbreviation in a script would break with the next option.
             allow_abbrev=False,
         )
+
+    def format_help(self) -> str:
+        self.formatter_class = lambda prog: _Formatter(prog, max_help_position=34)
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(f"{message}; see {self.prog} --help")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -37,8 +36,9 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: 
 # it open SSLKEYLOGFILE for them, which may be unwritable.
 _NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 # The standard library comes before all of the caller's folders: a file `http.py` there is no part of an engine. The
-# package is imported without its __init__, which an engine does not need. The garbage collector would examine the
-# imported modules again and again, a tenth of the start; `main` turns it on.
+# package is imported without its __init__, which an engine does not need, and so is aiohttp, whose client, cookies and
+# tracing are a tenth of the start; should that fail with a future release, aiohttp is imported as usual. The garbage
+# collector would examine the imported modules again and again, another tenth; `main` turns it on.
 _BOOTSTRAP = """\
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,12 +47,23 @@ gc.disable()
 import os, sys
 library = os.path.dirname(os.__file__)
 sys.path[:] = [path for path in sys.path if path.startswith(library) and "-packages" not in path]
-import json, types
-sys.path += json.loads(os.environ.pop({variable!r}))
+import ast, types
+from importlib.machinery import PathFinder
+sys.path += ast.literal_eval(os.environ.pop({variable!r}))
 key_log = os.environ.pop("SSLKEYLOGFILE", None)
 package = sys.modules["getm"] = types.ModuleType("getm")
 package.__path__ = [{package!r}]
-from getm.engine.main import main
+aiohttp = PathFinder.find_spec("aiohttp")
+if aiohttp is not None and aiohttp.submodule_search_locations:
+    package = sys.modules["aiohttp"] = types.ModuleType("aiohttp")
+    package.__path__ = aiohttp.submodule_search_locations
+    package.__version__ = "3"
+try:
+    from getm.engine.main import main
+except (ImportError, AttributeError):
+    for name in [name for name in sys.modules if name.startswith(("aiohttp", "getm."))]:
+        del sys.modules[name]
+    from getm.engine.main import main
 for name in {no_certificates!r}:
     del os.environ[name]
 if key_log is not None:
@@ -163,7 +174,7 @@ class Launched:
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=(theirs.fileno(),),
-                    env={**environment, **_NO_CERTIFICATES, _PATH_VARIABLE: json.dumps(_paths())},
+                    env={**environment, **_NO_CERTIFICATES, _PATH_VARIABLE: ascii(_paths())},
                 )
         except BaseException:
             self._stderr.close()

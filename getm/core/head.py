@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from functools import cached_property, lru_cache
@@ -10,6 +9,7 @@ from itertools import chain
 
 import msgspec
 
+from getm.core.lazy import importing
 from getm.core.spans import MAX_POSITION, ContentRange, parse_content_range
 from getm.core.text import brief, decode
 from getm.core.version import Version
@@ -161,6 +161,8 @@ def _timestamp(value: str | None) -> float | None:
     # Remembered: one response is asked several times, and the Date of many is the same.
     if value is None:
         return None
+    with importing:
+        import email.utils
     try:
         date = email.utils.parsedate_to_datetime(value)
         # The obsolete asctime form names no zone, and means UTC (RFC 9110, section 5.6.7).

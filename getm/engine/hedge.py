@@ -17,7 +17,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import median
 from typing import Protocol
 
 from getm.core.spans import Span
@@ -88,7 +87,7 @@ class Hedger:
     def _look(self, tail_s: float) -> None:
         now = self._loop.time()
         seconds = max(now - self._looked_at, _NEXT_TO_NOTHING)
-        usual = median(self._paces)
+        usual = sorted(self._paces)[len(self._paces) // 2]
         for part, before in list(self._seen.items()):
             may_hurry = part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
             judged = before is not None and not part.waited and may_hurry

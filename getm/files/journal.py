@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import itertools
 import os
 import re
@@ -28,6 +27,7 @@ from typing import Annotated
 
 import msgspec
 
+from getm.core.lazy import importing
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.version import Version
 from getm.files.folder import write_all
@@ -90,6 +90,8 @@ def _beside(target: str, suffix: str) -> str:
     # The first check is enough for most names: a character has at most four bytes.
     if 4 * len(name) <= _NAME_LIMIT_BYTES or len(os.fsencode(name)) <= _NAME_LIMIT_BYTES:
         return name
+    with importing:
+        import hashlib
     return f".{hashlib.sha256(os.fsencode(target)).hexdigest()}.{suffix}"
 
 
@@ -132,6 +134,9 @@ def decode(slot: bytes) -> tuple[int, Record] | None:
 
 
 def _digest(counted: bytes, body: bytes) -> bytes:
+    with importing:
+        # Loads OpenSSL: only where there is a journal.
+        import hashlib
     return hashlib.blake2b(counted + body, digest_size=16).hexdigest().encode()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import mmap
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from getm.core.lazy import importing
 from getm.errors import MissingExtra
 from getm.integrity.values import DIGEST_BYTES, canonical_algorithm
 
@@ -99,6 +99,9 @@ def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
     """
     if algorithm == "s3-etag":
         algorithm = "md5"
+    with importing:
+        # Loads OpenSSL, which a process that hashes nothing, such as the command's, need not do.
+        import hashlib
     if algorithm in hashlib.algorithms_guaranteed and algorithm not in _PACKAGES:
         digest: Digest = hashlib.new(algorithm, usedforsecurity=False)
         return _Paged(digest) if paged and algorithm in _PAGED else digest

@@ -10,10 +10,7 @@ from getm.errors import InvalidInput
 from getm.integrity.sums_files import parse_sums
 from getm.manifests.bagit import FETCH_LINE
 from getm.manifests.document import Document
-
-FORMATS = ("json", "jsonl", "urls", "aria2", "sums", "csv", "tsv", "gdc", "ena", "metalink", "bagit")
-"""What `read_list` reads. "urls" and "aria2" are one: a list of URLs is an aria2 input file without options. "gdc" and
-"ena" are tables whose columns are known."""
+from getm.manifests.formats import FORMATS
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BY_SUFFIX = {f".{name}": name for name in ("json", "jsonl", "csv", "tsv", "metalink", "aria2")}

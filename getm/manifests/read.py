@@ -9,9 +9,10 @@ from getm.core.url import validate_url
 from getm.core.validate import refuse, validate_path, validate_text
 from getm.errors import InvalidInput
 from getm.manifests.bagit import read_fetch
-from getm.manifests.detect import FORMATS, detect_format
+from getm.manifests.detect import detect_format
 from getm.manifests.document import Document
 from getm.manifests.entry_list import EntryList, check_list
+from getm.manifests.formats import FORMATS
 from getm.manifests.items import Item, located
 from getm.manifests.json_list import read_json
 from getm.manifests.metalink import read_metalink

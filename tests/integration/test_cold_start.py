@@ -8,12 +8,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from getm.client import process
 from tests.support.fault_script import Reply
 from tests.support.fault_server import FaultServer
+from tests.support.nginx import NginxServer
+from tests.support.objects import ServedObject
+
+Make = Callable[..., ServedObject]
 
 # Runs the command in this interpreter. `launched` has an engine for each that was started; `at_import` is called when
 # a module is about to be imported.
@@ -166,3 +173,86 @@ def test_what_an_engine_dies_of_is_told_where_there_are_no_memory_files(tmp_path
         tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# What is not needed is not imported ----------------------------------------------------------------------------------
+
+# Modules of the package that a plain download has: a few more may come, a whole area of it may not.
+MOST_OF_THE_COMMAND, MOST_OF_AN_ENGINE = 95, 78
+# Modules in all, with those of Python and of other packages (287 and 401 before they were counted).
+MOST_IN_THE_COMMAND, MOST_IN_AN_ENGINE = 250, 395
+
+NOT_FOR_A_URL = {
+    *("aiohttp", "asyncio", "uvloop", "ssl", "rich", "numpy"),
+    # Compiling the methods of a dataclass takes as long as importing five modules.
+    *("dataclasses", "json", "email", "hashlib", "shutil", "csv", "xml", "tempfile", "statistics"),
+    *("getm.engine", "getm.aio", "getm.manifests.read", "getm.manifests.detect", "getm.files.receipt"),
+    *("getm.integrity.hashing", "getm.integrity.files", "getm.cli.output.bars", "getm.cli.verify", "getm.cli.demo"),
+}
+NOT_FOR_AN_ENGINE = {
+    *("aiohttp.client", "aiohttp.client_ws", "aiohttp.cookiejar", "aiohttp.tracing", "aiohttp.web", "aiosignal"),
+    *("dataclasses", "statistics", "argparse", "rich", "numpy", "requests", "certifi", "xml", "csv"),
+    *("getm.results", "getm.session", "getm.client", "getm.files", "getm.batch", "getm.manifests", "getm.cli"),
+}
+
+
+def own(modules: list[str]) -> list[str]:
+    return [name for name in modules if name.partition(".")[0] == "getm"]
+
+
+def test_a_plain_download_imports_no_more_than_it_needs(tmp_path: Path, nginx: NginxServer, make_object: Make) -> None:
+    """Without a clock: `-X importtime` says what each module costs."""
+    program = """
+        import sys
+        from getm.cli.main import main
+        status = main(sys.argv[1:])
+        print("\\n".join(sorted(sys.modules)))
+        sys.exit(status)
+    """
+    url = nginx.url(make_object(1000))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), url, "out"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    modules = done.stdout.splitlines()
+    assert NOT_FOR_A_URL & set(modules) == set()
+    assert len(own(modules)) <= MOST_OF_THE_COMMAND
+    assert len(modules) <= MOST_IN_THE_COMMAND
+
+
+def modules_of_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an engine has imported when it begins to serve."""
+    told = folder / "modules"
+    tell = f"open({str(told)!r}, 'w').write(chr(10).join(sys.modules))\n"
+    serve = "main({control}, {parent})\n"
+    assert process._BOOTSTRAP.endswith(serve)
+    monkeypatch.setattr(process, "_BOOTSTRAP", process._BOOTSTRAP.removesuffix(serve) + tell)
+    engine = process.Launched()
+    assert engine.wait() == 0, engine.said()
+    engine.end()
+    return told.read_text().splitlines()
+
+
+def test_an_engine_imports_no_more_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = modules_of_engine(tmp_path, monkeypatch)
+    assert NOT_FOR_AN_ENGINE & set(modules) == set()
+    assert len(own(modules)) <= MOST_OF_AN_ENGINE
+    assert len(modules) <= MOST_IN_AN_ENGINE
+
+
+def test_an_aiohttp_that_cannot_be_imported_in_pieces_is_imported_as_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a release may be whose modules need a name of the package itself."""
+    copied = tmp_path / "aiohttp"
+    copied.mkdir()
+    for path in Path(aiohttp.__file__).parent.iterdir():
+        (copied / path.name).symlink_to(path)
+    for name, line in (("__init__.py", "new_name = 1"), ("streams.py", "from . import new_name")):
+        path = copied / name
+        text = path.read_text()
+        path.unlink()
+        path.write_text(f"{line}\n{text}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = modules_of_engine(tmp_path, monkeypatch)
+    assert {"aiohttp.client", "aiohttp.streams", "getm.engine.main"} <= set(modules)

@@ -6,12 +6,12 @@ where a URL is concerned, and `"status_code"` for HTTP errors.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, exit_status
+from getm.cli.output.formatting import json_text
 from getm.core.log import get_logger
 from getm.errors import GetmError, HTTPStatusError, TargetError
 from getm.events import Json, error_facts
@@ -74,6 +74,5 @@ def print_unreadable(name: str, error: OSError | None) -> None:
 def print_error(facts: dict[str, Json]) -> None:
     """Write the line of one failure to standard error."""
     if sys.stderr is not None:
-        # json.dumps escapes everything beyond ASCII: the line stays one line for every reader. Its end goes with it, or
-        # a line of progress from another thread could come between.
-        print(f"ERROR:getm.cli:{json.dumps(facts)}\n", end="", file=sys.stderr, flush=True)
+        # The line's end goes with it, or a line of progress from another thread could come between.
+        print(f"ERROR:getm.cli:{json_text(facts)}\n", end="", file=sys.stderr, flush=True)

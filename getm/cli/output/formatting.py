@@ -1,8 +1,9 @@
-"""What people read of a download: the same words on a terminal, in a log and in log records."""
+"""What people and programs read of a download: the same words on a terminal, in a log and in log records."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def json_text(facts: Mapping[str, object]) -> str:
+    """`facts` as one line: everything beyond ASCII is escaped, so that it is one for every reader, in any encoding."""
+    # Most runs print none.
+    import json
+
+    return json.dumps(facts)
 
 
 def name_of(path: Path | None, url: str = "") -> str:

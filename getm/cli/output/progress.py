@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,15 @@ from typing import Protocol, Self, TextIO
 
 from msgspec import Struct
 
-from getm.cli.output.formatting import amount_text, bytes_text, failed_text, finished_text, name_of, printable
+from getm.cli.output.formatting import (
+    amount_text,
+    bytes_text,
+    failed_text,
+    finished_text,
+    json_text,
+    name_of,
+    printable,
+)
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 
 KINDS = ("auto", "bar", "plain", "json", "none")
@@ -112,8 +119,7 @@ class _JsonLines(_Lines):
         elif isinstance(event, Finished | Failed | Skipped):
             self._shown_at.pop(event.index, None)
             self._held.pop(event.index, None)
-        # json.dumps escapes everything beyond ASCII: the line stays one line, in any encoding.
-        return json.dumps(event.to_json())
+        return json_text(event.to_json())
 
     def _hold(self, event: Progressed) -> None:
         self._held[event.index] = event
@@ -128,7 +134,7 @@ class _JsonLines(_Lines):
             now = self._clock()
             for event in self._held.values():
                 self._shown_at[event.index] = now
-                self._write(json.dumps(event.to_json()))
+                self._write(json_text(event.to_json()))
             self._held.clear()
 
     def __exit__(self, *exc_info: object) -> None:

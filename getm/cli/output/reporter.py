@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import os
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from getm.cli.exit_status import is_broken_pipe
 from getm.cli.output.errors import print_failure
-from getm.cli.output.formatting import bytes_text, finished_text, name_of, printable
+from getm.cli.output.formatting import bytes_text, finished_text, json_text, name_of, printable
 from getm.cli.output.progress import open_display
 from getm.core.log import get_logger
 from getm.errors import GetmError
 from getm.events import Event, Failed, Finished, Planned, Skipped, Started
-from getm.files.receipt import Receipt
+
+if TYPE_CHECKING:
+    from getm.files.receipt import Receipt
 
 _log = get_logger("cli")
 
@@ -52,6 +52,8 @@ class Reporter(contextlib.ExitStack):
 
     def __enter__(self) -> Self:
         if self._options.receipt is not None and not self._options.dry_run:
+            from getm.files.receipt import Receipt
+
             self._receipt = self.enter_context(Receipt(self._options.receipt))
         self.enter_context(self._display)
         self._display.on_event(Planned(self.files, self._total_bytes))
@@ -90,6 +92,8 @@ class Reporter(contextlib.ExitStack):
         """Print what a dry run found: how much would go to which file system, and the free space there."""
         if not self._options.dry_run:
             return
+        import shutil
+
         # By device: a folder on it, and the bytes that would go there.
         folders: dict[int, Path] = {}
         sizes: Counter[int] = Counter()
@@ -103,8 +107,13 @@ class Reporter(contextlib.ExitStack):
         files, unknown = len(self._planned), sum(event.size is None for event in self._planned)
         if self._options.json:
             shown = [{"path": os.fspath(at), "total_bytes": total, "free_bytes": free} for at, total, free in places]
-            facts = {"event": "planned", "files": files, "unknown_sizes": unknown, "total_bytes": sizes.total()}
-            _print(json.dumps({**facts, "places": shown}))
+            facts = {
+                "event": "planned",
+                "files": files,
+                "unknown_sizes": unknown,
+                "total_bytes": sizes.total(),
+            }
+            _print(json_text({**facts, "places": shown}))
             return
         beside = f", and {unknown:,} of unknown size" if unknown else ""
         _print(f"{sizes.total():>18,}  bytes in {files:,} {'file' if files == 1 else 'files'}{beside}")
@@ -115,7 +124,7 @@ class Reporter(contextlib.ExitStack):
     def _write(self, event: Event, text: str | None = None) -> None:
         """On standard output: the event for programs, `text` for people, if there is any."""
         if self._options.json:
-            _print(json.dumps(event.to_json()))
+            _print(json_text(event.to_json()))
         elif text is not None:
             _print(text)
 

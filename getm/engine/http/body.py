@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-import aiohttp
 from aiohttp import hdrs
+from aiohttp.client_exceptions import ClientError, ClientPayloadError
 
 from getm import errors
 from getm.engine.http.connections import Reply
@@ -21,7 +21,7 @@ from getm.engine.http.throttle import Meter, Throttle
 from getm.engine.sinks.ring import RingSink
 from getm.protocol.messages import OpenRequest
 
-READ_ERRORS = (aiohttp.ClientError, OSError, errors.GetmError)
+READ_ERRORS = (ClientError, OSError, errors.GetmError)
 """What reading a content raises."""
 
 
@@ -224,11 +224,11 @@ async def _receive_plain(
     except errors.GetmError:
         # Of the monitor, of a transfer coding, of the writer.
         raise
-    except aiohttp.ClientPayloadError as error:
+    except ClientPayloadError as error:
         raise errors.Truncated(
             f"the content ended before its end was marked ({error})", received=writer.position
         ) from None
-    except (aiohttp.ClientError, OSError) as error:
+    except (ClientError, OSError) as error:
         raise errors.NetworkError(f"the connection broke ({error})") from None
     finally:
         monitor.cancel()

@@ -16,11 +16,19 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any
 
-import aiohttp
 from aiohttp import hdrs
+from aiohttp.client_exceptions import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientOSError,
+    ConnectionTimeoutError,
+    ServerDisconnectedError,
+)
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
+from aiohttp.connector import BaseConnector, Connection, TCPConnector
 from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
+from msgspec import Struct
 
 from getm.core.head import HeadError
 from getm.engine.http.framing import decoded, frame, usual_length
@@ -71,7 +79,7 @@ class _ResponseProtocol(ResponseHandler):
             max_headers=_MAX_HEADERS,
         )
 
-    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         if self._answered:
             self._refuse(HeadError("another response came beyond the end of the response"))
             return
@@ -104,7 +112,7 @@ class _ResponseProtocol(ResponseHandler):
             self._head += data
         if not b"HTTP/".startswith((self._head or data)[:5]) and self._responses > 1:
             # Late bytes beyond the end of the response before: another connection has the answer.
-            self._refuse(aiohttp.ServerDisconnectedError())
+            self._refuse(ServerDisconnectedError())
             return b""
         if not stop:
             if not b"HTTP/".startswith(self._head[:5]):
@@ -143,7 +151,7 @@ class _ResponseProtocol(ResponseHandler):
             return False
         return unread_bytes(self.transport.get_extra_info("socket")) > 0
 
-    async def read_head(self, limit_s: float | None) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    async def read_head(self, limit_s: float | None) -> tuple[RawResponseMessage, StreamReader]:
         """The next head, and the content that follows it. Raises `TimeoutError` after `limit_s` seconds."""
         if limit_s is None:
             return await self.read()
@@ -188,7 +196,7 @@ def _too_long() -> HeadError:
     return HeadError(f"the head is longer than {_MAX_HEAD_BYTES} bytes")
 
 
-class Connector(aiohttp.TCPConnector):
+class Connector(TCPConnector):
     """aiohttp's pool of connections, each with our protocol."""
 
     def __init__(self, **options: Any) -> None:
@@ -209,10 +217,10 @@ class Reply:
         connection: Connection,
         protocol: _ResponseProtocol,
         message: RawResponseMessage,
-        content: aiohttp.StreamReader,
+        content: StreamReader,
     ) -> None:
         self.message: RawResponseMessage = message
-        self.content: aiohttp.StreamReader = content
+        self.content: StreamReader = content
         self.connection: Connection | None = connection
         """None once the content has ended, or was given up."""
         self._protocol = protocol
@@ -264,20 +272,27 @@ class Reply:
         if connection is None:
             return
         if self.content.exception() is None:
-            self.content.set_exception(error or aiohttp.ClientConnectionError("Connection closed"))
+            self.content.set_exception(error or ClientConnectionError("Connection closed"))
         connection.close()
 
 
-@lru_cache(maxsize=64)
-def _connect_limit(connect_s: float | None) -> aiohttp.ClientTimeout:
-    # aiohttp's read timeout would not see the bytes that bypass it, so it is off. Nor may it round limits up.
-    return aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
+class _ConnectLimit(Struct, frozen=True):
+    """What a connector reads of an `aiohttp.ClientTimeout`, whose module is the client that is not needed here.
+
+    `connect`: seconds for a connection. aiohttp's read timeout would not see the bytes that bypass it, so it is off.
+    Nor may it round limits up.
+    """
+
+    connect: float | None
+    sock_connect: float | None = None
+    total: float | None = None
+    ceil_threshold: float = math.inf
 
 
 class Exchanges:
     """Makes requests over the connections of `connector`, which it owns until `close`."""
 
-    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+    def __init__(self, connector: BaseConnector) -> None:
         self._connector = connector
         self._heads_for = lru_cache(maxsize=_MAX_SERVERS)(RequestHeads)
 
@@ -306,9 +321,9 @@ class Exchanges:
         heads = self._heads_for(origin, headers, proxy)
         try:
             return await self._ask(heads, target, wanted, connect_s, head_s)
-        except aiohttp.ClientConnectorError:
+        except ClientConnectorError:
             raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        except (ClientOSError, ServerDisconnectedError):
             return await self._ask(heads, target, wanted, connect_s, head_s)
 
     async def _ask(
@@ -316,13 +331,14 @@ class Exchanges:
     ) -> Reply:
         request = heads.request()
         try:
-            connection = await self._connector.connect(request, [], _connect_limit(connect_s))
+            limit: Any = _ConnectLimit(connect_s)
+            connection = await self._connector.connect(request, [], limit)
         except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+            raise ConnectionTimeoutError("no connection in time") from error
         try:
             protocol, transport = connection.protocol, connection.transport
             if not isinstance(protocol, _ResponseProtocol) or transport is None or protocol.out_of_step:
-                raise aiohttp.ServerDisconnectedError
+                raise ServerDisconnectedError
             protocol.expect_head()
             transport.write(heads.encode(request, target, wanted))
             while True:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import aiohttp
+from aiohttp.client_reqrep import ClientRequest
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -45,26 +45,24 @@ class RequestHeads:
             if login:
                 # aiohttp makes Proxy-Authorization of it.
                 self._proxy_headers["Authorization"] = basic_credentials(login)
-        self._request: aiohttp.ClientRequest | None = None
+        self._request: ClientRequest | None = None
         self._fields = b""
         # A proxy with which we speak HTTP is asked for the whole URL (RFC 9112, section 3.2.2).
         whole = proxy is not None and self._origin.scheme == "http"
         self._before_target = f"{scheme}://{host_field(host)}" if whole else ""
 
-    def request(self) -> aiohttp.ClientRequest:
+    def request(self) -> ClientRequest:
         """The request for the connector, which needs only the host of it."""
         if self._request is not None:
             return self._request
         through, headers = self._proxy, CIMultiDict(self._proxy_headers)
-        request = aiohttp.ClientRequest(
-            "GET", self._origin, headers=self._headers, proxy=through, proxy_headers=headers
-        )
+        request = ClientRequest("GET", self._origin, headers=self._headers, proxy=through, proxy_headers=headers)
         if through is None:
             # To one for a proxy the connector adds what that needs: a new one each time.
             self._request = request
         return request
 
-    def encode(self, request: aiohttp.ClientRequest, target: str, wanted: HeaderFields) -> bytes:
+    def encode(self, request: ClientRequest, target: str, wanted: HeaderFields) -> bytes:
         """The request for `target` as it is sent, with further fields."""
         line = f"GET {self._before_target}{target} HTTP/1.1"
         if _CONTROL.search(line):

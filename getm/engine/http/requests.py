@@ -11,7 +11,18 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
+from aiohttp.client_exceptions import (
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientHttpProxyError,
+    ClientResponseError,
+    ClientSSLError,
+    ConnectionTimeoutError,
+    ServerDisconnectedError,
+)
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from getm import errors
@@ -61,7 +72,7 @@ class Response(Struct, frozen=True):
             if length is not None and length <= _SMALL_CONTENT_BYTES:
                 async with asyncio.timeout(_SMALL_CONTENT_S):
                     await self.raw.content.read()
-        except (aiohttp.ClientError, OSError) as error:
+        except (ClientError, OSError) as error:
             # The content is not needed (a TimeoutError is an OSError): only the connection is lost.
             _log.debug("the content of status %d could not be read: %s", self.head.status, error)
         finally:
@@ -183,7 +194,7 @@ class HttpClient:
         except errors.InvalidInput:
             # Certificates that cannot be loaded. (It is a ValueError, too.)
             raise
-        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
+        except (ClientError, HttpProcessingError, OSError, ValueError) as error:
             translated = translate(error, urlsplit(url).hostname, request, proxy)
             translated.url = redact(url)
             raise translated from error
@@ -223,41 +234,41 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
     through = "" if proxy is None else f" through {proxy}"
     if found := errors.DescriptorsExhausted.found(error, f"the engine for a connection to {host}"):
         return found
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
+    if isinstance(error, ConnectionTimeoutError):
         limit_s = request.connect_s or 0.0
         message = f"no connection to {host}{through} within {limit_s:g} s"
         return errors.TimedOut(message, phase="connect", timeout_s=limit_s)
     if isinstance(error, TimeoutError):
         limit_s = request.stall_s or 0.0
         return errors.TimedOut(f"no response{through} within {limit_s:g} s", phase="response", timeout_s=limit_s)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, ClientConnectorCertificateError):
         whose = host if proxy is None or error.host != urlsplit(proxy.url).hostname else proxy
         return errors.TLSFailed(
             f"the certificate of {whose} is not trusted ({brief(str(error.certificate_error))}); "
             "for a private certificate authority give cacert"
         )
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, ClientSSLError | ssl.SSLError):
         return errors.TLSFailed(f"TLS with {host}{through} failed ({brief(str(getattr(error, 'os_error', error)))})")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, ClientConnectorDNSError):
         # A name that does not exist will not exist the next time; a resolver that failed may succeed then.
         why = brief(error.strerror or "")
         name, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
         if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
             return errors.HostNotFound(f"there is no host {name} ({why}); check the name in {where}")
         return errors.ConnectFailed(f"the name {name} could not be resolved ({why})")
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, ClientConnectorError):
         whom = f"{error.host}:{error.port}" if proxy is None else proxy
         return errors.ConnectFailed(f"no connection to {whom} ({brief(error.strerror or '')})")
-    if isinstance(error, aiohttp.ClientHttpProxyError) and proxy is not None:
+    if isinstance(error, ClientHttpProxyError) and proxy is not None:
         return proxy_refused(proxy, error.status, decode_phrase(error.message))
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    if isinstance(error, ServerDisconnectedError):
         return errors.Truncated(f"the connection{through} was closed without a response", received=0)
     if isinstance(error, HeadError):
         return errors.BadResponse(f"{error}")
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
+    if isinstance(error, ClientResponseError | HttpProcessingError):
         came = brief(error.message)
         return errors.BadResponse(f"expected an HTTP response{through}, and what came is none ({came})")
-    if isinstance(error, aiohttp.ClientError | OSError):
+    if isinstance(error, ClientError | OSError):
         return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")
     return errors.InvalidInput(f"the request could not be made ({brief(str(error))})")
 

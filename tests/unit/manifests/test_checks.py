@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from getm.errors import InvalidInput
 from getm.integrity.sums_files import format_sums_line
 from getm.integrity.values import Checksum
-from getm.manifests.detect import FORMATS
 from getm.manifests.entry import Entry
+from getm.manifests.formats import FORMATS
 from tests.support.lists import read_list
 
 MD5 = hashlib.md5(b"data").hexdigest()
