@@ -28,9 +28,9 @@ from collections.abc import Callable, Iterator
 
 import uvloop
 
+from benchmarks.harness.environment import ROOT, environment
+from benchmarks.harness.sizes import size_argument
 from benchmarks.link import Link, Path, Shared
-from benchmarks.measure import ROOT, environment
-from benchmarks.turns import size_argument
 
 _REQUEST_BYTES = 64 * 1024
 _WAITING_REQUESTS = 64
@@ -204,6 +204,11 @@ class ShapedPort:
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return Report(**json.loads(self._line()))
+
+    def counted(self) -> dict[str, float]:
+        """What passed since the last look, as values of a run."""
+        report = self.report()
+        return {"connections": report.connections, "most_at_once": report.most_at_once, "proxy_cpu_s": report.cpu_s}
 
     def url(self, url: str) -> str:
         """The URL of an object of the server behind the proxy, through the proxy."""

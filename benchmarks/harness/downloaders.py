@@ -1,7 +1,7 @@
-"""The contenders of download.py: command lines of download tools, and of Python packages through `main` here.
+"""Command lines of download tools, and of Python packages through `main` here.
 
-A tool writes what it was asked for and exits with 0. Those that cannot verify a sum of their own get the tool that
-users put behind them (`sha256sum`, `md5sum -c`).
+A tool writes what it was asked for and exits with 0. Those that cannot verify sums of their own get the tool that users
+put behind them (`md5sum -c`).
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+
+from benchmarks.harness.environment import environment
 
 Command = list[str]
 
 
 @dataclass(frozen=True)
 class One:
-    """One object to one file, over so many connections; `sha256` in hex where it must be verified."""
+    """One object to one file, over so many connections; None for the tool's own choice."""
 
     url: str
     target: Path
-    connections: int = 1
-    sha256: str | None = None
+    connections: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,21 @@ class Many:
 @dataclass(frozen=True)
 class Downloader:
     """A tool's command lines; None for what it cannot do. `package` is what to install where `program` or, for a Python
-    package, `module` is missing."""
+    package, `module` is missing. `option`: one that not every version of the program has."""
 
     package: str
     one: Callable[[One], Command | None]
     many: Callable[[Many], Command | None]
     program: str | None = None
     module: str | None = None
+    option: str | None = None
+    by_default: bool = False
 
     def why_not(self) -> str | None:
         if self.program is not None and _program(self.program) is None:
             return f"not installed: apt-get install {self.package}"
+        if self.program is not None and self.option is not None and self.option not in _help(self.program):
+            return f"this version has no {self.option}"
         if self.module is not None and find_spec(self.module) is None:
             return f"not installed: pip install {self.package}"
         return None
@@ -73,6 +80,12 @@ def _program(name: str) -> str | None:
     """A program of this environment, else of the system."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else shutil.which(name)
+
+
+@cache
+def _help(program: str) -> str:
+    command = [_program(program) or program, "--help"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment()).stdout
 
 
 def _unable(job: One | Many) -> None:
@@ -93,33 +106,35 @@ def _then_md5sum(command: Command, job: Many) -> Command:
     )
 
 
-def getm_one(job: One) -> Command:
-    sum_ = [] if job.sha256 is None else ["--checksum", f"sha256:{job.sha256}"]
-    return [_program("getm") or "getm", "-q", "-x", str(job.connections), *sum_, job.url, str(job.target)]
+def _getm_one(*options: str) -> Callable[[One], Command | None]:
+    def command(job: One) -> Command | None:
+        connections = [] if job.connections is None else ["-x", str(job.connections)]
+        return [_program("getm") or "getm", "-q", *options, *connections, job.url, str(job.target)]
+
+    return command
 
 
-def getm_many(job: Many) -> Command:
-    entries = []
-    for name, url in job.urls.items():
-        entry = {"url": url, "filepath": str(job.folder / name)}
-        if job.verified:
-            entry |= {"checksum": job.sums[name], "checksum-algorithm": "md5"}
-        entries.append(entry)
-    manifest = job.write("getm.json", [json.dumps(entries)])
-    return [_program("getm") or "getm", "-q", "-j", str(job.jobs), "-m", manifest]
+def _getm_many(*options: str) -> Callable[[Many], Command | None]:
+    def command(job: Many) -> Command | None:
+        entries = []
+        for name, url in job.urls.items():
+            entry = {"url": url, "filepath": str(job.folder / name)}
+            if job.verified:
+                entry |= {"checksum": job.sums[name], "checksum-algorithm": "md5"}
+            entries.append(entry)
+        manifest = job.write("getm.json", [json.dumps(entries)])
+        return [_program("getm") or "getm", "-q", *options, "-j", str(job.jobs), "-m", manifest]
+
+    return command
 
 
-def curl_one(job: One) -> Command | None:
-    if job.connections > 1:
+def _curl_one(job: One) -> Command | None:
+    if job.connections is not None:
         return None
-    command = ["curl", "-q", "--noproxy", "*", "-s", "-f", job.url]
-    if job.sha256 is None:
-        return [*command, "-o", str(job.target)]
-    piped = f"{shlex.join(command)} | tee {shlex.quote(str(job.target))} | sha256sum"
-    return _shell(f'test "$({piped})" = "{job.sha256}  -"')
+    return ["curl", "-q", "--noproxy", "*", "-s", "-f", job.url, "-o", str(job.target)]
 
 
-def curl_many(job: Many) -> Command:
+def _curl_many(job: Many) -> Command:
     lines = [line for name, url in job.urls.items() for line in (f'url = "{url}"', f'output = "{job.folder / name}"')]
     listed = job.write("curl.conf", lines)
     command = ["curl", "-q", "--noproxy", "*", "-s", "-f", "--parallel", "--parallel-max", str(job.jobs), "-K", listed]
@@ -129,14 +144,13 @@ def curl_many(job: Many) -> Command:
 _ARIA2 = ["aria2c", "--no-conf", "-q", "--allow-overwrite=true", "--file-allocation=none"]
 
 
-def aria2_one(job: One) -> Command:
-    sum_ = [] if job.sha256 is None else [f"--checksum=sha-256={job.sha256}"]
+def _aria2_one(job: One) -> Command:
     count = str(job.connections)
-    where = ["-d", str(job.target.parent), "-o", job.target.name]
-    return [*_ARIA2, "-x", count, "-s", count, "-k", "1M", *sum_, *where, job.url]
+    parts = [] if job.connections is None else ["-x", count, "-s", count, "-k", "1M"]
+    return [*_ARIA2, *parts, "-d", str(job.target.parent), "-o", job.target.name, job.url]
 
 
-def aria2_many(job: Many) -> Command:
+def _aria2_many(job: Many) -> Command:
     lines = []
     for name, url in job.urls.items():
         lines += [url, f"  out={name}", *([f"  checksum=md5={job.sums[name]}"] if job.verified else [])]
@@ -146,27 +160,25 @@ def aria2_many(job: Many) -> Command:
 _WGET2 = ["wget2", "--no-config", "-q", "--no-robots", "--no-proxy"]
 
 
-def wget2_one(job: One) -> Command | None:
-    if job.sha256 is not None:
-        return None
-    parts = ["--chunk-size=8M", f"--max-threads={job.connections}"] if job.connections > 1 else []
+def _wget2_one(job: One) -> Command | None:
+    parts = [] if job.connections is None else ["--chunk-size=8M", f"--max-threads={job.connections}"]
     return [*_WGET2, *parts, "-O", str(job.target), job.url]
 
 
-def wget2_many(job: Many) -> Command:
+def _wget2_many(job: Many) -> Command:
     listed = job.write("urls.txt", list(job.urls.values()))
     return _then_md5sum([*_WGET2, f"--max-threads={job.jobs}", "-P", str(job.folder), "-i", listed], job)
 
 
-def axel_one(job: One) -> Command | None:
-    return None if job.sha256 else ["axel", "-q", "-n", str(job.connections), "-o", str(job.target), job.url]
+def _axel_one(job: One) -> Command | None:
+    parts = [] if job.connections is None else ["-n", str(job.connections)]
+    return ["axel", "-q", *parts, "-o", str(job.target), job.url]
 
 
 def _python_one(module: str) -> Callable[[One], Command | None]:
     def command(job: One) -> Command | None:
-        if job.sha256 is not None:
-            return None
-        return [sys.executable, "-m", "benchmarks.downloaders", module, job.url, str(job.target), str(job.connections)]
+        count = str(job.connections or 1)
+        return [sys.executable, "-m", "benchmarks.harness.downloaders", module, job.url, str(job.target), count]
 
     return command
 
@@ -176,17 +188,25 @@ def _python_many(module: str) -> Callable[[Many], Command | None]:
         if job.verified:
             return None
         pairs = job.write("pairs.tsv", [f"{url}\t{job.folder / name}" for name, url in job.urls.items()])
-        return [sys.executable, "-m", "benchmarks.downloaders", module, pairs, str(job.jobs)]
+        return [sys.executable, "-m", "benchmarks.harness.downloaders", module, pairs, str(job.jobs)]
 
     return command
 
 
 DOWNLOADERS = {
-    "getm": Downloader("getm", getm_one, getm_many, program="getm"),
-    "curl": Downloader("curl", curl_one, curl_many, program="curl"),
-    "aria2c": Downloader("aria2", aria2_one, aria2_many, program="aria2c"),
-    "wget2": Downloader("wget2", wget2_one, wget2_many, program="wget2"),
-    "axel": Downloader("axel", axel_one, _unable, program="axel"),
+    "getm": Downloader("getm", _getm_one(), _getm_many(), program="getm", by_default=True),
+    "getm --no-fsync": Downloader(
+        "getm",
+        _getm_one("--no-fsync"),
+        _getm_many("--no-fsync"),
+        program="getm",
+        option="--no-fsync",
+        by_default=True,
+    ),
+    "curl": Downloader("curl", _curl_one, _curl_many, program="curl", by_default=True),
+    "wget2": Downloader("wget2", _wget2_one, _wget2_many, program="wget2", by_default=True),
+    "aria2c": Downloader("aria2", _aria2_one, _aria2_many, program="aria2c", by_default=True),
+    "axel": Downloader("axel", _axel_one, _unable, program="axel"),
     "hf_transfer": Downloader("hf_transfer", _python_one("hf_transfer"), _unable, module="hf_transfer"),
     "parfive": Downloader("parfive", _python_one("parfive"), _python_many("parfive"), module="parfive"),
     "pypdl": Downloader("pypdl", _python_one("pypdl"), _python_many("pypdl"), module="pypdl"),

@@ -13,12 +13,11 @@ import statistics
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Cost, cost_of
-from benchmarks.readers import CONTENDERS, Reader
-from benchmarks.verifiers import VERIFIERS, Verifier
+from benchmarks.harness.measure import Cost, cost_of
+from benchmarks.harness.readers import CONTENDERS, Reader
+from benchmarks.harness.verifiers import VERIFIERS, Verifier
 
 
 def read_exactly(read: Callable[[str], int], url: str, size_bytes: int) -> None:
@@ -32,11 +31,10 @@ def cost_of_reading(read: Callable[[str], int], turn: dict[str, Any]) -> dict[st
     out with the cost of a tiny object, read just before it."""
     fixed: Cost = cost_of(lambda: read_exactly(read, turn["fixed"], turn["fixed_bytes"]))
     whole: Cost = cost_of(lambda: read_exactly(read, turn["read"], turn["bytes"]))
-    gb = (turn["bytes"] - turn["fixed_bytes"]) / 1e9
     # Never zero: something may have kept the tiny object waiting, and ratios are made of these.
     return {
-        "wall_s_per_gb": max(whole.wall_s - fixed.wall_s, 1e-9) / gb,
-        "cpu_s_per_gb": max(whole.cpu_s - fixed.cpu_s, 1e-9) / gb,
+        "wall_s": max(whole.wall_s - fixed.wall_s, 1e-9),
+        "cpu_s": max(whole.cpu_s - fixed.cpu_s, 1e-9),
         "peak_bytes": whole.peak_bytes,
     }
 
@@ -45,7 +43,7 @@ def cost_of_opening(reader: Reader, turn: dict[str, Any]) -> dict[str, float]:
     """What it takes to open and read a small object, one after another in a session that stays open."""
     times_s: list[float] = []
     cost = cost_of(lambda: times_s.extend(reader.times_s(turn["open"], turn["count"])))
-    return {"open_s": statistics.median(times_s), "cpu_s": cost.cpu_s / turn["count"]}
+    return {"wall_s": statistics.median(times_s), "cpu_s": cost.cpu_s / turn["count"]}
 
 
 def take_turn(contender: Reader | Verifier, turn: dict[str, Any]) -> dict[str, float]:
@@ -57,11 +55,13 @@ def take_turn(contender: Reader | Verifier, turn: dict[str, Any]) -> dict[str, f
             return cost_of_opening(contender, turn)
         return cost_of_reading(contender.read, turn)
     check, target = turn["check"], turn["target"]
-    try:
-        return cost_of_reading(lambda url: contender.read(url, check, target), turn)
-    finally:
-        if target is not None:
-            Path(target).unlink(missing_ok=True)
+
+    def read(url: str) -> int:
+        # The tiny object goes to a file of its own, so that the large one finds no file in its place.
+        beside = None if target is None else f"{target}.tiny"
+        return contender.read(url, check, beside if url == turn["fixed"] else target)
+
+    return cost_of_reading(read, turn)
 
 
 def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier]:

@@ -18,7 +18,8 @@ from typing import Self
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.harness.environment import ROOT, environment
+
 _LOOK_S = 0.05
 
 
@@ -74,13 +75,6 @@ def _high_water_bytes(pid: int) -> int:
         return 0
     # The field is missing where the process has just ended: it has no memory then.
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
-
-
-def environment() -> dict[str, str]:
-    """The variables for what is measured: modules are found in the root of this tree, and their compiled form is kept,
-    as it is where a package was installed. Without that every start of a process would compile them."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 def cost_of_command(command: list[str]) -> Cost:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.readers import BLOCK_BYTES
+from benchmarks.harness.readers import BLOCK_BYTES
 
 Expected = dict[str, dict[str, str]]  # URL -> algorithm -> value, all in hex; "path" -> the file that is served
 
@@ -134,10 +134,10 @@ def curl_tee(expected: Expected) -> Iterator[Verifier]:
 
 
 @contextmanager
-def aria2(expected: Expected) -> Iterator[Verifier]:
+def aria2c(expected: Expected) -> Iterator[Verifier]:
     def read(url: str, check: str, target: str | None) -> int:
         if target is None:
-            raise ValueError("aria2 writes files only")
+            raise ValueError("aria2c writes files only")
         path = Path(target)
         verified = [f"--checksum={ARIA2_NAMES[check]}={expected[url][check]}"] if check != "none" else []
         options = ["--no-conf", "-q", "--allow-overwrite=true", "--file-allocation=none", "-d", str(path.parent)]
@@ -169,7 +169,7 @@ VERIFIERS: dict[str, Callable[[Expected], AbstractContextManager[Verifier]]] = {
     "getm 4": getm(4),
     "aiohttp inline": aiohttp_inline,
     "curl | tee | sum": curl_tee,
-    "aria2": aria2,
+    "aria2c": aria2c,
     "hash alone": hash_alone,
 }
 
@@ -180,7 +180,7 @@ def can(contender: str, check: str, target: str | None) -> bool:
         return True
     if contender == "curl | tee | sum":
         return check == "none" or check in TOOLS
-    if contender == "aria2":
+    if contender == "aria2c":
         return target is not None and (check == "none" or check in ARIA2_NAMES)
     if contender == "hash alone":
         return target is None and check in ("crc32c", "md5", "sha256")

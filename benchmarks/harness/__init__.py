@@ -1,0 +1,1 @@
+"""What all questions share: contenders, measuring, turns, results, tables, charts."""

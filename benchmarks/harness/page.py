@@ -1,0 +1,64 @@
+"""The page of a result: its tables and charts, for docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.harness.chart import chart
+from benchmarks.harness.question import Question
+from benchmarks.harness.results import Result
+from benchmarks.harness.tables import markdown_table
+
+PAGE = "benchmarks.md"
+CHARTS = "benchmarks"  # the folder beside it
+_BEGIN = "<!-- What follows is written by `python -m benchmarks page`. -->"
+
+
+def pages(result: Result, questions: Mapping[str, Question], before: str) -> dict[str, str]:
+    """The files of a result's page by their paths in its folder. `before` is what the page holds now: what stands above
+    the results stays."""
+    kept = before.partition(_BEGIN)[0].rstrip()
+    files, sections = {}, [kept, _BEGIN, _environment(result)] if kept else [_BEGIN, _environment(result)]
+    for name, answer in result.answers.items():
+        question = questions.get(name)
+        if question is None or not answer.series:
+            continue
+        files[f"{CHARTS}/{name}.svg"] = chart(question, answer)
+        heads = ["", "", *(column.head for column in question.columns)]
+        missing = "; ".join(f"{tool}: {why}" for tool, why in answer.missing.items())
+        sections += [
+            f"## {question.title}",
+            _how(question),
+            f"![{question.title}]({CHARTS}/{name}.svg)",
+            markdown_table(heads, list(answer.rows(question.columns)), left=2),
+            *([f"Not measured: {missing}."] if missing else []),
+        ]
+    files[PAGE] = "\n\n".join(sections) + "\n"
+    return files
+
+
+def write_page(result: Result, questions: Mapping[str, Question], folder: Path) -> None:
+    """Write the page and its charts into `folder`."""
+    page = folder / PAGE
+    for name, text in pages(result, questions, page.read_text() if page.exists() else "").items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _how(question: Question) -> str:
+    paragraphs = (question.how or "").split("\n\n")[1:]
+    return "\n\n".join([*(" ".join(each.split()) for each in paragraphs), f"Alone: `--only {question.name}`."])
+
+
+def _environment(result: Result) -> str:
+    machine, loads = result.machine, [float(each["load"]) for each in result.busy.values()]
+    smaller = " Quick: with a twentieth of all sizes." if result.quick else ""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return (
+        f"## Measured on {machine['date'][:10]}\n\n"
+        f"getm at commit {machine['commit']}; {machine['cores']} cores ({machine['processor']}), {machine['memory']}, "
+        f"{machine['file system']}; {machine['system']}.{smaller} Rounds: {result.rounds}. The machine's load before "
+        f"the questions was {min(loads, default=0):.1f} to {max(loads, default=0):.1f}. {versions}."
+    )
