@@ -19,6 +19,7 @@ from getm.core.lazy import importing
 
 # What is public: these names, and no others.
 __all__ = [
+    "Adapted",
     "AsyncContentIterator",
     "AsyncUnorderedIterator",
     "BadResponse",

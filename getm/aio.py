@@ -22,7 +22,7 @@ async def start(opening: Opening) -> Receiver:
     """`Opening.start` that never blocks the loop: what may take long (an engine's start, memory for a ring) is done in
     a thread of the loop's executor, and waits for the memory of others are in the loop."""
     pool = opening.pool
-    wanted = pool.wanted(opening.chunk_bytes, opening.concurrency)
+    wanted = opening.wanted()
     return opening.start_on(pool.take_idle(wanted) or await _acquire(pool, wanted))
 
 

@@ -1,7 +1,7 @@
 """What happens while files are downloaded, as typed values, for progress displays and receipts.
 
-The order for one entry: `Started`, any number of `Progressed` and `Retried`, and one of `Finished`, `Failed` and
-`Skipped`, each of which may also come without a `Started` before it. URLs are redacted; no event has a secret.
+The order for one entry: `Started`, any number of `Progressed`, `Retried` and `Adapted`, and one of `Finished`, `Failed`
+and `Skipped`, each of which may also come without a `Started` before it. URLs are redacted; no event has a secret.
 """
 
 from __future__ import annotations
@@ -93,6 +93,20 @@ class Retried(Event, frozen=True):
     attempt: int
     delay_s: float
     message: str
+
+
+class Adapted(Event, frozen=True):
+    """A download with `concurrency="auto"` comes over another number of connections from now on.
+
+    Attributes:
+        index: the entry's position in the list.
+        connections: how many.
+        reason: why, in a few words.
+    """
+
+    index: int
+    connections: int
+    reason: str
 
 
 class Finished(Event, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
@@ -16,6 +17,8 @@ from getm.errors import InvalidInput
 DEFAULT_CHUNK_BYTES = MIB
 DEFAULT_MAX_MEMORY = 256 * MIB
 MAX_CONCURRENCY = 256
+# The most connections that "auto" tries for an object. Public archives begin to refuse at a few dozen.
+MAX_AUTO_CONCURRENCY = 32
 
 # RFC 9110, section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -112,7 +115,10 @@ def parse_header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def validate_concurrency(concurrency: int | None, name: str = "concurrency") -> int | None:
+def validate_concurrency(concurrency: int | Literal["auto"] | None) -> int | Literal["auto"] | None:
     if concurrency is None:
         return None
-    return validate_integer(concurrency, name, 1, MAX_CONCURRENCY, none=", or None for a thread of this process")
+    if isinstance(concurrency, str) and concurrency == "auto":
+        return "auto"
+    others = ', "auto", or None for a thread of this process'
+    return validate_integer(concurrency, "concurrency", 1, MAX_CONCURRENCY, none=others)

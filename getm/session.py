@@ -158,7 +158,7 @@ class Session:
         self,
         url: str,
         *,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
@@ -171,7 +171,8 @@ class Session:
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -207,7 +208,7 @@ class Session:
         url: str,
         chunk_size: int | None = DEFAULT_CHUNK_BYTES,
         *,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
@@ -221,7 +222,8 @@ class Session:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
             chunk_size: Bytes of each part; None, whatever has come.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -260,7 +262,7 @@ class Session:
         url: str,
         chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
-        concurrency: int | None = 4,
+        concurrency: int | Literal["auto"] | None = 4,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
@@ -274,7 +276,8 @@ class Session:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
             chunk_size: A part holds about 1 MiB: a whole number of chunks of so many bytes.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -315,7 +318,7 @@ class Session:
         url: str,
         chunk_size: int | None = DEFAULT_CHUNK_BYTES,
         *,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
@@ -329,7 +332,8 @@ class Session:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
             chunk_size: Bytes of each part; None, whatever has come.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -370,7 +374,7 @@ class Session:
         url: str,
         chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
-        concurrency: int | None = 4,
+        concurrency: int | Literal["auto"] | None = 4,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
@@ -384,7 +388,8 @@ class Session:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
             chunk_size: A part holds about 1 MiB: a whole number of chunks of so many bytes.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -426,7 +431,7 @@ class Session:
         self,
         url: str,
         *,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
@@ -439,7 +444,8 @@ class Session:
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -485,7 +491,7 @@ class Session:
         url: str,
         path: str | os.PathLike[str] | None = None,
         *,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         on_progress: Callable[[int, int | None], None] | None = None,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
@@ -507,7 +513,8 @@ class Session:
             path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
                 folder.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             on_progress: Called with the bytes that are there and the bytes in total (None: unknown), some ten times a
                 second.
             headers: Request headers, added to the session's; the same names replace them.
@@ -553,7 +560,7 @@ class Session:
         url: str,
         path: str | os.PathLike[str] | None = None,
         *,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         on_progress: Callable[[int, int | None], None] | None = None,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",  # noqa: ASYNC109  # the engine's to keep
@@ -572,7 +579,8 @@ class Session:
             path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
                 folder.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
-                grants them; None, one request by a thread of this process.
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
             on_progress: Called with the bytes that are there and the bytes in total (None: unknown), some ten times a
                 second, in the loop.
             headers: Request headers, added to the session's; the same names replace them.
@@ -617,7 +625,7 @@ class Session:
         entries: Iterable[Entry | str],
         *,
         jobs: int = DEFAULT_JOBS,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
         on_event: Callable[[Event], None] | None = None,
@@ -641,7 +649,8 @@ class Session:
             entries: `Entry` values or URLs, in any iterable, read in the thread of the loop, some hundred ahead at
                 most (a list that can be read twice has its small files fetched first).
             jobs: Files at once.
-            concurrency: Range requests at once for each file; None: one request by a thread of this process.
+            concurrency: Range requests at once for each file; "auto": one at first, and more as long as they bring
+                more; None: one request by a thread of this process.
             directory: The folder for relative targets, which no target leaves. None: the current folder.
             continue_after_error: Yield failures as `DownloadFailure`s and continue; otherwise the first one is raised.
             on_event: Called with each `Event`, in the thread that reads the results.
@@ -699,7 +708,7 @@ class Session:
         entries: Iterable[Entry | str],
         *,
         jobs: int = DEFAULT_JOBS,
-        concurrency: int | None = 1,
+        concurrency: int | Literal["auto"] | None = 1,
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
         on_event: Callable[[Event], None] | None = None,
@@ -721,7 +730,8 @@ class Session:
             entries: `Entry` values or URLs, in any iterable, read in the thread of the loop, some hundred ahead at
                 most (a list that can be read twice has its small files fetched first).
             jobs: Files at once.
-            concurrency: Range requests at once for each file; None: one request by a thread of this process.
+            concurrency: Range requests at once for each file; "auto": one at first, and more as long as they bring
+                more; None: one request by a thread of this process.
             directory: The folder for relative targets, which no target leaves. None: the current folder.
             continue_after_error: Yield failures as `DownloadFailure`s and continue; otherwise the first one is raised.
             on_event: Called with each `Event`, in the loop.
@@ -780,7 +790,7 @@ class Session:
     def _open_request(
         self,
         url: str,
-        concurrency: int | None,
+        concurrency: int | Literal["auto"] | None,
         headers: HeadersInput | None,
         timeout: float | Timeout | str | None,
         checksum: str | Checksum | Iterable[str | Checksum] | None,
@@ -791,6 +801,7 @@ class Session:
     ) -> OpenRequest:
         """Check everything now, and make the request, except for what depends on the connection."""
         fields: dict[str, Any] = {}
+        width = options.validate_concurrency(concurrency)
         if headers is not None:
             own = options.validate_headers(headers)
             replaced = {name.lower() for name, _ in own}
@@ -809,12 +820,15 @@ class Session:
             self._usual,
             url=validate_url(url),
             mirrors=validate_mirrors(mirrors),
-            concurrency=options.validate_concurrency(concurrency) or 1,
+            concurrency=options.MAX_AUTO_CONCURRENCY if width == "auto" else width or 1,
+            adaptive=width == "auto",
             environment=_environment(),
             **fields,
         )
 
-    def _opening(self, request: OpenRequest, chunk_size: int | None, concurrency: int | None) -> Opening:
+    def _opening(
+        self, request: OpenRequest, chunk_size: int | None, concurrency: int | Literal["auto"] | None
+    ) -> Opening:
         """The transfer to be started, whose arguments are checked now."""
         chunk_bytes = DEFAULT_CHUNK_BYTES if chunk_size is None else validate_integer(chunk_size, "chunk_size", 1)
         # None stands for an engine in this process.

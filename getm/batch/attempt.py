@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from getm import errors
 from getm.client.connection import ClientConnection
 from getm.core.stats import Stats
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 if TYPE_CHECKING:
     from getm.batch.job import Job
@@ -114,6 +114,9 @@ class Attempt:
 
     def on_note(self, info: NoteInfo) -> None:
         self._job.note_retry(info)
+
+    def on_adapted(self, info: AdaptedInfo) -> None:
+        self._job.note_adapted(info)
 
     def on_end(self, info: EndInfo) -> None:
         self.end = info

@@ -58,6 +58,10 @@ class Feed:
             self._ask_for_more()
         return job
 
+    def upcoming(self, most: int) -> int:
+        """How many more there are, or may be, up to `most`."""
+        return min(most, len(self._queue)) if self._ended else most
+
     def _ask_for_more(self) -> None:
         if not self._asked and not self._ended:
             self._asked = True

@@ -21,6 +21,10 @@ class Host:
     def has_room(self) -> bool:
         return self._used < self._limit
 
+    def share(self, others: int) -> int:
+        """How many connections one job may have, so that as many are left for each of `others` more."""
+        return max(1, (self._limit - self._used) // (1 + others))
+
     def take(self, wanted: int) -> int:
         """Take as many connections as are left, up to `wanted`, for one job; the number. `has_room` was true."""
         granted = min(wanted, self._limit - self._used)

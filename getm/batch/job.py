@@ -24,7 +24,7 @@ from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
 from getm.core.stats import Stats
 from getm.core.units import MIB
-from getm.events import Failed, Finished, Progressed, Retried, Skipped, Started
+from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files.journal import journal_name
 from getm.files.names import changed_name, resolve_target, unusable
 from getm.files.os_errors import as_target_error, target_error
@@ -33,7 +33,7 @@ from getm.files.streams import StreamTarget, may_be_file, needs_order
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
 from getm.results import DownloadResult
 
 if TYPE_CHECKING:
@@ -291,6 +291,11 @@ class Job:
     def note_retry(self, note: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
         self._batch.post(Retried(self.index, note.cause, note.attempt, note.delay_s, note.message))
+
+    def note_adapted(self, info: AdaptedInfo) -> None:
+        """It comes over another number of connections."""
+        _log.info("%s: %d connections: %s", self.url, info.connections, info.reason)
+        self._batch.post(Adapted(self.index, info.connections, info.reason))
 
     def complete(self, end: EndInfo) -> None:
         """All bytes have come."""

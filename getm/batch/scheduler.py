@@ -28,7 +28,7 @@ from getm.events import Event
 from getm.files.commit import all_steps
 from getm.files.folder import Folder
 from getm.files.partial import PartialFile
-from getm.options import DEFAULT_CHUNK_BYTES
+from getm.options import DEFAULT_CHUNK_BYTES, MAX_AUTO_CONCURRENCY
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
@@ -327,8 +327,17 @@ class Batch:
             job.stop()
             return
         self._active[job] = connection
-        job.connections = job.host.take(job.request.concurrency)
+        connections = job.request.concurrency
+        if job.request.adaptive:
+            # What it does not need now it may need later, but no other job could have it then.
+            connections = min(connections, job.host.share(self._others_to_come()))
+        job.connections = job.host.take(connections)
         self._alive(connection, functools.partial(job.start, connection))
+
+    def _others_to_come(self) -> int:
+        """How many more jobs may run beside those that do."""
+        free = self.options.jobs - len(self._active)
+        return min(free, len(self._again) + len(self._waiting) + self._feed.upcoming(free))
 
     def _connection(self) -> ClientConnection | None:
         """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
@@ -337,7 +346,8 @@ class Batch:
         wanted = 1 if concurrency is None else min(self._pool.processes, jobs)
         if len(self._connections) >= wanted:
             return self._least_loaded()
-        width = None if concurrency is None else min(concurrency, self.options.per_host)
+        most = MAX_AUTO_CONCURRENCY if concurrency == "auto" else concurrency
+        width = None if most is None else min(most, self.options.per_host)
         try:
             connection = self._acquire(width, jobs)
         except (errors.DescriptorsExhausted, errors.MemoryUnavailable):
@@ -355,7 +365,8 @@ class Batch:
 
     def _acquire(self, width: int | None, jobs: int) -> ClientConnection | None:
         """A connection. Waits for memory for it while there is no other one to use."""
-        wanted = self._pool.wanted(DEFAULT_CHUNK_BYTES, width, jobs)
+        adaptive = self.options.concurrency == "auto"
+        wanted = self._pool.wanted(DEFAULT_CHUNK_BYTES, width, jobs, adaptive=adaptive)
         waiter = Waiter(self._caller, self.awaken)
         with self._pool.waiting(waiter):
             while (connection := self._pool.try_acquire(wanted)) is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
@@ -17,15 +19,15 @@ DEFAULT_PER_HOST = 64
 class BatchOptions(Struct, frozen=True):
     """How the downloads of a batch are done. Raises `InvalidInput` for what cannot be used.
 
-    `jobs`: files at once. `concurrency`: range requests at once for each file; None: the engine runs in a thread of
-    this process. `per_host`: connections to one host at most. `resume`: continue the partial data of an earlier run.
-    `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification time.
-    `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the
-    head only, and write nothing.
+    `jobs`: files at once. `concurrency`: range requests at once for each file; "auto": as many as bring more; None: the
+    engine runs in a thread of this process. `per_host`: connections to one host at most. `resume`: continue the partial
+    data of an earlier run. `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification
+    time. `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the head only,
+    and write nothing.
     """
 
     jobs: int = DEFAULT_JOBS
-    concurrency: int | None = 1
+    concurrency: int | Literal["auto"] | None = 1
     per_host: int = DEFAULT_PER_HOST
     resume: bool = True
     no_clobber: bool = False

@@ -14,12 +14,15 @@ from getm.errors import DescriptorsExhausted, MemoryUnavailable
 # Set to "posix" to use POSIX shared memory though memfd is there.
 BACKING_VARIABLE = "GETM_SHARED_MEMORY"
 
+# linux/mman.h, since 5.14: the pages are there afterwards, or it fails.
+_MADV_POPULATE_WRITE = 23
+
 # Segments for an engine in a thread of this process: mapping them twice by a descriptor would only cost page tables.
 _private: dict[int, mmap.mmap] = {}
 
 
 class Segment:
-    """`size` bytes of memory, all of them reserved: touching them can never end in SIGBUS.
+    """`size` bytes of memory, of which the first `reserved` may be used: touching those can never end in SIGBUS.
 
     `memory` is the mapping. It is never closed, since views may be exported from it: it is freed with the last of them.
     `descriptor` (-1 for private memory) is sent to the engine over a Unix socket; then call `close_descriptor`.
@@ -28,10 +31,13 @@ class Segment:
     # Nothing to close yet, should a Ctrl-C come in __init__.
     descriptor: int = -1
 
-    def __init__(self, memory: mmap.mmap, descriptor: int, token: int | None = None) -> None:
+    def __init__(
+        self, memory: mmap.mmap, descriptor: int, token: int | None = None, reserved: int | None = None
+    ) -> None:
         self.memory = memory
         self.token = token
         self.size: int = len(memory)
+        self.reserved: int = self.size if reserved is None else reserved
         self.descriptor = descriptor
 
     def __del__(self) -> None:
@@ -40,15 +46,16 @@ class Segment:
             os.close(self.descriptor)
 
     @classmethod
-    def create(cls, size: int, *, private: bool = False) -> Segment:
-        """A new segment of `size` bytes.
+    def create(cls, size: int, *, private: bool = False, reserved: int | None = None) -> Segment:
+        """A new segment of `size` bytes, all of them reserved, or only so many.
 
         With `private`, memory of this process only. Raises `MemoryUnavailable` where the machine cannot give it.
         """
+        reserved = size if reserved is None else reserved
         available = available_bytes()
-        if available is not None and size > available:
+        if available is not None and reserved > available:
             # Checked here: beyond the limit of a control group, reserving memory does not fail but kills the process.
-            raise _unavailable(size, available, "the machine, or the control group, has less")
+            raise _unavailable(reserved, available, "the machine, or the control group, has less")
         if private:
             return cls._create_private(size)
         memfd = sys.platform == "linux" and os.environ.get(BACKING_VARIABLE) != "posix"
@@ -57,8 +64,8 @@ class Segment:
             try:
                 descriptor = opener()
                 try:
-                    _reserve(descriptor, size)
-                    return cls(mmap.mmap(descriptor, size), descriptor)
+                    _reserve(descriptor, size, reserved)
+                    return cls(mmap.mmap(descriptor, size), descriptor, reserved=reserved)
                 except BaseException:
                     os.close(descriptor)
                     raise
@@ -68,7 +75,23 @@ class Segment:
                 if found := DescriptorsExhausted.found(error):
                     raise found from None
                 refused = str(error)
-        raise _unavailable(size, available, refused)
+        raise _unavailable(reserved, available, refused)
+
+    def reserve(self, stop: int) -> bool:
+        """Reserve the bytes up to `stop` as well; False where the system cannot, and those so far stay."""
+        if stop <= self.reserved:
+            return True
+        available = available_bytes()
+        if available is not None and stop - self.reserved > available:
+            return False
+        start = self.reserved // mmap.PAGESIZE * mmap.PAGESIZE
+        try:
+            self.memory.madvise(_MADV_POPULATE_WRITE, start, stop - start)
+        except (AttributeError, OSError):
+            # Older than Linux 5.14, or not Linux; or there is less memory than the system has said.
+            return False
+        self.reserved = stop
+        return True
 
     @classmethod
     def _create_private(cls, size: int) -> Segment:
@@ -125,12 +148,12 @@ def _open_posix() -> int:
     return descriptor
 
 
-def _reserve(descriptor: int, size: int) -> None:
-    """Give the file its size and its pages now. A sparse file would end in SIGBUS when memory runs out later."""
+def _reserve(descriptor: int, size: int, reserved: int) -> None:
+    """Give the file its size, and its first pages now. A sparse file would end in SIGBUS when memory runs out later."""
     os.ftruncate(descriptor, size)
     if hasattr(os, "posix_fallocate"):
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            os.posix_fallocate(descriptor, 0, reserved)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise

@@ -19,18 +19,23 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def number(low: int, high: int | None = None, default: int | None = None) -> dict[str, Any]:
-    """What an option takes that is a whole number from `low` to `high`, both included."""
+def number(
+    low: int, high: int | None = None, default: int | str | None = None, *, auto: bool = False
+) -> dict[str, Any]:
+    """What an option takes that is a whole number from `low` to `high`, both included; `auto`: or the word "auto"."""
 
-    def parse(text: str) -> int:
+    def parse(text: str) -> int | str:
+        if auto and text == "auto":
+            return text
         given = int(text)
         if given < low or (high is not None and given > high):
             limits = f"{low} or more" if high is None else f"a number from {low} to {high}"
+            limits += ", or auto" if auto else ""
             raise argparse.ArgumentTypeError(f"must be {limits}, not {given}")
         return given
 
     # argparse names it where the text is no number.
-    parse.__name__ = "int"
+    parse.__name__ = "int" if not auto else "int or auto"
     return {"type": parse, "metavar": "N", "default": default}
 
 

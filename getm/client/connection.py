@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from getm import errors
@@ -19,7 +19,17 @@ from getm.core.readable import readable
 from getm.core.this_process import process_number
 from getm.protocol import messages
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
-from getm.protocol.messages import GRANT, PART, EndInfo, FailedInfo, HeadInfo, Message, NoteInfo, OpenRequest
+from getm.protocol.messages import (
+    GRANT,
+    PART,
+    AdaptedInfo,
+    EndInfo,
+    FailedInfo,
+    HeadInfo,
+    Message,
+    NoteInfo,
+    OpenRequest,
+)
 from getm.protocol.order import Conversation
 
 _READ_BYTES = 64 * 1024
@@ -41,6 +51,7 @@ class Listener(Protocol):
         consumer's now; otherwise the engine continues to fill it after them."""
 
     def on_note(self, info: NoteInfo) -> None: ...
+    def on_adapted(self, info: AdaptedInfo) -> None: ...
     def on_end(self, info: EndInfo) -> None: ...
     def on_failed(self, error: errors.GetmError) -> None: ...
 
@@ -48,10 +59,13 @@ class Listener(Protocol):
 class ClientConnection:
     """The caller's end of one pipe: a ring of slots, and the objects that are open on it, one after another or at once.
 
-    Used by one thread at a time, apart from credits, which any thread may cause.
+    Used by one thread at a time, apart from credits, which any thread may cause. `may_take(count)`: whether the ring
+    may take so many more bytes of memory.
     """
 
-    def __init__(self, team: Sequence[Engine], layout: RingLayout, *, private: bool) -> None:
+    def __init__(
+        self, team: Sequence[Engine], layout: RingLayout, may_take: Callable[[int], bool], *, private: bool
+    ) -> None:
         self.team: tuple[Engine, ...] = tuple(team)
         self.layout = layout
         self._pid = process_number()
@@ -71,8 +85,16 @@ class ClientConnection:
         # How many waits there are on the socket: 0 or 1, or more where a signal's handler receives as well. Its
         # descriptor is closed when there is none: closing it wakes nobody, and its number may be reused.
         self.waits: int = 0
-        segment = Segment.create(layout.total_bytes, private=private)
+        first_bytes = layout.first_slots * layout.slot_bytes
+        segment = Segment.create(layout.total_bytes, private=private, reserved=first_bytes)
+        # Until it is closed, the segment, where there may be memory for more slots.
+        self._growing_segment = segment if layout.spare_slots else None
+        self._may_take = may_take
         self._ledger = SlotLedger(layout.slots, Owner.PEER)
+        # How many slots have memory; the others are ours until they do.
+        self.ready_slots: int = layout.first_slots
+        for slot in range(layout.first_slots, layout.slots):
+            self._ledger.receive(slot)
         self.ring: LeaseRing = LeaseRing(segment, layout.slots, layout.slot_bytes, self.give_back)
         with contextlib.ExitStack() as passed:
             if segment.token is None:
@@ -86,11 +108,16 @@ class ClientConnection:
                 leads.append(lead_end)
             self.team[0].serve(theirs, segment, layout, leads)
         # Sent with the first OPEN.
-        self._unsent.append(encode(GRANT, slot=0, length=layout.slots))
+        self._unsent.append(encode(GRANT, slot=0, length=layout.first_slots))
 
     def fileno(self) -> int:
         """Readable when a message has come."""
         return self._sock.fileno()
+
+    @property
+    def reserved_bytes(self) -> int:
+        """The memory that it takes."""
+        return self.ready_slots * self.layout.slot_bytes
 
     @property
     def with_engine(self) -> int:
@@ -220,6 +247,10 @@ class ClientConnection:
             listener.on_head(decode_body(message, HeadInfo))
         elif kind is messages.NOTE:
             listener.on_note(decode_body(message, NoteInfo))
+        elif kind is messages.ADAPTED:
+            adapted = decode_body(message, AdaptedInfo)
+            self._make_room(adapted.connections)
+            listener.on_adapted(adapted)
         else:
             del self._listeners[message.object]
             if kind is messages.END:
@@ -240,6 +271,21 @@ class ClientConnection:
             grown = self._growing.pop(slot, None)
             if listener is None and (grown is None or grown[1] is None):
                 self.give_back(slot)
+
+    def _make_room(self, connections: int) -> None:
+        """Grant the slots that so many connections need, as far as there is memory for them."""
+        layout, ready, segment = self.layout, self.ready_slots, self._growing_segment
+        slots = min(layout.slots, (connections + 1) * layout.part_slots)
+        count = slots - ready
+        if segment is None or count <= 0 or not self._may_take(count * layout.slot_bytes):
+            return
+        if segment.reserve(slots * layout.slot_bytes):
+            self.ready_slots = slots
+            for slot in range(ready, slots):
+                self._ledger.give_back(slot)
+            self._unsent.append(encode(GRANT, slot=ready, length=count))
+            if not self.corked:
+                self._send_now()
 
     def lease(self, slot: int, start: int, length: int) -> memoryview:
         """A read-only view of bytes that `on_bytes` announced; the slot is given back once it is full and all views of
@@ -318,6 +364,8 @@ class ClientConnection:
             self._sock.shutdown(socket.SHUT_RDWR)
         self._listeners.clear()
         self._growing.clear()
+        # Its memory goes with the last view of it.
+        self._growing_segment = None
         self.ring.close()
         if not self.waits:
             self._sock.close()

@@ -43,7 +43,15 @@ class Engine:
         self, pipe: socket.socket, segment: Segment, layout: RingLayout, helpers: Sequence[socket.socket]
     ) -> None:
         """Make the engine serve the other end of `pipe`'s pair. Sending duplicates the descriptors."""
-        request = ServeRequest(*layout, segment.size, segment.token, len(helpers), self._limit_rate)
+        request = ServeRequest(
+            layout.slot_bytes,
+            layout.slots,
+            layout.part_slots,
+            segment.size,
+            segment.token,
+            len(helpers),
+            self._limit_rate,
+        )
         descriptors = [pipe.fileno(), *([segment.descriptor] if segment.token is None else [])]
         descriptors.extend(helper.fileno() for helper in helpers)
         try:

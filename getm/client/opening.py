@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from getm.client.connection import ClientConnection
-from getm.client.pool import EnginePool
+from getm.client.pool import EnginePool, Wanted
 from getm.client.receiver import Receiver
 from getm.protocol.messages import OpenRequest
 
@@ -19,9 +19,13 @@ class Opening(NamedTuple):
     chunk_bytes: int
     concurrency: int | None
 
+    def wanted(self) -> Wanted:
+        """The connection that it needs."""
+        return self.pool.wanted(self.chunk_bytes, self.concurrency, adaptive=self.request.adaptive)
+
     def start(self) -> Receiver:
         """Send the request over a connection of the pool. Raises `EngineDied` where an engine ended just then."""
-        wanted = self.pool.wanted(self.chunk_bytes, self.concurrency)
+        wanted = self.wanted()
         return self.start_on(self.pool.take_idle(wanted) or self.pool.acquire(wanted))
 
     def start_on(self, connection: ClientConnection) -> Receiver:

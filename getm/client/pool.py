@@ -103,13 +103,14 @@ class EnginePool:
 
     # For one transfer, or for several at once ------------------------------------------------------------------------
 
-    def wanted(self, chunk_bytes: int, concurrency: int | None, jobs: int = 1) -> Wanted:
-        """What the caller needs for one transfer, or for `jobs` at once."""
+    def wanted(self, chunk_bytes: int, concurrency: int | None, jobs: int = 1, *, adaptive: bool = False) -> Wanted:
+        """What the caller needs for one transfer, or for `jobs` at once. `adaptive`: it starts with one connection, and
+        `concurrency` is the most that it may have."""
         private = concurrency is None or self._in_threads
         width = concurrency or 1
         # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
         helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
-        return Wanted(chunk_bytes, width, jobs, helpers, private, Holder.current())
+        return Wanted(chunk_bytes, width, adaptive, jobs, helpers, private, Holder.current())
 
     def acquire(self, wanted: Wanted) -> ClientConnection:
         """A connection; `release` it afterwards. Starts engines as needed.
@@ -249,7 +250,7 @@ class EnginePool:
                 # A larger ring is better than idle ones that fit no request.
                 self._make_way()
                 continue
-            if left < _MIN_RING_BYTES or layout.total_bytes > left:
+            if left < _MIN_RING_BYTES or layout.first_slots * layout.slot_bytes > left:
                 return None
             try:
                 connection = self._connect(layout, wanted.helpers, wanted.private)
@@ -280,17 +281,22 @@ class EnginePool:
 
     def _budget(self) -> tuple[int, int]:
         """Bytes that all rings together may take, and those that they have."""
-        used = sum(each.layout.total_bytes for each in self._connections if not each.closed)
+        used = sum(each.reserved_bytes for each in list(self._connections) if not each.closed)
         available = available_bytes()
         # Never more than half of the machine's free memory, which others need as well.
         return self._max_memory if available is None else min(self._max_memory, used + available // 2), used
 
+    def _may_take(self, count: int) -> bool:
+        """Whether a ring may take so many more bytes. A share stays for small rings."""
+        budget, used = self._budget()
+        return count <= budget - used - budget // _SMALL_RINGS_SHARE
+
     def _connect(self, layout: RingLayout, helpers: int, private: bool) -> ClientConnection:
         try:
             with contextlib.suppress(errors.EngineDied):
-                return ClientConnection(self._team(helpers + 1, private), layout, private=private)
+                return ClientConnection(self._team(helpers + 1, private), layout, self._may_take, private=private)
             # One had ended by itself when idle: it is replaced.
-            return ClientConnection(self._team(helpers + 1, private), layout, private=private)
+            return ClientConnection(self._team(helpers + 1, private), layout, self._may_take, private=private)
         except OSError as error:
             raise errors.DescriptorsExhausted.found(error) or error from None
 
@@ -366,13 +372,14 @@ class Wanted(NamedTuple):
 
     chunk_bytes: int
     width: int
+    adaptive: bool
     jobs: int
     helpers: int
     private: bool
     holder: Holder
 
     def layout(self, budget_bytes: int) -> RingLayout:
-        return plan_layout(self.chunk_bytes, self.width, budget_bytes, jobs=self.jobs)
+        return plan_layout(self.chunk_bytes, self.width, budget_bytes, jobs=self.jobs, adaptive=self.adaptive)
 
     def fits(self, connection: ClientConnection, max_memory: int) -> bool:
         """Whether a new ring would have this size, and most of its slots are free."""
@@ -381,7 +388,7 @@ class Wanted(NamedTuple):
             layout == self.layout(min(max_memory, layout.total_bytes))
             and len(connection.team) == self.helpers + 1
             and isinstance(connection.team[0], ThreadEngine) is self.private
-            and connection.with_engine * 2 >= layout.slots
+            and connection.with_engine * 2 >= connection.ready_slots
         )
 
 

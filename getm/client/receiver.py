@@ -23,7 +23,7 @@ from getm.core.redact import redact
 from getm.core.retry import Retry, cannot_be_joined, cause
 from getm.core.stats import Stats
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 if TYPE_CHECKING:
     from getm.client.parts import ChunkReader
@@ -112,6 +112,9 @@ class Receiver:
 
     def on_note(self, info: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
+
+    def on_adapted(self, info: AdaptedInfo) -> None:
+        _log.info("%s: %d connections: %s", self.url, info.connections, info.reason)
 
     def on_end(self, info: EndInfo) -> None:
         self._end = info
@@ -308,7 +311,7 @@ class Receiver:
             self.connection.end_wait()
 
     def exhausted(self) -> errors.SlotsExhausted:
-        slot_bytes, slots, _ = self._layout
+        slot_bytes, slots = self._layout.slot_bytes, self.connection.ready_slots
         return errors.SlotsExhausted(
             f"views of all {slots} slots of {slot_bytes} bytes are still kept, so nothing more can be "
             "received: drop views that you are done with, or copy what you keep (bytes(view))",

@@ -34,6 +34,11 @@ _PROGRESS_BYTES = 64 * 1024
 # Bytes that came so long ago show that the object still flows.
 _FLOWING_S = 1.0
 
+# How long a refused connection waits for another one to end, before the retry policy decides.
+_MAX_WAIT_S = 30.0
+# Statuses by which a host allows no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
+_TOO_MANY = frozenset({429, 503})
+
 _T = TypeVar("_T")
 
 
@@ -73,6 +78,12 @@ class Attempts:
         # Whether several parts are fetched at once, how many ask or receive now, and how often bytes have come.
         self.in_parts: bool = request.delegated
         self._active = 0
+        # How long responses took to begin: the fastest, and the last; None: none yet, or none since it was cleared.
+        self.fastest_s: float | None = None
+        self.latency_s: float | None = None
+        # Waits until another connection to the host has ended, for one that was refused, a number of seconds at most;
+        # False where there is none to wait for. None: by the retry policy alone.
+        self.wait_for_others: Callable[[float], Awaitable[bool]] | None = None
         self._deliveries = 0
         self._delivered_at = 0.0
         # Set when bytes have come for any part or an attempt has begun or ended, and when a part has ended: a server
@@ -105,14 +116,16 @@ class Attempts:
 
     # One request ----------------------------------------------------------------------------------------------------
 
-    async def get(self, source: Source, span: Span | None, if_range: str | None, *, may_skip: bool) -> Response:
+    async def get(
+        self, source: Source, span: Span | None, if_range: str | None, *, may_skip: bool, proves: bool = False
+    ) -> Response:
         """One request, and one more where the server is found not to grant what the first one asked for. Raises
         `Failed` for a status that brings nothing of the object, apart from those that answer the range (416) and the
         condition (412), which the caller reads.
 
         `may_skip`: a response from the object's start on can be used as well (RFC 9110, section 14.2: a server may
         ignore Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
-        `RangesRefused`.
+        `RangesRefused`. `proves`: whether ranges are granted is not known, and nothing relies on it.
         """
         if may_skip and source.ranges is not Ranges.GRANTED:
             source.ranges = Ranges.REFUSED
@@ -130,7 +143,7 @@ class Attempts:
             # First, so that its connection is not lost where the next request fails.
             await response.discard()
             if not may_skip:
-                if await self._grants_whole(source):
+                if not proves and await self._grants_whole(source):
                     raise self._refused(f"it answered {head.status} to a range, and 200 to the whole")
             elif len(self.sources.living) > 1:
                 source.ranges = Ranges.UNDECIDED
@@ -232,13 +245,15 @@ class Attempts:
             if progress() - seen >= _PROGRESS_BYTES:
                 self.sources.forgive()
                 seen = progress()
+            came = progress() != position
             # What came for this part says nothing of the others.
-            since = deliveries if progress() == position else self._deliveries
+            since = self._deliveries if came else deliveries
             position, deliveries = progress(), self._deliveries
-            source = await self._after(source, failed, position, since)
+            source = await self._after(source, failed, position, since, came)
 
-    async def _after(self, source: Source, failed: Failed, position: int, since: int) -> Source:
-        """The source to ask after `source` has failed at `position`, once it is time to. Raises where none is left."""
+    async def _after(self, source: Source, failed: Failed, position: int, since: int, came: bool) -> Source:
+        """The source to ask after `source` has failed at `position`, once it is time to; `came`: it had brought
+        something. Raises where none is left."""
         error, retries = failed.error, self.request.retries
         self.counters.stalls += cause(error) == "stall"
         source.failures += 1
@@ -256,6 +271,12 @@ class Attempts:
             self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
             return best
         failure = best.last_error or error
+        if self.wait_for_others is not None and best is source and not came and is_refusal(error):
+            left_s = self.left_s
+            if await self.wait_for_others(_MAX_WAIT_S if left_s is None else min(_MAX_WAIT_S, left_s)):
+                source.failures -= 1
+                self.again(cause(error), 1, 0.0, f"{error}; going on as another connection has ended")
+                return source
         asked_for_s = failed.retry_after_s if best is source else None
         spent = best.failures > retries.attempts > 0 and is_transient(failure, retries.statuses)
         if spent and self.in_parts and await self._others_progress(since):
@@ -289,6 +310,11 @@ class Attempts:
             if not await _came(self._changed, left_s):
                 return True
         return True
+
+    def began(self, seconds: float) -> None:
+        """A response has begun, after so long."""
+        self.latency_s = seconds
+        self.fastest_s = min(self.fastest_s or seconds, seconds)
 
     def delivered(self) -> None:
         """Bytes of the object have come, in whichever part."""
@@ -332,6 +358,15 @@ class Attempts:
             if count > 1:
                 error.message = f"{error.message}, after {count} requests"
         return error
+
+
+def is_refusal(error: errors.GetmError) -> bool:
+    """Whether the host may only allow no further connection while others are open. Of a request that has brought
+    nothing."""
+    if isinstance(error, errors.HTTPStatusError):
+        return error.status in _TOO_MANY
+    # A response that breaks HTTP is none for the want of a connection.
+    return is_transient(error) and not isinstance(error, errors.BadResponse)
 
 
 async def _came(event: asyncio.Event, limit_s: float | None) -> bool:

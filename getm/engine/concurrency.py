@@ -18,10 +18,9 @@ tried in the same way: they are kept if nothing is lost by it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
-MOST = 32
-"""The most connections that are ever tried. Public archives begin to refuse at a few dozen."""
+from msgspec import Struct
+from msgspec.structs import replace
 
 # What less time than this brings says more about buffers than about the network. A trial is judged by a longer time
 # where there seems to be no gain: a server may send in bursts of a second.
@@ -45,8 +44,7 @@ _TIMES_SLOWER = 4
 _SLOWER_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """What the connections to one host have brought, at one moment.
 
     `at_s`: the time. `received`: bytes since any time. `connections`: how many there are, or are being opened, and
@@ -69,16 +67,14 @@ class Sample:
     latency_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """So many connections from now on, and why."""
 
     connections: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
+class _Trial(Struct, frozen=True):
     """`count` connections are tried in place of `before`, which brought `rate` bytes a second."""
 
     count: int

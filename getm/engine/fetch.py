@@ -13,16 +13,19 @@ from getm.core.head import ResponseHead
 from getm.core.spans import Span
 from getm.core.version import Version
 from getm.engine import counters
+from getm.engine.adaptive import AdaptiveFetch
 from getm.engine.attempts import Attempts
-from getm.engine.hedge import Hedger
+from getm.engine.hedge import Hedger, Watch
+from getm.engine.helpers import HelperPipe
+from getm.engine.host_load import MIN_SHARE_BYTES
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
-from getm.engine.sources import Source
+from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
 from getm.integrity.verdict import unverified
-from getm.protocol.messages import END, HEAD, NOTE, EndInfo, HeadInfo, OpenRequest
+from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, HeadInfo, OpenRequest
 
 if TYPE_CHECKING:
     from getm.engine.connection import EngineConnection
@@ -39,6 +42,9 @@ _MIN_PART_BYTES = 256 * 1024
 
 # Larger ones are fetched as spans, which measures how fast they come.
 _SMALL_BYTES = MIN_MEASURED_BYTES
+
+# Smaller ones come over one connection, whatever it brings.
+_MIN_ADAPTIVE_BYTES = 2 * MIN_SHARE_BYTES
 
 
 class Fetch:
@@ -100,7 +106,8 @@ class Fetch:
         """The plan, the first response that makes one, and its source."""
         request, spans = self._request, tuple([Span(*span) for span in self._request.spans])
         part_bytes, ranged_from = self._connection.part_bytes, self._request.ranged_from
-        concurrency = request.concurrency if part_bytes >= _MIN_PART_BYTES else 1
+        # With a number that adapts, one response brings all until more are worth it.
+        concurrency = request.concurrency if part_bytes >= _MIN_PART_BYTES and not request.adaptive else 1
         order = Order(spans, request.version, request.or_whole, concurrency, part_bytes, ranged_from)
         while True:
             response, source = await self._attempts.run(
@@ -151,13 +158,14 @@ class Fetch:
             self.counters.received_bytes += size
             return size
         answer = Answer(response, source, plan.got.start, plan.got.stop)
+        if plan.workers == 1 and self._may_adapt(plan, response, source):
+            await self._adapt(plan, source, answer)
+            return size or 0
         if plan.workers == 1:
             stop = await self._work(0, plan, source, answer)
             return stop if size is None else size
         self._attempts.in_parts = True
-        # With a rate limit, it is the limit that makes spans slow.
-        tail_s = self._request.tail_s if self._connection.http.throttle is None else None
-        tail = Hedger(plan.workers, self._connection.slot_bytes, tail_s)
+        tail = self._hedger(plan.workers)
         try:
             async with asyncio.TaskGroup() as group:
                 # In order: each worker claims the slots of its span before the next one does.
@@ -171,6 +179,53 @@ class Fetch:
             tail.close()
         return size or 0
 
+    def _hedger(self, workers: int) -> Hedger:
+        # With a rate limit, it is the limit that makes spans slow.
+        tail_s = self._request.tail_s if self._connection.http.throttle is None else None
+        return Hedger(workers, self._connection.slot_bytes, tail_s)
+
+    def _may_adapt(self, plan: Plan, response: Response, source: Source) -> bool:
+        """Whether further connections could help with what one response brings."""
+        request, size = self._request, plan.version.size
+        return (
+            request.adaptive
+            and request.concurrency > 1
+            and size is not None
+            and size >= max(_MIN_ADAPTIVE_BYTES, request.ranged_from)
+            and plan.version.joinable
+            and source.ranges is Ranges.GRANTED
+            and (response.head.get("accept-ranges") or "").strip().lower() != "none"
+            and self._connection.part_bytes >= _MIN_PART_BYTES
+            # A rate limit is what is waited for.
+            and self._connection.http.throttle is None
+        )
+
+    async def _adapt(self, plan: Plan, source: Source, answer: Answer) -> None:
+        """Bring all that the plan names, over as many connections as are worth it."""
+
+        async def delegate(worker: int, span: Span, source: Source, watch: Watch) -> bool:
+            helper = self._connection.helper(worker)
+            if helper is None:
+                return False
+            await self._have_fetched(helper, span, source, plan.version, watch)
+            return True
+
+        def adapted(connections: int, reason: str) -> None:
+            self._connection.send(ADAPTED, self._number, AdaptedInfo(connections, reason))
+
+        await AdaptiveFetch(
+            self._attempts,
+            self._connection.http.loads.of(source.serving_host),
+            plan.pieces,
+            self._connection.part_bytes,
+            self._request.concurrency,
+            self._open_span,
+            delegate,
+            adapted,
+            self._hedger(1),
+            proven=not plan.stream,
+        ).run(source, answer)
+
     def _came_whole(self, response: Response, size: int) -> bool:
         """Deliver a small object that came with its head, and return whether that was so. Most small ones do, and a
         span fetch with its waits, limits and retries would cost more than the bytes."""
@@ -182,7 +237,13 @@ class Fetch:
 
     def _span(self, span: Span, source: Source, answer: Answer | None = None) -> SpanFetch:
         """The bytes of `span`, on their way to the consumer."""
-        hasher, alone = self._verification.hasher, self._request.delegated or not self._attempts.in_parts
+        alone = self._request.delegated or not self._attempts.in_parts
+        fetch = self._open_span(span, source, answer, alone=alone)
+        self._alone = fetch if alone else None
+        return fetch
+
+    def _open_span(self, span: Span, source: Source, answer: Answer | None, *, alone: bool) -> SpanFetch:
+        hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
@@ -190,9 +251,7 @@ class Fetch:
         if source.error is not None:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
-        fetch = SpanFetch(self._attempts, source, sink, answer)
-        self._alone = fetch if alone else None
-        return fetch
+        return SpanFetch(self._attempts, source, sink, answer)
 
     async def _work(
         self, worker: int, plan: Plan, source: Source, answer: Answer | None, tail: Hedger | None = None
@@ -208,11 +267,17 @@ class Fetch:
                 stop = await self._span(span, source, answer).run(tail)
                 answer = None
                 continue
-            claim = self._connection.claim(self._number, span)
-            request = self._delegate(span, source, plan.version)
-            await helper.fetch(request, source, claim, self.emit, self._attempts, tail)
-            self._attempts.part_ended()
+            await self._have_fetched(helper, span, source, plan.version, tail)
         return stop
+
+    async def _have_fetched(
+        self, helper: HelperPipe, span: Span, source: Source, version: Version, watch: Watch
+    ) -> None:
+        """Have a helper engine fetch `span`."""
+        claim = self._connection.claim(self._number, span)
+        request = self._delegate(span, source, version)
+        await helper.fetch(request, source, claim, self.emit, self._attempts, watch)
+        self._attempts.part_ended()
 
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""

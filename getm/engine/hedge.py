@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from getm.core.spans import Span
@@ -32,13 +32,20 @@ _NEXT_TO_NOTHING = 1e-9
 
 
 class Watched(Protocol):
-    """An active part. `waited`: for a slot, at any time since this was last cleared."""
+    """An active part. `waited`: for a slot, at any time since this was last cleared; `waits`: how often."""
 
     waited: bool
+    waits: int
     position: int
 
     @property
     def remaining(self) -> Span: ...
+
+
+class Watch(Protocol):
+    """Whoever watches parts: see `Hedger.watch`."""
+
+    def watch(self, part: Watched, hedge: Callable[[], None]) -> AbstractContextManager[None]: ...
 
 
 def is_slow(brought: int, seconds: float, left: int, usual: float, tail_s: float) -> bool:
@@ -49,11 +56,12 @@ def is_slow(brought: int, seconds: float, left: int, usual: float, tail_s: float
 
 
 class Hedger:
-    """Watches the parts of one object, which `workers` workers fetch. `tail_s` None: it never finds one slow."""
+    """Watches the parts of one object, which `workers` workers fetch, as far as they have something to do. `tail_s`
+    None: it never finds one slow."""
 
     def __init__(self, workers: int, slot_bytes: int, tail_s: float | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._workers = workers
+        self.workers: int = workers
         self._tail_s = tail_s
         self._window_bytes = _WINDOW_SLOTS * max(slot_bytes, _MIN_PIECE_BYTES)
         # The position of each active part at the last check; None: it had not begun. And what hedges it.
@@ -89,7 +97,7 @@ class Hedger:
         seconds = max(now - self._looked_at, _NEXT_TO_NOTHING)
         usual = sorted(self._paces)[len(self._paces) // 2]
         for part, before in list(self._seen.items()):
-            may_hurry = part in self._hurried or len(self._hurried) < self._workers - len(self._seen)
+            may_hurry = part in self._hurried or len(self._hurried) < self.workers - len(self._seen)
             judged = before is not None and not part.waited and may_hurry
             if judged and is_slow(part.position - (before or 0), seconds, len(part.remaining), usual, tail_s):
                 self._hurried.add(part)

@@ -10,7 +10,7 @@ from getm import errors
 from getm.core.spans import Span
 from getm.core.stats import Stats
 from getm.engine.attempts import Attempts
-from getm.engine.hedge import Hedger
+from getm.engine.hedge import Watch
 from getm.engine.message_socket import Pipe
 from getm.engine.sinks.ring import Emit
 from getm.engine.sinks.slots import Claim
@@ -30,6 +30,7 @@ class _Job:
         self.note = note
         self.position = span.start
         self.waited = False
+        self.waits = 0
         # The slots that the helper has, and the prefix of one of them that the consumer may already read.
         self.granted: set[int] = set()
         self._prefix: tuple[int, int, int] | None = None
@@ -88,7 +89,7 @@ class HelperPipe:
         self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
 
     async def fetch(
-        self, request: OpenRequest, source: Source, claim: Claim, emit: Emit, attempts: Attempts, tail: Hedger
+        self, request: OpenRequest, source: Source, claim: Claim, emit: Emit, attempts: Attempts, tail: Watch
     ) -> None:
         """Have one span fetched from `source`; `emit` is called for its slots, `attempts` has its retries and
         statistics, and `tail` watches it. Raises the helper's error."""
@@ -127,6 +128,7 @@ class HelperPipe:
             slot = job.claim.next()
             if slot is None:
                 job.waited = True
+                job.waits += 1
                 await job.claim.wait()
             else:
                 missing -= 1

@@ -60,6 +60,11 @@ class Source:
     def host(self) -> str:
         return urlsplit(self.origin.url).netloc.rpartition("@")[2]
 
+    @property
+    def serving_host(self) -> str:
+        """The host that redirects led to."""
+        return urlsplit(self.route.url).netloc.rpartition("@")[2]
+
 
 class Sources:
     """The URL of a request and its mirrors. The headers of the caller go to all of them: all are the caller's URLs."""

@@ -13,7 +13,7 @@ from getm import errors
 from getm.core.retry import SLOW_TAIL
 from getm.core.spans import MAX_POSITION
 from getm.engine.attempts import Attempts, Failed
-from getm.engine.hedge import Hedger
+from getm.engine.hedge import Watch
 from getm.engine.http.body import READ_ERRORS, receive
 from getm.engine.http.requests import Response
 from getm.engine.plan import continues
@@ -43,6 +43,8 @@ class SpanFetch:
     """
 
     def __init__(self, attempts: Attempts, source: Source, writer: RingSink, answer: Answer | None) -> None:
+        self.writer: RingSink = writer
+        self.start: int = writer.position
         self._attempts = attempts
         self._source = source
         self._writer = writer
@@ -57,9 +59,21 @@ class SpanFetch:
         # The response of a hedged request that got ahead.
         self._ahead: Answer | None = None
 
-    async def run(self, tail: Hedger | None = None) -> int:
+    async def prove(self) -> None:
+        """Request the bytes by a range, once, before anything relies on that: `run` then begins with the response.
+        Raises `Failed` or another error, and is over, where it brings none of them."""
+        self._may_skip = False
+        try:
+            await self._writer.begin()
+            with self._attempts.attempt(self._source):
+                self._answer = await self._ask(self._source, proves=True)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    async def run(self, tail: Watch | None = None) -> int:
         """Bring the bytes, watched by `tail`; returns the position where they ended."""
-        writer, start = self._writer, self._writer.position
+        writer, start = self._writer, self.start
         try:
             await writer.begin()
             with nullcontext() if tail is None else tail.watch(writer, self.hedge):
@@ -107,10 +121,11 @@ class SpanFetch:
                 raise Failed(error, final=True) from None
             raise
 
-    async def _ask(self, source: Source) -> Answer:
-        """Request what the writer lacks."""
-        wanted, version = self._writer.remaining, source.version
-        response = await self._attempts.get(source, wanted, version.strong, may_skip=self._may_skip)
+    async def _ask(self, source: Source, *, proves: bool = False) -> Answer:
+        """Request what the writer lacks. `proves`: to learn whether ranges are granted."""
+        wanted, version, began_s = self._writer.remaining, source.version, time.monotonic()
+        response = await self._attempts.get(source, wanted, version.strong, may_skip=self._may_skip, proves=proves)
+        self._attempts.began(time.monotonic() - began_s)
         try:
             # Another part may have learnt in the meantime what the source has.
             found, source.version = continues(source.version, response.head, wanted, self._attempts.size or 0)

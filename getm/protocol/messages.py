@@ -17,6 +17,7 @@ Engine to consumer:
                                           may be repeated; a PART of the slot follows
     PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
     RETURN  object, slot                  a slot that was granted for that object comes back unfilled
+    ADAPTED object, body AdaptedInfo      so many connections bring it from now on, and why
     NOTE    object, body NoteInfo         what failed and is retried: at any time before the end
     END     object, body EndInfo          every byte was delivered; what verified them
     FAILED  object, body FailedInfo       no more will come; why
@@ -57,10 +58,11 @@ class Kind(enum.IntEnum):
     HEDGE = 11
     PREFIX = 12
     RETURN = 13
+    ADAPTED = 16
 
 
 # Looked up once: otherwise one small object would take sixty look-ups in the class.
-OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN = Kind
+OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN, ADAPTED = Kind
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +124,8 @@ class OpenRequest(Record, frozen=True):
     size: int | None = None
     # The pause before the first request.
     delay_s: float = 0.0
+    # It starts with one connection, and `concurrency` is the most that it may have.
+    adaptive: bool = False
 
     @property
     def retries(self) -> Retries:
@@ -169,6 +173,13 @@ class NoteInfo(Record, frozen=True):
     message: str
 
 
+class AdaptedInfo(Record, frozen=True):
+    """The object comes over `connections` connections from now on; `reason`: why, in a few words."""
+
+    connections: int
+    reason: str
+
+
 class FailedInfo(Record, frozen=True):
     """A `getm.errors` error as its code and plain fields, and the statistics."""
 
@@ -205,7 +216,9 @@ class ServeRequest(Record, frozen=True):
 
 FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL, Kind.HEDGE})
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
-FROM_ENGINE = frozenset({Kind.HEAD, Kind.PREFIX, Kind.PART, Kind.RETURN, Kind.NOTE, Kind.END, Kind.FAILED})
+FROM_ENGINE = frozenset(
+    {Kind.HEAD, Kind.PREFIX, Kind.PART, Kind.RETURN, Kind.NOTE, Kind.ADAPTED, Kind.END, Kind.FAILED}
+)
 
 
 def plain(value: Any) -> str | int | float | bool | None:

@@ -1,8 +1,8 @@
 """The order of the messages on one pipe.
 
-For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with PREFIXes before the PART of their slot, and
-NOTEs anywhere before the end. Objects are independent of each other, and many may be open on one pipe. `Conversation`
-holds this order on either end; a message out of order is a `ProtocolError`.
+For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with PREFIXes before the PART of their slot,
+ADAPTEDs between HEAD and the end, and NOTEs anywhere before it. Objects are independent of each other, and many may be
+open on one pipe. `Conversation` holds this order on either end; a message out of order is a `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,21 @@ import enum
 from msgspec import Struct, field
 
 from getm.errors import ProtocolError
-from getm.protocol.messages import CANCEL, END, FAILED, GRANT, HEAD, HEDGE, NOTE, OPEN, PART, PREFIX, RETURN, Kind
+from getm.protocol.messages import (
+    ADAPTED,
+    CANCEL,
+    END,
+    FAILED,
+    GRANT,
+    HEAD,
+    HEDGE,
+    NOTE,
+    OPEN,
+    PART,
+    PREFIX,
+    RETURN,
+    Kind,
+)
 
 
 class Phase(enum.StrEnum):
@@ -29,7 +43,7 @@ UNOPENED, OPENED, STREAMING, OVER = Phase
 _ORDER: dict[Phase, dict[Kind, Phase]] = {
     UNOPENED: {OPEN: OPENED},
     OPENED: {HEAD: STREAMING, NOTE: OPENED, FAILED: OVER},
-    STREAMING: {PREFIX: STREAMING, PART: STREAMING, NOTE: STREAMING, END: OVER, FAILED: OVER},
+    STREAMING: {PREFIX: STREAMING, PART: STREAMING, NOTE: STREAMING, ADAPTED: STREAMING, END: OVER, FAILED: OVER},
 }
 # Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A CANCEL or HEDGE may have crossed the
 # object's own END or FAILED on the way.

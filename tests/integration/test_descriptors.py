@@ -187,7 +187,7 @@ def test_case_10_no_message_carries_more_descriptors_than_it_may(nginx: NginxSer
         session.read(nginx.url(served))
         engine = session._pool._engines[0]
         layout = session._pool._connections[0].layout
-        connection = ClientConnection([engine] * 81, layout, private=False)
+        connection = ClientConnection([engine] * 81, layout, lambda count: True, private=False)
         connection.close()
         assert session.read(nginx.url(served)) == served.read()
         assert engine.alive
@@ -293,6 +293,7 @@ class Refused:
     def on_head(self, info: object) -> None: ...
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None: ...
     def on_note(self, info: object) -> None: ...
+    def on_adapted(self, info: object) -> None: ...
     def on_end(self, info: object) -> None: ...
 
     def on_failed(self, error: getm.GetmError) -> None:

@@ -262,6 +262,7 @@ class Clock:
 class FakePart:
     def __init__(self) -> None:
         self.waited = False
+        self.waits = 0
         self.position = 0
         self.hurries = 0
 

@@ -10,7 +10,7 @@ from getm import errors
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool
 from getm.core.retry import Retries
-from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
 
 
 def open_request(url: str, **fields: Any) -> OpenRequest:
@@ -42,6 +42,7 @@ class Received:
         self.head: HeadInfo | None = None
         self.parts: dict[int, bytes] = {}
         self.notes: list[NoteInfo] = []
+        self.adapted: list[AdaptedInfo] = []
         self.end: EndInfo | None = None
         self.error: errors.GetmError | None = None
 
@@ -53,6 +54,9 @@ class Received:
 
     def on_note(self, info: NoteInfo) -> None:
         self.notes.append(info)
+
+    def on_adapted(self, info: AdaptedInfo) -> None:
+        self.adapted.append(info)
 
     def on_end(self, info: EndInfo) -> None:
         self.end = info

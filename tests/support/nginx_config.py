@@ -76,6 +76,7 @@ http {{
     {access_log}
     sendfile on;
     tcp_nopush on;
+    limit_conn_zone $server_name zone=few:32k;
     map $arg_rate $slow_rate {{ "" 256k; default $arg_rate; }}
     map $arg_etag $declared_etag {{ "" ""; default '"$arg_etag"'; }}
 
@@ -90,6 +91,7 @@ http {{
         location = /ready {{ access_log off; return 204; }}
         location /barrier/ {{ return 204; }}
         location /slow/ {{ alias {files}; limit_rate $slow_rate; }}
+        location /few/ {{ alias {files}; limit_rate $slow_rate; limit_conn few 4; limit_conn_status 429; }}
         location /no-ranges/ {{ alias {files}; max_ranges 0; }}
 
         # A body filter that may change the length hides it: HTTP/1.1 then has chunks, or the end of the connection.

@@ -44,6 +44,8 @@ class SlotSink(asyncio.BufferedProtocol):
         # None while reading is paused: no slot is free, or the rate limit allows nothing.
         self._view: memoryview | None = None
         self._meter = meter
+        # Whether the writer wanted no more before the content has ended.
+        self.cut: bool = False
         # No mark with a rate limit: what the kernel holds back until it is reached would come as a burst.
         self._low_water = LowWater(transport, length if meter is None else 0)
         self._monitor = StallMonitor(request, self._progress, self._abort)
@@ -72,6 +74,12 @@ class SlotSink(asyncio.BufferedProtocol):
 
     def _next_space(self) -> None:
         space = self._writer.space()
+        if space is None and self._writer.ended:
+            # Others bring the rest. The connection cannot be used again: what it brings is not wanted.
+            self.cut = True
+            self._finish()
+            self._transport.abort()
+            return
         if space is None or (self._meter is not None and not self._meter.ready(self._go_on)):
             self._monitor.pause()
             self._transport.pause_reading()
@@ -194,8 +202,10 @@ async def _receive_directly(
     bypass = response.begin_bypass() if length else None
     if bypass is None:
         return length
-    await SlotSink(*bypass, writer, length, request, meter).run()
-    response.end_bypass()
+    direct = SlotSink(*bypass, writer, length, request, meter)
+    await direct.run()
+    if not direct.cut:
+        response.end_bypass()
     return 0
 
 

@@ -32,6 +32,7 @@ from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
 from getm.core.text import brief, encodable
 from getm.core.url import follow, origin_of, split_url
+from getm.engine.host_load import HostLoads
 from getm.engine.http.connections import Connector, Exchanges, Reply
 from getm.engine.http.request_head import HeaderFields
 from getm.engine.http.throttle import Throttle
@@ -121,6 +122,7 @@ class HttpClient:
     def __init__(self) -> None:
         self._sessions: dict[_Trust | None, Exchanges] = {}
         self.speeds: Speeds = Speeds()
+        self.loads: HostLoads = HostLoads()
         # The limit on the rate of everything that the engine receives.
         self.throttle: Throttle | None = None
 

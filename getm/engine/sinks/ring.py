@@ -50,11 +50,41 @@ class RingSink:
         self._on_pace: Callable[[], None] = lambda: None
         # Whether there was no slot to fill at any time since this was last cleared.
         self.waited: bool = False
+        self.waits: int = 0
+        # Whether a response fills it that may be cut; whether it waits at `stop` until `resume`.
+        self.may_cut: bool = False
+        self._held = False
 
     @property
     def remaining(self) -> Span:
         """The bytes still to come."""
         return Span(self.position, self.stop)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is wanted."""
+        return self.position == self.stop and not self._held
+
+    def border(self, position: int) -> int:
+        """Where it may be cut: the first end of a slot at or beyond `position`, and beyond the one being filled."""
+        at_least = max(position, self.position + self._slot_bytes) - self._start
+        return self._start + -(-at_least // self._slot_bytes) * self._slot_bytes
+
+    def cut(self, stop: int, *, hold: bool) -> None:
+        """Others bring the bytes from `stop` on, a border. `hold`: wait there until `resume`, since it is not certain
+        that they can."""
+        self.stop, self._held = stop, hold
+        current = 0 if self._slot is None else self._room - self._filled
+        self._claim.limit(-(-(stop - self.position - current) // self._slot_bytes))
+
+    def resume(self, stop: int | None = None) -> None:
+        """After `cut` with `hold`: others bring the rest; or nobody does, and `stop` is where it was before."""
+        self._held = False
+        if stop is not None:
+            self.stop = stop
+            self._claim.unlimit()
+        # It may be waiting there.
+        self._claim.on_slot()
 
     async def begin(self) -> None:
         """Wait until the span may be fetched: its slots are there, or it is the one the consumer waits for."""
@@ -64,6 +94,7 @@ class RingSink:
     def notify(self, on_space: Callable[[], None], on_pace: Callable[[], None]) -> None:
         """Call `on_space()` when there is space again after `space()` found none; `on_pace()` when `fast` changes."""
         self._claim.on_slot, self._on_pace = on_space, on_pace
+        self.may_cut = True
         if self._tick is None:
             self.fast = True
             self._start_tick()
@@ -71,14 +102,18 @@ class RingSink:
     def silence(self) -> None:
         """Call nothing any more."""
         self._claim.on_slot = self._on_pace = lambda: None
+        self.may_cut = False
 
     def space(self) -> memoryview | None:
         """The memory for the next bytes: the rest of the current slot or of the span, whichever ends first; never
-        empty. None where no slot is free."""
+        empty. None where no slot is free, and where no more is wanted, or may be."""
         if self._slot is None:
+            if self.position == self.stop:
+                return None
             self._slot = self._claim.next()
             if self._slot is None:
                 self.waited = True
+                self.waits += 1
                 return None
             # Slots end at whole slots of the object, wherever the span began: a chunk stays in one slot.
             room = self._slot_bytes - (self.position - self._start) % self._slot_bytes

@@ -104,6 +104,17 @@ class Claim:
         """Whether it waits only for a slot."""
         return self._waiting and self.may_take
 
+    def limit(self, needed: int) -> None:
+        """It is alone, takes `needed` more slots and no others, and may be followed by further parts."""
+        self.alone, self._max_unhashed = False, None
+        self.needed, self.given = needed, len(self.reserved)
+        self._pool.reserve(self.line)
+
+    def unlimit(self) -> None:
+        """It is alone again, with an unknown number of slots to come."""
+        self.alone, self.needed = True, None
+        self._pool.distribute()
+
     def is_first(self) -> bool:
         """Whether it is the first of its object: the one that a consumer waits for."""
         return bool(self.line.claims) and self.line.claims[0] is self
@@ -206,10 +217,17 @@ class SlotPool:
         insort(line.claims, claim, key=lambda other: other.offset)
         while line.granted:
             claim.give(line.granted.pop())
-        if not claim.alone and line not in self._reserving:
+        if not claim.alone:
+            self.reserve(line)
+        else:
+            self.distribute()
+        return claim
+
+    def reserve(self, line: _Line) -> None:
+        """A claim of `line` reserves."""
+        if line not in self._reserving:
             self._reserving.append(line)
         self.distribute()
-        return claim
 
     def close(self, claim: Claim) -> None:
         line = claim.line

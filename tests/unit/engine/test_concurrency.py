@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.engine.concurrency import MOST, Controller, Decision, Sample, shares
+from getm.engine.concurrency import Controller, Decision, Sample, shares
 
 MB = 1_000_000
+MOST = 32
 TICK_S = 0.05
 
 
