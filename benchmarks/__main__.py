@@ -33,6 +33,7 @@ from benchmarks import (
     scale,
     shared,
     small_files,
+    start,
     stream,
     verify,
     writes,
@@ -51,6 +52,7 @@ QUESTIONS: dict[str, Question] = {
     for module in (
         disk,
         small_files,
+        start,
         stream,
         opening,
         verify,
