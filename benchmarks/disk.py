@@ -25,7 +25,7 @@ QUESTION = Question(
     name="disk",
     title="How fast is 1 GB to disk?",
     how=__doc__,
-    minutes=2.5,
+    minutes=2,
     columns=(RATE, WALL, CPU_PER_GB, wall_against("curl"), wall_against("wget2"), PEAK),
     measure=measure,
 )

@@ -30,7 +30,7 @@ LINKS = {
     "full rate at once": Link(rate=25e6, rtt_s=0.08),
     "slow start": Link(rate=25e6, rtt_s=0.08, slow_start=True),
 }
-TOOLS: tuple[tuple[str, int | None], ...] = (("getm", None), ("getm", 16), ("getm", 32), ("aria2c", 16), ("axel", 32))
+TOOLS: tuple[tuple[str, int | None], ...] = (("getm", None), ("getm", 32), ("aria2c", 16), ("axel", 32))
 
 
 def measure(bench: Bench) -> Answer:

@@ -73,7 +73,7 @@ QUESTION = Question(
     name="scale",
     title="Does it stay the same for ten times as much?",
     how=__doc__,
-    minutes=4,
+    minutes=3,
     columns=(
         Column("ms for each", lambda run: 1000 * run["wall_s"] / run["amount"], digits=3, compared=True),
         Column("CPU ms for each", lambda run: 1000 * run["cpu_s"] / run["amount"], digits=3, compared=True),

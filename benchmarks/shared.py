@@ -1,6 +1,6 @@
 """A link that all connections share, by commands.
 
-400 MB over a link of 100 MB/s that all connections share (`benchmarks/proxy.py`); whole commands, their start included.
+300 MB over a link of 100 MB/s that all connections share (`benchmarks/proxy.py`); whole commands, their start included.
 "getm" has no options. Each connection beyond the first costs the server and gains nothing.
 """
 
@@ -22,13 +22,12 @@ from benchmarks.harness.turns import take_turns
 from benchmarks.link import Link
 from benchmarks.proxy import shaped
 
-SIZE_BYTES = 400 * 10**6
+SIZE_BYTES = 300 * 10**6
 RATE_BYTES = 100 * 10**6
 TOOLS: tuple[tuple[str, int | None], ...] = (
     ("getm", None),
     ("getm", 1),
     ("curl", None),
-    ("wget2", None),
     ("aria2c", 16),
 )
 
@@ -51,7 +50,7 @@ QUESTION = Question(
     name="shared",
     title="What if more connections bring nothing?",
     how=__doc__,
-    minutes=3,
+    minutes=2,
     columns=(RATE, WALL, CPU_PER_GB, wall_against("getm -x 1"), CONNECTIONS, AT_ONCE, PEAK),
     measure=measure,
 )

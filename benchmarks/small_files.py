@@ -52,7 +52,7 @@ QUESTION = Question(
     name="small-files",
     title="How many small files a second?",
     how=__doc__,
-    minutes=7,
+    minutes=4.5,
     columns=(
         Column("files/s", lambda run: run["amount"] / run["wall_s"], better="more", digits=0),
         WALL,

@@ -14,7 +14,7 @@ from benchmarks.harness.question import PEAK, Answer, Column, Question
 from benchmarks.harness.turns import Turn, take_turns
 
 TINY_BYTES = 1000
-ROUNDS = 3  # times those of other questions: a turn takes a tenth of a second
+ROUNDS = 2  # times those of other questions: a turn takes a tenth of a second
 STATEMENTS = ("pass", "import getm", "import aiohttp")
 NOTHING = STATEMENTS[0]
 
@@ -34,7 +34,7 @@ QUESTION = Question(
     name="start",
     title="How long does starting take?",
     how=__doc__,
-    minutes=0.5,
+    minutes=0.7,
     columns=(
         Column("ms", lambda run: 1000 * run["wall_s"], digits=0, compared=True),
         Column("CPU ms", lambda run: 1000 * run["cpu_s"], digits=0, compared=True),

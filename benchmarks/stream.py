@@ -52,7 +52,7 @@ QUESTION = Question(
     name="stream",
     title="What does one stream cost?",
     how=__doc__,
-    minutes=2,
+    minutes=1.5,
     columns=(
         CPU_PER_GB,
         RATE,

@@ -125,7 +125,7 @@ QUESTION = Question(
     name="verify",
     title="What does verifying cost?",
     how=__doc__,
-    minutes=3.5,
+    minutes=4,
     columns=(
         RATE,
         Column("wall s/GB", lambda run: run["wall_s"] / run["amount"], compared=True),

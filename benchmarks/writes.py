@@ -68,7 +68,7 @@ QUESTION = Question(
     name="writes",
     title="Does the size of a write matter here?",
     how=__doc__,
-    minutes=2.5,
+    minutes=2,
     columns=(
         Column("MB/s", lambda run: 1000 * run["amount"] / run["wall_s"], better="more", digits=0),
         Column("MB/s with fsync", lambda run: 1000 * run["amount"] / run["durable_s"], better="more", digits=0),

@@ -6,11 +6,12 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ import psutil
 from benchmarks.harness.environment import ROOT, environment
 
 _LOOK_S = 0.05
+_DEADLINE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,46 @@ def _high_water_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
-def cost_of_command(command: list[str]) -> Cost:
+@contextlib.contextmanager
+def ended_with(process: subprocess.Popen[str], deadline_s: float) -> Iterator[None]:
+    """Kill a process, which leads a group, and all of its group when the context fails or takes longer than that."""
+
+    def kill() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(deadline_s, kill)
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        kill()
+        raise
+    finally:
+        timer.cancel()
+
+
+def cost_of_command(command: list[str], *, deadline_s: float = _DEADLINE_S) -> Cost:
     """Run a command line to its end; what it and the processes under it cost. Raises `RuntimeError` with the
-    last line of its standard error where it fails."""
+    last line of its standard error where it fails, or takes longer than `deadline_s`."""
     with tempfile.TemporaryFile("w+") as errors:
         wall = time.perf_counter()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT, env=environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            text=True,
+            cwd=ROOT,
+            env=environment(),
+            process_group=0,
         )
-        with _PeakMemory(process.pid) as memory:
+        with ended_with(process, deadline_s), _PeakMemory(process.pid) as memory:
             _, status, used = os.wait4(process.pid, 0)
             wall_s = time.perf_counter() - wall
         process.returncode = os.waitstatus_to_exitcode(status)
+        if wall_s >= deadline_s:
+            raise RuntimeError(f"it took longer than {deadline_s:g} s and was killed")
         if process.returncode:
             errors.seek(0)
             last = (errors.read().strip().splitlines() or ["(silently)"])[-1]

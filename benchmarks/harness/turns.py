@@ -8,7 +8,9 @@ pieces of the same round, and of the ratios of many rounds the median, with the 
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from benchmarks.harness.environment import ROOT, environment
+from benchmarks.harness.measure import ended_with
 from benchmarks.harness.question import Answer, Series, Values
+
+_DEADLINE_S = 1800.0  # counting instructions is slow
 
 
 class Contender(Protocol):
@@ -84,6 +89,7 @@ class Worker:
             text=True,
             cwd=ROOT,
             env=environment(),
+            process_group=0,
         )
         self._say(self._setup)
         return self
@@ -92,7 +98,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
         self._errors.close()
 
@@ -101,9 +107,10 @@ class Worker:
         if self._process.stdin is None or self._process.stdout is None:
             raise TypeError("the process has no pipes")
         try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
+            with ended_with(self._process, _DEADLINE_S):
+                self._process.stdin.write(json.dumps(message) + "\n")
+                self._process.stdin.flush()
+                answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
         except BrokenPipeError:
             answer = {}
         if not answer:

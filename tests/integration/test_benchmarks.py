@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.harness.bench import Bench, bench
+from benchmarks.harness.measure import cost_of_command
 from benchmarks.harness.question import find
 
 SCALE = 1 / 1000
@@ -47,6 +48,11 @@ def test_a_tool_that_is_missing_or_fails_is_named_and_the_others_go_on(
     assert answer.missing["curl"] == "failed: exit status 3: out of luck"
     assert find(answer.series, "HTTP", "curl") is None
     assert find(answer.series, "HTTP", "getm") is not None
+
+
+def test_a_command_that_hangs_is_ended_with_its_children() -> None:
+    with pytest.raises(RuntimeError, match=r"longer than 0\.2 s"):
+        cost_of_command(["/bin/sh", "-c", "sleep 1000 & wait"], deadline_s=0.2)
 
 
 def test_what_is_put_away_is_emptied_but_stays(tmp_path: Path) -> None:
