@@ -115,6 +115,13 @@ def parse_header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def validate_processes(processes: int | Literal["auto"]) -> int | None:
+    """How many engine processes; None for "auto"."""
+    if isinstance(processes, str) and processes == "auto":
+        return None
+    return validate_integer(processes, "processes", 1, none=', or "auto"')
+
+
 def validate_concurrency(concurrency: int | Literal["auto"] | None) -> int | Literal["auto"] | None:
     if concurrency is None:
         return None

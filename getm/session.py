@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
@@ -63,8 +63,9 @@ class Session:
     with `close()`, with the interpreter, or after some idle minutes.
 
     Args:
-        processes: Engine processes at most. One is enough for one stream; several share the range requests (and the TLS
-            work) of `concurrency=N`.
+        processes: Engine processes at most, which share the range requests (and the TLS work) of `concurrency=N`, and
+            the files of `download_all`. "auto": one, a second one for `concurrency=N` over TLS, and one more where
+            those that there are keep a core busy each.
         headers: Request headers that each request has. Authorization and cookies are not sent on to another host.
         timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for no
             limit.
@@ -86,7 +87,7 @@ class Session:
     def __init__(
         self,
         *,
-        processes: int = 1,
+        processes: int | Literal["auto"] = "auto",
         headers: HeadersInput | None = None,
         timeout: float | Timeout | None = Timeout(),  # noqa: B008  # a frozen value
         max_memory: int = options.DEFAULT_MAX_MEMORY,
@@ -102,7 +103,7 @@ class Session:
             limit_rate = validate_number(limit_rate, "limit_rate", "bytes a second", 1, none=", or None for no limit")
         self._make_pool = partial(
             EnginePool,
-            validate_integer(processes, "processes", 1),
+            options.validate_processes(processes),
             validate_integer(max_memory, "max_memory", 64 * KIB),
             limit_rate,
         )
@@ -865,6 +866,9 @@ class Session:
                 "for a single one use download, or put it into a list"
             )
         validate_callback(on_event, "on_event")
+        if isinstance(entries, Sized):
+            # A single one has all of the memory, and the help of other engines.
+            chosen = msgspec.structs.replace(chosen, jobs=min(chosen.jobs, max(1, len(entries))))
         folder = None if directory is None else validate_path(directory, "directory")
         its_jobs = partial(jobs_of, entries, common, folder)
         return lambda post: Batch(its_jobs, self._pool, chosen, post, wants_events=on_event is not None)

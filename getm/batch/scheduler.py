@@ -24,6 +24,7 @@ from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
+from getm.core.url import is_tls
 from getm.events import Event
 from getm.files.commit import all_steps
 from getm.files.folder import Folder
@@ -319,7 +320,7 @@ class Batch:
 
     def _start(self, job: Job) -> None:
         try:
-            connection = self._connection()
+            connection = self._connection(job)
         except errors.GetmError as error:
             job.finish_failed(error)
             return
@@ -339,17 +340,17 @@ class Batch:
         free = self.options.jobs - len(self._active)
         return min(free, len(self._again) + len(self._waiting) + self._feed.upcoming(free))
 
-    def _connection(self) -> ClientConnection | None:
+    def _connection(self, job: Job) -> ClientConnection | None:
         """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
         stopped meanwhile."""
         concurrency, jobs = self.options.concurrency, self.options.jobs
-        wanted = 1 if concurrency is None else min(self._pool.processes, jobs)
+        wanted = 1 if concurrency is None else min(self._pool.processes(), jobs)
         if len(self._connections) >= wanted:
             return self._least_loaded()
         most = MAX_AUTO_CONCURRENCY if concurrency == "auto" else concurrency
         width = None if most is None else min(most, self.options.per_host)
         try:
-            connection = self._acquire(width, jobs)
+            connection = self._acquire(width, jobs, tls=is_tls(job.request.url))
         except (errors.DescriptorsExhausted, errors.MemoryUnavailable):
             if not self._connections:
                 raise
@@ -363,10 +364,10 @@ class Batch:
         self._connections.append(connection)
         return connection
 
-    def _acquire(self, width: int | None, jobs: int) -> ClientConnection | None:
+    def _acquire(self, width: int | None, jobs: int, *, tls: bool) -> ClientConnection | None:
         """A connection. Waits for memory for it while there is no other one to use."""
         adaptive = self.options.concurrency == "auto"
-        wanted = self._pool.wanted(DEFAULT_CHUNK_BYTES, width, jobs, adaptive=adaptive)
+        wanted = self._pool.wanted(DEFAULT_CHUNK_BYTES, width, jobs, adaptive=adaptive, tls=tls)
         waiter = Waiter(self._caller, self.awaken)
         with self._pool.waiting(waiter):
             while (connection := self._pool.try_acquire(wanted)) is None:

@@ -139,7 +139,8 @@ def build_parser() -> Parser:
     add("-j", "--jobs", **number(1, MAX_JOBS, DEFAULT_JOBS), help=f"files at once (default {DEFAULT_JOBS})")
     connections = f"most connections to one host (default {DEFAULT_PER_HOST})"
     add("--per-host", **number(1, MAX_JOBS * MAX_CONCURRENCY, DEFAULT_PER_HOST), help=connections)
-    add("--processes", **number(1, default=1), help="background processes that download (default 1)")
+    engines = "background processes that download; auto: one, and more where they pay (default auto)"
+    add("--processes", **number(1, default="auto", auto=True), help=engines)
     threshold = "smaller objects are downloaded over one connection despite -x"
     add("--multipart-threshold", **amount(0, default=0), help=threshold)
     add("--limit-rate", **amount(1, MAX_NUMBER), help="most bytes a second for everything (500K, 20M, ...)")

@@ -104,6 +104,16 @@ class ProcessEngine(Engine):
         self.process: Popen[bytes] = self._launched.process
         super().__init__(self._launched.control, limit_rate)
 
+    def cpu_s(self) -> float:
+        """The CPU seconds that it has used so far; 0.0 where the system does not say (proc(5))."""
+        try:
+            with open(f"/proc/{self.process.pid}/stat", "rb") as file:  # noqa: PTH123 - faster
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            return 0.0
+        # utime and stime, the 14th and 15th field; the name, the second one, may hold spaces.
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def died(self) -> errors.GetmError:
         if not self._launched.has_ended(_DEATH_S):
             # It serves others, so one of its consumers must not end it.

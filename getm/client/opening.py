@@ -7,6 +7,7 @@ from typing import NamedTuple
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool, Wanted
 from getm.client.receiver import Receiver
+from getm.core.url import is_tls
 from getm.protocol.messages import OpenRequest
 
 
@@ -21,7 +22,8 @@ class Opening(NamedTuple):
 
     def wanted(self) -> Wanted:
         """The connection that it needs."""
-        return self.pool.wanted(self.chunk_bytes, self.concurrency, adaptive=self.request.adaptive)
+        adaptive, tls = self.request.adaptive, is_tls(self.request.url)
+        return self.pool.wanted(self.chunk_bytes, self.concurrency, adaptive=adaptive, tls=tls)
 
     def start(self) -> Receiver:
         """Send the request over a connection of the pool. Raises `EngineDied` where an engine ended just then."""

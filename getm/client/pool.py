@@ -18,7 +18,9 @@ from getm.buffers.layout import RingLayout, plan_layout
 from getm.client import process
 from getm.client.connection import ClientConnection
 from getm.client.engines import Engine, ProcessEngine, ThreadEngine
+from getm.client.process_count import ProcessCount
 from getm.core import shutdown
+from getm.core.this_process import usable_cpus
 from getm.core.units import KIB
 
 # One message takes the descriptors of a connection to its engine: the pipe's, the segment's, and one for each helper.
@@ -82,13 +84,17 @@ class EnginePool:
     step leaves the lists consistent, and relies on nothing that an earlier step has seen.
     """
 
-    def __init__(self, processes: int, max_memory: int, limit_rate: float | None = None) -> None:
+    def __init__(self, processes: int | None, max_memory: int, limit_rate: float | None = None) -> None:
+        """`processes`: engine processes at most; None: as many as pay. `limit_rate`: bytes a second, over all."""
         _refuse_at_the_end()
-        self.processes = processes
+        if processes is None and limit_rate is not None:
+            # A limit keeps no core busy, and is divided before it is known how many share it.
+            processes = 1
+        self._count = ProcessCount(processes, usable_cpus())
         # Where no Python can be started, as in frozen programs.
         self._in_threads = process.python() is None
         # Engines do not know each other's bytes: each has its share.
-        self._limit_rate = None if limit_rate is None else limit_rate / processes
+        self._limit_rate = None if limit_rate is None else limit_rate / self._count.most
         self._max_memory = max_memory
         self._lock = threading.RLock()
         self._engines: list[ProcessEngine | ThreadEngine] = []
@@ -103,13 +109,32 @@ class EnginePool:
 
     # For one transfer, or for several at once ------------------------------------------------------------------------
 
-    def wanted(self, chunk_bytes: int, concurrency: int | None, jobs: int = 1, *, adaptive: bool = False) -> Wanted:
+    def processes(self) -> int:
+        """How many engine processes to use for what is started now."""
+        if self._count.is_due(now_s := time.monotonic()):
+            engines = [each for each in list(self._engines) if isinstance(each, ProcessEngine)]
+            self._count.sample(now_s, {each.process.pid: each.cpu_s() for each in engines})
+        return self._count.now
+
+    def wanted(
+        self,
+        chunk_bytes: int,
+        concurrency: int | None,
+        jobs: int = 1,
+        *,
+        adaptive: bool = False,
+        tls: bool = False,
+    ) -> Wanted:
         """What the caller needs for one transfer, or for `jobs` at once. `adaptive`: it starts with one connection, and
-        `concurrency` is the most that it may have."""
+        `concurrency` is the most that it may have. `tls`: the one comes over TLS, of which several connections can fill
+        a core."""
         private = concurrency is None or self._in_threads
         width = concurrency or 1
         # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
-        helpers = 0 if private or jobs > 1 else min(self.processes, width, _MAX_HELPERS + 1) - 1
+        engines = self.processes()
+        if tls and not adaptive:
+            engines = max(engines, min(self._count.most, 2))
+        helpers = 0 if private or jobs > 1 else min(engines, width, _MAX_HELPERS + 1) - 1
         return Wanted(chunk_bytes, width, adaptive, jobs, helpers, private, Holder.current())
 
     def acquire(self, wanted: Wanted) -> ClientConnection:
@@ -310,15 +335,16 @@ class EnginePool:
                 engine.stop()
         kind = ThreadEngine if private else ProcessEngine
         # One more engine for each stream, up to the limit: streams share engines only beyond it.
-        most = 1 if private else min(self.processes, max(count, self._turn + 1))
+        processes = max(self._count.now, count)
+        start = self._turn % processes
+        most = 1 if private else min(processes, max(count, start + 1))
         while len(engines := [engine for engine in list(self._engines) if isinstance(engine, kind)]) < most:
             engine = kind(self._limit_rate)
             # Looked up only now: a signal's handler may have closed the pool, and `try_acquire` then ends what is here.
             self._engines.append(engine)
             self._refuse_closed()
-        start = self._turn
         if not private:
-            self._turn = (self._turn + 1) % self.processes
+            self._turn += 1
         return [engines[(start + index) % len(engines)] for index in range(count)]
 
     def release(self, connection: ClientConnection) -> None:

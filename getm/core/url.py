@@ -25,6 +25,11 @@ _MAX_LABEL_CHARS, _MAX_NAME_CHARS = 63, 253
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+def is_tls(url: str) -> bool:
+    """Whether the URL's scheme is https. A scheme may be in capitals (RFC 3986, section 3.1)."""
+    return url[:6].lower() == "https:"
+
+
 def validate_url(url: str) -> str:
     """The URL as it goes on the wire: what is already encoded stays byte-identical (signed URLs depend on it), spaces
     and characters outside ASCII are percent-encoded, the host's by IDNA 2008 and UTS 46, and the fragment is dropped

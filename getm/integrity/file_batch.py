@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from getm.core.lazy import importing
+from getm.core.this_process import usable_cpus
 from getm.errors import Cancelled
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.files import check_file
-from getm.integrity.hashing.threads import HashPool, usable_cpus
+from getm.integrity.hashing.threads import HashPool
 from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict
 

@@ -513,7 +513,7 @@ def test_case_36_no_clobber_where_the_server_names_the_file(
         ("-x", ["0", "1000", "-1"], "argument -x/--concurrency: must be a number from 1 to 256, not"),
         ("-j", ["0", "1000"], "argument -j/--jobs: must be a number from 1 to 256, not"),
         ("--per-host", ["0", "99999999"], "argument --per-host: must be a number from 1 to 65536, not"),
-        ("--processes", ["0", "-3"], "argument --processes: must be 1 or more, not"),
+        ("--processes", ["0", "-3"], "argument --processes: must be 1 or more, or auto, not"),
         ("--retries", ["-1", "9999999"], "argument --retries: must be a number from 0 to 1000000, not"),
         ("--cacert", ["/nowhere"], "argument --cacert: there is no file or folder '/nowhere'"),
         ("--retries", ["1.5"], "argument --retries: invalid int value"),

@@ -12,13 +12,16 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
 import getm
+from getm.client import pool, process_count
 from getm.client import process as launch
 from getm.client.engines import ProcessEngine
 from getm.engine.main import serve
@@ -117,6 +120,56 @@ def test_row_47_after_the_death_of_a_helper_the_next_call_has_another(nginx: Ngi
         helper.process.kill()
         helper.process.wait()
         assert session.read(nginx.url(served), concurrency=3) == served.read()
+
+
+@pytest.mark.parametrize(("busy", "number"), ((True, 2), (False, 1)))
+def test_a_batch_has_another_engine_where_the_first_keeps_a_core_busy(
+    busy: bool, number: int, tmp_path: Path, nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this machine's clocks and cores are: an engine says that it is busy all the time, or never."""
+    monkeypatch.setattr(pool, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(process_count, "_WINDOW_S", 0.0)
+    monkeypatch.setattr(ProcessEngine, "cpu_s", lambda _: time.monotonic() if busy else 0.0)
+    served = make_object(1000)
+    with getm.Session() as session:
+        entries = [getm.Entry(nginx.url(served), f"copy-{number}") for number in range(40)]
+        results = list(session.download_all(entries, directory=tmp_path, jobs=4))
+        assert len(results) == 40 and all(
+            (tmp_path / f"copy-{index}").read_bytes() == served.read() for index in range(40)
+        )
+        assert len(engines()) == number
+
+
+@pytest.mark.parametrize(("tls", "concurrency", "number"), ((True, 3, 2), (True, 1, 1), (False, 3, 1)))
+def test_several_connections_over_tls_have_another_engine(
+    tls: bool, concurrency: int, number: int, nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "usable_cpus", lambda: 8)
+    served = make_object(20 * MIB)
+    with getm.Session(cacert=nginx.ca_path) as session:
+        assert session.read(nginx.url(served, tls=tls), concurrency=concurrency) == served.read()
+        assert len(engines()) == number
+
+
+def test_a_single_file_of_a_list_has_the_help_of_other_engines(
+    tmp_path: Path, nginx: NginxServer, make_object: Make
+) -> None:
+    served = make_object(20 * MIB)
+    with getm.Session(processes=2) as session:
+        (result,) = session.download_all([nginx.url(served)], directory=tmp_path, concurrency=3)
+        assert result.path is not None and result.path.read_bytes() == served.read()
+        assert [len(each.team) for each in session._pool._connections] == [2]
+
+
+def test_the_cpu_time_of_an_engine_is_known(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
+    session.read(nginx.url(make_object(1000)))
+    (engine,) = session._pool._engines
+    assert isinstance(engine, ProcessEngine)
+    # Its start took some.
+    assert 0 < engine.cpu_s() < time.monotonic()
+    engine.process.kill()
+    engine.process.wait()
+    assert engine.cpu_s() == 0
 
 
 @pytest.mark.parametrize("when", ("before the request", "as the request comes"))

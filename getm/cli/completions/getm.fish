@@ -73,7 +73,7 @@ complete -c getm -n _shtab_getm_using -l receipt -xka "(__fish_complete_path (co
 complete -c getm -n _shtab_getm_using -s x -l concurrency -x -d 'range requests at once for a file; auto: one, and more while they bring more (default 1)'
 complete -c getm -n _shtab_getm_using -s j -l jobs -x -d 'files at once (default 8)'
 complete -c getm -n _shtab_getm_using -l per-host -x -d 'most connections to one host (default 64)'
-complete -c getm -n _shtab_getm_using -l processes -x -d 'background processes that download (default 1)'
+complete -c getm -n _shtab_getm_using -l processes -x -d 'background processes that download; auto: one, and more where they pay (default auto)'
 complete -c getm -n _shtab_getm_using -l multipart-threshold -x -d 'smaller objects are downloaded over one connection despite -x'
 complete -c getm -n _shtab_getm_using -l limit-rate -x -d 'most bytes a second for everything (500K, 20M, ...)'
 complete -c getm -n _shtab_getm_using -l timeout -x -d 'longest silence of a connection (default 30, then 60)'

@@ -36,7 +36,7 @@ _shtab_getm_options=(
   {-x,--concurrency}"[range requests at once for a file\; auto\: one, and more while they bring more (default 1)]:N:"
   {-j,--jobs}"[files at once (default 8)]:N:"
   "--per-host[most connections to one host (default 64)]:N:"
-  "--processes[background processes that download (default 1)]:N:"
+  "--processes[background processes that download\; auto\: one, and more where they pay (default auto)]:N:"
   "--multipart-threshold[smaller objects are downloaded over one connection despite -x]:BYTES:"
   "--limit-rate[most bytes a second for everything (500K, 20M, ...)]:BYTES:"
   "--timeout[longest silence of a connection (default 30, then 60)]:SECONDS:"

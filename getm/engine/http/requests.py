@@ -31,7 +31,7 @@ from getm.core.log import get_logger
 from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
 from getm.core.text import brief, encodable
-from getm.core.url import follow, origin_of, split_url
+from getm.core.url import follow, is_tls, origin_of, split_url
 from getm.engine.host_load import HostLoads
 from getm.engine.http.connections import Connector, Exchanges, Reply
 from getm.engine.http.request_head import HeaderFields
@@ -134,7 +134,7 @@ class HttpClient:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
         object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
         would fall back to, trusts either no certificates or those of the system.)"""
-        tls = _wants_tls(url) or (proxy is not None and _wants_tls(proxy))
+        tls = is_tls(url) or (proxy is not None and is_tls(proxy))
         trust = _Trust.of(request) if tls else None
         session = self._sessions.get(trust)
         if session is None:
@@ -214,16 +214,11 @@ def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, byte
     except (errors.InvalidInput, ValueError) as error:
         reason = error.message if isinstance(error, errors.InvalidInput) else str(error)
         raise refused(f"a redirect that cannot be followed: {brief(reason)}") from None
-    if _wants_tls(head.url) and not _wants_tls(target):
+    if is_tls(head.url) and not is_tls(target):
         raise refused(
             f"refused a redirect from https to {redact(target)}: what follows could be read and changed on the way"
         )
     return target
-
-
-def _wants_tls(url: str) -> bool:
-    # URLs are sent as they were given, and a scheme may be in capitals (RFC 3986, section 3.1).
-    return url[:6].lower() == "https:"
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 
 from getm.core.log import get_logger
+from getm.core.this_process import usable_cpus
 
 _log = get_logger("integrity")
 
@@ -17,13 +18,6 @@ _Task = Callable[[], None]
 
 _MAX_THREADS = 8
 """More threads than this hash faster than memory delivers."""
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on (its affinity, where the system has one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class HashPool:
