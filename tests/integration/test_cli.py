@@ -510,7 +510,7 @@ def test_case_36_no_clobber_where_the_server_names_the_file(
             ["x", "-1", "99999999T"],
             "argument --multipart-threshold: must be an amount of bytes",
         ),
-        ("-x", ["0", "1000", "-1"], "argument -x/--concurrency: must be a number from 1 to 256, not"),
+        ("-x", ["0", "1000", "-1"], "argument -x/--concurrency: must be a number from 1 to 256, or auto, not"),
         ("-j", ["0", "1000"], "argument -j/--jobs: must be a number from 1 to 256, not"),
         ("--per-host", ["0", "99999999"], "argument --per-host: must be a number from 1 to 65536, not"),
         ("--processes", ["0", "-3"], "argument --processes: must be 1 or more, or auto, not"),
