@@ -100,7 +100,8 @@ class ProxyRefused(ConnectFailed):
 
 
 class TLSFailed(NetworkError):
-    """The TLS handshake or the server's certificate failed. Never retried: a wrong certificate stays wrong."""
+    """The TLS handshake or the server's certificate failed. Never retried: a wrong certificate stays wrong. A
+    connection that ends within the handshake is a `ConnectFailed`."""
 
     code = "tls"
 

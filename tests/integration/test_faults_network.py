@@ -9,6 +9,7 @@ import dataclasses
 import email.utils
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -710,6 +711,37 @@ def test_row_33_a_bad_certificate(kind: str, concurrency: int | None, authority:
         pytest.raises(errors.TLSFailed, match="certificate"),
     ):
         session.read(server.serve("/x", Reply(body=SMALL)), concurrency=concurrency)
+
+
+@pytest.mark.parametrize("concurrency", (1, None))
+def test_row_33_a_connection_that_ends_within_the_handshake_is_made_again(
+    concurrency: int | None, authority: Authority
+) -> None:
+    """As one that is reset: no certificate was refused."""
+    context = authority.issue("127.0.0.1").server_context()
+
+    def serve(listener: socket.socket) -> None:
+        for last in (False, True):
+            connection, _address = listener.accept()
+            with connection:
+                if not last:
+                    connection.recv(65536)
+                    continue
+                with context.wrap_socket(connection, server_side=True) as secured:
+                    secured.recv(65536)
+                    secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/x"
+        with (
+            getm.Session(cacert=authority.ca_path, retries=1) as session,
+            session.urlopen(url, concurrency=concurrency) as fh,
+        ):
+            assert bytes(fh.read()) == b"whole"
+            assert fh.stats.retries == {"connect": 1}
+        thread.join()
 
 
 @pytest.mark.parametrize("how", ("cacert", "folder", "environment"))

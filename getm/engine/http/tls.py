@@ -9,6 +9,7 @@ times that.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,10 @@ async def open_tls(
                 await _ready(loop.add_reader, loop.remove_reader, wrapped.fileno())
             except ssl.SSLWantWriteError:
                 await _ready(loop.add_writer, loop.remove_writer, wrapped.fileno())
+    except ssl.SSLEOFError as error:
+        # Nobody has refused anything, as a certificate or an alert would: a server that is busy or ends does so.
+        wrapped.close()
+        raise ConnectionResetError(errno.ECONNRESET, "it ended within the TLS handshake") from error
     except BaseException:
         wrapped.close()
         raise
