@@ -103,7 +103,7 @@ def _page(arguments: list[str]) -> int:
     parser.add_argument("result", type=Path, help="a result, as benchmarks/results has them")
     parser.add_argument("folder", type=Path, help="where benchmarks.md and its charts go, such as docs")
     options = parser.parse_args(arguments)
-    write_page(Result.load(options.result), QUESTIONS, options.folder)
+    write_page(options.result, QUESTIONS, options.folder)
     return 0
 
 
@@ -142,6 +142,8 @@ def _ask(
 ) -> int:
     if float(busy()["load"]) > 0.5:
         print(f"the machine is busy (load {busy()['load']}): numbers will be worse than it can do", file=sys.stderr)
+    if result.machine["file system"] == "tmpfs":
+        print(f"{folder} is in memory: name a folder on a disk with --folder", file=sys.stderr)
     failed = False
     with bench(folder, result.rounds, scale=_QUICK_SCALE if result.quick else 1.0, peers=peers) as where:
         for name in names:
@@ -158,7 +160,7 @@ def _ask(
             # After each question: what was measured stays if the next one is interrupted.
             result.save(output)
     if page is not None:
-        write_page(result, QUESTIONS, page)
+        write_page(output, QUESTIONS, page)
     print(f"\n{output}")
     return 1 if failed else 0
 

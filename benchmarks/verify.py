@@ -62,7 +62,8 @@ def expected_of(served: ServedObject) -> dict[str, str]:
 
 
 def case_of(check: str, target: str) -> str:
-    return f"{check} to {target}" if target == "nowhere" else f"{check} to a {target}"
+    what = "no checksum" if check == "none" else check
+    return f"{what} to {target}" if target == "nowhere" else f"{what} to a {target}"
 
 
 def ideal(every: list[Series], check: str, target: str) -> Series | None:
@@ -131,7 +132,7 @@ QUESTION = Question(
         Column("wall s/GB", lambda run: run["wall_s"] / run["amount"], compared=True),
         CPU_PER_GB,
         wall_against("ideal"),
-        Column("wall x none", lambda run: run["wall_s"], base=unverified),
+        Column("wall x unverified", lambda run: run["wall_s"], base=unverified),
     ),
     measure=measure,
     charted=lambda series: series.case.endswith("file") and series.tool != "getm 4",

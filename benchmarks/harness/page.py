@@ -15,33 +15,33 @@ CHARTS = "benchmarks"  # the folder beside it
 _BEGIN = "<!-- What follows is written by `python -m benchmarks page`. -->"
 
 
-def pages(result: Result, questions: Mapping[str, Question], before: str) -> dict[str, str]:
-    """The files of a result's page by their paths in its folder. `before` is what the page holds now: what stands above
-    the results stays."""
-    kept = before.partition(_BEGIN)[0].rstrip()
-    files, sections = {}, [kept, _BEGIN, _environment(result)] if kept else [_BEGIN, _environment(result)]
-    for name, answer in result.answers.items():
-        question = questions.get(name)
+def pages(result: Result, name: str, questions: Mapping[str, Question], before: str) -> dict[str, str]:
+    """The files of a result's page by their paths in its folder. `name` is that of the result's file; `before`, what
+    the page holds now: what stands above the results stays."""
+    files, sections = {}, [before.partition(_BEGIN)[0].rstrip(), _BEGIN, _environment(result, name)]
+    for asked, answer in result.answers.items():
+        question = questions.get(asked)
         if question is None or not answer.series:
             continue
-        files[f"{CHARTS}/{name}.svg"] = chart(question, answer)
+        files[f"{CHARTS}/{asked}.svg"] = chart(question, answer)
         heads = ["", "", *(column.head for column in question.columns)]
         missing = "; ".join(f"{tool}: {why}" for tool, why in answer.missing.items())
         sections += [
             f"## {question.title}",
             _how(question),
-            f"![{question.title}]({CHARTS}/{name}.svg)",
-            markdown_table(heads, list(answer.rows(question.columns)), left=2),
+            f"![{question.title}]({CHARTS}/{asked}.svg)",
+            markdown_table(heads, list(answer.rows(question.columns, brief=True)), left=2),
             *([f"Not measured: {missing}."] if missing else []),
         ]
-    files[PAGE] = "\n\n".join(sections) + "\n"
+    files[PAGE] = "\n\n".join(sections).lstrip() + "\n"
     return files
 
 
-def write_page(result: Result, questions: Mapping[str, Question], folder: Path) -> None:
-    """Write the page and its charts into `folder`."""
+def write_page(saved: Path, questions: Mapping[str, Question], folder: Path) -> None:
+    """Write the page of a result, and its charts, into `folder`."""
     page = folder / PAGE
-    for name, text in pages(result, questions, page.read_text() if page.exists() else "").items():
+    before = page.read_text() if page.exists() else ""
+    for name, text in pages(Result.load(saved), saved.name, questions, before).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -52,7 +52,7 @@ def _how(question: Question) -> str:
     return "\n\n".join([*(" ".join(each.split()) for each in paragraphs), f"Alone: `--only {question.name}`."])
 
 
-def _environment(result: Result) -> str:
+def _environment(result: Result, name: str) -> str:
     machine, loads = result.machine, [float(each["load"]) for each in result.busy.values()]
     smaller = " Quick: with a twentieth of all sizes." if result.quick else ""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
@@ -60,5 +60,6 @@ def _environment(result: Result) -> str:
         f"## Measured on {machine['date'][:10]}\n\n"
         f"getm at commit {machine['commit']}; {machine['cores']} cores ({machine['processor']}), {machine['memory']}, "
         f"{machine['file system']}; {machine['system']}.{smaller} Rounds: {result.rounds}. The machine's load before "
-        f"the questions was {min(loads, default=0):.1f} to {max(loads, default=0):.1f}. {versions}."
+        f"the questions was {min(loads, default=0):.1f} to {max(loads, default=0):.1f}. {versions}. "
+        f"Every run: `{name}`."
     )

@@ -74,16 +74,15 @@ class Column:
         except KeyError:
             return None
 
-    def show(self, series: Series, every: Sequence[Series]) -> str:
+    def show(self, series: Series, every: Sequence[Series], *, quartiles: bool = True) -> str:
         numbers = self.numbers(series, every)
         if not numbers:
             return "-"
         if self.largest:
             return f"{max(numbers):,.{self.digits}f}"
-        spread = Spread.of(numbers)
-        return " ".join(
-            [f"{spread.median:,.{self.digits}f}", f"[{spread.low:,.{self.digits}f}-{spread.high:,.{self.digits}f}]"]
-        )
+        spread, digits = Spread.of(numbers), self.digits
+        beside = f" [{spread.low:,.{digits}f}-{spread.high:,.{digits}f}]" if quartiles else ""
+        return f"{spread.median:,.{digits}f}{beside}"
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,13 @@ class Answer:
     series: list[Series] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
-    def rows(self, columns: Sequence[Column]) -> Iterator[list[str]]:
+    def rows(self, columns: Sequence[Column], *, brief: bool = False) -> Iterator[list[str]]:
+        """The table's rows; a brief one has quartiles in its first column only."""
         for series in self.series:
-            yield [series.case, series.tool, *(column.show(series, self.series) for column in columns)]
+            shown = [
+                column.show(series, self.series, quartiles=not brief or column is columns[0]) for column in columns
+            ]
+            yield [series.case, series.tool, *shown]
 
 
 @dataclass(frozen=True)
