@@ -90,11 +90,14 @@ def _compare(arguments: list[str]) -> int:
     parser.add_argument("old", type=Path, help="a result, as benchmarks/results has them")
     parser.add_argument("new", type=Path)
     options = parser.parse_args(arguments)
-    changes = list(compare(Result.load(options.old), Result.load(options.new), QUESTIONS))
+    old, new = Result.load(options.old), Result.load(options.new)
+    changes = list(compare(old, new, QUESTIONS))
     heads = ["question", "case", "tool", "number", "new/old", "95 %", "other tools", ""]
     print(terminal_table(heads, [change.row() for change in changes], left=4))
     worse = sum(change.worse for change in changes)
     print(f"\n{worse} of {len(changes)} numbers are worse, {sum(change.better for change in changes)} are better")
+    for name, each in (("old", old), ("new", new)):
+        print(f"{name}: commit {each.machine['commit']}, load before {each.load_before}")
     return 1 if worse else 0
 
 

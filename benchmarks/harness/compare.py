@@ -3,8 +3,9 @@
 The rule: of a number's runs, old and new, all ratios new/old are taken. Their median is the estimate (Hodges and
 Lehmann), and an interval around it holds the true ratio with 95 percent (the ranks come from the exact distribution of
 Mann and Whitney's U, so that nothing is supposed about how runs are distributed; it takes four rounds). A number is
-worse where the whole interval is more than five percent on the bad side, and stays there when it is divided by what
-happened to the other tools in the same case: what made those slower as well is the machine.
+worse where the whole interval is more than five percent beyond 1, and beyond the ratio of every other tool that was
+asked the same question. Those have not changed: how far they seem to have says what the machine, and what else it did,
+can do to a number. Runs of one result cannot say that, since they are close together in time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _MARGIN = 1.05
 class Change:
     """A ratio new/old with its interval, turned so that more than one is worse.
 
-    `low` and `high` are None where there are too few runs. `others`: what happened to the other tools in the same case.
+    `low` and `high` are None where there are too few runs. `others_low` and `others_high`: the least and the largest
+    ratio of the other tools; 1 where there are none.
     """
 
     question: str
@@ -34,15 +36,16 @@ class Change:
     ratio: float
     low: float | None
     high: float | None
-    others: float
+    others_low: float
+    others_high: float
 
     @property
     def worse(self) -> bool:
-        return self.low is not None and self.low > _MARGIN * max(1.0, self.others)
+        return self.low is not None and self.low > _MARGIN * max(1.0, self.others_high)
 
     @property
     def better(self) -> bool:
-        return self.high is not None and self.high < min(1.0, self.others) / _MARGIN
+        return self.high is not None and self.high < min(1.0, self.others_low) / _MARGIN
 
     def row(self) -> list[str]:
         interval = "too few runs" if self.low is None else f"[{self.low:.2f}-{self.high:.2f}]"
@@ -54,7 +57,7 @@ class Change:
             self.column,
             f"{self.ratio:.2f}",
             interval,
-            f"{self.others:.2f}",
+            f"{self.others_low:.2f} to {self.others_high:.2f}",
             verdict,
         ]
 
@@ -82,12 +85,11 @@ def _of_column(question: Question, column: Column, pairs: Sequence[tuple[Series,
         olds, news = column.numbers(old, []), column.numbers(new, [])
         if olds and news:
             intervals[new.case, new.tool] = interval_of_ratio(olds, news)
+    others = [each[0] for (_, tool), each in intervals.items() if not question.ours(tool)] or [1.0]
     for (case, tool), (ratio, low, high) in intervals.items():
         if not question.ours(tool):
             continue
-        peers = [each[0] for (other, peer), each in intervals.items() if other == case and not question.ours(peer)]
-        others = statistics.median(peers) if peers else 1.0
-        yield Change(question.name, case, tool, column.head, ratio, low, high, others)
+        yield Change(question.name, case, tool, column.head, ratio, low, high, min(others), max(others))
 
 
 def interval_of_ratio(old: Sequence[float], new: Sequence[float]) -> tuple[float, float | None, float | None]:

@@ -53,13 +53,13 @@ def _how(question: Question) -> str:
 
 
 def _environment(result: Result, name: str) -> str:
-    machine, loads = result.machine, [float(each["load"]) for each in result.busy.values()]
+    machine = result.machine
     smaller = " Quick: with a twentieth of all sizes." if result.quick else ""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     return (
         f"## Measured on {machine['date'][:10]}\n\n"
         f"getm at commit {machine['commit']}; {machine['cores']} cores ({machine['processor']}), {machine['memory']}, "
         f"{machine['file system']}; {machine['system']}.{smaller} Rounds: {result.rounds}. The machine's load before "
-        f"the questions was {min(loads, default=0):.1f} to {max(loads, default=0):.1f}. {versions}. "
+        f"was {result.load_before}. {versions}. "
         f"Every run: `{name}`."
     )

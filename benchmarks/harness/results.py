@@ -25,6 +25,11 @@ class Result:
     answers: dict[str, Answer] = field(default_factory=dict)
     busy: dict[str, Described] = field(default_factory=dict)
 
+    @property
+    def load_before(self) -> str:
+        """The load before the first question; later ones find that of the questions before them."""
+        return next((each["load"] for each in self.busy.values()), "?")
+
     def save(self, path: Path) -> None:
         data = {
             "machine": self.machine,

@@ -21,7 +21,7 @@ def question() -> Question:
 
 def result(walls: dict[str, list[float]], amount: float = 1.0) -> Result:
     series = [Series("HTTP", tool, amount, {"wall_s": values}) for tool, values in walls.items()]
-    return Result({}, {}, ROUNDS, False, {"disk": Answer(series)}, {"disk": {}})
+    return Result({"commit": "?"}, {}, ROUNDS, False, {"disk": Answer(series)}, {"disk": {"load": "0"}})
 
 
 def runs(random: Random, median: float, spread: float = 0.1) -> list[float]:
