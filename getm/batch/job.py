@@ -43,8 +43,8 @@ _log = get_logger()
 
 # Files up to this size are put in place in groups: larger ones are worth a wait for the disk each.
 _SMALL_BYTES = 8 * MIB
-# How often a download starts over after its object was replaced during it, or after partial data of an earlier run
-# proved wrong.
+# How often a download starts over after its object was replaced during it, or after partial data of an earlier run, or
+# a content that may have been cut off, proved wrong.
 _MAX_RESTARTS = 2
 # How often it continues with another engine. Otherwise an object that kills every engine would be tried for ever.
 _MAX_ENGINE_DEATHS = 3
@@ -328,6 +328,9 @@ class Job:
                 # The servers behind one name may not agree on the version: one response is of one of them.
                 self.request = msgspec.structs.replace(self.request, concurrency=1)
             self._again(error, self._restarts, keep=False)
+        elif isinstance(error, errors.ChecksumMismatch) and self._may_be_cut() and self._restarts < _MAX_RESTARTS:
+            self._restarts += 1
+            self._again(error, self._restarts, keep=False)
         elif isinstance(error, errors.EngineDied):
             # A helper engine: its connection cannot be used any more.
             if self._attempt.connection is not None:
@@ -339,6 +342,12 @@ class Job:
             self._retry(error)
         else:
             self.fail(error)
+
+    def _may_be_cut(self) -> bool:
+        """Whether only the end of the connection said where the content ends (RFC 9112, section 6.3): then nothing but a
+        checksum tells one that was cut off."""
+        head = None if self._attempt.head is None else self._attempt.head.head
+        return head is not None and self._attempt.size is None and not head.is_chunked()
 
     def engine_died(self, error: errors.GetmError) -> None:
         """Continue with another engine: what is written stays."""

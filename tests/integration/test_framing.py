@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import random
 import zlib
 from collections.abc import Callable
@@ -203,3 +204,22 @@ def test_a_head_that_comes_in_small_pieces(step: int, session: getm.Session, fau
     whole = b"\r\nHTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 3\n\nabc"
     url = fault_server.serve("/x", Reply(raw=b"", body=whole, pace=Pace(step, 0.001), then="close"))
     assert bytes(session.read(url)) == b"abc"
+
+
+@pytest.mark.parametrize("cut_at", [0, 1000, 700_000])
+def test_a_file_whose_content_ends_with_its_connection_is_asked_for_again_where_its_checksum_is_wrong(
+    cut_at: int, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """Nothing else tells that it was cut off."""
+    body = random.Random(cut_at).randbytes(1_000_000)
+    digest = hashlib.sha256(body).hexdigest()
+    whole = Reply(body=body, framing="close", headers={"x-checksum-sha256": digest})
+    url = fault_server.serve("/x", replace(whole, cut_at=cut_at), whole)
+    result = session.download(url, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == body and result.verified
+    assert len(fault_server.requests) == 2
+
+    never = fault_server.serve("/never", replace(whole, cut_at=cut_at))
+    with pytest.raises(errors.ChecksumMismatch):
+        session.download(never, tmp_path / "never")
+    assert len(fault_server.requests) == 5 and not (tmp_path / "never").exists()
