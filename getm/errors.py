@@ -281,10 +281,12 @@ class MemoryUnavailable(GetmError, MemoryError):
 
 
 class TargetError(GetmError):
-    """The target file cannot be written: name, permissions, space, or another process at work on it."""
+    """The target file cannot be written: name, permissions, space, or another process at work on it. `errno`: the
+    number of the system's error, where it is one."""
 
     code = "target"
     path: str
+    errno: int | None
 
 
 def _rebuild(

@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from getm import errors
 from getm.client.connection import ClientConnection
 from getm.core.stats import Stats
-from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.files.folder import Folder
+from getm.protocol.messages import AdaptedInfo, EndInfo, FolderEntry, HeadInfo, NoteInfo, OpenRequest
 
 if TYPE_CHECKING:
     from getm.batch.job import Job
+
+
+class SmallFile(NamedTuple):
+    """The file that an engine writes of its own accord where the object turns out to be small."""
+
+    folder: Folder
+    name: str
+
+    def remove(self) -> None:
+        """Remove it, whether it is there or not."""
+        with contextlib.suppress(OSError):
+            self.folder.remove(self.name)
+
+
+class Leftover:
+    """Listens in place of a cancelled attempt: the engine may have written its small file before it heard of that.
+    `forget` is called when it is known."""
+
+    def __init__(self, file: SmallFile, forget: Callable[[Leftover], None]) -> None:
+        self.file = file
+        self._forget = forget
+
+    def on_head(self, info: HeadInfo) -> None:
+        """Then nothing is written that nobody has asked for."""
+
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        """Bytes that go to a file come in no slot."""
+
+    def on_written(self, offset: int, length: int) -> None:
+        """As `on_head`."""
+
+    def on_note(self, info: NoteInfo) -> None:
+        """Of no interest any more."""
+
+    def on_adapted(self, info: AdaptedInfo) -> None:
+        """As `on_note`."""
+
+    def on_end(self, info: EndInfo) -> None:
+        self.file.remove()
+        self._forget(self)
+
+    def on_failed(self, error: errors.GetmError) -> None:
+        self._forget(self)
 
 
 class Attempt:
@@ -34,10 +80,13 @@ class Attempt:
         # A heap of bytes that came before their turn, for a target that takes them in order only: offset, minus the
         # place in the slot, slot, length, and whether the slot is full. A slot may be full without new bytes.
         self._early: list[tuple[int, int, int, int, bool]] = []
+        # What may be there, and is not the job's yet.
+        self._small: SmallFile | None = None
 
-    def send(self, connection: ClientConnection, request: OpenRequest) -> None:
+    def send(self, connection: ClientConnection, request: OpenRequest, small: SmallFile | None) -> None:
         """Raises `EngineDied`, `InvalidInput`."""
         self.connection = connection
+        self._small = small
         self._began_s = time.monotonic()
         self._number = connection.open(request, self)
 
@@ -46,12 +95,22 @@ class Attempt:
         if self.ended:
             return
         self.ended = True
-        if self.connection is not None:
-            self.connection.cancel(self._number)
+        small, connection, self._small = self._small, self.connection, None
+        if connection is not None:
+            left = None if small is None or connection.closed else self._job.leave(small, connection)
+            connection.cancel(self._number, left)
+            if small is not None and left is None:
+                # The engine is gone.
+                small.remove()
             for _, _, slot, _, full in self._early:
                 if full:
-                    self.connection.give_back(slot)
+                    connection.give_back(slot)
         self._early.clear()
+
+    def write_to(self, file: FolderEntry) -> None:
+        """Name the file for what comes. Raises `EngineDied`."""
+        if self.connection is not None:
+            self.connection.write_to(self._number, file)
 
     def stats(self, reported: Stats | None) -> Stats:
         """Its statistics. `reported`: by the engine; None where that died, or had no request."""
@@ -80,7 +139,7 @@ class Attempt:
     # What the connection calls ---------------------------------------------------------------------------------------
 
     def on_head(self, info: HeadInfo) -> None:
-        self.head = info
+        self.head, self._small = info, None
         try:
             self._job.begin(info)
         except errors.GetmError as error:
@@ -112,6 +171,15 @@ class Attempt:
             if full:
                 connection.give_back(slot)
 
+    def on_written(self, offset: int, length: int) -> None:
+        self._received_bytes += length
+        try:
+            self._job.wrote_to_file(offset, length)
+        except errors.GetmError as error:
+            self._job.fail(error)
+        else:
+            self._job.wrote()
+
     def on_note(self, info: NoteInfo) -> None:
         self._job.note_retry(info)
 
@@ -121,11 +189,19 @@ class Attempt:
     def on_end(self, info: EndInfo) -> None:
         self.end = info
         self.ended = True
+        small, self._small = self._small, None
         try:
-            self._job.complete(info)
+            if info.head is None:
+                self._job.complete(info)
+            elif small is None:
+                raise errors.ProtocolError("END has a head, and no small file was asked for")
+            else:
+                self.head, self._received_bytes = info.head, info.total
+                self._job.begin(info.head, stored=small)
         except errors.GetmError as error:
             self._job.fail(error)
 
     def on_failed(self, error: errors.GetmError) -> None:
         self.ended = True
+        self._small = None
         self._job.attempt_failed(error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from getm import errors
-from getm.batch.attempt import Attempt
+from getm.batch.attempt import Attempt, Leftover, SmallFile
 from getm.batch.hosts import Host
 from getm.client.connection import ClientConnection
 from getm.core.lazy import importing
@@ -26,6 +26,7 @@ from getm.core.stats import Stats
 from getm.core.units import MIB
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files.journal import journal_name
+from getm.files.lock import private_name
 from getm.files.names import changed_name, resolve_target, unusable
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.partial import PartialFile, open_partial
@@ -107,6 +108,7 @@ class Job:
         self._partial: PartialFile | None = None
         self._stream: StreamTarget | None = None
         self._is_guess = False
+        self._is_stream = False
         # The name by the server or the URL, where a safe name was made of it.
         self._suggested: str | None = None
         self._verdict: Verdict = unverified("not finished")
@@ -132,6 +134,7 @@ class Job:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
             if self._path is None:
+                self._is_stream = needs_order(self._given_path)
                 self._path = Path(self._given_path or "") if self._is_fixed() else self._foreseen()
             known = self._path is not None and self._stream is None and self._partial is None
             if not known or self._open(self.path):
@@ -155,7 +158,7 @@ class Job:
         """The target by the URL alone, where an earlier run has left partial data under that name, most likely of the
         same object: then only the rest need be requested. None where there is none."""
         options, path = self._batch.options, self._given_path
-        if not options.resume or options.no_clobber or options.dry_run or needs_order(path):
+        if not options.resume or options.no_clobber or options.dry_run or self._is_stream:
             return None
         target = resolve_target(path, url=self.url, headers=())
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
@@ -193,15 +196,47 @@ class Job:
         if partial is not None and partial.saved is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             changes |= {"spans": missing, "version": partial.saved, "or_whole": True}
+        small = None
+        if not (self._batch.options.dry_run or self._is_stream):
+            if partial is None or partial.saved is None:
+                small = self._small_file()
+            changes["file"] = self._batch.file_request(small)
         request = self.request
         if any(getattr(request, name) != value for name, value in changes.items()):
             request = msgspec.structs.replace(request, **changes)
-        self._attempt.send(connection, request)
+        self._attempt.send(connection, request, small)
+
+    def _small_file(self) -> SmallFile | None:
+        """A name for the object's file, for an engine to write it by itself; None where its folder is not there yet."""
+        if self._partial is not None:
+            return SmallFile(self._partial.folder, private_name())
+        folder = Path.cwd() if self._given_path is None else Path(self._given_path)
+        if not folder.is_dir():
+            return None
+        with as_target_error(self.path):
+            # In the form that the target's has.
+            text = os.path.dirname(str(folder / "x"))  # noqa: PTH120
+            return SmallFile(self._batch.open_folder(text, self._root), private_name())
+
+    def leave(self, small: SmallFile, connection: ClientConnection) -> Leftover:
+        """A cancelled attempt's small file, which may be there by now."""
+        return self._batch.leave(small, connection)
 
     # What an attempt reports -----------------------------------------------------------------------------------------
 
-    def begin(self, info: HeadInfo) -> None:
-        """The head of the response has come."""
+    def begin(self, info: HeadInfo, *, stored: SmallFile | None = None) -> None:
+        """The head of the response has come; `stored`: and with it all of a small object, which is there."""
+        try:
+            if self._begin(info, stored) and stored is not None and self._attempt.end is not None:
+                stored = None
+                self.complete(self._attempt.end)
+        finally:
+            if stored is not None:
+                # Nobody wants it.
+                stored.remove()
+
+    def _begin(self, info: HeadInfo, stored: SmallFile | None) -> bool:
+        """False where nothing of the response is wanted."""
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
         if self._batch.options.dry_run:
@@ -210,21 +245,29 @@ class Job:
                 self._report_start()
                 self._attempt.cancel()
                 self._end()
-            return
-        if self._path is None and needs_order(self._given_path):
+            return False
+        if self._path is None and self._is_stream:
             self._path = self.path
             # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
             self.streams = True
             self._stream = StreamTarget.open(self._path)
-        if (self._path is None or self._is_guess) and not self._open_named(info):
-            return
+        if (self._path is None or self._is_guess) and not self._open_named(info, stored):
+            return False
         if self._partial is not None:
-            declared = info.declared[0] if info.declared else None
-            self._partial.begin(info.version, declared=declared, resumed=info.resumed)
-            self.done = self._partial.done_bytes
+            self._begin_file(self._partial, info, stored)
         self._report_start()
+        return True
 
-    def _open_named(self, info: HeadInfo) -> bool:
+    def _begin_file(self, partial: PartialFile, info: HeadInfo, stored: SmallFile | None) -> None:
+        if stored is not None:
+            partial.adopt(stored.name, info.size or 0)
+        else:
+            declared = info.declared[0] if info.declared else None
+            partial.begin(info.version, declared=declared, resumed=info.resumed)
+            self._attempt.write_to(self._batch.entry(partial.folder, partial.name))
+        self.done = partial.done_bytes
+
+    def _open_named(self, info: HeadInfo, stored: SmallFile | None) -> bool:
         """Use the path that the response names. False where nothing of the response is wanted: the file is to be
         skipped, or another request brings only what is missing of it."""
         path, known = self._named_by(info), self._is_guess
@@ -242,7 +285,7 @@ class Job:
         # Whether an earlier run seems to have left a part of this very object.
         saved, version = None if self._partial is None else self._partial.saved, info.version
         same = saved is not None and (saved.size, saved.strong) == (version.size, version.strong)
-        if known or not (info.resumed or same):
+        if known or stored is not None or not (info.resumed or same):
             return True
         connection = self._attempt.connection
         self._attempt.cancel()
@@ -263,12 +306,18 @@ class Job:
             raise
 
     def write(self, offset: int, view: memoryview) -> None:
-        """Bytes of the object have come. Raises `TargetError`, `SizeMismatch`."""
-        if self._partial is not None:
-            self._partial.write(offset, view)
-        elif self._stream is not None:
+        """Bytes of an object that goes to a stream have come. Raises `TargetError`, `SizeMismatch`."""
+        if self._stream is not None:
             self._stream.write(offset, view, may_be_last=self._attempt.may_be_last(offset + len(view)))
-        length = len(view)
+        self._count(len(view))
+
+    def wrote_to_file(self, offset: int, length: int) -> None:
+        """The engine has written bytes of the object to its file. Raises `TargetError`, `SizeMismatch`."""
+        if self._partial is not None:
+            self._partial.wrote(offset, length)
+        self._count(length)
+
+    def _count(self, length: int) -> None:
         self.done += length
         self._own_bytes += length
         self.host.received_bytes += length
@@ -321,6 +370,9 @@ class Job:
         if self._stream is not None and self._stream.written:
             # Bytes that were written to a pipe cannot be taken back.
             self.fail(error)
+        elif isinstance(error, errors.TargetError) and error.errno is not None:
+            # The engine's, which knows nothing but a hidden file.
+            self.fail(target_error(OSError(error.errno, os.strerror(error.errno)), self.path))
         elif isinstance(error, errors.RemoteChanged | errors.RangesRefused) and self._restarts < _MAX_RESTARTS:
             # What came so far is of a version that is gone, or cannot be completed.
             self._restarts += 1
@@ -344,8 +396,8 @@ class Job:
             self.fail(error)
 
     def _may_be_cut(self) -> bool:
-        """Whether only the end of the connection said where the content ends (RFC 9112, section 6.3): then nothing but a
-        checksum tells one that was cut off."""
+        """Whether only the end of the connection said where the content ends (RFC 9112, section 6.3): then nothing but
+        a checksum tells one that was cut off."""
         head = None if self._attempt.head is None else self._attempt.head.head
         return head is not None and self._attempt.size is None and not head.is_chunked()
 

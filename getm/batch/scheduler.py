@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import os
 import select
 import socket
 import threading
@@ -14,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 
 from getm import errors
+from getm.batch.attempt import Leftover, SmallFile
 from getm.batch.feed import Feed
 from getm.batch.finishing import finishing
 from getm.batch.folders import open_folder
@@ -24,12 +26,14 @@ from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
+from getm.core.this_process import file_mode, process_number
 from getm.core.url import is_tls
 from getm.events import Event
 from getm.files.commit import all_steps
 from getm.files.folder import Folder
-from getm.files.partial import PartialFile
+from getm.files.partial import JOURNALED_FROM_BYTES, PartialFile
 from getm.options import DEFAULT_CHUNK_BYTES, MAX_AUTO_CONCURRENCY
+from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
@@ -39,6 +43,8 @@ _FINISHERS = 4
 # How many folders stay open beside those that are in use.
 _MAX_FOLDERS = 32
 _STREAM_GRACE_S = 1.0
+# How long the end of a batch waits for engines to say what small files they have written that nobody wants.
+_LEFTOVERS_S = 1.0
 # Small files are put in place in groups of so many, or after so long: each time costs a wait for the disk.
 _GROUP_FILES = 256
 _GROUP_S = 0.05
@@ -84,7 +90,10 @@ class Batch:
         self._hosts: weakref.WeakValueDictionary[str | None, Host] = weakref.WeakValueDictionary()
         self.targets: Targets = Targets()
         self._open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
-        self._folders: weakref.WeakSet[Folder] = weakref.WeakSet()
+        self._folders: weakref.WeakKeyDictionary[Folder, FolderInfo] = weakref.WeakKeyDictionary()
+        self._file_mode = file_mode()
+        # Of cancelled attempts whose end has not come.
+        self._leftovers: dict[Leftover, ClientConnection] = {}
         self._events: list[Event] = []
         self._changed: set[Job] = set()
         self._told_at = self._posted_at = 0.0
@@ -187,6 +196,22 @@ class Batch:
             self._complete_since = time.monotonic()
         self._complete.append(job)
 
+    def entry(self, folder: Folder, name: str) -> FolderEntry:
+        """A file in a folder, for an engine."""
+        return FolderEntry(self._folders[folder], os.fsencode(name))
+
+    def file_request(self, small: SmallFile | None) -> FileRequest:
+        """That an engine is to write an object to a file, and where to where that is small."""
+        if small is None:
+            return FileRequest()
+        return FileRequest(self.entry(small.folder, small.name), self._file_mode, JOURNALED_FROM_BYTES)
+
+    def leave(self, small: SmallFile, connection: ClientConnection) -> Leftover:
+        """Remove that file, when it is known whether the engine has written it."""
+        leftover = Leftover(small, self._leftovers.__delitem__)
+        self._leftovers[leftover] = connection
+        return leftover
+
     def again(self, job: Job) -> None:
         """It requests again: from the start, for the rest, or over another connection."""
         self._release(job)
@@ -288,6 +313,9 @@ class Batch:
         self._connections.remove(connection)
         connection.end_wait()
         self._pool.release(connection)
+        for leftover in [each for each, its in self._leftovers.items() if its is connection]:
+            del self._leftovers[leftover]
+            leftover.file.remove()
         for job in [job for job, its in self._active.items() if its is connection]:
             job.engine_died(error)
 
@@ -473,6 +501,8 @@ class Batch:
             with contextlib.suppress(errors.EngineDied, errors.ReaderClosed):
                 # Send pending cancellations; an engine that is dead needs none.
                 connection.flush()
+        self._wait_for_leftovers()
+        for connection in self._connections:
             connection.end_wait()
             self._pool.release(connection)
         self._connections.clear()
@@ -484,8 +514,18 @@ class Batch:
     def open_folder(self, path: str, root: str | None) -> Folder:
         """The folder at `path`: see `folders.open_folder`. It closes with the batch, or before."""
         folder = self._open_folder(path, root)
-        self._folders.add(folder)
+        if folder not in self._folders:
+            where = os.fsencode(os.path.abspath(folder.path))  # noqa: PTH100 - no link may be resolved
+            self._folders[folder] = FolderInfo(process_number(), folder.fd, where, folder.identity)
         return folder
+
+    def _wait_for_leftovers(self) -> None:
+        """An engine that is told to cancel answers at once; one that waits for its disk may not."""
+        deadline = time.monotonic() + _LEFTOVERS_S
+        while self._leftovers and (left_s := deadline - time.monotonic()) > 0:
+            self._turn(left_s * 1000)
+        for leftover in self._leftovers:
+            leftover.file.remove()
 
     def _wait_for_finishers(self) -> None:
         while self._pending:

@@ -25,6 +25,7 @@ from getm.protocol.messages import (
     AdaptedInfo,
     EndInfo,
     FailedInfo,
+    FolderEntry,
     HeadInfo,
     Message,
     NoteInfo,
@@ -49,6 +50,9 @@ class Listener(Protocol):
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         """Bytes of the object from `offset` on: those of `slot` from its byte `start` on. `full`: the slot is the
         consumer's now; otherwise the engine continues to fill it after them."""
+
+    def on_written(self, offset: int, length: int) -> None:
+        """Bytes of an object that goes to a file are there."""
 
     def on_note(self, info: NoteInfo) -> None: ...
     def on_adapted(self, info: AdaptedInfo) -> None: ...
@@ -159,9 +163,17 @@ class ClientConnection:
             except OSError:
                 raise self._ended() from None
 
-    def cancel(self, number: int) -> None:
-        """Stop receiving the object: its slots go back, and the engine gets a CANCEL."""
-        self._listeners.pop(number, None)
+    def write_to(self, number: int, file: FolderEntry) -> None:
+        """Name the file for an object that was opened with one."""
+        self._unsent.append(encode_body(messages.WRITE, number, file))
+        if not self.corked:
+            self.flush()
+
+    def cancel(self, number: int, then: Listener | None = None) -> None:
+        """Stop receiving the object: its slots go back, and the engine gets a CANCEL. `then` hears of its end."""
+        listener = self._listeners.pop(number, None)
+        if listener is not None and then is not None:
+            self._listeners[number] = then
         if number in self._conversation.phases:
             # Corked, its OPEN may still be waiting.
             self._unsent.append(encode(messages.CANCEL, number))
@@ -228,7 +240,7 @@ class ClientConnection:
                 "closed or interrupted while its data was being read: the reader, or the session was closed"
             )
         self.close()
-        if not self._heard and self.team[0].alive:
+        if not self._heard and self.team[0].alive and self.team[0].lives_on():
             return errors.DescriptorsExhausted.of("the engine for another transfer")
         return self.team[0].died()
 
@@ -245,6 +257,8 @@ class ClientConnection:
             return
         elif kind is messages.HEAD:
             listener.on_head(decode_body(message, HeadInfo))
+        elif kind is messages.WRITTEN:
+            listener.on_written(message.offset, message.length)
         elif kind is messages.NOTE:
             listener.on_note(decode_body(message, NoteInfo))
         elif kind is messages.ADAPTED:

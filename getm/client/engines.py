@@ -67,6 +67,10 @@ class Engine:
         descriptor = self._control.fileno()
         return descriptor >= 0 and not readable(descriptor, 0)
 
+    def lives_on(self) -> bool:
+        """Whether it has only closed a pipe. Waits for a moment: its own end may not show yet."""
+        return self.alive
+
     def died(self) -> errors.GetmError:
         """The error for a pipe that ended without being closed. `EngineDied`, unless the engine is alive."""
         return errors.EngineDied("the engine ended; open the URL again, and another one is started", exit_status=None)
@@ -104,6 +108,9 @@ class ProcessEngine(Engine):
         self.process: Popen[bytes] = self._launched.process
         super().__init__(self._launched.control, limit_rate)
 
+    def lives_on(self) -> bool:
+        return not self._launched.has_ended(_DEATH_S)
+
     def cpu_s(self) -> float:
         """The CPU seconds that it has used so far; 0.0 where the system does not say (proc(5))."""
         try:
@@ -115,7 +122,7 @@ class ProcessEngine(Engine):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def died(self) -> errors.GetmError:
-        if not self._launched.has_ended(_DEATH_S):
+        if self.lives_on():
             # It serves others, so one of its consumers must not end it.
             return errors.EngineDied(
                 "the engine closed this connection, and serves others; open the URL again", exit_status=None

@@ -110,6 +110,9 @@ class Receiver:
         self._newest = offset
         self._pending[offset] = Part(offset, address, self.connection.lease(slot, start, length))
 
+    def on_written(self, offset: int, length: int) -> None:
+        raise errors.ProtocolError("WRITTEN for an object that was opened without a file")
+
     def on_note(self, info: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
 
@@ -117,6 +120,8 @@ class Receiver:
         _log.info("%s: %d connections: %s", self.url, info.connections, info.reason)
 
     def on_end(self, info: EndInfo) -> None:
+        if self.head is None:
+            raise errors.ProtocolError("END of an object whose HEAD has not come")
         self._end = info
         self._stats = self._before + info.stats if self._restarts else info.stats
 

@@ -75,7 +75,8 @@ class Attempts:
         # The object's size once it is known, and whether wrong bytes would be noticed at the end.
         self.size: int | None = None
         self.certain: bool = False
-        # Whether several parts are fetched at once, how many ask or receive now, and how often bytes have come.
+        # Whether several parts are fetched at once, how many ask or receive now, how often enough bytes have come to
+        # count, when they last did, and how many have come since; and whether none has come at all.
         self.in_parts: bool = request.delegated
         self._active = 0
         # How long responses took to begin: the fastest, and the last; None: none yet, or none since it was cleared.
@@ -86,6 +87,8 @@ class Attempts:
         self.wait_for_others: Callable[[float], Awaitable[bool]] | None = None
         self._deliveries = 0
         self._delivered_at = 0.0
+        self._uncounted_bytes = 0
+        self._untouched = True
         # Set when bytes have come for any part or an attempt has begun or ended, and when a part has ended: a server
         # that allows few connections then has one for another part.
         self._changed, self._part_ended = asyncio.Event(), asyncio.Event()
@@ -111,7 +114,7 @@ class Attempts:
         that it is the same object, and nothing of another one has come or wrong bytes would be noticed at the end."""
         if self.request.delegated or not self._answered:
             return True
-        nothing_yet = not (self.in_parts or self._deliveries or position)
+        nothing_yet = self._untouched and not (self.in_parts or position)
         return self.size is not None and (self.certain or nothing_yet)
 
     # One request ----------------------------------------------------------------------------------------------------
@@ -316,14 +319,24 @@ class Attempts:
         self.latency_s = seconds
         self.fastest_s = min(self.fastest_s or seconds, seconds)
 
-    def delivered(self) -> None:
-        """Bytes of the object have come, in whichever part."""
+    def delivered(self, count: int) -> None:
+        """So many bytes of the object have come, in whichever part."""
+        self._untouched = False
+        self._uncounted_bytes += count
+        if self._uncounted_bytes >= _PROGRESS_BYTES:
+            self._count_delivery()
+
+    def _count_delivery(self) -> None:
+        self._uncounted_bytes = 0
         self._deliveries += 1
         self._delivered_at = self._clock()
         self._changed.set()
 
-    def part_ended(self) -> None:
-        """A part has come to its end, or has failed."""
+    def part_ended(self, *, complete: bool) -> None:
+        """A part has come to its end, `complete`, or has failed."""
+        if complete:
+            # However few its last bytes were: it has a connection to spare.
+            self._count_delivery()
         self._part_ended.set()
 
     def alternate(self, source: Source) -> Source:

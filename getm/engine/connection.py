@@ -16,17 +16,19 @@ from getm.buffers.segment import Segment
 from getm.core.log import get_logger
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.stats import Stats
+from getm.core.threads import WorkerThreads
 from getm.engine.fetch import Fetch
 from getm.engine.helpers import HelperPipe
 from getm.engine.http.requests import HttpClient
 from getm.engine.message_socket import Pipe
+from getm.engine.sinks.file import FileSink, Folders
 from getm.engine.sinks.ring import Emit, RingSink
 from getm.engine.sinks.slots import Claim, SlotPool
 from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool
 from getm.protocol import messages
 from getm.protocol.codec import decode_body, encode, encode_body
-from getm.protocol.messages import GRANT, OPEN, PART, FailedInfo, Kind, Message, OpenRequest, Record
+from getm.protocol.messages import GRANT, OPEN, PART, FailedInfo, FolderEntry, Kind, Message, OpenRequest, Record
 from getm.protocol.order import Conversation
 
 
@@ -43,12 +45,16 @@ class EngineConnection:
         helpers: list[socket.socket],
         http: HttpClient,
         hash_pool: HashPool,
+        write_threads: WorkerThreads,
+        folders: Folders,
         on_change: Callable[[EngineConnection], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self.http = http
         self.hash_pool = hash_pool
+        self._write_threads = write_threads
+        self.folders: Folders = folders
         self.slots: int = request.slots
         self.slot_bytes: int = request.slot_bytes
         self.part_bytes: int = request.part_slots * request.slot_bytes
@@ -116,6 +122,8 @@ class EngineConnection:
             self._cancel(message.object)
         elif message.kind is Kind.HEDGE and message.object in self._transfers:
             self._transfers[message.object].hedge()
+        elif message.kind is Kind.WRITE and message.object in self._transfers:
+            self._transfers[message.object].write_to(decode_body(message, FolderEntry))
 
     async def _serve(self, number: int, transfer: Fetch) -> None:
         error: errors.GetmError | None = None
@@ -155,16 +163,49 @@ class EngineConnection:
         self._queue(encode(Kind.PREFIX, number, offset, slot, length))
 
     def part(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
-        """The slot goes to the consumer; the hasher reads it at the same time, and pins it until it has."""
+        """The slot goes to the consumer; the hasher reads it at the same time."""
         if hasher is not None:
             self._ledger.pin(slot)
         self._conversation.pass_(PART, number)
         self._ledger.send(slot)
-        self._pool.sent(number, hashed=hasher is not None)
         self._queue(encode(PART, number, offset, slot, length))
+        self._hash(number, offset, slot, length, hasher)
+
+    def keep(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
+        """The slot, which is pinned for a file, stays here; the hasher reads it at the same time."""
+        if hasher is not None:
+            self._ledger.pin(slot)
+        self._ledger.drop(slot)
+        self._hash(number, offset, slot, length, hasher)
+
+    def _hash(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
+        """Have a slot hashed that is pinned for that."""
+        self._pool.sent(number, hashed=hasher is not None)
         if hasher is not None:
             start = slot * self.slot_bytes
             hasher.feed(offset, self._memory[start : start + length], lambda: self._hashed(number, slot))
+
+    def file_sink(self, number: int, failed: Callable[[OSError], None]) -> FileSink:
+        """A sink for the object's file."""
+
+        def written(offset: int, length: int) -> None:
+            self._conversation.pass_(Kind.WRITTEN, number)
+            self._queue(encode(Kind.WRITTEN, number, offset, length=length))
+
+        def unpin(slot: int) -> None:
+            if self._ledger.unpin(slot):
+                self._pool.distribute()
+
+        return FileSink(
+            self._memory,
+            self.slot_bytes,
+            self._write_threads,
+            call=self.call,
+            pin=self._ledger.pin,
+            unpin=unpin,
+            written=written,
+            failed=failed,
+        )
 
     def _queue(self, data: bytes) -> None:
         """Send before the loop waits again. One read of the socket may fill several slots, and a small object comes
@@ -207,16 +248,14 @@ class EngineConnection:
 
     # Slots ----------------------------------------------------------------------------------------------------------
 
-    def deliver(self, number: int, size: int, read: Callable[[], bytes], hasher: PartsHasher | None) -> bool:
-        """Send all of a small object, which `read` returns, in one slot; False, and nothing is read, where it has to
-        wait."""
+    def place(self, size: int, read: Callable[[], bytes]) -> int | None:
+        """Put all of a small object, which `read` returns, into one slot; None, and nothing is read, where it has to
+        wait for one."""
         slot = self._ledger.take() if size <= self.slot_bytes else None
-        if slot is None:
-            return False
-        start = slot * self.slot_bytes
-        self._memory[start : start + size] = read()
-        self.part(number, 0, slot, size, hasher)
-        return True
+        if slot is not None:
+            start = slot * self.slot_bytes
+            self._memory[start : start + size] = read()
+        return slot
 
     def claim(self, number: int, span: Span, *, max_unhashed: int | None = None) -> Claim:
         """A claim on the slots for the bytes of an object in `span`; see `SlotPool.claim`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,12 +22,13 @@ from getm.engine.helpers import HelperPipe
 from getm.engine.host_load import MIN_SHARE_BYTES
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
+from getm.engine.sinks.file import FileSink
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
 from getm.integrity.verdict import unverified
-from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, HeadInfo, OpenRequest
+from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, FolderEntry, HeadInfo, OpenRequest
 
 if TYPE_CHECKING:
     from getm.engine.connection import EngineConnection
@@ -46,6 +49,9 @@ _SMALL_BYTES = MIN_MEASURED_BYTES
 # Smaller ones come over one connection, whatever it brings.
 _MIN_ADAPTIVE_BYTES = 2 * MIN_SHARE_BYTES
 
+# How long a failure waits for the disk to take what has come before it.
+_LAST_WRITES_S = 5.0
+
 
 class Fetch:
     """Serves one OPEN on a connection, from the first request to END or an error."""
@@ -62,6 +68,13 @@ class Fetch:
         self._first: Response | None = None
         # The span that is fetched, where it is the only one at a time.
         self._alone: SpanFetch | None = None
+        # For an object that goes to a file: where to, the folders of it, and why it cannot be written.
+        self._file = None if request.file is None else connection.file_sink(number, self._disk_failed)
+        self._folders = ExitStack()
+        self._file_error: errors.TargetError | None = None
+        # The head of a small one, which END will have.
+        self._held: HeadInfo | None = None
+        self._content: bytes | None = None
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
@@ -75,14 +88,24 @@ class Fetch:
                 async with asyncio.timeout(request.total_s):
                     await self._run()
         except errors.GetmError as error:
+            await self._keep_what_came()
             raise self._attempts.annotate(error) from error.__cause__
+        except asyncio.CancelledError:
+            if self._file_error is None:
+                raise
+            self._send_head()
+            raise self._file_error from None
         except TimeoutError:
+            await self._keep_what_came()
             limit_s = request.total_s or 0.0
             raise self._attempts.annotate(
                 errors.TimedOut(f"the transfer took longer than its {limit_s:g} s", phase="total", timeout_s=limit_s)
             ) from None
         finally:
             self._verification.cancel()
+            if self._file is not None:
+                self._file.close()
+                self._folders.close()
             if self._first is not None:
                 # Refused because of its head: its content was never read. Harmless where it was.
                 self._first.raw.close()
@@ -98,7 +121,11 @@ class Fetch:
             if request.size is not None and total != request.size:
                 raise errors.SizeMismatch.of(request.size, total, self._attempts.at)
             verdict = await self._verification.verdict(total, self._connection.call)
-        self._connection.send(END, self._number, EndInfo(total, verdict, self.counters.stats()))
+        if self._file is not None and self._held is None:
+            await self._file.finish()
+        elif self._file is not None:
+            self._store(self._file)
+        self._connection.send(END, self._number, EndInfo(total, verdict, self.counters.stats(), self._held))
 
     # The first response -----------------------------------------------------------------------------------------------
 
@@ -133,16 +160,72 @@ class Fetch:
         info = HeadInfo(
             response.head, plan.version, ranged=not plan.stream, notes=notes, resumed=plan.resumed, declared=declared
         )
-        self._connection.send(HEAD, self._number, info)
+        self._held = info
+        if not self._is_small(plan):
+            self._send_head()
         self._verification.begin(size, resumed=plan.resumed)
 
-    def emit(self, offset: int, slot: int, length: int, *, full: bool) -> None:
+    def _send_head(self) -> None:
+        """Send the head that is held back, if there is one."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._connection.send(HEAD, self._number, held)
+
+    def emit(self, offset: int, slot: int, length: int, new: int, *, full: bool) -> None:
         """See `Emit`; full slots go to the hasher as well."""
-        self._attempts.delivered()
-        if full:
+        self._attempts.delivered(new)
+        if self._file is not None:
+            if not full:
+                # It comes slowly: its progress is of interest, and is kept.
+                self._send_head()
+            self._file.add(offset, slot, length, new)
+            if full:
+                self._connection.keep(self._number, offset, slot, length, self._verification.hasher)
+        elif full:
             self._connection.part(self._number, offset, slot, length, self._verification.hasher)
         else:
             self._connection.prefix(self._number, offset, slot, length)
+
+    # The file -------------------------------------------------------------------------------------------------------
+
+    def _is_small(self, plan: Plan) -> bool:
+        """Whether the object is written to a file of its own when all of it is there, and END is all that is said."""
+        file, size = self._request.file, plan.version.size
+        if file is None or file.small is None or size is None or plan.workers > 1 or plan.resumed:
+            return False
+        # Never several slots: others may wait for them.
+        return size < file.small_bytes and size <= self._connection.slot_bytes
+
+    async def _keep_what_came(self) -> None:
+        """Before a failure: the consumer, which may continue, gets the head, and the file what has come for it."""
+        self._send_head()
+        if self._file is not None:
+            with suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(_LAST_WRITES_S):
+                    await self._file.finish()
+
+    def _store(self, sink: FileSink) -> None:
+        file = self._request.file
+        if file is not None and file.small is not None:
+            try:
+                folder = self._folders.enter_context(self._connection.folders.using(file.small.folder))
+                sink.store(folder, file.small.name, file.mode, self._content)
+            except OSError as error:
+                raise _target_error(error, file.small) from error
+
+    def write_to(self, entry: FolderEntry) -> None:
+        """The consumer names the file."""
+        if self._file is None:
+            raise errors.ProtocolError("WRITE for an object that was not opened with a file")
+        try:
+            folder = self._folders.enter_context(self._connection.folders.using(entry.folder))
+            self._file.open(folder, entry.name)
+        except OSError as error:
+            self._disk_failed(error, entry)
+
+    def _disk_failed(self, error: OSError, entry: FolderEntry | None = None) -> None:
+        self._file_error = _target_error(error, entry)
+        self.task.cancel()
 
     # The plan -------------------------------------------------------------------------------------------------------
 
@@ -233,7 +316,15 @@ class Fetch:
         came = 0 < size < _SMALL_BYTES and content.is_eof() and content.total_bytes == size
         if not came or self._connection.http.throttle is not None:
             return False
-        return self._connection.deliver(self._number, size, content.read_nowait, self._verification.hasher)
+        if self._held is not None:
+            self._content, hasher = content.read_nowait(), self._verification.hasher
+            if hasher is not None:
+                hasher.feed(0, memoryview(self._content), lambda: None)
+            return True
+        slot = self._connection.place(size, content.read_nowait)
+        if slot is not None:
+            self.emit(0, slot, size, size, full=True)
+        return slot is not None
 
     def _span(self, span: Span, source: Source, answer: Answer | None = None) -> SpanFetch:
         """The bytes of `span`, on their way to the consumer."""
@@ -277,7 +368,7 @@ class Fetch:
         claim = self._connection.claim(self._number, span)
         request = self._delegate(span, source, version)
         await helper.fetch(request, source, claim, self.emit, self._attempts, watch)
-        self._attempts.part_ended()
+        self._attempts.part_ended(complete=True)
 
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""
@@ -291,6 +382,7 @@ class Fetch:
             # A mirror that has not answered yet has its own validators; the size must be the same.
             version=source.version if source.version.joinable else Version(version.size),
             or_whole=False,
+            file=None,
             route=source.route,
         )
 
@@ -309,3 +401,10 @@ class Fetch:
         """As a helper: the lead finds the span slow."""
         if self._alone is not None:
             self._alone.hedge()
+
+
+def _target_error(error: OSError, entry: FolderEntry | None) -> errors.TargetError:
+    """The consumer, which knows the target's name, puts it into words."""
+    folder, name = (b"", b"") if entry is None else (entry.folder.path, entry.name)
+    path = os.fsdecode(os.path.join(folder, name))  # noqa: PTH118 - bytes
+    return errors.TargetError(f"{path} cannot be written ({error})", path=path, errno=error.errno)

@@ -44,11 +44,11 @@ class _Job:
 
     def on_bytes(self, offset: int, slot: int, length: int, *, full: bool) -> None:
         """A slot has come, or a prefix of one: those of one span come in order."""
-        self.position = offset + length
+        new, self.position = offset + length - self.position, offset + length
         self._prefix = None if full else (offset, slot, length)
         if full:
             self.granted.discard(slot)
-        self._emit(offset, slot, length, full=full)
+        self._emit(offset, slot, length, new, full=full)
         self._settle()
 
     def on_return(self, slot: int) -> None:

@@ -13,10 +13,12 @@ import sys
 from collections import deque
 
 from getm.buffers.segment import Segment
+from getm.core.threads import WorkerThreads
 from getm.engine.connection import EngineConnection
 from getm.engine.http.loop import EngineLoop
 from getm.engine.http.requests import HttpClient
 from getm.engine.http.throttle import Throttle
+from getm.engine.sinks.file import Folders
 from getm.errors import ProtocolError
 from getm.integrity.hashing.threads import HashPool
 from getm.protocol.codec import Decoder, decode_body
@@ -29,6 +31,8 @@ _MAX_DESCRIPTORS = 253
 # Descriptors of an engine that are not those of its pipes: its own, and those of its requests.
 _RESERVED_DESCRIPTORS = 32
 _READ_BYTES = 64 * 1024
+# Files that are written at the same time, each by one thread, which may wait for its disk.
+_WRITERS = 8
 
 
 class EngineServer:
@@ -49,6 +53,8 @@ class EngineServer:
         self._parent_pid = parent_pid
         # In a user's process its threads would wait for the GIL too often.
         self._hash_pool = HashPool(paged=parent_pid is not None)
+        self._write_threads = WorkerThreads("getm-write", _WRITERS)
+        self._folders = Folders()
 
     async def run(self) -> None:
         """Run until the end."""
@@ -76,6 +82,7 @@ class EngineServer:
                 await asyncio.wait(tasks, timeout=1.0)
             await self._http.close()
             self._hash_pool.close()
+            self._write_threads.close()
 
     def _watch(self, parent_pid: int) -> int:
         """A descriptor that becomes readable when the parent ends. End of file on the control socket is not enough:
@@ -133,7 +140,17 @@ class EngineServer:
             self._http.throttle = Throttle(request.limit_rate)
         helpers = [socket.socket(fileno=self._descriptors.popleft()) for _ in range(request.helpers)]
         self._connections.add(
-            EngineConnection(pipe, segment, request, helpers, self._http, self._hash_pool, self._changed)
+            EngineConnection(
+                pipe,
+                segment,
+                request,
+                helpers,
+                self._http,
+                self._hash_pool,
+                self._write_threads,
+                self._folders,
+                self._changed,
+            )
         )
 
     def _changed(self, connection: EngineConnection) -> None:
@@ -166,6 +183,8 @@ def serve(control: socket.socket, parent_pid: int | None, idle_s: float = IDLE_S
 
 def main(control_descriptor: int, parent_pid: int) -> None:
     """The engine process. Ctrl-C goes to the whole process group: the engine leaves it to its parent."""
+    # The parent says what permissions a new file gets: it may have changed its umask since.
+    os.umask(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As many descriptors as the system allows: the usual limit is for programs that use `select`.
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -87,7 +87,7 @@ class SpanFetch:
                 if unused is not None:
                     unused.response.raw.close()
             writer.close()
-            self._attempts.part_ended()
+            self._attempts.part_ended(complete=not writer.remaining)
 
     async def _fetch(self) -> None:
         """Fetch by one response after another, from one source after another, until all bytes have come."""

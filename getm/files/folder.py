@@ -81,17 +81,6 @@ class Folder:
                 raise
 
 
-def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
-    """Write all of `data` at `offset`, however little the kernel takes at once. Raises OSError."""
-    written = os.pwrite(fd, data, offset)
-    if written == len(data):
-        return
-    rest = memoryview(data)
-    while written < len(rest):
-        rest, offset = rest[written:], offset + written
-        written = os.pwrite(fd, rest, offset)
-
-
 @contextlib.contextmanager
 def closing(fd: int) -> Iterator[int]:
     """A context at whose end the descriptor is closed."""

@@ -30,7 +30,7 @@ import msgspec
 from getm.core.lazy import importing
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.version import Version
-from getm.files.folder import write_all
+from getm.core.writing import write_all
 
 SLOT_BYTES = 16 * 1024
 JOURNAL_BYTES = 4 * SLOT_BYTES

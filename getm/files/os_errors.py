@@ -33,7 +33,7 @@ def target_error(error: OSError, path: Path) -> TargetError:
     """The TargetError for an error at `path`; raise it `from error`."""
     advice = _ADVICE.get(error.errno or 0, "look at the disk, or choose another place")
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
-    return TargetError(f"{path} cannot be written: {text}; {advice}.", path=str(path))
+    return TargetError(f"{path} cannot be written: {text}; {advice}.", path=str(path), errno=error.errno)
 
 
 @contextlib.contextmanager

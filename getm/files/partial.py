@@ -12,7 +12,7 @@ it. A small object has none: fetching it again costs less.
 The order of steps, so that a kill between any two leaves something right:
 
 - begin: the journal, then the data file that it names. A journal whose file is missing is worth nothing.
-- write: the data, then the journal's record of it. Checkpoint: the data to the disk, then the record.
+- wrote: the data, then the journal's record of it. Checkpoint: the data to the disk, then the record.
 - commit (`commit.py`): the data to the disk, the rename, the folder to the disk; then the journal goes.
 - discard: the data, then the journal.
 """
@@ -36,7 +36,7 @@ from getm.core.this_process import process_number
 from getm.core.version import Version
 from getm.errors import TargetError
 from getm.files import libc, lock
-from getm.files.folder import Folder, closing, write_all
+from getm.files.folder import Folder, closing
 from getm.files.journal import JOURNAL_BYTES, Journal, Record, data_name, fits, new_identity
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.recorder import Recorder, forget, reopen
@@ -50,7 +50,8 @@ _START_BYTES = 16 * MIB
 
 
 def open_partial(path: Path, *, resume: bool, folder: Folder | None = None) -> PartialFile:
-    """The partial file for the target `path`: first `begin`, then `write`, then `commit`, `suspend` or `discard`.
+    """The partial file for the target `path`: first `begin`, then `wrote` for what somebody has written to the file
+    `name`, then `commit`, `suspend` or `discard`. Or `adopt` in place of the first two.
 
     What a former run has left is continued if `resume`, and removed otherwise. If another process uses it, or it is not
     ours, this download uses another file (`exclusive` is False): it starts from the beginning and cannot be resumed.
@@ -114,6 +115,11 @@ class PartialFile:
         return self.folder.path / (self._name or self.target)
 
     @property
+    def name(self) -> str:
+        """The name, in `folder`, of the file that takes the bytes: it has begun."""
+        return self._name or ""
+
+    @property
     def begun(self) -> bool:
         """Whether there is a data file, of this run or of a former one."""
         return self._name is not None
@@ -173,15 +179,19 @@ class PartialFile:
         with as_target_error(self.path):
             self._remove()
 
-    def write(self, offset: int, view: memoryview) -> None:
-        """Write all of `view` at byte `offset` of the object, before returning; no copy is made or kept.
-
-        Raises TargetError: no space, the disk fails. What was written before stays.
-        """
+    def adopt(self, name: str, size: int) -> None:
+        """The whole object, of `size` bytes, is in the file `name` of the folder: what was saved is removed. Raises
+        TargetError."""
         self._check_process()
-        length = len(view)
+        self.saved = None
+        with as_target_error(self.path):
+            self._remove()
+        self._name, self._size, self._covered = name, size, Coverage([Span(0, size)])
+
+    def wrote(self, offset: int, length: int) -> None:
+        """So many bytes of the object, from byte `offset` on, are in the file. Raises TargetError."""
+        self._check_process()
         try:
-            write_all(self._fd, view, offset)
             with self._guard:
                 self._covered.add(offset, offset + length)
                 recorder = self._recorder

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import Self
 
+from getm.core.writing import MAX_WRITE_BYTES
 from getm.errors import TargetError
 from getm.files.folder import closing
 from getm.files.os_errors import as_target_error, target_error
@@ -111,7 +112,7 @@ class StreamTarget:
         while len(rest):
             self.written = True
             try:
-                written = os.write(self._fd, rest)
+                written = os.write(self._fd, rest[:MAX_WRITE_BYTES])
             except BlockingIOError:
                 # A shell or parent may have left O_NONBLOCK on a shared pipe or terminal.
                 select.select([], [self._fd], [])

@@ -9,17 +9,21 @@ Consumer to engine:
     OPEN    object, body OpenRequest      fetch this object; its number was not used before on this pipe
     GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit;
             object                        with an object's number: to be filled with that object only
+    WRITE   object, body FolderEntry      the file that takes the object's bytes, for one that is opened with `file` and
+                                          whose HEAD has come
     CANCEL  object                        stop; the engine still answers with one END or FAILED
     HEDGE   object                        the rest of it comes too slowly: try another connection
 Engine to consumer:
-    HEAD    object, body HeadInfo         the response's head: once, before any PART
+    HEAD    object, body HeadInfo         the response's head: once, before any PART or WRITTEN
     PREFIX  object, offset, slot, length  the slot has `length` bytes so far, the first at `offset`, which may be read:
                                           may be repeated; a PART of the slot follows
     PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
     RETURN  object, slot                  a slot that was granted for that object comes back unfilled
     ADAPTED object, body AdaptedInfo      so many connections bring it from now on, and why
+    WRITTEN object, offset, length        bytes of the object are in its file
     NOTE    object, body NoteInfo         what failed and is retried: at any time before the end
-    END     object, body EndInfo          every byte was delivered; what verified them
+    END     object, body EndInfo          every byte was delivered; what verified them. Without a HEAD before it, it has
+                                          the head itself, and a small object is in a file of its own
     FAILED  object, body FailedInfo       no more will come; why
 
 The control socket of an engine carries SERVE (with descriptors as ancillary data) and STOP in the same frame.
@@ -58,11 +62,13 @@ class Kind(enum.IntEnum):
     HEDGE = 11
     PREFIX = 12
     RETURN = 13
+    WRITE = 14
+    WRITTEN = 15
     ADAPTED = 16
 
 
 # Looked up once: otherwise one small object would take sixty look-ups in the class.
-OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN, ADAPTED = Kind
+OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN, WRITE, WRITTEN, ADAPTED = Kind
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +94,35 @@ class Route(Record, frozen=True):
 
     url: str
     user_headers: tuple[tuple[str, str], ...]
+
+
+class FolderInfo(Record, frozen=True):
+    """A folder that a process has open as `descriptor`; and its path, for systems that have no other way to it.
+    `identity`: its device and inode."""
+
+    pid: int
+    descriptor: int
+    path: bytes
+    identity: tuple[int, int]
+
+
+class FolderEntry(Record, frozen=True):
+    """A file in a folder."""
+
+    folder: FolderInfo
+    name: bytes
+
+
+class FileRequest(Record, frozen=True):
+    """The object goes to a file, in place of slots.
+
+    `small`: a file that does not exist yet, with the permissions `mode`, for an object of less than `small_bytes` that
+    comes without a pause: then END alone says all. None: WRITE names the file in any case.
+    """
+
+    small: FolderEntry | None = None
+    mode: int = 0o600
+    small_bytes: int = 0
 
 
 class OpenRequest(Record, frozen=True):
@@ -126,6 +161,8 @@ class OpenRequest(Record, frozen=True):
     delay_s: float = 0.0
     # It starts with one connection, and `concurrency` is the most that it may have.
     adaptive: bool = False
+    # None: the bytes come in slots.
+    file: FileRequest | None = None
 
     @property
     def retries(self) -> Retries:
@@ -156,11 +193,12 @@ class HeadInfo(Record, frozen=True):
 
 
 class EndInfo(Record, frozen=True):
-    """Every requested byte of an object of `total` bytes was delivered."""
+    """Every requested byte of an object of `total` bytes was delivered. `head`: where no HEAD came before."""
 
     total: int
     verdict: Verdict
     stats: Stats
+    head: HeadInfo | None = None
 
 
 class NoteInfo(Record, frozen=True):
@@ -214,10 +252,20 @@ class ServeRequest(Record, frozen=True):
     limit_rate: float | None  # bytes a second over all that the engine receives; the same in each of its SERVEs
 
 
-FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.CANCEL, Kind.HEDGE})
+FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.WRITE, Kind.CANCEL, Kind.HEDGE})
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
 FROM_ENGINE = frozenset(
-    {Kind.HEAD, Kind.PREFIX, Kind.PART, Kind.RETURN, Kind.NOTE, Kind.ADAPTED, Kind.END, Kind.FAILED}
+    {
+        Kind.HEAD,
+        Kind.PREFIX,
+        Kind.PART,
+        Kind.RETURN,
+        Kind.WRITTEN,
+        Kind.NOTE,
+        Kind.ADAPTED,
+        Kind.END,
+        Kind.FAILED,
+    }
 )
 
 

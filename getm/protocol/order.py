@@ -1,8 +1,9 @@
 """The order of the messages on one pipe.
 
 For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with PREFIXes before the PART of their slot,
-ADAPTEDs between HEAD and the end, and NOTEs anywhere before it. Objects are independent of each other, and many may be
-open on one pipe. `Conversation` holds this order on either end; a message out of order is a `ProtocolError`.
+ADAPTEDs between HEAD and the end, and NOTEs anywhere before it. For one that goes to a file: WRITTEN in place of PART;
+an END that has the head is all that comes of a small one. Objects are independent of each other, and many may be open
+on one pipe. `Conversation` holds this order on either end; a message out of order is a `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from getm.protocol.messages import (
     PART,
     PREFIX,
     RETURN,
+    WRITE,
+    WRITTEN,
     Kind,
 )
 
@@ -42,12 +45,20 @@ UNOPENED, OPENED, STREAMING, OVER = Phase
 # phase -> message -> phase after it.
 _ORDER: dict[Phase, dict[Kind, Phase]] = {
     UNOPENED: {OPEN: OPENED},
-    OPENED: {HEAD: STREAMING, NOTE: OPENED, FAILED: OVER},
-    STREAMING: {PREFIX: STREAMING, PART: STREAMING, NOTE: STREAMING, ADAPTED: STREAMING, END: OVER, FAILED: OVER},
+    OPENED: {HEAD: STREAMING, NOTE: OPENED, END: OVER, FAILED: OVER},
+    STREAMING: {
+        PREFIX: STREAMING,
+        PART: STREAMING,
+        WRITTEN: STREAMING,
+        NOTE: STREAMING,
+        ADAPTED: STREAMING,
+        END: OVER,
+        FAILED: OVER,
+    },
 }
-# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A CANCEL or HEDGE may have crossed the
-# object's own END or FAILED on the way.
-_ALWAYS = frozenset({GRANT, RETURN, CANCEL, HEDGE})
+# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, CANCEL or HEDGE may have
+# crossed the object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, RETURN, WRITE, CANCEL, HEDGE})
 
 
 class Conversation(Struct):

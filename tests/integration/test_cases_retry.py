@@ -169,6 +169,17 @@ def test_case_20_two_responses_are_never_joined_in_a_stream(
         assert isinstance(outcome.error, errors.NetworkError) and outcome.count < len(BODY)
 
 
+def test_case_20_parts_that_break_off_after_a_few_bytes_do_not_keep_each_other_alive(
+    shared_session: Callable[..., getm.Session], fault_server: FaultServer
+) -> None:
+    """Each of several parts gets something all the time, and none gets on: it would take thousands of requests."""
+    url = fault_server.serve("/x", Reply(body=BODY[: 2 * PART], cut_at=245))
+    session = shared_session(processes=2, retries=getm.Retries(5, base_s=0.02, cap_s=0.1))
+    with pytest.raises(errors.GetmError):
+        session.read(url, concurrency=2, timeout=getm.Timeout(total_s=20))
+    assert len(fault_server.requests) <= 20
+
+
 # Case 21: a resume that the server refuses --------------------------------------------------------------------------
 
 REFUSED_RESUMES: dict[str, Callable[[bytes], Reply]] = {

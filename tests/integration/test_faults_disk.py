@@ -3,6 +3,7 @@ whole downloads."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -21,6 +22,7 @@ import pytest
 import getm
 from getm import errors
 from getm.files import libc
+from getm.files.journal import JOURNAL_BYTES
 from tests.support.command import getm as command
 from tests.support.command import names, started
 from tests.support.engines import engines
@@ -423,25 +425,25 @@ def refuse(number: int) -> Callable[..., None]:
     ],
     ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
 )
-@each_mode
 def test_row_44_a_disk_that_fails_midway_is_an_error_and_the_rest_comes_later(
     number: int,
     words: str,
-    concurrency: int | None,
     session: getm.Session,
     fault_server: FaultServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where space could not be reserved. Each write is a short one on top of it."""
+    """Where space could not be reserved. Each write is a short one on top of it. In a thread, whose disk a test can
+    spoil."""
+    concurrency = None
     url = fault_server.serve("/x", Reply(body=BODY))
     pwrite, written = os.pwrite, 0
 
     def failing(fd: int, data: memoryview, offset: int) -> int:
         nonlocal written
-        if written > 5 * MIB:
+        if written > 5 * MIB and len(data) > JOURNAL_BYTES:
             refuse(number)()
-        count = pwrite(fd, data[:700_001], offset)
+        count = pwrite(fd, data[:100_001], offset)
         written += count
         return count
 
@@ -467,6 +469,42 @@ def test_row_44_a_read_only_file_system(session: getm.Session, fault_server: Fau
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(errors.TargetError, match="choose a file system that is not read-only"):
         session.download(fault_server.serve("/x", Reply(body=SMALL)), small_disk / "out")
+
+
+@each_mode
+def test_row_44_a_disk_that_fills_up_midway_is_an_error_and_after_room_was_made_the_rest_comes(
+    concurrency: int | None,
+    session: getm.Session,
+    fault_server: FaultServer,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body, gate = BODY[: 3 * MIB], fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=body, stall_at=2 * MIB - 7, gate=gate))
+    greedy = small_disk / "greedy"
+
+    def fill_up(done: int, total: int | None) -> None:
+        if done >= MIB and not greedy.exists():
+            with contextlib.suppress(OSError), greedy.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            gate.open()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libc, "fallocate", refuse(errno.EOPNOTSUPP))
+        with pytest.raises(
+            errors.TargetError, match=r"out cannot be written: No space left.*free some space"
+        ) as caught:
+            session.download(url, small_disk / "out", concurrency=concurrency, on_progress=fill_up)
+    assert caught.value.errno == errno.ENOSPC and caught.value.path == str(small_disk / "out")
+    assert visible(small_disk) == ["greedy"]
+    greedy.unlink()
+    session.download(f"{url}?later", small_disk / "out", concurrency=concurrency)
+    assert (small_disk / "out").read_bytes() == body
+    (again,) = [request for request in fault_server.requests if request.target.endswith(b"?later")]
+    again.wait_ended()
+    assert 0 < again.sent_bytes <= len(body) - MIB
+    assert names(small_disk) == ["out"]
 
 
 # Row 47: downloads carry on ------------------------------------------------------------------------------------------

@@ -61,6 +61,9 @@ class Received:
     def on_end(self, info: EndInfo) -> None:
         self.end = info
 
+    def on_written(self, offset: int, length: int) -> None:
+        raise AssertionError("opened without a file")
+
     def on_failed(self, error: errors.GetmError) -> None:
         self.error = error
 

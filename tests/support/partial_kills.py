@@ -23,6 +23,7 @@ from getm.core.version import Version
 from getm.files import libc, partial, recorder
 from getm.files.commit import all_steps, commit_files
 from getm.files.partial import PartialFile, open_partial
+from tests.support.partials import put
 
 BLOCK = 1000
 BLOCKS = 7
@@ -52,7 +53,7 @@ def fetch(file: PartialFile, tag: str, order: random.Random) -> None:
     ]
     order.shuffle(blocks)
     for number, (start, stop) in enumerate(blocks):
-        file.write(start, memoryview(VERSIONS[tag])[start:stop])
+        put(file, start, memoryview(VERSIONS[tag])[start:stop])
         if number == 3:
             file.checkpoint()
 
@@ -76,7 +77,7 @@ def half(target: Path) -> None:
     file = open_partial(target, resume=True)
     begin(file, '"one"')
     for start in (0, 5 * BLOCK, 3 * BLOCK):
-        file.write(start, memoryview(VERSIONS['"one"'])[start : start + BLOCK])
+        put(file, start, memoryview(VERSIONS['"one"'])[start : start + BLOCK])
     file.suspend()
 
 

@@ -15,10 +15,10 @@ _TICK_S = 0.03
 
 
 class Emit(Protocol):
-    """Called for bytes of the object from `offset` on, which are the first `length` of `slot`. `full`: the slot goes to
-    the consumer; otherwise the consumer may read them, and the sink continues to fill it."""
+    """Called for bytes of the object from `offset` on, which are the first `length` of `slot`; it was not called for
+    the last `new` of them before. `full`: the slot is complete; otherwise the sink continues to fill it."""
 
-    def __call__(self, offset: int, slot: int, length: int, *, full: bool) -> None: ...
+    def __call__(self, offset: int, slot: int, length: int, new: int, *, full: bool) -> None: ...
 
 
 class RingSink:
@@ -150,15 +150,15 @@ class RingSink:
 
     def _announce(self) -> None:
         if self._slot is not None and self._filled > self._announced:
-            self._announced = self._filled
-            self._emit(self.position - self._filled, self._slot, self._filled, full=False)
+            new, self._announced = self._filled - self._announced, self._filled
+            self._emit(self.position - self._filled, self._slot, self._filled, new, full=False)
 
     def _send(self) -> None:
         if self._slot is not None:
-            slot, length = self._slot, self._filled
+            slot, length, new = self._slot, self._filled, self._filled - self._announced
             self._slot, self._filled, self._announced = None, 0, 0
             self._sent += 1
-            self._emit(self.position - length, slot, length, full=True)
+            self._emit(self.position - length, slot, length, new, full=True)
 
     def end_of_content(self) -> None:
         """The content of unknown length has ended."""

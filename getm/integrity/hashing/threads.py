@@ -2,116 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from queue import SimpleQueue
 
-from getm.core.log import get_logger
 from getm.core.this_process import usable_cpus
-
-_log = get_logger("integrity")
-
-_Task = Callable[[], None]
+from getm.core.threads import WorkerThreads
 
 _MAX_THREADS = 8
 """More threads than this hash faster than memory delivers."""
 
 
-class HashPool:
-    """Daemon threads that run hashing tasks in the order given; started for the first task.
-
-    `threads` defaults to the usable CPUs, at most 8. `paged`: for memory that is not in the cache, where no other
-    thread of this process keeps the interpreter busy (see `new_digest`). A child made by `fork` starts threads of its
-    own when it needs them. After `close()` a task runs in the thread that submits it, so that no callback is ever lost.
-    """
+class HashPool(WorkerThreads):
+    """Threads that hash: as many as there are usable CPUs, at most 8, where `threads` does not say how many. `paged`:
+    for memory that is not in the cache, where no other thread of this process keeps the interpreter busy (see
+    `new_digest`)."""
 
     def __init__(self, threads: int | None = None, *, paged: bool = False) -> None:
+        super().__init__("getm-hash", max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads))
         self.paged = paged
-        # How many tasks can run at once.
-        self.threads: int = max(1, min(_MAX_THREADS, usable_cpus()) if threads is None else threads)
-        self._closed = False
-        self._forget()
-        _pools.add(self)
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
-        self._workers: list[threading.Thread] = []
-
-    def submit(self, task: _Task) -> None:
-        """Queue a task; it must not raise (what it raises is logged)."""
-        with self._lock:  # so that no task is queued after the threads' end, where nobody would run it
-            if not self._closed and (self._workers or self._start()):
-                self._queue.put(task)
-                return
-        _run(task)
-
-    def close(self) -> None:
-        """Finish the queued tasks and end the threads. Waits for them, except from within one of them."""
-        with self._lock:
-            self._closed = True
-            workers, self._workers = self._workers, []
-            _end(self._queue, len(workers))
-        for thread in workers:
-            if thread is not threading.current_thread():
-                thread.join()
-
-    def __enter__(self) -> HashPool:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def _start(self) -> bool:
-        """Start the threads; the lock is held. False where the system gives none (limits, or shutting down)."""
-        for number in range(self.threads):
-            thread = threading.Thread(target=_work, args=(self._queue,), name=f"getm-hash-{number}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                _log.warning("only %d of %d hashing threads could be started", number, self.threads)
-                break
-            self._workers.append(thread)
-        if self._workers:
-            weakref.finalize(self, _end, self._queue, len(self._workers)).atexit = False
-        return bool(self._workers)
-
-
-def _end(queue: SimpleQueue[_Task | None], threads: int) -> None:
-    for _ in range(threads):
-        queue.put(None)
-
-
-def _work(queue: SimpleQueue[_Task | None]) -> None:
-    # The thread knows the queue and not the pool, so that a pool that nobody holds can be collected.
-    while True:
-        task = queue.get()
-        if task is None:
-            return
-        _run(task)
-        del task  # it may hold views; an idle thread must not keep their slots from being reused
-
-
-def _run(task: _Task) -> None:
-    try:
-        task()
-    except Exception:
-        _log.exception("a hashing task failed")
-
-
-_pools: weakref.WeakSet[HashPool] = weakref.WeakSet()
-
-
-def _forget_threads() -> None:
-    # Threads do not survive fork, and the locks may have been held by one of them then.
-    for pool in list(_pools):
-        pool._forget()
-
-
-os.register_at_fork(after_in_child=_forget_threads)
 
 
 def borrowed(pool: HashPool | None) -> AbstractContextManager[HashPool]:

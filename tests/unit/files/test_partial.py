@@ -28,6 +28,7 @@ from getm.files import libc, lock, partial, recorder
 from getm.files.commit import all_steps, commit_files
 from getm.files.folder import Folder
 from getm.files.partial import PartialFile, open_partial
+from tests.support.partials import put
 
 MIB = 1024 * 1024
 BLOCK = 1000
@@ -70,12 +71,12 @@ def started(path: Path, size: int = SIZE, *, tag: str = TAG, resume: bool = True
 
 def write(file: PartialFile, *blocks: int, data: bytes = DATA) -> None:
     for block in blocks:
-        file.write(block * BLOCK, memoryview(data)[block * BLOCK : (block + 1) * BLOCK])
+        put(file, block * BLOCK, memoryview(data)[block * BLOCK : (block + 1) * BLOCK])
 
 
 def finish(file: PartialFile, data: bytes = DATA) -> None:
     for span in file.missing():
-        file.write(span.start, memoryview(data)[span.start : span.stop])
+        put(file, span.start, memoryview(data)[span.start : span.stop])
     commit(file)
 
 
@@ -218,7 +219,7 @@ def test_a_small_object_has_one_file_and_no_descriptor(tmp_path: Path) -> None:
         file = open_partial(tmp_path / "out", resume=True, folder=folder)
         file.begin(version())
         assert len(names(tmp_path)) == 1
-        file.write(0, memoryview(DATA))
+        put(file, 0, memoryview(DATA))
         assert file.fileno() == -1 and file.path_now.read_bytes() == DATA
         assert len(os.listdir("/proc/self/fd")) == before + 1  # noqa: PTH208
         commit(file, 1e9)
@@ -234,7 +235,7 @@ def test_a_small_object_instead_of_what_is_saved(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(partial, "JOURNALED_FROM_BYTES", MIB)
     file = started(tmp_path / "out", 3)
     assert len(names(tmp_path)) == 1
-    file.write(0, memoryview(b"abc"))
+    put(file, 0, memoryview(b"abc"))
     commit(file)
     assert (tmp_path / "out").read_bytes() == b"abc"
     assert names(tmp_path) == ["out"]
@@ -271,7 +272,7 @@ def test_more_spans_than_a_journal_tells(tmp_path: Path) -> None:
     data = random.Random(3).randbytes(1000)
     file = started(tmp_path / "out", 1000)
     for offset in range(0, 1000, 2):
-        file.write(offset, memoryview(data)[offset : offset + 1])
+        put(file, offset, memoryview(data)[offset : offset + 1])
     file.suspend()
     former = saved(tmp_path / "out")
     assert former is not None and 100 < len(former.done) < 500
@@ -745,10 +746,10 @@ def test_row_44_a_disk_that_fills_up_meanwhile(small_disk: Path, monkeypatch: py
     (small_disk / "out").write_bytes(b"old")
     (small_disk / "greedy").write_bytes(bytes(MIB // 2))
     file = started(small_disk / "out", len(data))
-    file.write(2 * MIB, memoryview(data)[2 * MIB :])
+    put(file, 2 * MIB, memoryview(data)[2 * MIB :])
     with pytest.raises(TargetError, match="No space left"):
         (small_disk / "greedier").write_bytes(bytes(MIB))
-        file.write(0, memoryview(data)[: 2 * MIB])
+        put(file, 0, memoryview(data)[: 2 * MIB])
     file.suspend()
     assert (small_disk / "out").read_bytes() == b"old"
     # The next run sees at once that it cannot be finished, and loses nothing.

@@ -25,6 +25,7 @@ from getm.protocol.messages import (
     AdaptedInfo,
     EndInfo,
     FailedInfo,
+    FolderEntry,
     HeadInfo,
     Kind,
     Message,
@@ -39,6 +40,7 @@ from getm.results import Stats
 
 BODY_OF: dict[Kind, type[Record]] = {
     Kind.OPEN: OpenRequest,
+    Kind.WRITE: FolderEntry,
     Kind.HEAD: HeadInfo,
     Kind.NOTE: NoteInfo,
     Kind.ADAPTED: AdaptedInfo,
@@ -53,6 +55,7 @@ U64 = st.integers(0, 2**64 - 1)
 OF_TYPE: dict[object, st.SearchStrategy[object]] = {
     int: st.integers(-(2**63), 2**64 - 1),
     str: st.text(max_size=12),
+    bytes: st.binary(max_size=12),
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     type(None): st.none(),
@@ -251,10 +254,19 @@ def test_plain_makes_of_any_value_one_that_travels(value: object) -> None:
 
 # As the module's docstring says it; GRANT is of no object, CANCEL and HEDGE may cross the end of their object.
 ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
-    None: {Kind.OPEN: Phase.OPENED, Kind.GRANT: None, Kind.RETURN: None, Kind.CANCEL: None, Kind.HEDGE: None},
+    None: {
+        Kind.OPEN: Phase.OPENED,
+        Kind.GRANT: None,
+        Kind.RETURN: None,
+        Kind.WRITE: None,
+        Kind.CANCEL: None,
+        Kind.HEDGE: None,
+    },
     Phase.OPENED: {
         Kind.HEAD: Phase.STREAMING,
         Kind.NOTE: Phase.OPENED,
+        Kind.WRITE: Phase.OPENED,
+        Kind.END: None,
         Kind.HEDGE: Phase.OPENED,
         Kind.FAILED: None,
         Kind.GRANT: Phase.OPENED,
@@ -264,6 +276,8 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
     Phase.STREAMING: {
         Kind.PART: Phase.STREAMING,
         Kind.PREFIX: Phase.STREAMING,
+        Kind.WRITTEN: Phase.STREAMING,
+        Kind.WRITE: Phase.STREAMING,
         Kind.NOTE: Phase.STREAMING,
         Kind.ADAPTED: Phase.STREAMING,
         Kind.HEDGE: Phase.STREAMING,
