@@ -64,8 +64,8 @@ class Session:
 
     Args:
         processes: Engine processes at most, which share the range requests (and the TLS work) of `concurrency=N`, and
-            the files of `download_all`. "auto": one, a second one for `concurrency=N` over TLS, and one more where
-            those that there are keep a core busy each.
+            the files of `download_all`. "auto": one, a second one for `concurrency=N` over TLS where there are more
+            than two cores, and one more where those that there are keep a core busy each.
         headers: Request headers that each request has. Authorization and cookies are not sent on to another host.
         timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for no
             limit.

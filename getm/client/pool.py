@@ -133,7 +133,7 @@ class EnginePool:
         # Of several transfers, each is served by one engine: that keeps all of them busy without helpers.
         engines = self.processes()
         if tls and not adaptive:
-            engines = max(engines, min(self._count.most, 2))
+            engines = self._count.over_tls
         helpers = 0 if private or jobs > 1 else min(engines, width, _MAX_HELPERS + 1) - 1
         return Wanted(chunk_bytes, width, adaptive, jobs, helpers, private, Holder.current())
 

@@ -23,8 +23,15 @@ class ProcessCount:
     def __init__(self, given: int | None, cores: int) -> None:
         self.most: int = given or max(1, min(cores, _MOST))
         self.now: int = given or 1
+        # One core for the caller's process and for hashing, one for an engine: a helper needs another one.
+        self._over_tls = 2 if given is None and cores > 2 else self.now
         self._sampled_at_s = 0.0
         self._used_s: Mapping[int, float] = {}
+
+    @property
+    def over_tls(self) -> int:
+        """The number for several connections of one object over TLS, which can fill a core."""
+        return max(self.now, self._over_tls)
 
     def is_due(self, now_s: float) -> bool:
         """Whether a sample may change the number."""

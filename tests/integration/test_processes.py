@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -140,11 +141,20 @@ def test_a_batch_has_another_engine_where_the_first_keeps_a_core_busy(
         assert len(engines()) == number
 
 
-@pytest.mark.parametrize(("tls", "concurrency", "number"), ((True, 3, 2), (True, 1, 1), (False, 3, 1)))
+@pytest.mark.parametrize(
+    ("tls", "concurrency", "cores", "number"),
+    ((True, 3, 8, 2), (True, 1, 8, 1), (False, 3, 8, 1), (True, 3, 2, 1), (True, "auto", 8, 1)),
+)
 def test_several_connections_over_tls_have_another_engine(
-    tls: bool, concurrency: int, number: int, nginx: NginxServer, make_object: Make, monkeypatch: pytest.MonkeyPatch
+    tls: bool,
+    concurrency: int | Literal["auto"],
+    cores: int,
+    number: int,
+    nginx: NginxServer,
+    make_object: Make,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool, "usable_cpus", lambda: 8)
+    monkeypatch.setattr(pool, "usable_cpus", lambda: cores)
     served = make_object(20 * MIB)
     with getm.Session(cacert=nginx.ca_path) as session:
         assert session.read(nginx.url(served, tls=tls), concurrency=concurrency) == served.read()

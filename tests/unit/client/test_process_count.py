@@ -46,6 +46,16 @@ def test_another_engine_is_used_where_all_keep_a_core_busy(shares: list[list[flo
     assert used(ProcessCount(None, cores=64), shares) == numbers
 
 
+@pytest.mark.parametrize(
+    ("given_number", "cores", "number"),
+    ((None, 1, 1), (None, 2, 1), (None, 3, 2), (None, 64, 2), (1, 64, 1), (3, 1, 3)),
+)
+def test_several_connections_over_tls_are_worth_a_second_engine_where_a_core_is_left(
+    given_number: int | None, cores: int, number: int
+) -> None:
+    assert ProcessCount(given_number, cores).over_tls == number
+
+
 def test_a_sample_that_is_too_soon_decides_nothing() -> None:
     count = ProcessCount(None, cores=2)
     count.sample(100.0, {1: 0.0})
