@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -193,4 +194,6 @@ def _list_of_questions() -> str:
 
 
 if __name__ == "__main__":
+    # Ended like this, too, it ends its servers and removes its files.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(main(sys.argv[1:]))

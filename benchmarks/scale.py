@@ -38,15 +38,15 @@ def _many(bench: Bench) -> list[Turn]:
             f"{number:06d}.bin": f"{bench.server.url(served[number % SERVED])}?number={number}"
             for number in range(count)
         }
-        folder = bench.folder / f"scale-{count}"
-        command = DOWNLOADERS["getm"].many(Many(urls, {}, folder, bench.lists(f"scale-{count}"), JOBS, verified=False))
+        lists = bench.lists(f"scale-{count}")
+        command = DOWNLOADERS["getm"].many(Many(urls, {}, bench.output, lists, JOBS, verified=False))
 
-        def check(folder: Path = folder, count: int = count) -> None:
-            sizes = [entry.stat().st_size for entry in os.scandir(folder)]
+        def check(count: int = count) -> None:
+            sizes = [entry.stat().st_size for entry in os.scandir(bench.output)]
             if sizes != [FILE_BYTES] * count:
                 raise RuntimeError(f"{count} files of {FILE_BYTES} bytes were to be written")
 
-        contender = CommandLine(bench, command or [], folder, check, prepare=folder.mkdir)
+        contender = CommandLine(bench, command or [], check)
         turns.append(Turn(MANY, f"getm, {count:,}", count, contender))
     return turns
 
@@ -57,14 +57,14 @@ def _large(bench: Bench) -> list[Turn]:
         served = bench.server.objects.write(f"scale-large-{gb}.bin", b"")
         # A hole: only the page cache gives it bytes.
         os.truncate(served.path, size := bench.sized(gb * 10**9))
-        target = bench.folder / "target.bin"
+        target = bench.output / "target.bin"
         command = DOWNLOADERS["getm"].one(One(bench.server.url(served), target))
 
         def check(target: Path = target, size: int = size) -> None:
             if target.stat().st_size != size:
                 raise RuntimeError(f"a file of {size} bytes was to be written")
 
-        contender = CommandLine(bench, command or [], target, check)
+        contender = CommandLine(bench, command or [], check)
         turns.append(Turn(LARGE, f"getm, {gb}", size / 1e9, contender))
     return turns
 

@@ -28,21 +28,19 @@ def measure(bench: Bench) -> Answer:
         name, content = f"small-{number:06d}.bin", os.urandom(FILE_BYTES)
         served = bench.server.objects.write(name, content)
         urls[name], sums[name] = bench.server.url(served), hashlib.md5(content).hexdigest()
-    names, folder = list(urls), bench.folder / "many"
+    names = list(urls)
     turns = []
     for case, verified in CASES.items():
         for tool, downloader in DOWNLOADERS.items():
-            job = Many(urls, sums, folder, bench.lists(f"{case}-{tool}"), JOBS, verified)
+            job = Many(urls, sums, bench.output, bench.lists(f"{case}-{tool}"), JOBS, verified)
             command = downloader.many(job)
             if command is None or not bench.asks(tool, by_default=tool in BY_DEFAULT):
                 continue
             contender = CommandLine(
                 bench,
                 command,
-                folder,
-                lambda: require_same_files(folder, served.path.parent, names),
+                lambda: require_same_files(bench.output, served.path.parent, names),
                 why_not=downloader.why_not(),
-                prepare=folder.mkdir,
             )
             turns.append(Turn(case, tool, len(names), contender))
     return take_turns(turns, bench.rounds, "small-files")

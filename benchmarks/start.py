@@ -23,7 +23,7 @@ def measure(bench: Bench) -> Answer:
     served = bench.server.objects.make(TINY_BYTES)
     turns = []
     for statement in STATEMENTS:
-        contender = CommandLine(bench, [sys.executable, "-c", statement], bench.folder / "nothing", lambda: None)
+        contender = CommandLine(bench, [sys.executable, "-c", statement], lambda: None)
         turns.append(Turn("Python", statement, 1, contender))
     for tool in DOWNLOADERS:
         turns += download(bench, "a command", tool, served, bench.server.url(served))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.bench import Bench
@@ -27,23 +26,19 @@ TARGETS = ("nowhere", "file")
 
 
 class ToFile:
-    """A contender that writes to a file, which is put away after each turn."""
+    """A contender that writes to a new file in each turn."""
 
     def __init__(self, bench: Bench, contender: Contender) -> None:
         self._bench = bench
         self._contender = contender
-        self._target = bench.folder / "target.bin"
 
     @property
     def why_not(self) -> str | None:
         return self._contender.why_not
 
     def turn(self, request: dict[str, Any]) -> Values | None:
-        try:
-            return self._contender.turn({**request, "target": str(self._target)})
-        finally:
-            self._bench.put_away(self._target)
-            self._bench.put_away(Path(f"{self._target}.tiny"))
+        with self._bench.emptied_output():
+            return self._contender.turn({**request, "target": str(self._bench.output / "target.bin")})
 
 
 def multipart_etag(served: ServedObject) -> str:

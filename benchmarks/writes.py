@@ -33,12 +33,9 @@ class Writer:
         self._block = os.urandom(write_bytes)
 
     def turn(self, request: dict[str, Any]) -> Values:
-        target = self._bench.folder / "target.bin"
-        os.sync()
-        try:
-            return self._write(target)
-        finally:
-            self._bench.put_away(target)
+        with self._bench.emptied_output():
+            os.sync()
+            return self._write(self._bench.output / "target.bin")
 
     def _write(self, target: Path) -> Values:
         block = memoryview(self._block)

@@ -54,18 +54,27 @@ class Bench:
         folder.mkdir(parents=True)
         return folder
 
-    def put_away(self, target: Path) -> None:
-        """Empty what a run has written, and move it out of the way of the next run.
+    @property
+    def output(self) -> Path:
+        """The folder that a run writes to, within `emptied_output`."""
+        return self.folder / "output"
+
+    @contextlib.contextmanager
+    def emptied_output(self) -> Iterator[None]:
+        """An empty `output` for one run. What the run leaves there is emptied, too, and moved out of the way.
 
         It is not removed: ext4 does not use an inode again that was just freed, and looks for another one for minutes,
         which would make files dearer for whoever comes next."""
-        if not target.exists():
-            return
-        for file in target.iterdir() if target.is_dir() else [target]:
-            os.truncate(file, 0)
-        done = self.folder / "done"
-        done.mkdir(exist_ok=True)
-        target.rename(done / f"{len(os.listdir(done)):06d}")  # noqa: PTH208 - a count, and there may be many
+        self.output.mkdir()
+        try:
+            yield
+        finally:
+            for file in self.output.iterdir():
+                if file.is_file():
+                    os.truncate(file, 0)
+            done = self.folder / "done"
+            done.mkdir(exist_ok=True)
+            self.output.rename(done / f"{len(os.listdir(done)):06d}")  # noqa: PTH208 - a count, and there may be many
 
 
 @contextlib.contextmanager
@@ -93,56 +102,50 @@ def download(
 ) -> list[Turn]:
     """The turn of a tool that downloads one object; none where it does not take part, or cannot do it."""
     downloader = DOWNLOADERS[tool]
-    target = bench.folder / "target.bin"
+    target = bench.output / "target.bin"
     command = downloader.one(One(url, target, connections))
     if command is None or not bench.asks(tool, by_default=downloader.by_default):
         return []
     contender = CommandLine(
-        bench, command, target, lambda: require_same(target, served), why_not=downloader.why_not(), count=count
+        bench, command, lambda: require_same(target, served), why_not=downloader.why_not(), count=count
     )
     label = tool if connections is None else f"{tool} -x {connections}"
     return [Turn(case, label, served.size_bytes / 1e9, contender)]
 
 
 class CommandLine:
-    """A contender that is a new process in each turn. `check` raises `RuntimeError` where what was written is wrong;
-    then it is put away. `count` adds what was counted. Only the command itself is measured."""
+    """A contender that is a new process in each turn. `check` raises `RuntimeError` where what was written to the
+    bench's output is wrong. `count` adds what was counted. Only the command itself is measured."""
 
     def __init__(
         self,
         bench: Bench,
         command: Command,
-        target: Path,
         check: Callable[[], object],
         *,
         why_not: str | None = None,
-        prepare: Callable[[], object] = lambda: None,
         count: Callable[[], Values] = dict,
     ) -> None:
         self._bench = bench
         self._command = command
-        self._target = target
         self._check = check
-        self._prepare = prepare
         self._count = count
         self.why_not = why_not
 
     def turn(self, request: dict[str, object]) -> Values | None:
         if self.why_not is not None:
             return None
-        self._prepare()
-        # What earlier runs have written goes to the disk on their time.
-        os.sync()
-        self._count()
-        try:
-            cost = cost_of_command(self._command)
-            counted = self._count()
-            self._check()
-        except (OSError, RuntimeError) as error:
-            self.why_not = f"failed: {error}"
-            return None
-        finally:
-            self._bench.put_away(self._target)
+        with self._bench.emptied_output():
+            # What earlier runs have written goes to the disk on their time.
+            os.sync()
+            self._count()
+            try:
+                cost = cost_of_command(self._command)
+                counted = self._count()
+                self._check()
+            except (OSError, RuntimeError) as error:
+                self.why_not = f"failed: {error}"
+                return None
         return {"wall_s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_bytes": cost.peak_bytes, **counted}
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.__main__ import QUESTIONS
-from benchmarks.harness.bench import Bench, bench
+from benchmarks.harness.bench import bench
+from benchmarks.harness.environment import ROOT
 from benchmarks.harness.measure import cost_of_command
 from benchmarks.harness.question import find
 
@@ -55,12 +59,27 @@ def test_a_command_that_hangs_is_ended_with_its_children() -> None:
         cost_of_command(["/bin/sh", "-c", "sleep 1000 & wait"], deadline_s=0.2)
 
 
-def test_what_is_put_away_is_emptied_but_stays(tmp_path: Path) -> None:
-    target = tmp_path / "target"
+def test_what_a_run_leaves_is_emptied_but_stays(tmp_path: Path) -> None:
     with bench(tmp_path, 1, scale=SCALE, peers=None) as where:
-        own = Bench(where.folder, where.server, 1)
         for content in (b"first", b"second"):
-            target.write_bytes(content)
-            own.put_away(target)
-        assert not target.exists()
-        assert [file.stat().st_size for file in (where.folder / "done").iterdir()] == [0, 0]
+            with where.emptied_output():
+                (where.output / "target").write_bytes(content)
+        assert not where.output.exists()
+        assert [file.stat().st_size for file in (where.folder / "done").glob("*/target")] == [0, 0]
+
+
+def test_an_interrupted_run_leaves_nothing_and_nobody(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "disk", "--folder", str(tmp_path)]
+    output = tmp_path / "result.json"
+    with subprocess.Popen(
+        [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert any("How fast" in line for line in process.stdout)
+        (folder,) = tmp_path.iterdir()
+        nginx = int((folder / "nginx" / "nginx.pid").read_text())
+        process.terminate()
+
+    assert process.returncode == 143
+    assert not list(tmp_path.iterdir())
+    assert not psutil.pid_exists(nginx)
