@@ -27,7 +27,7 @@ class BatchOptions(Struct, frozen=True):
     """
 
     jobs: int = DEFAULT_JOBS
-    concurrency: int | Literal["auto"] | None = 1
+    concurrency: int | Literal["auto"] | None = "auto"
     per_host: int = DEFAULT_PER_HOST
     resume: bool = True
     no_clobber: bool = False

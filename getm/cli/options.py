@@ -134,8 +134,8 @@ def build_parser() -> Parser:
     add("--strict", **flag, help="fail where nothing verifies the data")
     add("--receipt", action=Once, metavar="FILE", help="append a JSON line for each file; see getm verify --receipt")
     add = parser.add_argument_group("speed and limits").add_argument
-    at_once = "range requests at once for a file; auto: one, and more while they bring more (default 1)"
-    add("-x", "--concurrency", **number(1, MAX_CONCURRENCY, 1, auto=True), help=at_once)
+    at_once = "range requests at once for a file; auto (default): one, and more while they bring more"
+    add("-x", "--concurrency", **number(1, MAX_CONCURRENCY, "auto", auto=True), help=at_once)
     add("-j", "--jobs", **number(1, MAX_JOBS, DEFAULT_JOBS), help=f"files at once (default {DEFAULT_JOBS})")
     connections = f"most connections to one host (default {DEFAULT_PER_HOST})"
     add("--per-host", **number(1, MAX_JOBS * MAX_CONCURRENCY, DEFAULT_PER_HOST), help=connections)

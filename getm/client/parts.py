@@ -72,7 +72,6 @@ class ChunkReader:
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         receiver.reader = self
-        self._ring_bytes = receiver.connection.layout.total_bytes
         self.position: int = 0
         self.clear()
 
@@ -90,7 +89,7 @@ class ChunkReader:
         while self._have + len(self._copy) < count:
             if self._fetch():
                 # With the bytes that were read, those that its parts keep from being filled again.
-                if (self._have + self._used) * 2 > self._ring_bytes:
+                if (self._have + self._used) * 2 > self._receiver.connection.reserved_bytes:
                     self._spill(min(self._have, count - len(self._copy)))
             elif self._receiver.finished:
                 count = self._have + len(self._copy)

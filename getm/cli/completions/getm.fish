@@ -70,7 +70,7 @@ complete -c getm -n _shtab_getm_using -s cs -l checksum -x -d 'what the data mus
 complete -c getm -n _shtab_getm_using -s ca -l checksum-algorithm -xka "sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag" -d 'md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone'
 complete -c getm -n _shtab_getm_using -l strict -d 'fail where nothing verifies the data'
 complete -c getm -n _shtab_getm_using -l receipt -xka "(__fish_complete_path (commandline -ct))" -d 'append a JSON line for each file; see getm verify --receipt'
-complete -c getm -n _shtab_getm_using -s x -l concurrency -x -d 'range requests at once for a file; auto: one, and more while they bring more (default 1)'
+complete -c getm -n _shtab_getm_using -s x -l concurrency -x -d 'range requests at once for a file; auto (default): one, and more while they bring more'
 complete -c getm -n _shtab_getm_using -s j -l jobs -x -d 'files at once (default 8)'
 complete -c getm -n _shtab_getm_using -l per-host -x -d 'most connections to one host (default 64)'
 complete -c getm -n _shtab_getm_using -l processes -x -d 'background processes that download; auto: one, and more where they pay (default auto)'

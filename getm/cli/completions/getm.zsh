@@ -33,7 +33,7 @@ _shtab_getm_options=(
   "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
-  {-x,--concurrency}"[range requests at once for a file\; auto\: one, and more while they bring more (default 1)]:N:"
+  {-x,--concurrency}"[range requests at once for a file\; auto (default)\: one, and more while they bring more]:N:"
   {-j,--jobs}"[files at once (default 8)]:N:"
   "--per-host[most connections to one host (default 64)]:N:"
   "--processes[background processes that download\; auto\: one, and more where they pay (default auto)]:N:"
