@@ -16,7 +16,7 @@ from getm.batch import event_streams, outcomes
 from getm.batch.entries import jobs_of
 from getm.batch.job import Job
 from getm.batch.scheduler import Batch, Post
-from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, BatchOptions
+from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
@@ -625,7 +625,7 @@ class Session:
         self,
         entries: Iterable[Entry | str],
         *,
-        jobs: int = DEFAULT_JOBS,
+        jobs: int | Literal["auto"] = "auto",
         concurrency: int | Literal["auto"] | None = "auto",
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
@@ -649,7 +649,7 @@ class Session:
         Args:
             entries: `Entry` values or URLs, in any iterable, read in the thread of the loop, some hundred ahead at
                 most (a list that can be read twice has its small files fetched first).
-            jobs: Files at once.
+            jobs: Files at once; "auto": many small ones, and few large ones.
             concurrency: Range requests at once for each file; "auto": one at first, and more as long as they bring
                 more; None: one request by a thread of this process.
             directory: The folder for relative targets, which no target leaves. None: the current folder.
@@ -708,7 +708,7 @@ class Session:
         self,
         entries: Iterable[Entry | str],
         *,
-        jobs: int = DEFAULT_JOBS,
+        jobs: int | Literal["auto"] = "auto",
         concurrency: int | Literal["auto"] | None = "auto",
         directory: str | os.PathLike[str] | None = None,
         continue_after_error: bool = False,
@@ -730,7 +730,7 @@ class Session:
         Args:
             entries: `Entry` values or URLs, in any iterable, read in the thread of the loop, some hundred ahead at
                 most (a list that can be read twice has its small files fetched first).
-            jobs: Files at once.
+            jobs: Files at once; "auto": many small ones, and few large ones.
             concurrency: Range requests at once for each file; "auto": one at first, and more as long as they bring
                 more; None: one request by a thread of this process.
             directory: The folder for relative targets, which no target leaves. None: the current folder.
@@ -868,7 +868,9 @@ class Session:
         validate_callback(on_event, "on_event")
         if isinstance(entries, Sized):
             # A single one has all of the memory, and the help of other engines.
-            chosen = msgspec.structs.replace(chosen, jobs=min(chosen.jobs, max(1, len(entries))))
+            count = max(1, len(entries))
+            if count == 1 or chosen.jobs != "auto":
+                chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
         folder = None if directory is None else validate_path(directory, "directory")
         its_jobs = partial(jobs_of, entries, common, folder)
         return lambda post: Batch(its_jobs, self._pool, chosen, post, wants_events=on_event is not None)

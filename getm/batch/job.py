@@ -72,9 +72,9 @@ class Job:
     run left. `waived`: see `Finished`.
 
     `connections`: how many it may open to its host, fewer than asked for where the batch has no more left for it.
-    `done`: bytes that are there, an earlier run's included. `streams`: whether it writes to something that takes bytes
-    in order, and may block for ever. `not_before_s`, `deadline_s`: when it may ask again, and when it must have ended,
-    by the monotonic clock; None: no matter.
+    `size`: of its object, in bytes, as far as it is known. `done`: bytes that are there, an earlier run's included.
+    `streams`: whether it writes to something that takes bytes in order, and may block for ever. `not_before_s`,
+    `deadline_s`: when it may ask again, and when it must have ended, by the monotonic clock; None: no matter.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Job:
         self.url: str = redact(request.url)
         self.host: Host = batch.host(host_of(request.url))
         self.connections: int = request.concurrency
+        self.size: int | None = request.size
         self.state: State = State.WAITING
         self.done: int = 0
         self.streams: bool = False
@@ -239,6 +240,8 @@ class Job:
         """False where nothing of the response is wanted."""
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
+        if info.size is not None:
+            self._learn_size(info.size)
         if self._batch.options.dry_run:
             # Only what would be done with the object is reported.
             if self._take(self._named_by(info)):
@@ -266,6 +269,10 @@ class Job:
             partial.begin(info.version, declared=declared, resumed=info.resumed)
             self._attempt.write_to(self._batch.entry(partial.folder, partial.name))
         self.done = partial.done_bytes
+
+    def _learn_size(self, size: int) -> None:
+        self.host.sized(self.size, size)
+        self.size = size
 
     def _open_named(self, info: HeadInfo, stored: SmallFile | None) -> bool:
         """Use the path that the response names. False where nothing of the response is wanted: the file is to be

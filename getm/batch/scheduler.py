@@ -19,9 +19,9 @@ from getm.batch.attempt import Leftover, SmallFile
 from getm.batch.feed import Feed
 from getm.batch.finishing import finishing
 from getm.batch.folders import open_folder
-from getm.batch.hosts import Host
+from getm.batch.hosts import FEW, Host
 from getm.batch.job import Job
-from getm.batch.settings import BatchOptions
+from getm.batch.settings import DEFAULT_JOBS, BatchOptions
 from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
@@ -58,7 +58,7 @@ _Follow = Callable[[errors.TargetError | None], None]
 
 
 class Batch:
-    """Runs the downloads that `jobs_of(batch)` makes in a thread of its own, `options.jobs` at once.
+    """Runs the downloads that `jobs_of(batch)` makes in a thread of its own, as many at once as `options.jobs` says.
 
     A thread of its own, so that an exception in the caller's (a signal's above all) can never come between two steps
     that belong together, and so that one engine serves synchronous and asynchronous callers. `post(events)` is called
@@ -113,7 +113,7 @@ class Batch:
         self._wake_end.setblocking(False)
         self._wake.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="getm-batch", daemon=True)
-        self._feed = Feed(jobs_of(self), options.jobs, ask=lambda: post([]), wake=self.awaken)
+        self._feed = Feed(jobs_of(self), options.most_jobs, ask=lambda: post([]), wake=self.awaken)
         self.error: BaseException | None = None
 
     # The caller's side ----------------------------------------------------------------------------------------------
@@ -155,7 +155,10 @@ class Batch:
     # Called by jobs ---------------------------------------------------------------------------------------------------
 
     def host(self, name: str | None) -> Host:
-        return self._hosts.setdefault(name, Host(self.options.per_host))
+        options = self.options
+        # With one connection each, a few more are worth it.
+        few = FEW if options.concurrency == "auto" else DEFAULT_JOBS
+        return self._hosts.setdefault(name, Host(options.per_host, adaptive=options.jobs == "auto", few=few))
 
     def post(self, event: Event) -> None:
         self._events.append(event)
@@ -228,7 +231,7 @@ class Batch:
     def _release(self, job: Job) -> None:
         self._changed.discard(job)
         if self._active.pop(job, None) is not None:
-            job.host.give_back(job.connections)
+            job.host.give_back(job.connections, job.size)
 
     # The thread -----------------------------------------------------------------------------------------------------
 
@@ -326,7 +329,7 @@ class Batch:
         for late in [job for job in self._again if job.deadline_s is not None and job.deadline_s <= now]:
             self._again.remove(late)
             late.expire()
-        while len(self._active) < self.options.jobs and len(self._unfinished) < _MAX_UNFINISHED:
+        while len(self._active) < self.options.most_jobs and len(self._unfinished) < _MAX_UNFINISHED:
             if self._ending or (job := self._next_job()) is None:
                 break
             self._start(job)
@@ -359,26 +362,27 @@ class Batch:
         connections = job.request.concurrency
         if job.request.adaptive:
             # What it does not need now it may need later, but no other job could have it then.
-            connections = min(connections, job.host.share(self._others_to_come()))
-        job.connections = job.host.take(connections)
+            connections = min(connections, job.host.share(job.size, self._others_to_come()))
+        job.connections = job.host.take(connections, job.size)
         self._alive(connection, functools.partial(job.start, connection))
 
     def _others_to_come(self) -> int:
         """How many more jobs may run beside those that do."""
-        free = self.options.jobs - len(self._active)
+        free = self.options.most_jobs - len(self._active)
         return min(free, len(self._again) + len(self._waiting) + self._feed.upcoming(free))
 
     def _connection(self, job: Job) -> ClientConnection | None:
         """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
         stopped meanwhile."""
         concurrency, jobs = self.options.concurrency, self.options.jobs
-        wanted = 1 if concurrency is None else min(self._pool.processes(), jobs)
+        wanted = 1 if concurrency is None else min(self._pool.processes(), self.options.most_jobs)
         if len(self._connections) >= wanted:
             return self._least_loaded()
         most = MAX_AUTO_CONCURRENCY if concurrency == "auto" else concurrency
         width = None if most is None else min(most, self.options.per_host)
         try:
-            connection = self._acquire(width, jobs, tls=is_tls(job.request.url))
+            # Many at once are small, and need few slots.
+            connection = self._acquire(width, DEFAULT_JOBS if jobs == "auto" else jobs, tls=is_tls(job.request.url))
         except (errors.DescriptorsExhausted, errors.MemoryUnavailable):
             if not self._connections:
                 raise

@@ -12,6 +12,8 @@ from getm.options import MAX_CONCURRENCY
 
 MAX_JOBS = 256
 DEFAULT_JOBS = 8
+# With "auto": of small files. Large ones are few; see `Host`.
+MAX_AUTO_JOBS = 64
 # The most connections to one host, over all its downloads. Public archives begin to refuse at a few dozen.
 DEFAULT_PER_HOST = 64
 
@@ -19,14 +21,14 @@ DEFAULT_PER_HOST = 64
 class BatchOptions(Struct, frozen=True):
     """How the downloads of a batch are done. Raises `InvalidInput` for what cannot be used.
 
-    `jobs`: files at once. `concurrency`: range requests at once for each file; "auto": as many as bring more; None: the
-    engine runs in a thread of this process. `per_host`: connections to one host at most. `resume`: continue the partial
-    data of an earlier run. `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification
-    time. `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the head only,
-    and write nothing.
+    `jobs`: files at once; "auto": many small ones, and few large ones. `concurrency`: range requests at once for each
+    file; "auto": as many as bring more; None: the engine runs in a thread of this process. `per_host`: connections to
+    one host at most. `resume`: continue the partial data of an earlier run. `no_clobber`: skip targets that exist.
+    `remote_time`: give files the server's modification time. `continue_after_error`: do not end the others after a
+    failure. `dry_run`: ask each server for the head only, and write nothing.
     """
 
-    jobs: int = DEFAULT_JOBS
+    jobs: int | Literal["auto"] = DEFAULT_JOBS
     concurrency: int | Literal["auto"] | None = "auto"
     per_host: int = DEFAULT_PER_HOST
     resume: bool = True
@@ -36,7 +38,13 @@ class BatchOptions(Struct, frozen=True):
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        force_setattr(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS))
+        if not (isinstance(self.jobs, str) and self.jobs == "auto"):
+            force_setattr(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS, none=', or "auto"'))
         force_setattr(self, "per_host", validate_integer(self.per_host, "per_host", 1, MAX_JOBS * MAX_CONCURRENCY))
         for name in ("resume", "no_clobber", "remote_time", "continue_after_error", "dry_run"):
             validate_bool(getattr(self, name), name)
+
+    @property
+    def most_jobs(self) -> int:
+        """The most files at once."""
+        return MAX_AUTO_JOBS if self.jobs == "auto" else self.jobs

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from getm._version import __version__
-from getm.batch.settings import DEFAULT_JOBS, DEFAULT_PER_HOST, MAX_JOBS
+from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
 from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, number
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
@@ -136,7 +136,8 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("speed and limits").add_argument
     at_once = "range requests at once for a file; auto (default): one, and more while they bring more"
     add("-x", "--concurrency", **number(1, MAX_CONCURRENCY, "auto", auto=True), help=at_once)
-    add("-j", "--jobs", **number(1, MAX_JOBS, DEFAULT_JOBS), help=f"files at once (default {DEFAULT_JOBS})")
+    files = "files at once; auto (default): many small ones, few large ones"
+    add("-j", "--jobs", **number(1, MAX_JOBS, "auto", auto=True), help=files)
     connections = f"most connections to one host (default {DEFAULT_PER_HOST})"
     add("--per-host", **number(1, MAX_JOBS * MAX_CONCURRENCY, DEFAULT_PER_HOST), help=connections)
     engines = "background processes that download; auto: one, and more where they pay (default auto)"

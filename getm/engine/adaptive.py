@@ -77,7 +77,7 @@ class Pieces:
 
 
 class _Worker:
-    """Fetches one span after another. `main`: the first one, which needs no proof that others may help."""
+    """Fetches one span after another."""
 
     def __init__(self, number: int, hedger: Hedger) -> None:
         self.number = number
@@ -118,9 +118,8 @@ class _Worker:
 class AdaptiveFetch:
     """Fetches `spans` by one connection at first, and by up to `most`: see `run`.
 
-    `fetch_span(worker, span, source, answer, watch, alone)` fetches a span; `open_span(span, source)` only makes such a
-    fetch. `adapted` is called with the number of connections, whenever it changes, and why. `proven`: the server is
-    known to grant ranges.
+    `open_span` makes the fetch of a span here; `delegate` has a helper engine fetch one. `adapted` is called with the
+    number of connections, whenever it changes, and why. `proven`: the server is known to grant ranges.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ complete -c getm -n _shtab_getm_using -s ca -l checksum-algorithm -xka "sha512 s
 complete -c getm -n _shtab_getm_using -l strict -d 'fail where nothing verifies the data'
 complete -c getm -n _shtab_getm_using -l receipt -xka "(__fish_complete_path (commandline -ct))" -d 'append a JSON line for each file; see getm verify --receipt'
 complete -c getm -n _shtab_getm_using -s x -l concurrency -x -d 'range requests at once for a file; auto (default): one, and more while they bring more'
-complete -c getm -n _shtab_getm_using -s j -l jobs -x -d 'files at once (default 8)'
+complete -c getm -n _shtab_getm_using -s j -l jobs -x -d 'files at once; auto (default): many small ones, few large ones'
 complete -c getm -n _shtab_getm_using -l per-host -x -d 'most connections to one host (default 64)'
 complete -c getm -n _shtab_getm_using -l processes -x -d 'background processes that download; auto: one, and more where they pay (default auto)'
 complete -c getm -n _shtab_getm_using -l multipart-threshold -x -d 'smaller objects are downloaded over one connection despite -x'

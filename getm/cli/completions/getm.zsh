@@ -34,7 +34,7 @@ _shtab_getm_options=(
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
   {-x,--concurrency}"[range requests at once for a file\; auto (default)\: one, and more while they bring more]:N:"
-  {-j,--jobs}"[files at once (default 8)]:N:"
+  {-j,--jobs}"[files at once\; auto (default)\: many small ones, few large ones]:N:"
   "--per-host[most connections to one host (default 64)]:N:"
   "--processes[background processes that download\; auto\: one, and more where they pay (default auto)]:N:"
   "--multipart-threshold[smaller objects are downloaded over one connection despite -x]:BYTES:"
