@@ -49,9 +49,10 @@ class Sample(Struct, frozen=True):
 
     `at_s`: the time. `received`: bytes since any time. `connections`: how many there are, or are being opened, and
     `bringing` how many of them have brought something. `least`, `most`: how many there may be. `left`: bytes that are
-    still to come, as far as is known. `refused`: how often the host refused one since any time. `busy_s`: seconds of
-    the engine thread's CPU time since any time. `held`: whether a consumer or a rate limit was waited for since the
-    last sample. `latency_s`: how long the last response took to begin; None: there was none since the last sample.
+    still to come, as far as is known. `refused`: how often the host refused one since any time. `busy_s`: seconds in
+    which the engine's thread had a processor, or waited for one, since any time. `held`: whether a consumer or a rate
+    limit was waited for since the last sample. `latency_s`: how long the last response took to begin; None: there was
+    none since the last sample.
     """
 
     at_s: float

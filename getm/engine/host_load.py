@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Protocol
 
 from getm.engine.concurrency import Controller, Decision, Sample, shares
@@ -16,6 +17,7 @@ from getm.engine.concurrency import Controller, Decision, Sample, shares
 _TICK_S = 0.05
 # A further connection is worth its start for so many bytes, at least.
 MIN_SHARE_BYTES = 4 * 1024 * 1024
+_SCHEDULED = Path("/proc/thread-self/schedstat")
 # How many hosts are remembered.
 _MAX_HOSTS = 64
 
@@ -98,7 +100,7 @@ class HostLoad:
             most=max(len(transfers), sum(transfer.most for transfer in transfers)),
             left=sum(transfer.left for transfer in transfers),
             refused=self._refused,
-            busy_s=time.thread_time(),
+            busy_s=_busy_s(),
             # A list: each is asked.
             held=any([transfer.take_held() for transfer in transfers]),
             latency_s=max(latencies, default=None),
@@ -112,6 +114,18 @@ class HostLoad:
             return [(transfer, min(transfer.wanted, transfer.most)) for transfer in transfers]
         wants = [(transfer.left, transfer.most) for transfer in transfers]
         return list(zip(transfers, shares(decision.connections, wants, MIN_SHARE_BYTES), strict=True))
+
+
+def _busy_s() -> float:
+    """Seconds in which this thread has had a processor, or has waited for one: what others take from it, further
+    connections cannot get either."""
+    try:
+        # Nanoseconds of both, since the thread's start (Documentation/scheduler/sched-stats of Linux).
+        had, waited, _ = _SCHEDULED.read_bytes().split()
+        return (int(had) + int(waited)) / 1e9
+    except (OSError, ValueError):
+        # Not Linux, or without these statistics.
+        return time.thread_time()
 
 
 class HostLoads:

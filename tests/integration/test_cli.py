@@ -511,7 +511,7 @@ def test_case_36_no_clobber_where_the_server_names_the_file(
             "argument --multipart-threshold: must be an amount of bytes",
         ),
         ("-x", ["0", "1000", "-1"], "argument -x/--concurrency: must be a number from 1 to 256, or auto, not"),
-        ("-j", ["0", "1000"], "argument -j/--jobs: must be a number from 1 to 256, not"),
+        ("-j", ["0", "1000"], "argument -j/--jobs: must be a number from 1 to 256, or auto, not"),
         ("--per-host", ["0", "99999999"], "argument --per-host: must be a number from 1 to 65536, not"),
         ("--processes", ["0", "-3"], "argument --processes: must be 1 or more, or auto, not"),
         ("--retries", ["-1", "9999999"], "argument --retries: must be a number from 0 to 1000000, not"),
@@ -701,7 +701,7 @@ def write_manifest(folder: Path, *entries: dict[str, object]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("jobs", [[], ["-j", "1"], ["-j", "16"]])
+@pytest.mark.parametrize("jobs", [[], ["-j", "1"], ["-j", "16"], ["-j", "auto", "-x", "auto"]])
 def test_a_manifest_as_cromwell_gives_it(
     tmp_path: Path, nginx: NginxServer, make_object: MakeObject, jobs: list[str]
 ) -> None:
