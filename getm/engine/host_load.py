@@ -136,8 +136,10 @@ class HostLoads:
 
     def of(self, host: str) -> HostLoad:
         load = self._loads.pop(host, None) or HostLoad()
-        for name in [name for name, other in self._loads.items() if other.idle][: len(self._loads) - _MAX_HOSTS]:
-            del self._loads[name]
         # The last one used comes last.
         self._loads[host] = load
+        for name in [name for name, other in self._loads.items() if other.idle and other is not load]:
+            if len(self._loads) <= _MAX_HOSTS:
+                break
+            del self._loads[name]
         return load

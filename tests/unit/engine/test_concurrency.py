@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from getm.engine.concurrency import Controller, Decision, Sample, shares
+from getm.engine.host_load import HostLoads
 
 MB = 1_000_000
 MOST = 32
@@ -214,3 +216,14 @@ def test_shares_go_where_most_is_left(connections: int, transfers: list[tuple[in
         assert all(
             count == most or left / (count + 1) < enough for (left, most), count in zip(transfers, counts, strict=True)
         )
+
+
+def test_a_bounded_number_of_hosts_is_remembered() -> None:
+    async def loads() -> tuple[bool, int]:
+        known = HostLoads()
+        first = known.of("0")
+        for number in range(100):
+            known.of(str(number))
+        return known.of("0") is first, len(known._loads)
+
+    assert asyncio.run(loads()) == (False, 64)
