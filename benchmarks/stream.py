@@ -1,7 +1,7 @@
 """A large object to nowhere, by libraries and curl.
 
 An object of 200 MB from nginx on loopback to nowhere, in a session that is open already. CPU seconds of all processes
-of the client, in user and kernel mode, for each further GB: what a tiny object takes, read just before, is taken off.
+of the client, in user and kernel mode, for each further GB: what a tiny object takes at the least is taken off.
 "recv_into" is a loop over one buffer: the least that Python can do. "growth" is how far the peak of memory has risen
 since an object of 32 MB.
 """

@@ -26,12 +26,21 @@ def read_exactly(read: Callable[[str], int], url: str, size_bytes: int) -> None:
         raise RuntimeError(f"expected {size_bytes} bytes, got {received}")
 
 
-def cost_of_reading(read: Callable[[str], int], turn: dict[str, Any]) -> dict[str, float]:
+Least = dict[tuple[str, ...], Cost]
+"""What a tiny object has taken at the least, for each way of reading it."""
+
+
+def cost_of_reading(
+    read: Callable[[str], int], turn: dict[str, Any], least: Least, way: tuple[str, ...]
+) -> dict[str, float]:
     """What the object's bytes cost beyond what any read costs: starting a program, connecting and shaking hands drop
-    out with the cost of a tiny object, read just before it."""
-    fixed: Cost = cost_of(lambda: read_exactly(read, turn["fixed"], turn["fixed_bytes"]))
+    out with the cost of a tiny object, read just before it, or of the one that has taken least so far: that something
+    kept this one waiting says nothing about the whole."""
+    now = cost_of(lambda: read_exactly(read, turn["fixed"], turn["fixed_bytes"]))
+    so_far = least.get(way, now)
+    fixed = least[way] = Cost(min(now.wall_s, so_far.wall_s), min(now.cpu_s, so_far.cpu_s), now.peak_bytes)
     whole: Cost = cost_of(lambda: read_exactly(read, turn["read"], turn["bytes"]))
-    # Never zero: something may have kept the tiny object waiting, and ratios are made of these.
+    # Never zero, since ratios are made of these.
     return {
         "wall_s": max(whole.wall_s - fixed.wall_s, 1e-9),
         "cpu_s": max(whole.cpu_s - fixed.cpu_s, 1e-9),
@@ -46,14 +55,14 @@ def cost_of_opening(reader: Reader, turn: dict[str, Any]) -> dict[str, float]:
     return {"wall_s": statistics.median(times_s), "cpu_s": cost.cpu_s / turn["count"]}
 
 
-def take_turn(contender: Reader | Verifier, turn: dict[str, Any]) -> dict[str, float]:
+def take_turn(contender: Reader | Verifier, turn: dict[str, Any], least: Least) -> dict[str, float]:
     if isinstance(contender, Reader):
         if "repeat" in turn:
             contender.times_s(turn["repeat"], turn["count"])
             return {"count": turn["count"]}
         if "open" in turn:
             return cost_of_opening(contender, turn)
-        return cost_of_reading(contender.read, turn)
+        return cost_of_reading(contender.read, turn, least, (turn["fixed"],))
     check, target = turn["check"], turn["target"]
 
     def read(url: str) -> int:
@@ -61,7 +70,7 @@ def take_turn(contender: Reader | Verifier, turn: dict[str, Any]) -> dict[str, f
         beside = None if target is None else f"{target}.tiny"
         return contender.read(url, check, beside if url == turn["fixed"] else target)
 
-    return cost_of_reading(read, turn)
+    return cost_of_reading(read, turn, least, (turn["fixed"], check, "nowhere" if target is None else "file"))
 
 
 def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier]:
@@ -78,8 +87,9 @@ def main() -> None:
     try:
         with open_contender(json.loads(sys.stdin.readline())) as contender:
             answer({"ready": True})
+            least: Least = {}
             for line in sys.stdin:
-                answer(take_turn(contender, json.loads(line)))
+                answer(take_turn(contender, json.loads(line), least))
     except ModuleNotFoundError as error:
         answer({"why_not": f"not installed: pip install {error.name}"})
     except FileNotFoundError as error:
