@@ -87,13 +87,14 @@ class Fetch:
             else:
                 async with asyncio.timeout(request.total_s):
                     await self._run()
+        except errors.TargetError:
+            raise
         except errors.GetmError as error:
             await self._keep_what_came()
             raise self._attempts.annotate(error) from error.__cause__
         except asyncio.CancelledError:
             if self._file_error is None:
                 raise
-            self._send_head()
             raise self._file_error from None
         except TimeoutError:
             await self._keep_what_came()
