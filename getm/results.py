@@ -13,7 +13,7 @@ from getm.errors import GetmError
 from getm.integrity.verdict import Verdict
 
 
-class DownloadResult(Struct, frozen=True):
+class DownloadResult(Struct, frozen=True, gc=False):
     """A download that succeeded.
 
     Attributes:

@@ -25,9 +25,10 @@ from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
 from getm.core.stats import Stats
 from getm.core.units import MIB
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
+from getm.files.folder import Folder
 from getm.files.journal import journal_name
 from getm.files.lock import private_name
-from getm.files.names import changed_name, resolve_target, unusable
+from getm.files.names import changed_name, name_from_url, resolve_target, target_in, unusable
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.partial import PartialFile, open_partial
 from getm.files.streams import StreamTarget, may_be_file, needs_order
@@ -110,6 +111,8 @@ class Job:
         self._stream: StreamTarget | None = None
         self._is_guess = False
         self._is_stream = False
+        # The folder that the given path names, where it was there already.
+        self._into: Folder | None = None
         # The name by the server or the URL, where a safe name was made of it.
         self._suggested: str | None = None
         self._verdict: Verdict = unverified("not finished")
@@ -135,7 +138,9 @@ class Job:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
             if self._path is None:
-                self._is_stream = needs_order(self._given_path)
+                with as_target_error(self.path):
+                    self._into = self._batch.existing_folder(self._given_path, self._root)
+                self._is_stream = self._into is None and needs_order(self._given_path)
                 self._path = Path(self._given_path or "") if self._is_fixed() else self._foreseen()
             known = self._path is not None and self._stream is None and self._partial is None
             if not known or self._open(self.path):
@@ -161,6 +166,10 @@ class Job:
         options, path = self._batch.options, self._given_path
         if not options.resume or options.no_clobber or options.dry_run or self._is_stream:
             return None
+        if self._into is not None:
+            name = name_from_url(self.url)
+            self._is_guess = self._into.status(journal_name(name)) is not None
+            return self._into.path / name if self._is_guess else None
         target = resolve_target(path, url=self.url, headers=())
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
         return target if self._is_guess else None
@@ -176,14 +185,20 @@ class Job:
         self._path = path
         return True
 
-    def _open(self, path: Path) -> bool:
+    def _open(self, path: Path, *, stored: bool = False) -> bool:
         """Use `path` for this download; False where it is to be skipped."""
         if not self._take(path):
             return False
-        with as_target_error(path):
-            # Text: a Path compares and hashes ten times as slowly.
-            folder = self._batch.open_folder(os.path.dirname(str(path)), self._root)  # noqa: PTH120
-        self._partial = open_partial(path, resume=self._batch.options.resume, folder=folder)
+        folder = self._into
+        if folder is None:
+            with as_target_error(path):
+                # Text: a Path compares and hashes ten times as slowly.
+                folder = self._batch.open_folder(os.path.dirname(str(path)), self._root)  # noqa: PTH120
+        if stored and path.name == name_from_url(self.url):
+            # Whether an earlier run has left anything of that name was seen before.
+            self._partial = PartialFile(path, folder)
+        else:
+            self._partial = open_partial(path, resume=self._batch.options.resume, folder=folder)
         return True
 
     def _send(self, connection: ClientConnection) -> None:
@@ -211,6 +226,8 @@ class Job:
         """A name for the object's file, for an engine to write it by itself; None where its folder is not there yet."""
         if self._partial is not None:
             return SmallFile(self._partial.folder, private_name())
+        if self._into is not None:
+            return SmallFile(self._into, private_name())
         folder = Path.cwd() if self._given_path is None else Path(self._given_path)
         if not folder.is_dir():
             return None
@@ -284,9 +301,9 @@ class Job:
             self._batch.targets.leave(self.path)
             self._close_file(keep=True)
             known = False
-        if not known and not self._open(path):
+        if not known and not self._open(path, stored=stored is not None):
             return False
-        self._suggested = changed_name(self.url, info.head.headers)
+        self._suggested = changed_name(self.url, _disposition(info))
         if self._suggested is not None:
             _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, path)
         # Whether an earlier run seems to have left a part of this very object.
@@ -304,7 +321,10 @@ class Job:
         return False
 
     def _named_by(self, info: HeadInfo) -> Path:
-        named = functools.partial(resolve_target, self._given_path, url=self.url, headers=info.head.headers)
+        if self._into is not None:
+            named = functools.partial(target_in, self._into.path, url=self.url, headers=_disposition(info))
+        else:
+            named = functools.partial(resolve_target, self._given_path, url=self.url, headers=_disposition(info))
         try:
             return named(may_exist=self._batch.options.no_clobber)
         except errors.TargetError:
@@ -660,3 +680,8 @@ class Job:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
             self._batch.post(Started(self.index, self.url, self._path, self._attempt.size, self.done))
+
+
+def _disposition(info: HeadInfo) -> tuple[tuple[str, str], ...]:
+    """The header fields, where one of them may name the file: most responses have none."""
+    return info.head.headers if "content-disposition" in info.head.lines.lower() else ()

@@ -11,8 +11,9 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
 
 from getm import errors
 from getm.batch.attempt import Leftover, SmallFile
@@ -32,6 +33,7 @@ from getm.events import Event
 from getm.files.commit import all_steps
 from getm.files.folder import Folder
 from getm.files.partial import JOURNALED_FROM_BYTES, PartialFile
+from getm.files.streams import is_special
 from getm.options import DEFAULT_CHUNK_BYTES, MAX_AUTO_CONCURRENCY
 from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
@@ -91,6 +93,7 @@ class Batch:
         self.targets: Targets = Targets()
         self._open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
         self._folders: weakref.WeakKeyDictionary[Folder, FolderInfo] = weakref.WeakKeyDictionary()
+        self._existing: weakref.WeakValueDictionary[tuple[str, str | None], Folder] = weakref.WeakValueDictionary()
         self._file_mode = file_mode()
         # Of cancelled attempts whose end has not come.
         self._leftovers: dict[Leftover, ClientConnection] = {}
@@ -110,6 +113,9 @@ class Batch:
         self._stopping = False
         self._failed = False
         self._wake_end, self._wake = socket.socketpair()
+        # Which connections `_turn` waits for, by their descriptors.
+        self._poll: select.poll | None = None
+        self._polled: dict[int, ClientConnection] = {}
         self._wake_end.setblocking(False)
         self._wake.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="getm-batch", daemon=True)
@@ -272,15 +278,14 @@ class Batch:
 
     def _turn(self, timeout_ms: float | None) -> None:
         """Wait for an event, and act on it."""
-        poll = select.poll()
-        poll.register(self._wake_end, select.POLLIN)
-        connections = {}
-        for connection in self._connections:
-            connections[connection.fileno()] = connection
-            poll.register(connection.fileno(), select.POLLIN)
-        for descriptor, _events in poll.poll(timeout_ms):
-            if descriptor in connections:
-                connection = connections[descriptor]
+        by_descriptor = {connection.fileno(): connection for connection in self._connections}
+        if by_descriptor.keys() != self._polled.keys() or self._poll is None:
+            self._poll, self._polled = select.poll(), by_descriptor
+            for descriptor in (self._wake_end.fileno(), *by_descriptor):
+                self._poll.register(descriptor, select.POLLIN)
+        for descriptor, _events in self._poll.poll(timeout_ms):
+            if descriptor in by_descriptor:
+                connection = by_descriptor[descriptor]
                 self._alive(connection, functools.partial(connection.pump, wait=False))
             else:
                 with contextlib.suppress(BlockingIOError):
@@ -412,8 +417,7 @@ class Batch:
     def _least_loaded(self) -> ClientConnection | None:
         if len(self._connections) < 2:
             return next(iter(self._connections), None)
-        load = Counter(self._active.values())
-        return min(self._connections, key=lambda connection: load[connection])
+        return min(self._connections, key=lambda connection: connection.open_objects)
 
     # Finishing ------------------------------------------------------------------------------------------------------
 
@@ -521,6 +525,18 @@ class Batch:
         if folder not in self._folders:
             where = os.fsencode(os.path.abspath(folder.path))  # noqa: PTH100 - no link may be resolved
             self._folders[folder] = FolderInfo(process_number(), folder.fd, where, folder.identity)
+        return folder
+
+    def existing_folder(self, path: str | None, root: str | None) -> Folder | None:
+        """The folder that `path` names, where it ends as a folder's does and is there already; else None. Raises as
+        `open_folder`."""
+        if path is None or not path.endswith(os.sep):
+            return None
+        folder = self._existing.get((path, root))
+        if folder is None and not is_special(path) and os.path.isdir(path):  # noqa: PTH112 - text is faster
+            # In the form that the folder of a target has.
+            text = os.path.dirname(str(Path(path) / "x"))  # noqa: PTH120
+            folder = self._existing[path, root] = self.open_folder(text, root)
         return folder
 
     def _wait_for_leftovers(self) -> None:

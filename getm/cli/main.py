@@ -56,6 +56,7 @@ def _run(arguments: list[str]) -> int:
     from getm.cli.exit_status import EXIT_BROKEN_PIPE, EXIT_OK, is_broken_pipe
     from getm.cli.output.errors import print_failure
     from getm.cli.output.logs import quiet_process
+    from getm.core.this_process import set_rare_collections
 
     with quiet_process():
         try:
@@ -64,6 +65,7 @@ def _run(arguments: list[str]) -> int:
             command = import_module(f"getm.cli.{word}")
             # What was imported stays: the collector need not look at it.
             gc.freeze()
+            set_rare_collections()
             gc.enable()
             status: int = command.main(arguments if word == "download" else arguments[1:])
             return status

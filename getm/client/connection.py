@@ -129,6 +129,11 @@ class ClientConnection:
         return self._ledger.count(Owner.PEER)
 
     @property
+    def open_objects(self) -> int:
+        """How many objects opened on it have not ended."""
+        return len(self._conversation.phases)
+
+    @property
     def idle(self) -> bool:
         """Whether every object opened on it has ended."""
         return not self._conversation.phases

@@ -13,7 +13,7 @@ MAX_POSITION = 2**63 - 1
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
 
 
-class Span(Struct, frozen=True):
+class Span(Struct, frozen=True, gc=False):
     """The bytes from `start` up to, not including, `stop`."""
 
     start: int

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 
-class Stats(Struct, frozen=True):
+class Stats(Struct, frozen=True, gc=False):
     """The statistics of a transfer, over all its requests and engines.
 
     Before its end only `received_bytes` and `seconds` are known; the others have their defaults.

@@ -3,6 +3,7 @@ permissions of its files."""
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 
@@ -34,6 +35,12 @@ def file_mode() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def set_rare_collections() -> None:
+    """Have the garbage collector look for cycles less often, in a process of our own. Many small files make many
+    objects that stay and hardly any cycle: a third of the command's CPU for them went into looking for it."""
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _look_again() -> None:

@@ -7,7 +7,7 @@ import msgspec
 from getm.errors import RemoteChanged
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, gc=False):
     """One version of an object: its `size` in bytes (None: not known), its validators as sent, and `strong`, the one
     that If-Range takes and by which responses may be joined (RFC 9110, section 13.1.5; None: there is none)."""
 

@@ -22,7 +22,7 @@ from getm.engine.helpers import HelperPipe
 from getm.engine.host_load import MIN_SHARE_BYTES
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
-from getm.engine.sinks.file import FileSink
+from getm.engine.sinks.file import FileSink, write_new_file
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
@@ -68,8 +68,9 @@ class Fetch:
         self._first: Response | None = None
         # The span that is fetched, where it is the only one at a time.
         self._alone: SpanFetch | None = None
-        # For an object that goes to a file: where to, the folders of it, and why it cannot be written.
-        self._file = None if request.file is None else connection.file_sink(number, self._disk_failed)
+        # For an object that goes to a file: what writes it, unless that is small; the folder; why it cannot be written.
+        self._sink: FileSink | None = None
+        self._folder = -1
         self._folders = ExitStack()
         self._file_error: errors.TargetError | None = None
         # The head of a small one, which END will have.
@@ -104,9 +105,9 @@ class Fetch:
             ) from None
         finally:
             self._verification.cancel()
-            if self._file is not None:
-                self._file.close()
-                self._folders.close()
+            if self._sink is not None:
+                self._sink.close()
+            self._folders.close()
             if self._first is not None:
                 # Refused because of its head: its content was never read. Harmless where it was.
                 self._first.raw.close()
@@ -118,14 +119,17 @@ class Fetch:
         else:
             if request.delay_s:
                 await asyncio.sleep(request.delay_s)
+            if request.file is not None and request.file.small is not None:
+                # From now on: the next one in it then finds it open.
+                self._open_folder(request.file.small)
             total = await self._execute(*await self._begin())
             if request.size is not None and total != request.size:
                 raise errors.SizeMismatch.of(request.size, total, self._attempts.at)
             verdict = await self._verification.verdict(total, self._connection.call)
-        if self._file is not None and self._held is None:
-            await self._file.finish()
-        elif self._file is not None:
-            self._store(self._file)
+        if self._held is not None:
+            self._store()
+        elif self._sink is not None:
+            await self._sink.finish()
         self._connection.send(END, self._number, EndInfo(total, verdict, self.counters.stats(), self._held))
 
     # The first response -----------------------------------------------------------------------------------------------
@@ -175,11 +179,11 @@ class Fetch:
     def emit(self, offset: int, slot: int, length: int, new: int, *, full: bool) -> None:
         """See `Emit`; full slots go to the hasher as well."""
         self._attempts.delivered(new)
-        if self._file is not None:
+        if self._request.file is not None:
             if not full:
                 # It comes slowly: its progress is of interest, and is kept.
                 self._send_head()
-            self._file.add(offset, slot, length, new)
+            self._file_sink().add(offset, slot, length, new)
             if full:
                 self._connection.keep(self._number, offset, slot, length, self._verification.hasher)
         elif full:
@@ -200,32 +204,50 @@ class Fetch:
     async def _keep_what_came(self) -> None:
         """Before a failure: the consumer, which may continue, gets the head, and the file what has come for it."""
         self._send_head()
-        if self._file is not None:
+        if self._sink is not None:
             with suppress(TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(_LAST_WRITES_S):
-                    await self._file.finish()
+                    await self._sink.finish()
 
-    def _store(self, sink: FileSink) -> None:
+    def _file_sink(self) -> FileSink:
+        if self._sink is None:
+            self._sink = self._connection.file_sink(self._number, self._disk_failed)
+        return self._sink
+
+    def _store(self) -> None:
+        """Write a small object, which is verified, to a file of its own."""
         file = self._request.file
         if file is not None and file.small is not None:
+            contents = [self._content] if self._content else [] if self._sink is None else self._sink.contents()
             try:
-                folder = self._folders.enter_context(self._connection.folders.using(file.small.folder))
-                sink.store(folder, file.small.name, file.mode, self._content)
+                write_new_file(self._folder, file.small.name, file.mode, contents)
             except OSError as error:
                 raise _target_error(error, file.small) from error
 
+    def _open_folder(self, entry: FolderEntry) -> None:
+        if self._folder < 0:
+            try:
+                self._folder = self._folders.enter_context(self._connection.folders.using(entry.folder))
+            except OSError as error:
+                raise _target_error(error, entry) from error
+
     def write_to(self, entry: FolderEntry) -> None:
         """The consumer names the file."""
-        if self._file is None:
+        if self._request.file is None:
             raise errors.ProtocolError("WRITE for an object that was not opened with a file")
         try:
-            folder = self._folders.enter_context(self._connection.folders.using(entry.folder))
-            self._file.open(folder, entry.name)
+            self._open_folder(entry)
+            self._file_sink().open(self._folder, entry.name)
+        except errors.TargetError as error:
+            self._stop(error)
         except OSError as error:
-            self._disk_failed(error, entry)
+            self._stop(_target_error(error, entry))
 
-    def _disk_failed(self, error: OSError, entry: FolderEntry | None = None) -> None:
-        self._file_error = _target_error(error, entry)
+    def _disk_failed(self, error: OSError) -> None:
+        self._stop(_target_error(error, None))
+
+    def _stop(self, error: errors.TargetError) -> None:
+        self._file_error = error
         self.task.cancel()
 
     # The plan -------------------------------------------------------------------------------------------------------

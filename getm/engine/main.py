@@ -13,6 +13,7 @@ import sys
 from collections import deque
 
 from getm.buffers.segment import Segment
+from getm.core.this_process import set_rare_collections
 from getm.core.threads import WorkerThreads
 from getm.engine.connection import EngineConnection
 from getm.engine.http.loop import EngineLoop
@@ -193,6 +194,7 @@ def main(control_descriptor: int, parent_pid: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Imported modules live as long as the process: the garbage collector need not examine them again and again.
     gc.freeze()
+    set_rare_collections()
     gc.enable()
     serve(socket.socket(fileno=control_descriptor), parent_pid)
     # Nothing is left to wait for. The interpreter would free all imported modules one by one: a sixth of the CPU of a

@@ -8,6 +8,7 @@ that the caller wrote is taken as written.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import unicodedata
@@ -52,8 +53,10 @@ def safe_name(candidate: str) -> str | None:
     either end go; a leading dot, dash or tilde (hidden file, option, home folder) becomes `_`; at most
     `NAME_LIMIT_BYTES` bytes of UTF-8 stay, the extension among them. Everything else that POSIX allows stays as it is.
     """
-    name = re.split(r"[/\\]", candidate)[-1]
-    name = "".join(map(_harmless, name)).strip()
+    name = candidate.replace("\\", "/").rpartition("/")[2]
+    if not (name.isascii() and name.isprintable()):
+        name = "".join(map(_harmless, name))
+    name = name.strip()
     if not name.strip("._-~ "):
         return None
     if name[0] in ".-~":
@@ -70,6 +73,7 @@ def name_from_headers(headers: HeaderFields) -> str | None:
     return next((name for _, name in _usable(headers)), None)
 
 
+@functools.lru_cache(maxsize=256)
 def name_from_url(url: str) -> str:
     """The safe name of the last segment of the URL's path, percent-decoded exactly once; else `FALLBACK_NAME`."""
     return safe_name(_last_segment(url)) or FALLBACK_NAME
@@ -78,7 +82,7 @@ def name_from_url(url: str) -> str:
 def changed_name(url: str, headers: HeaderFields) -> str | None:
     """What the server, or else the URL, calls the object, where that is not a safe name and another one was made of it;
     None where nothing was changed."""
-    suggested, name = next(iter(_usable(headers)), (_last_segment(url), name_from_url(url)))
+    suggested, name = next(iter(_usable(headers)), None) or (_last_segment(url), name_from_url(url))
     return suggested if suggested and suggested != name else None
 
 
@@ -103,12 +107,12 @@ def resolve_target(
     path, may replace one).
     """
     if path is None:
-        return _chosen_by_server(Path.cwd(), url, headers, may_exist)
+        return target_in(Path.cwd(), url=url, headers=headers, may_exist=may_exist)
     text = os.fspath(path)
     if not text or "\0" in text:
         raise unusable(text)
     if text.endswith(os.sep) or Path(text).is_dir():
-        return _chosen_by_server(Path(text), url, headers, may_exist)
+        return target_in(Path(text), url=url, headers=headers, may_exist=may_exist)
     return Path(text)
 
 
@@ -120,7 +124,8 @@ def unusable(path: str) -> TargetError:
     )
 
 
-def _chosen_by_server(folder: Path, url: str, headers: HeaderFields, may_exist: bool) -> Path:
+def target_in(folder: Path, *, url: str, headers: HeaderFields, may_exist: bool = False) -> Path:
+    """The path in `folder` to write to: see `resolve_target`."""
     from_url = name_from_url(url)
     name = name_from_headers(headers) or from_url
     target = folder / name
@@ -132,6 +137,7 @@ def _chosen_by_server(folder: Path, url: str, headers: HeaderFields, may_exist: 
     return target
 
 
+@functools.lru_cache(maxsize=256)
 def _last_segment(url: str) -> str:
     try:
         path = urlsplit(url).path

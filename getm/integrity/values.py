@@ -62,7 +62,7 @@ def _unknown(name: object) -> InvalidInput:
     return InvalidInput(f"unknown checksum algorithm {str(name)[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
 
 
-class Checksum(Struct, frozen=True):
+class Checksum(Struct, frozen=True, gc=False):
     """One checksum. Those that are written in hex and in base64 compare equal.
 
     `str()` gives "algorithm:hex" ("s3-etag:hex-N"), which `parse_checksum` reads back.

@@ -28,7 +28,7 @@ class Mismatch(Struct, frozen=True):
         )
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """The outcome of the verification of one object: `checksum` of a reader or a download result. True if verified.
 
     Attributes:

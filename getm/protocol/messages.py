@@ -80,8 +80,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """Base of the typed bodies: encoded as MessagePack arrays, validated when decoded."""
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of the typed bodies: encoded as MessagePack arrays, validated when decoded. Plain values, in no cycles: the
+    garbage collector need not know them, nor the other values of this kind."""
 
 
 # The whole object: one span whose end is not known yet.

@@ -15,6 +15,7 @@ from getm.cli.startup import Stopped, raise_again
 from getm.core.log import get_logger
 
 _log = get_logger("cli")
+_all = get_logger()
 
 
 @contextlib.contextmanager
@@ -23,7 +24,13 @@ def logging_to_stdout(verbosity: int, to_stdout: bool) -> Iterator[None]:
     give. Where the data itself goes to standard output, records go to standard error if that is a terminal."""
     stream = sys.stderr if to_stdout and sys.stderr is not None and sys.stderr.isatty() else sys.stdout
     if verbosity == 0 or stream is None or (to_stdout and stream is sys.stdout):
-        yield
+        # Nobody reads them: they need not be made.
+        before = _all.level
+        _all.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            _all.setLevel(before)
         return
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -75,7 +75,8 @@ class Reporter(contextlib.ExitStack):
             case Finished():
                 # A warning, but not on standard error: callers take anything there for a failure.
                 level = logging.INFO if event.result.verified or event.waived else logging.WARNING
-                _log.log(level, "%s", finished_text(event.result))
+                if _log.isEnabledFor(level):
+                    _log.log(level, "%s", finished_text(event.result))
                 self._write(event)
             case Skipped():
                 _log.info("%s: skipped: %s", name_of(event.path), event.reason)

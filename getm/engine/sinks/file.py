@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from getm.core.threads import WorkerThreads
@@ -60,6 +60,21 @@ def _open_folder(info: FolderInfo) -> int:
         os.close(fd)
         failure = FileNotFoundError(errno.ENOENT, _GONE)
     raise failure
+
+
+def write_new_file(folder: int, name: bytes, mode: int, contents: Iterable[bytes | memoryview]) -> None:
+    """Write all of a small object to a new file. Raises OSError; then there is no such file."""
+    fd = os.open(name, _NEW_FILE_FLAGS, mode, dir_fd=folder)
+    try:
+        offset = 0
+        for data in contents:
+            write_all(fd, data, offset)
+            offset += len(data)
+    except OSError:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
 
 
 class _Piece(NamedTuple):
@@ -173,21 +188,9 @@ class FileSink:
             await self._done
         self.close()
 
-    def store(self, folder: int, name: bytes, mode: int, content: bytes | None) -> None:
-        """Write all of a small object to a new file: `content`, or the slots that have come. Raises OSError; then there
-        is no such file."""
-        fd = os.open(name, _NEW_FILE_FLAGS, mode, dir_fd=folder)
-        try:
-            if content is not None:
-                write_all(fd, content, 0)
-            for piece in self._pieces:
-                write_all(fd, self._bytes(piece), piece.offset)
-        except OSError:
-            os.unlink(name, dir_fd=folder)
-            raise
-        finally:
-            os.close(fd)
-            self.close()
+    def contents(self) -> list[memoryview]:
+        """What has come, where no file is open yet."""
+        return [self._bytes(piece) for piece in self._pieces]
 
     def close(self) -> None:
         """What is not written yet is dropped; the file is closed, once no thread writes to it."""

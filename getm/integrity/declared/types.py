@@ -11,7 +11,7 @@ from getm.errors import InvalidInput
 from getm.integrity.values import Checksum, make_checksum
 
 
-class Declared(Struct, frozen=True):
+class Declared(Struct, frozen=True, gc=False):
     """A checksum that the bytes should have, and who says so: `source` is "caller" or the response header's name."""
 
     checksum: Checksum
