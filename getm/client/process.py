@@ -53,7 +53,7 @@ sys.path += ast.literal_eval(os.environ.pop({variable!r}))
 key_log = os.environ.pop("SSLKEYLOGFILE", None)
 package = sys.modules["getm"] = types.ModuleType("getm")
 package.__path__ = [{package!r}]
-aiohttp = PathFinder.find_spec("aiohttp")
+aiohttp = None if "aiohttp" in sys.modules else PathFinder.find_spec("aiohttp")
 if aiohttp is not None and aiohttp.submodule_search_locations:
     package = sys.modules["aiohttp"] = types.ModuleType("aiohttp")
     package.__path__ = aiohttp.submodule_search_locations

@@ -220,13 +220,16 @@ def test_a_plain_download_imports_no_more_than_it_needs(tmp_path: Path, nginx: N
     assert len(modules) <= MOST_IN_THE_COMMAND
 
 
+# What the program of an engine ends with.
+SERVE = "main({control}, {parent})\n"
+
+
 def modules_of_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What an engine has imported when it begins to serve."""
     told = folder / "modules"
     tell = f"open({str(told)!r}, 'w').write(chr(10).join(sys.modules))\n"
-    serve = "main({control}, {parent})\n"
-    assert process._BOOTSTRAP.endswith(serve)
-    monkeypatch.setattr(process, "_BOOTSTRAP", process._BOOTSTRAP.removesuffix(serve) + tell)
+    assert process._BOOTSTRAP.endswith(SERVE)
+    monkeypatch.setattr(process, "_BOOTSTRAP", process._BOOTSTRAP.removesuffix(SERVE) + tell)
     engine = process.Launched()
     assert engine.wait() == 0, engine.said()
     engine.end()
@@ -238,6 +241,14 @@ def test_an_engine_imports_no_more_than_it_needs(tmp_path: Path, monkeypatch: py
     assert NOT_FOR_AN_ENGINE & set(modules) == set()
     assert len(own(modules)) <= MOST_OF_AN_ENGINE
     assert len(modules) <= MOST_IN_AN_ENGINE
+
+
+def test_an_aiohttp_that_is_there_already_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a hook of the installation, such as a tracer's, has imported it when Python started."""
+    check = "assert sys.modules['aiohttp'].ClientSession\n"
+    program = "import aiohttp\n" + process._BOOTSTRAP.removesuffix(SERVE) + check + SERVE
+    monkeypatch.setattr(process, "_BOOTSTRAP", program)
+    assert "aiohttp.client" in modules_of_engine(tmp_path, monkeypatch)
 
 
 def test_an_aiohttp_that_cannot_be_imported_in_pieces_is_imported_as_usual(
