@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-_DEPTH_S = 0.02  # how late a timer may come without a loss of rate
+_LATE_S = 0.02  # how late a timer may come without a loss of rate
 _PIECE_S = 0.01  # of a connection's rate
 _SHARED_PIECE_S = 0.002  # of the link's: this is how long each of the others waits for one piece
 _MIN_PIECE_BYTES = 4096
@@ -48,13 +48,18 @@ class Link:
 
 @dataclass
 class Bucket:
-    """A token bucket: `take` says when so many bytes are through."""
+    """Bytes pass one after another: `take` says when so many more are through.
 
-    depth_s: float
+    Who asks up to `late_s` late, since its timer came late, loses nothing. Who has nothing to send for longer saves
+    nothing up.
+    """
+
+    late_s: float
     _free_at: float = field(default=float("-inf"), init=False)
 
     def take(self, count: int, rate: float, now: float) -> float:
-        self._free_at = max(self._free_at, now - self.depth_s) + count / rate
+        start = self._free_at if now - self._free_at <= self.late_s else now
+        self._free_at = start + count / rate
         return self._free_at
 
 
@@ -64,7 +69,7 @@ class Shared:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.random = Random(link.seed)
-        self._bucket = Bucket(_DEPTH_S + link.jitter_s)
+        self._bucket = Bucket(_LATE_S + link.jitter_s)
 
     def take(self, count: int, now: float) -> float | None:
         return None if self.link.total_rate is None else self._bucket.take(count, self.link.total_rate, now)
@@ -79,7 +84,7 @@ class Path:
     def __init__(self, shared: Shared, now: float) -> None:
         self._shared = shared
         self._link = link = shared.link
-        self._bucket = Bucket(_DEPTH_S + link.jitter_s)
+        self._bucket = Bucket(_LATE_S + link.jitter_s)
         self._established_at = now + link.rtt_s
         self._last_request_at = 0.0
         self._carried_bytes = 0

@@ -9,8 +9,8 @@ from itertools import groupby
 from benchmarks.harness.question import Answer, Question, Series, Spread
 
 _WIDTH = 760
-_BARS_FROM = 190
-_BARS_WIDTH = 400
+_LABEL = 7.4  # a letter of a tool's name
+_VALUES = 150  # beside the longest bar
 _ROW = 24
 _BAR = 14
 _HEAD = 70
@@ -51,6 +51,7 @@ def chart(question: Question, answer: Answer) -> str:
     cases = [(case, list(several)) for case, several in groupby(bars, key=lambda bar: bar[0].case)]
     largest = max((spread.high for _, spread in bars), default=1.0)
     runs = max((len(next(iter(series.values.values()))) for series, _ in bars), default=0)
+    left = 40 + _LABEL * max((len(series.tool) for series, _ in bars), default=0)
     parts, y = [], float(_HEAD)
     for case, several in cases:
         parts.append(f'<text class="case" x="20" y="{y + 16:g}">{escape(case)}</text>')
@@ -58,11 +59,12 @@ def chart(question: Question, answer: Answer) -> str:
         scale = max(spread.high for _, spread in several) if question.scaled_by_case else largest
         top = y
         for series, spread in several:
-            parts += _bar(question, series, spread, y, _BARS_WIDTH / (scale or 1.0))
+            parts += _bar(question, series, spread, left, y, (_WIDTH - left - _VALUES) / (scale or 1.0))
             y += _ROW
-        parts.append(f'<path class="axis" d="M{_BARS_FROM} {top - 2:g}V{y - 2:g}"/>')
+        parts.append(f'<path class="axis" d="M{left:g} {top - 2:g}V{y - 2:g}"/>')
     height = y + _FOOT
-    note = f"{column.head}, {column.better} is better · medians of {runs} interleaved runs, whiskers are quartiles"
+    better = "" if column.better == "neither" else f", {column.better} is better"
+    note = f"{column.head}{better} · medians of {runs} interleaved runs, whiskers are quartiles"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height:g}" '
@@ -78,15 +80,14 @@ def chart(question: Question, answer: Answer) -> str:
     )
 
 
-def _bar(question: Question, series: Series, spread: Spread, y: float, scale: float) -> Sequence[str]:
+def _bar(question: Question, series: Series, spread: Spread, left: float, y: float, scale: float) -> Sequence[str]:
     whose = "ours" if question.ours(series.tool) else "theirs"
     middle = y + _BAR / 2
-    width, low, high = (_BARS_FROM + value * scale for value in (spread.median, spread.low, spread.high))
+    width, low, high = (left + value * scale for value in (spread.median, spread.low, spread.high))
     label = f"{spread.median:,.{question.columns[0].digits}f}"
     return [
-        f'<text class="{whose}" x="{_BARS_FROM - 10}" y="{y + 11:g}" text-anchor="end">{escape(series.tool)}</text>',
-        f'<rect class="{whose}" x="{_BARS_FROM}" y="{y:g}" width="{max(width - _BARS_FROM, 1):.1f}" height="{_BAR}" '
-        'rx="2"/>',
+        f'<text class="{whose}" x="{left - 10:g}" y="{y + 11:g}" text-anchor="end">{escape(series.tool)}</text>',
+        f'<rect class="{whose}" x="{left:g}" y="{y:g}" width="{max(width - left, 1):.1f}" height="{_BAR}" rx="2"/>',
         f'<path class="spread" d="M{low:.1f} {middle:g}H{high:.1f}M{low:.1f} {y + 4:g}v6M{high:.1f} {y + 4:g}v6"/>',
         f'<text x="{max(width, high) + 8:.1f}" y="{y + 11:g}">{label}</text>',
     ]

@@ -23,7 +23,17 @@ _PROGRAMS = {
     "openssl": ["openssl", "version"],
 }
 _PACKAGES = (
-    "aiohttp uvloop crc32c anycrc msgspec httpx requests urllib3 hf_transfer parfive pypdl".split()  # noqa: SIM905
+    "aiohttp",
+    "uvloop",
+    "crc32c",
+    "anycrc",
+    "msgspec",
+    "httpx",
+    "requests",
+    "urllib3",
+    "hf_transfer",
+    "parfive",
+    "pypdl",
 )
 
 Described = dict[str, str]

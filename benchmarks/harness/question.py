@@ -45,7 +45,7 @@ class Column:
     Args:
         head: The column's title, with the unit.
         of: The number of one run.
-        better: Whether less or more of it is better.
+        better: Whether less or more of it is better, or neither.
         digits: After the decimal point.
         base: The number is a ratio to that of this case and tool, in the same round.
         largest: The largest of all runs is shown instead of the median.
@@ -54,7 +54,7 @@ class Column:
 
     head: str
     of: Callable[[Values], float]
-    better: Literal["less", "more"] = "less"
+    better: Literal["less", "more", "neither"] = "less"
     digits: int = 2
     base: Callable[[Series], tuple[str, str]] | None = None
     largest: bool = False
