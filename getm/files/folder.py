@@ -51,6 +51,16 @@ class Folder:
         """A new file, for reading and writing; never an existing one. The umask applies to `mode`."""
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.fd)
 
+    def names(self) -> list[str]:
+        """Its entries; none where it may not be read."""
+        try:
+            return os.listdir(self.fd)  # noqa: PTH208 - a Path might find another folder by now
+        except OSError as error:
+            # The second: it was opened without the right to list it.
+            if error.errno not in (errno.EACCES, errno.EBADF):
+                raise
+            return []
+
     def status(self, name: str) -> os.stat_result | None:
         """None: there is no such entry."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from getm.core.coverage import Coverage
 from getm.files import lock
 from getm.files.folder import Folder
-from getm.files.journal import SPANS_AT_MOST, Journal, Record, data_name, spans_of
+from getm.files.journal import SPANS_AT_MOST, Journal, Record, data_name, new_identity, spans_of
 
 MIB = 1024 * 1024
 # How much is lost at most by a kill, and by a power failure.
@@ -89,9 +90,20 @@ def reopen(folder: Folder, target: str, journal: Journal, record: Record) -> tup
 
 
 def forget(folder: Folder, target: str, journal: Journal, record: Record | None) -> None:
-    """Remove a useless journal, and the data file that it names. Raises OSError."""
-    if record is not None:
+    """Remove a useless journal, and the data file that it names; where it cannot be read (the power has failed before
+    it was on the disk), any that it may have named. Raises OSError."""
+    names = _data_names(folder, target) if record is None else [data_name(target, record.identity)]
+    for name in names:
         # A file that has replaced it stays: it is not ours.
         with contextlib.suppress(PermissionError, IsADirectoryError):
-            folder.remove(data_name(target, record.identity))
+            folder.remove(name)
     lock.remove(folder, target, journal)
+
+
+def _data_names(folder: Folder, target: str) -> list[str]:
+    """The files in the folder that are named as data files of `target`."""
+    some = new_identity()
+    before, _, after = data_name(target, some).partition(some)
+    names = re.compile(f"{re.escape(before)}[0-9a-f]{{{len(some)}}}{re.escape(after)}")
+    found = ((name, folder.status(name)) for name in folder.names() if names.fullmatch(name))
+    return [name for name, status in found if status is not None and lock.is_our_file(status)]

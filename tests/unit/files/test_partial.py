@@ -387,6 +387,36 @@ def journal_of(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("journaled")
+@pytest.mark.parametrize("target", ["out", "x" * 240])
+def test_what_an_unreadable_journal_may_have_named_is_removed(tmp_path: Path, target: str) -> None:
+    """The power has failed before anything of the journal was on the disk. What is not ours stays."""
+    file = started(tmp_path / target)
+    write(file, 0)
+    (journal,) = (path for path in tmp_path.iterdir() if path.name.endswith("journal"))
+    (part,) = (path for path in tmp_path.iterdir() if path.name.endswith("part"))
+    killed(file)
+    journal.write_bytes(bytes(len(journal.read_bytes())))
+    others = [tmp_path / part.name.replace(".getm-part", "0.getm-part"), tmp_path / part.name[1:]]
+    linked = tmp_path / part.name.replace(part.name[-26:-10], "0123456789abcdef")
+    for path in others:
+        path.write_bytes(b"")
+    linked.symlink_to(others[0].name)
+    finish(started(tmp_path / target))
+    assert names(tmp_path) == sorted([target, linked.name, *(path.name for path in others)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="O_PATH")
+def test_the_names_in_a_folder_that_may_not_be_listed(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with contextlib.closing(Folder(tmp_path)) as folder:
+        assert folder.names() == ["a"]
+        unlisted = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+        os.dup2(unlisted, folder.fd, inheritable=False)
+        os.close(unlisted)
+        assert folder.names() == []
+
+
+@pytest.mark.usefixtures("journaled")
 def test_row_46_tampered_journals_claim_nothing_wrong(tmp_path: Path) -> None:
     """Cut off anywhere, or with changed bits anywhere: an older record, or none, but never a wrong one."""
     file = started(tmp_path / "out")
