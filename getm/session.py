@@ -501,6 +501,7 @@ class Session:
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
         resume: bool = True,
+        fsync: bool = True,
         remote_time: bool = False,
         ranged_from: int = 0,
     ) -> DownloadResult:
@@ -528,6 +529,8 @@ class Session:
             mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
                 were delivered, another one continues only where a checksum verifies the whole.
             resume: Continue what an earlier run left, where the server's validator is still the same.
+            fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
+                failure the file may be empty or damaged.
             remote_time: Give the file the modification time that the server states (Last-Modified).
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
 
@@ -552,7 +555,7 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         width = options.validate_concurrency(concurrency)
-        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
+        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, fsync=fsync, remote_time=remote_time)
         start = self._single(path, request, chosen, on_progress)
         return outcomes.result(event_streams.events(start), on_progress)
 
@@ -570,6 +573,7 @@ class Session:
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
         resume: bool = True,
+        fsync: bool = True,
         remote_time: bool = False,
         ranged_from: int = 0,
     ) -> DownloadResult:
@@ -594,6 +598,8 @@ class Session:
             mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
                 were delivered, another one continues only where a checksum verifies the whole.
             resume: Continue what an earlier run left, where the server's validator is still the same.
+            fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
+                failure the file may be empty or damaged.
             remote_time: Give the file the modification time that the server states (Last-Modified).
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
 
@@ -617,7 +623,7 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         width = options.validate_concurrency(concurrency)
-        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, remote_time=remote_time)
+        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, fsync=fsync, remote_time=remote_time)
         start = self._single(path, request, chosen, on_progress)
         return await outcomes.aresult(event_streams.aevents(start), on_progress)
 
@@ -636,6 +642,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         resume: bool = True,
+        fsync: bool = True,
         remote_time: bool = False,
         ranged_from: int = 0,
         no_clobber: bool = False,
@@ -664,6 +671,8 @@ class Session:
             strict: Refuse bytes that nothing verified.
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             resume: Continue what an earlier run left, where the server's validator is still the same.
+            fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
+                failure the file may be empty or damaged.
             remote_time: Give the file the modification time that the server states (Last-Modified).
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
             no_clobber: Leave targets that exist as they are (`on_event` hears `Skipped`).
@@ -696,6 +705,7 @@ class Session:
             concurrency=options.validate_concurrency(concurrency),
             per_host=per_host,
             resume=resume,
+            fsync=fsync,
             no_clobber=no_clobber,
             remote_time=remote_time,
             continue_after_error=continue_after_error,
@@ -719,6 +729,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         resume: bool = True,
+        fsync: bool = True,
         remote_time: bool = False,
         ranged_from: int = 0,
         no_clobber: bool = False,
@@ -745,6 +756,8 @@ class Session:
             strict: Refuse bytes that nothing verified.
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             resume: Continue what an earlier run left, where the server's validator is still the same.
+            fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
+                failure the file may be empty or damaged.
             remote_time: Give the file the modification time that the server states (Last-Modified).
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
             no_clobber: Leave targets that exist as they are (`on_event` hears `Skipped`).
@@ -778,6 +791,7 @@ class Session:
             concurrency=options.validate_concurrency(concurrency),
             per_host=per_host,
             resume=resume,
+            fsync=fsync,
             no_clobber=no_clobber,
             remote_time=remote_time,
             continue_after_error=continue_after_error,

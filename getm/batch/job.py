@@ -189,16 +189,16 @@ class Job:
         """Use `path` for this download; False where it is to be skipped."""
         if not self._take(path):
             return False
-        folder = self._into
+        folder, options = self._into, self._batch.options
         if folder is None:
             with as_target_error(path):
                 # Text: a Path compares and hashes ten times as slowly.
                 folder = self._batch.open_folder(os.path.dirname(str(path)), self._root)  # noqa: PTH120
         if stored and path.name == name_from_url(self.url):
             # Whether an earlier run has left anything of that name was seen before.
-            self._partial = PartialFile(path, folder)
+            self._partial = PartialFile(path, folder, fsync=options.fsync)
         else:
-            self._partial = open_partial(path, resume=self._batch.options.resume, folder=folder)
+            self._partial = open_partial(path, resume=options.resume, folder=folder, fsync=options.fsync)
         return True
 
     def _send(self, connection: ClientConnection) -> None:

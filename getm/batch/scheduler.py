@@ -425,7 +425,10 @@ class Batch:
         """Have small complete files verified, made durable and put in place as a group."""
         if not self._complete or self._grouping:
             return
-        if not (self._active or self._again or self._waiting or self._pending) and self._feed.exhausted:
+        if not self.options.fsync:
+            # Nothing waits for the disk.
+            self._finished(finishing(self._complete))
+        elif not (self._active or self._again or self._waiting or self._pending) and self._feed.exhausted:
             # This thread is not waited for.
             self._finished(finishing(self._complete))
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:

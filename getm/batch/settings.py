@@ -23,15 +23,17 @@ class BatchOptions(Struct, frozen=True):
 
     `jobs`: files at once; "auto": many small ones, and few large ones. `concurrency`: range requests at once for each
     file; "auto": as many as bring more; None: the engine runs in a thread of this process. `per_host`: connections to
-    one host at most. `resume`: continue the partial data of an earlier run. `no_clobber`: skip targets that exist.
-    `remote_time`: give files the server's modification time. `continue_after_error`: do not end the others after a
-    failure. `dry_run`: ask each server for the head only, and write nothing.
+    one host at most. `resume`: continue the partial data of an earlier run. `fsync`: bring files onto the disk before
+    they appear. `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification time.
+    `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the head only, and
+    write nothing.
     """
 
     jobs: int | Literal["auto"] = DEFAULT_JOBS
     concurrency: int | Literal["auto"] | None = "auto"
     per_host: int = DEFAULT_PER_HOST
     resume: bool = True
+    fsync: bool = True
     no_clobber: bool = False
     remote_time: bool = False
     continue_after_error: bool = False
@@ -41,7 +43,7 @@ class BatchOptions(Struct, frozen=True):
         if not (isinstance(self.jobs, str) and self.jobs == "auto"):
             force_setattr(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS, none=', or "auto"'))
         force_setattr(self, "per_host", validate_integer(self.per_host, "per_host", 1, MAX_JOBS * MAX_CONCURRENCY))
-        for name in ("resume", "no_clobber", "remote_time", "continue_after_error", "dry_run"):
+        for name in ("resume", "fsync", "no_clobber", "remote_time", "continue_after_error", "dry_run"):
             validate_bool(getattr(self, name), name)
 
     @property

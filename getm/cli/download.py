@@ -195,6 +195,7 @@ def _run(
             checksum=checksum,
             strict=options.strict,
             resume=not options.no_resume,
+            fsync=not options.no_fsync,
             no_clobber=options.no_clobber,
             remote_time=options.remote_time,
             per_host=options.per_host,

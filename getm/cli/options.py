@@ -39,11 +39,12 @@ each line, aria2 input files, checksum files, CSV and TSV, Metalink 4, BagIt
 fetch.txt. The format is detected; --format overrides it. All problems in a
 list are reported before the first request.
 
-A file appears at its target complete and verified, or not at all. An
-interrupted download resumes where it stopped when the same command runs
-again; until then its data is kept beside the target (.NAME.getm-part). With
--v the log says what verified each file. For local files, see getm verify
---help and getm hash --help.
+A file appears at its target complete and verified, or not at all. With
+--no-fsync that holds for a kill, but not for a power failure: files that are
+in place may then be empty or hold zeros. An interrupted download resumes
+where it stopped when the same command runs again; until then its data is kept
+beside the target (.NAME.getm-part). With -v the log says what verified each
+file. For local files, see getm verify --help and getm hash --help.
 
 exit status:
   0  success
@@ -150,6 +151,8 @@ def build_parser() -> Parser:
     add("--speed-limit", **amount(1, MAX_NUMBER, usual.floor_bytes_s), help=slow)
     add("--speed-time", **time, default=usual.floor_window_s, help="measure --speed-limit over this time (default 30)")
     add("--retries", **number(0, 1_000_000, 5), help="retries without progress (default 5)")
+    no_fsync = "do not wait for the disk: faster, but after a power failure new files may be empty or damaged"
+    add("--no-fsync", **flag, help=no_fsync)
     add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
     add = parser.add_argument_group("existing files").add_argument
     add("--no-resume", **flag, help="start over, and keep no partial data")

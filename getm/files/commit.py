@@ -1,4 +1,4 @@
-"""Puts complete files in place: durable, then renamed; many of them with few waits for the disk."""
+"""Puts complete files in place: durable (unless that is not wanted), then renamed; many with few waits for the disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 def commit_files(files: Sequence[tuple[PartialFile, float | None]]) -> Generator[None, None, list[TargetError | None]]:
     """Put several files in place, in four steps: bring the bytes onto the disk, rename, bring the new names onto the
     disk, remove the journals and close everything. The first and the third wait for the disk and do little else, so
-    that each `next` may be called in another thread.
+    that each `next` may be called in another thread. Files without `fsync` are only renamed: nothing waits for them.
 
     `files`: each with its time of change in seconds since 1970 (None: now). Returns an error or None for each; a file
     that fails keeps no other from being finished, and leaves everything as it was.
@@ -43,20 +43,20 @@ def commit_files(files: Sequence[tuple[PartialFile, float | None]]) -> Generator
         return [partial for (partial, _), failure in zip(files, failures, strict=True) if failure is None]
 
     def write_out(partial: PartialFile, _: object) -> None:
-        if partial.folder.device not in written_out:
+        if partial.fsync and partial.folder.device not in written_out:
             partial.sync_data()
 
     def settle(partial: PartialFile, _: object) -> None:
-        if (error := unsynced.get(partial.folder.identity)) is not None:
+        if partial.fsync and (error := unsynced.get(partial.folder.identity)) is not None:
             raise error
 
     ready = for_each(PartialFile.prepare_commit)
-    written_out = _write_out_file_systems([partial.folder for partial in ready])
+    written_out = _write_out_file_systems([partial.folder for partial in ready if partial.fsync])
     for_each(write_out)
     yield
     renamed = for_each(lambda partial, _: partial.put_in_place())
     yield
-    unsynced = _sync_folders(partial.folder for partial in renamed)
+    unsynced = _sync_folders(partial.folder for partial in renamed if partial.fsync)
     for_each(settle)
     yield
     for partial in ready:

@@ -15,6 +15,9 @@ The order of steps, so that a kill between any two leaves something right:
 - wrote: the data, then the journal's record of it. Checkpoint: the data to the disk, then the record.
 - commit (`commit.py`): the data to the disk, the rename, the folder to the disk; then the journal goes.
 - discard: the data, then the journal.
+
+With `fsync=False` nothing waits for the disk, and no record says that something is on it: the same order protects
+against a kill, but not against a power failure.
 """
 
 from __future__ import annotations
@@ -49,18 +52,18 @@ JOURNALED_FROM_BYTES = MIB
 _START_BYTES = 16 * MIB
 
 
-def open_partial(path: Path, *, resume: bool, folder: Folder | None = None) -> PartialFile:
+def open_partial(path: Path, *, resume: bool, folder: Folder | None = None, fsync: bool = True) -> PartialFile:
     """The partial file for the target `path`: first `begin`, then `wrote` for what somebody has written to the file
     `name`, then `commit`, `suspend` or `discard`. Or `adopt` in place of the first two.
 
     What a former run has left is continued if `resume`, and removed otherwise. If another process uses it, or it is not
     ours, this download uses another file (`exclusive` is False): it starts from the beginning and cannot be resumed.
-    `folder`: the target's; None: opened here. Never waits for a lock, nor
-    for the disk.
+    `folder`: the target's; None: opened here. `fsync`: whether checkpoints and the
+    commit bring everything onto the disk. Never waits for a lock, nor for the disk.
 
     Raises TargetError: no such folder, no permission, a folder of the target's name.
     """
-    partial = PartialFile(path, folder)
+    partial = PartialFile(path, folder, fsync=fsync)
     try:
         with as_target_error(path):
             there = partial.folder.status(partial.target)
@@ -86,11 +89,12 @@ class PartialFile:
     manager it discards what was not committed. Owns up to two descriptors: data and journal.
     """
 
-    def __init__(self, path: Path, folder: Folder | None) -> None:
+    def __init__(self, path: Path, folder: Folder | None, *, fsync: bool) -> None:
         self.path: Path = path
         self.target: str = path.name
         self.folder: Folder = Folder(path.parent) if folder is None else folder
         self._owns_folder = folder is None
+        self.fsync: bool = fsync
         self.exclusive: bool = True
         """Whether no other process is known to work on the same target's partial file."""
         self.saved: Version | None = None
@@ -203,7 +207,7 @@ class PartialFile:
             raise target_error(error, self.path) from error
         if recorder is not None:
             self._resting_bytes += length
-            if self._resting_bytes >= _START_BYTES:
+            if self.fsync and self._resting_bytes >= _START_BYTES:
                 self._resting_bytes = 0
                 with contextlib.suppress(OSError):
                     libc.start_writing_out(self._fd)
@@ -214,17 +218,19 @@ class PartialFile:
     @property
     def checkpoint_due(self) -> bool:
         """Whether enough has come since the last one for another `checkpoint`."""
-        return self._recorder is not None and self._recorder.checkpoint_due
+        return self.fsync and self._recorder is not None and self._recorder.checkpoint_due
 
     def checkpoint(self) -> None:
-        """Bring everything written so far onto the disk, then the journal that says so. Nothing without a journal.
+        """Bring everything written so far onto the disk, then the journal that says so. Nothing without a journal,
+        or without `fsync`.
 
         In any thread: it waits for the disk, and writing continues. Raises TargetError; bytes that may be lost then are
         `missing` again.
         """
         self._check_process()
-        with self._checkpointing, as_target_error(self.path):
-            self._checkpoint()
+        if self.fsync:
+            with self._checkpointing, as_target_error(self.path):
+                self._checkpoint()
 
     def _checkpoint(self) -> None:
         with self._guard:
@@ -254,7 +260,7 @@ class PartialFile:
 
     def suspend(self) -> None:
         """Close, and keep what can be resumed for a later run; the rest is removed. Harmless when repeated. Waits for
-        the disk.
+        the disk; without `fsync` it does not, and what it keeps counts until the machine stops.
 
         Never raises: what could not be kept is not recorded as being there.
         """

@@ -58,8 +58,8 @@ def fetch(file: PartialFile, tag: str, order: random.Random) -> None:
             file.checkpoint()
 
 
-def whole(target: Path) -> None:
-    with open_partial(target, resume=True) as file:
+def whole(target: Path, *, fsync: bool = True) -> None:
+    with open_partial(target, resume=True, fsync=fsync) as file:
         begin(file, '"one"')
         fetch(file, '"one"', random.Random(1))
         commit(file, 1e9)
@@ -73,12 +73,20 @@ def changed(target: Path) -> None:
         commit(file)
 
 
-def half(target: Path) -> None:
-    file = open_partial(target, resume=True)
+def whole_without_fsync(target: Path) -> None:
+    whole(target, fsync=False)
+
+
+def half(target: Path, *, fsync: bool = True) -> None:
+    file = open_partial(target, resume=True, fsync=fsync)
     begin(file, '"one"')
     for start in (0, 5 * BLOCK, 3 * BLOCK):
         put(file, start, memoryview(VERSIONS['"one"'])[start : start + BLOCK])
     file.suspend()
+
+
+def half_without_fsync(target: Path) -> None:
+    half(target, fsync=False)
 
 
 def thrown_away(target: Path) -> None:
@@ -101,6 +109,8 @@ SCENARIOS = (
     Scenario(whole, before=half),
     Scenario(changed, before=half),
     Scenario(thrown_away, before=half),
+    Scenario(half_without_fsync),
+    Scenario(whole_without_fsync, before=half_without_fsync),
 )
 
 
@@ -240,7 +250,7 @@ def random_moments(target: Path, count: int) -> int:
 def endless(target: Path, tag: str) -> None:
     order = random.Random()
     while True:
-        file = open_partial(target, resume=True)
+        file = open_partial(target, resume=True, fsync=order.random() < 0.5)
         begin(file, tag)
         fetch(file, tag, order)
         if order.random() < 0.5:

@@ -71,6 +71,7 @@ WRONG: dict[str, list[Any]] = {
     "entries": [URL, URL.encode(), 5, None, getm.Entry(URL), {URL: "name"}],
     "floor_bytes_s": NO_SECONDS,
     "floor_window_s": [None, *NO_SECONDS],
+    "fsync": NO_BOOL,
     "format": [5, b"json", "jason", True],
     "headers": NO_HEADERS,
     "insecure": NO_BOOL,

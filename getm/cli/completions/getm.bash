@@ -11,7 +11,7 @@ _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j 
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size)
-_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header --cacert -k --insecure -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries -c --continue-after-error --no-resume -nc --no-clobber -R --remote-time --dry-run --json --progress -q --quiet --no-progress -v --verbose --version)
+_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header --cacert -k --insecure -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume -nc --no-clobber -R --remote-time --dry-run --json --progress -q --quiet --no-progress -v --verbose --version)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -61,6 +61,7 @@ _shtab_getm___help_nargs=0
 _shtab_getm__k_nargs=0
 _shtab_getm___insecure_nargs=0
 _shtab_getm___strict_nargs=0
+_shtab_getm___no_fsync_nargs=0
 _shtab_getm__c_nargs=0
 _shtab_getm___continue_after_error_nargs=0
 _shtab_getm___no_resume_nargs=0

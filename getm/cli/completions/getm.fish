@@ -80,6 +80,7 @@ complete -c getm -n _shtab_getm_using -l timeout -x -d 'longest silence of a con
 complete -c getm -n _shtab_getm_using -l speed-limit -x -d 'replace a connection slower than this a second (1K)'
 complete -c getm -n _shtab_getm_using -l speed-time -x -d 'measure --speed-limit over this time (default 30)'
 complete -c getm -n _shtab_getm_using -l retries -x -d 'retries without progress (default 5)'
+complete -c getm -n _shtab_getm_using -l no-fsync -d 'do not wait for the disk: faster, but after a power failure new files may be empty or damaged'
 complete -c getm -n _shtab_getm_using -s c -l continue-after-error -d 'continue with the other files after a failure'
 complete -c getm -n _shtab_getm_using -l no-resume -d 'start over, and keep no partial data'
 complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d 'skip files that exist'

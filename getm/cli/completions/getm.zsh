@@ -43,6 +43,7 @@ _shtab_getm_options=(
   "--speed-limit[replace a connection slower than this a second (1K)]:BYTES:"
   "--speed-time[measure --speed-limit over this time (default 30)]:SECONDS:"
   "--retries[retries without progress (default 5)]:N:"
+  "--no-fsync[do not wait for the disk\: faster, but after a power failure new files may be empty or damaged]"
   {-c,--continue-after-error}"[continue with the other files after a failure]"
   "--no-resume[start over, and keep no partial data]"
   {-nc,--no-clobber}"[skip files that exist]"

@@ -58,9 +58,9 @@ def commit(file: PartialFile, mtime: float | None = None) -> None:
         raise error
 
 
-def started(path: Path, size: int = SIZE, *, tag: str = TAG, resume: bool = True) -> PartialFile:
+def started(path: Path, size: int = SIZE, *, tag: str = TAG, resume: bool = True, fsync: bool = True) -> PartialFile:
     """Opened and begun, as after a head: goes on if what is saved is of that version."""
-    file = open_partial(path, resume=resume)
+    file = open_partial(path, resume=resume, fsync=fsync)
     try:
         file.begin(version(size, tag), resumed=file.saved == version(size, tag))
     except BaseException:
@@ -342,12 +342,15 @@ class Disk:
 
 BLOCKS = st.lists(st.integers(0, 7), max_size=4)
 ENDS = st.sampled_from(["kill", "suspend", "power failure"])
-RUNS = st.lists(st.tuples(BLOCKS, st.booleans(), BLOCKS, ENDS), max_size=4)
+# Blocks, whether there is a checkpoint, more blocks, the end, and whether the run waits for the disk.
+RUNS = st.lists(st.tuples(BLOCKS, st.booleans(), BLOCKS, ENDS, st.booleans()), max_size=4)
 
 
 @given(RUNS, st.integers(0, 2**32))
 @settings(max_examples=60)
-def test_nothing_is_claimed_that_is_not_there(runs: list[tuple[list[int], bool, list[int], str]], seed: int) -> None:
+def test_nothing_is_claimed_that_is_not_there(
+    runs: list[tuple[list[int], bool, list[int], str, bool]], seed: int
+) -> None:
     """And what a checkpoint has secured is there after a power failure, what was written after a kill."""
     chance = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/dev/shm") as name:
@@ -358,17 +361,19 @@ def test_nothing_is_claimed_that_is_not_there(runs: list[tuple[list[int], bool, 
         # What is in the file, and what of it is on the disk for certain.
         expected, secured = set[int](), set[int]()
         file = started(path)
-        for first, checkpoint, second, end in runs:
+        for first, checkpoint, second, end, fsync in runs:
+            killed(file)
+            file = started(path, fsync=fsync)
             write(file, *first)
             expected.update(first)
             if checkpoint:
                 file.checkpoint()
-                secured = set(expected)
+                secured = set(expected) if fsync else secured
             write(file, *second)
             expected.update(second)
             if end == "suspend":
                 file.suspend()
-                secured = set(expected)
+                secured = set(expected) if fsync else secured
             else:
                 killed(file)
             # Suspended, it may be another day that the power fails.
@@ -911,6 +916,78 @@ def test_the_disk_is_given_a_head_start(tmp_path: Path, monkeypatch: pytest.Monk
     assert calls == [file.fileno()] * 2
     commit(file)
     assert (tmp_path / "out").read_bytes() == DATA
+
+
+# Without waiting for the disk -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the system calls that write something to the disk, as they are made."""
+    calls: list[str] = []
+
+    def counted(name: str, _fd: int) -> None:
+        calls.append(name)
+
+    for module, name in ((os, "fsync"), (libc, "fdatasync"), (libc, "syncfs"), (libc, "start_writing_out")):
+        monkeypatch.setattr(module, name, functools.partial(counted, name))
+    return calls
+
+
+@pytest.mark.usefixtures("journaled")
+@pytest.mark.parametrize("fsync", [True, False])
+def test_only_with_fsync_anything_is_brought_onto_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs: list[str], fsync: bool
+) -> None:
+    monkeypatch.setattr(recorder, "CHECKPOINT_BYTES", BLOCK)
+    monkeypatch.setattr(partial, "_START_BYTES", BLOCK)
+    file = started(tmp_path / "out", fsync=fsync)
+    write(file, 0, 1)
+    assert file.checkpoint_due is fsync
+    file.checkpoint()
+    write(file, 2)
+    file.suspend()
+    assert done(tmp_path / "out") == [0, 1, 2]
+    finish(file := started(tmp_path / "out", fsync=fsync))
+    assert (tmp_path / "out").read_bytes() == DATA and names(tmp_path) == ["out"]
+    # The syncfs is for many files.
+    assert set(syncs) == ({"fsync", "fdatasync", "start_writing_out"} if fsync else set())
+
+
+def test_without_fsync_many_are_only_renamed(tmp_path: Path, syncs: list[str]) -> None:
+    """Also those beside others that are brought onto the disk."""
+    for fsync in (False, True):
+        for number in range(20):
+            (tmp_path / str(number)).write_bytes(b"old")
+        with contextlib.closing(Folder(tmp_path)) as folder:
+            files = []
+            for number in range(20):
+                file = open_partial(tmp_path / str(number), resume=True, folder=folder, fsync=fsync and number == 7)
+                file.begin(Version(BLOCK))
+                write(file, 0)
+                files.append((file, None))
+            assert all_steps(commit_files(files)) == [None] * 20
+        assert syncs == (["fsync", "fsync"] if fsync else [])
+        assert all((tmp_path / str(number)).read_bytes() == DATA[:BLOCK] for number in range(20))
+        assert len(names(tmp_path)) == 20
+
+
+@pytest.mark.usefixtures("journaled")
+@pytest.mark.parametrize("stop", [PartialFile.suspend, killed])
+def test_without_fsync_only_what_was_paid_for_counts_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[PartialFile], None]
+) -> None:
+    path = tmp_path / "out"
+    write(file := started(path), 1)
+    file.suspend()
+    write(file := started(path, fsync=False), 5)
+    stop(file)
+    assert done(path) == [1, 5]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lock, "boot", lambda: "another one")
+        for each in tmp_path.iterdir():
+            aged(each)
+        assert done(path) == [1]
 
 
 # Many at once ---------------------------------------------------------------------------------------------------------
