@@ -65,6 +65,8 @@ class EngineConnection:
         self._transfers: dict[int, Fetch] = {}
         self._on_change = on_change
         self._unsent: list[bytes] = []
+        # Small files that are there, and of which the consumer has not heard.
+        self._unsent_files: list[FolderEntry] = []
         # Slots that hash threads have finished with, and their objects' numbers, for the loop.
         self._unpinned: deque[tuple[int, int]] = deque()
         self._unpin_scheduled = False
@@ -157,6 +159,10 @@ class EngineConnection:
         self._conversation.pass_(kind, number)
         self._queue(data)
 
+    def stored(self, file: FolderEntry) -> None:
+        """A small file is there; the END that says so follows at once."""
+        self._unsent_files.append(file)
+
     def prefix(self, number: int, offset: int, slot: int, length: int) -> None:
         """The consumer may read the bytes so far of a slot that is still being filled."""
         self._conversation.pass_(Kind.PREFIX, number)
@@ -217,6 +223,11 @@ class EngineConnection:
     def _flush(self) -> None:
         self._pipe.send(b"".join(self._unsent))
         self._unsent.clear()
+        if self._pipe.closed:
+            # The consumer removes what was there when it closed the pipe, and these came after that.
+            for file in self._unsent_files:
+                self.folders.remove(file)
+        self._unsent_files.clear()
 
     def _hashed(self, number: int, slot: int) -> None:
         """In any thread: the hasher is done with a slot. One wake-up of the loop is enough for all slots before it."""

@@ -221,6 +221,7 @@ class Fetch:
             contents = [self._content] if self._content else [] if self._sink is None else self._sink.contents()
             try:
                 write_new_file(self._folder, file.small.name, file.mode, contents)
+                self._connection.stored(file.small)
             except OSError as error:
                 raise _target_error(error, file.small) from error
 

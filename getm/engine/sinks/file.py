@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from getm.core.threads import WorkerThreads
 from getm.core.writing import write_all
-from getm.protocol.messages import FolderInfo
+from getm.protocol.messages import FolderEntry, FolderInfo
 
 # A descriptor that only names a folder: it need not be readable. Not everywhere.
 _FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
@@ -43,6 +43,11 @@ class Folders:
                 self._open[key] = fd, uses - 1
             else:
                 os.close(fd)
+
+    def remove(self, file: FolderEntry) -> None:
+        """Remove a file. Nothing can be done where that fails."""
+        with contextlib.suppress(OSError), self.using(file.folder) as folder:
+            os.unlink(file.name, dir_fd=folder)
 
 
 def _open_folder(info: FolderInfo) -> int:
