@@ -8,11 +8,11 @@ What a trial brings decides:
 - no more than noise: something that they share is the limit (the link, the server, this machine), and it returns to
   what it had, for longer each time.
 
-A gain is believed soon, and that there is none only after a longer while: new connections start slowly, and some
-servers send in bursts. Nothing is tried while the consumer, the processor or a rate limit is what everything waits for.
-A host that refuses connections (429, 503, none at all) gets no more than those that bring something, and the next trial
-comes much later. Where responses begin to take far longer than before, or the processor has become the limit, fewer are
-tried in the same way: they are kept if nothing is lost by it.
+A gain is believed soon, and that there is none only after a longer while, unless the processor is the limit: new
+connections start slowly, and some servers send in bursts. Nothing is tried while the consumer, the processor or a rate
+limit is what everything waits for. A host that refuses connections (429, 503, none at all) gets no more than those that
+bring something, and the next trial comes much later. Where responses begin to take far longer than before, or the
+processor has become the limit, fewer are tried in the same way: they are kept if nothing is lost by it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from msgspec.structs import replace
 # where there seems to be no gain: a server may send in bursts of a second.
 _MIN_WINDOW_S = 0.05
 _MAX_WINDOW_S = 1.25
+# Where the processor has become the limit, that is no question of patience.
+_BUSY_WINDOW_S = 0.25
 # New connections that have brought nothing after so long are not waited for.
 _GRACE_S = 2.0
 # Another connection is worth its start where what is left takes that long; the first one more than the others.
@@ -168,7 +170,7 @@ class Controller:
         if gain >= 1 + _PROPORTION * (trial.count / trial.before - 1):
             self._trial = None
             return self._more(sample, rate, busy)
-        if seconds < _MAX_WINDOW_S:
+        if seconds < (_BUSY_WINDOW_S if busy else _MAX_WINDOW_S):
             return None
         self._trial, self._since = None, sample
         if gain < 1 + _NOISE:
