@@ -32,6 +32,10 @@ from getm.engine.span_fetch import Answer, SpanFetch
 _AHEAD_S = 0.02
 _AHEAD_LATENCIES = 3
 _MAX_AHEAD_PARTS = 4
+# How long the first part by another connection may take to begin: some servers answer one request after the other, and
+# the first response may be waiting at the cut. So long, and some times what the first response took.
+_PROOF_S = 2.0
+_PROOF_LATENCIES = 3
 
 
 class OpenSpan(Protocol):
@@ -150,6 +154,9 @@ class AdaptiveFetch:
         self._proving = False
         self._source: Source
         self._group: asyncio.TaskGroup
+        self._task: asyncio.Task[None] | None = None
+        # Whether a worker has failed, which ends all others.
+        self._failed = False
         self._workers: list[_Worker] = []
         self._numbers = itertools.count()
         # The fetch of a span that nobody else takes a part of yet, and since when.
@@ -164,6 +171,7 @@ class AdaptiveFetch:
     async def run(self, source: Source, answer: Answer) -> None:
         """Bring all spans, the first of them by `answer`, from `source`."""
         self._source = source
+        self._task = asyncio.current_task()
         self._attempts.wait_for_others = self._wait_for_others
         self._load.join(self)
         first: Answer | None = answer
@@ -206,7 +214,7 @@ class AdaptiveFetch:
     def resize(self, connections: int, reason: str | None) -> None:
         if reason is not None:
             self._adapted(connections, reason)
-        self.wanted = self._hedger.workers = connections
+        self.wanted = connections
         while len(self._workers) < connections and self._may_start():
             self._start(None)
 
@@ -216,6 +224,9 @@ class AdaptiveFetch:
         """Whether there is something to do for another worker, which is prepared."""
         if not self._workers or self._proving:
             # All is done; or what comes of this one decides about others.
+            return False
+        if self._failed or (self._task is not None and self._task.cancelling()):
+            # It is ending: whoever began now would keep it from that.
             return False
         if self._alone is not None and not self._cut(self._alone):
             return False
@@ -247,6 +258,8 @@ class AdaptiveFetch:
     def _start(self, answer: Answer | None) -> None:
         worker = _Worker(next(self._numbers), self._hedger)
         self._workers.append(worker)
+        # Where there are fewer again, their connections can help the slow ones: nobody sees more than there were.
+        self._hedger.workers = max(self._hedger.workers, len(self._workers))
         self._proving = answer is None and not self._proven and len(self._workers) > 1
         self._group.create_task(self._work(worker, answer, proves=self._proving))
 
@@ -263,6 +276,9 @@ class AdaptiveFetch:
                     return
                 await self._fetch(worker, span, answer, alone=alone and self.wanted == 1)
                 answer = None
+        except BaseException:
+            self._failed = True
+            raise
         finally:
             self._workers.remove(worker)
             self._received += worker.received
@@ -294,9 +310,11 @@ class AdaptiveFetch:
             self._proving = False
             return False
         fetch = self._open_span(span, self._source, None, alone=False)
+        limit_s = _PROOF_S + _PROOF_LATENCIES * (self._attempts.counters.first_byte_s or 0.0)
         try:
-            await fetch.prove()
-        except (Failed, errors.GetmError) as caught:
+            async with asyncio.timeout(limit_s):
+                await fetch.prove()
+        except (Failed, errors.GetmError, TimeoutError) as caught:
             self._proving = False
             self._disproved(span, caught.error if isinstance(caught, Failed) else caught)
             return False
@@ -308,9 +326,9 @@ class AdaptiveFetch:
         await fetch.run(worker)
         return True
 
-    def _disproved(self, span: Span, error: errors.GetmError) -> None:
+    def _disproved(self, span: Span, error: Exception) -> None:
         """Let the first response bring the rest, as far as it goes."""
-        if is_refusal(error):
+        if isinstance(error, errors.GetmError) and is_refusal(error):
             self._load.refused()
         else:
             self.most = 1

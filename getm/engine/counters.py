@@ -19,7 +19,7 @@ class Counters:
     def __init__(self) -> None:
         # Not the loop's clock: uvloop's has milliseconds, and a small object takes less than one.
         self._began = time.monotonic()
-        self._first_byte_s: float | None = None
+        self.first_byte_s: float | None = None
         self.retries: defaultdict[str, int] = defaultdict(int)
         self.received_bytes: int = 0
         self.requests: int = 0
@@ -28,8 +28,8 @@ class Counters:
 
     def answered(self) -> None:
         """The head of the response has come."""
-        if self._first_byte_s is None:
-            self._first_byte_s = time.monotonic() - self._began
+        if self.first_byte_s is None:
+            self.first_byte_s = time.monotonic() - self._began
 
     def add(self, helper: Stats) -> None:
         """Add what a helper engine counted for one part. The time is that of the whole."""
@@ -43,4 +43,4 @@ class Counters:
     def stats(self) -> Stats:
         seconds = time.monotonic() - self._began
         counts = self.received_bytes, self.requests, self.connections
-        return Stats(*counts, dict(self.retries), self.stalls, self._first_byte_s, seconds)
+        return Stats(*counts, dict(self.retries), self.stalls, self.first_byte_s, seconds)

@@ -234,6 +234,18 @@ def test_where_others_cannot_join_none_is_tried(headers: dict[str, str | None], 
     assert len(fault_server.requests) == 1
 
 
+@each_way
+def test_a_server_that_answers_one_request_after_the_other(way: Way, fault_server: FaultServer, tmp_path: Path) -> None:
+    never = fault_server.gate()
+    other = Reply(body=BODY, hold=never)
+    url = fault_server.serve("/x", lambda request: other if request.header("Range") else SLOW)
+    with getm.Session() as session:
+        way(session, url, tmp_path)
+    assert len(fault_server.requests) == 2
+    assert fault_server.requests[0].sent_bytes == len(BODY)
+    never.open()
+
+
 def test_with_a_rate_limit_there_is_one(fault_server: FaultServer) -> None:
     url = fault_server.serve("/x", SLOW)
     with getm.Session(limit_rate=16 * MIB) as session:
@@ -244,11 +256,15 @@ def test_with_a_rate_limit_there_is_one(fault_server: FaultServer) -> None:
 # Hosts that allow few connections -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("excess", ["429", "503 later", "close", "reset", "refuse"])
+@pytest.mark.parametrize("excess", ["429", "503 later", "silent", "close", "reset", "refuse"])
 @each_way
 def test_a_host_that_allows_few_gets_few(way: Way, excess: str, fault_server: FaultServer, tmp_path: Path) -> None:
+    never = fault_server.gate()
+
     def few(request: Request) -> Reply:
         if sum(other.outcome == "open" for other in fault_server.requests) > 3:
+            if excess == "silent":
+                return Reply(body=BODY, hold=never)
             return failure(int(excess[:3]), retry_after="30" if "later" in excess else None)
         return SLOW
 
