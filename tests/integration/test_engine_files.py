@@ -225,3 +225,13 @@ def test_one_failure_among_many_small_files(session: getm.Session, fault_server:
         list(session.download_all(urls, directory=tmp_path, jobs=8))
     assert all((tmp_path / name).read_bytes() == SMALL for name in names(tmp_path))
     assert set(names(tmp_path)) <= {str(number) for number in range(60)}
+
+
+def test_a_small_object_whose_name_is_that_of_a_folder(
+    session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    (tmp_path / "x").mkdir()
+    url = fault_server.serve("/x", Reply(body=SMALL))
+    with pytest.raises(errors.TargetError, match="x cannot be written: Is a directory; choose the name of a file"):
+        session.download(url, f"{tmp_path}/")
+    assert names(tmp_path) == ["x"] and names(tmp_path / "x") == []
