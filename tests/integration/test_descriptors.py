@@ -168,6 +168,19 @@ def test_case_10_no_descriptor_for_a_connection_to_a_server(
         assert bytes(session.read(other)) == b"other"
 
 
+def test_case_10_no_descriptor_for_certificates(
+    nginx: NginxServer, make_object: Make, tls_fault_server: FaultServer, ca_path: Path
+) -> None:
+    """No error says that they are wrong."""
+    url = tls_fault_server.serve("/x", Reply(body=b"x"))
+    with getm.Session(cacert=ca_path) as session:
+        session.read(nginx.url(make_object(1000)))
+        (engine,) = engines()
+        with limit(0, engine.pid), pytest.raises(DescriptorsExhausted, match="in the engine"):
+            session.read(url)
+        assert bytes(session.read(url)) == b"x"
+
+
 def test_case_10_no_descriptor_for_a_module_that_is_loaded_on_first_use(nginx: NginxServer, make_object: Make) -> None:
     served = make_object(1000)
     declared = f"crc32c:{served.crc32c.hex()}"

@@ -103,6 +103,9 @@ class _Trust(NamedTuple):
         try:
             context = ssl.create_default_context(cafile=self.cafile, capath=self.capath)
         except (OSError, ssl.SSLError) as error:
+            if found := errors.DescriptorsExhausted.found(error, "the engine"):
+                # The file may be all right.
+                raise found from None
             named = encodable(os.fsdecode(self.cafile or self.capath or b"the default places"))
             reason = encodable(str(error))
             raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {reason}") from None
@@ -193,8 +196,8 @@ class HttpClient:
             session = self._session(request, origin, through)
             raw = await session.get(origin, target, headers, wanted, through, request.connect_s, request.stall_s)
             return raw, proxy
-        except errors.InvalidInput:
-            # Certificates that cannot be loaded. (It is a ValueError, too.)
+        except (errors.InvalidInput, errors.DescriptorsExhausted):
+            # Certificates that cannot be loaded. (A ValueError, and an OSError.)
             raise
         except (ClientError, HttpProcessingError, OSError, ValueError) as error:
             translated = translate(error, urlsplit(url).hostname, request, proxy)
