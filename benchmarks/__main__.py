@@ -71,7 +71,6 @@ BY_DEFAULT = [name for name, question in QUESTIONS.items() if question.by_defaul
 _ROUNDS = 7
 _QUICK_ROUNDS = 2
 _QUICK_SCALE = 1 / 20
-_FREE_BYTES = 16 * 10**9  # what all questions serve, and the largest file that is written
 
 
 def main(arguments: list[str]) -> int:
@@ -133,8 +132,9 @@ def _run(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"no question is called {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
     folder = options.folder or Path(tempfile.gettempdir())
-    if not options.quick and shutil.disk_usage(folder).free < _FREE_BYTES:
-        parser.error(f"{folder} has less than {_FREE_BYTES / 1e9:.0f} GB free: name another one with --folder")
+    needed_gb = max(QUESTIONS[name].disk_gb for name in names)
+    if not options.quick and shutil.disk_usage(folder).free < needed_gb * 1e9:
+        parser.error(f"{folder} has less than {needed_gb:g} GB free: name another one with --folder")
     peers = None if options.peers is None else frozenset(options.peers.split(","))
     rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
     result = Result(*describe(folder), rounds, options.quick)

@@ -82,4 +82,5 @@ QUESTION = Question(
     ),
     measure=measure,
     scaled_by_case=True,
+    disk_gb=14,
 )

@@ -132,6 +132,7 @@ class Question:
         by_default: Asked unless others are named.
         charted: Which series are bars of the chart.
         scaled_by_case: The bars of each case have a scale of their own.
+        disk_gb: What must be free where files are written.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Question:
     by_default: bool = True
     charted: Callable[[Series], bool] = lambda series: True
     scaled_by_case: bool = False
+    disk_gb: float = 4
 
 
 def find(every: Sequence[Series], case: str, tool: str) -> Series | None:
