@@ -123,7 +123,7 @@ class Controller:
                 return None
             self._begin_judging(trial, since, sample)
             return None
-        if seconds < max(_MIN_WINDOW_S, min(self._latency_s or 0.0, _MAX_WINDOW_S)):
+        if seconds < _MIN_WINDOW_S:
             return None
         rate = (sample.received - since.received) / seconds
         busy = (sample.busy_s - since.busy_s) / seconds >= _BUSY
@@ -242,7 +242,7 @@ class Controller:
 
 
 def _step(now: int) -> int:
-    return min(16, max(4, 3 * now))
+    return max(5, 5 * now)
 
 
 def shares(connections: int, transfers: list[tuple[int, int]], enough: int) -> list[int]:
