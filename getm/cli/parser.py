@@ -39,23 +39,20 @@ def number(
     return {"type": parse, "metavar": "N", "default": default}
 
 
-_Formatter = argparse.RawDescriptionHelpFormatter
-
-
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `InvalidInput`, keeps line breaks in its epilog and knows no abbreviations."""
 
     def __init__(self, **texts: Any) -> None:
-        # With a width: argparse makes formatters even where no help is wanted, and would ask for the terminal's.
-        super().__init__(
-            **texts,
-            formatter_class=lambda prog: _Formatter(prog, width=80),
-            # An abbreviation in a script would break with the next option.
-            allow_abbrev=False,
-        )
+        # argparse makes formatters even where no help is wanted, and would ask for the terminal's width.
+        self._width: int | None = 80
+        # An abbreviation in a script would break with the next option.
+        super().__init__(**texts, formatter_class=self._formatter, allow_abbrev=False)
+
+    def _formatter(self, prog: str) -> argparse.HelpFormatter:
+        return argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=self._width)
 
     def format_help(self) -> str:
-        self.formatter_class = lambda prog: _Formatter(prog, max_help_position=34)
+        self._width = None
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:

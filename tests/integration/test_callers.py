@@ -36,6 +36,15 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
 
 
+def ended(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What it has printed, once it has ended. One that does not is killed: leaving its context would wait for it."""
+    try:
+        return process.communicate(timeout=20)
+    except BaseException:
+        process.kill()
+        raise
+
+
 # Row 53: Ctrl-C ------------------------------------------------------------------------------------------------------
 
 USES = {
@@ -82,11 +91,18 @@ def test_row_53_ctrl_c_is_a_keyboard_interrupt_and_nothing_stays(
         engines = psutil.Process(process.pid).children(recursive=True)
         assert bool(engines) == (concurrency is not None)
         os.killpg(process.pid, signal.SIGINT)
-        stdout, stderr = process.communicate()
+        discarded = False
+        try:
+            stdout, stderr = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            # Python prints a Ctrl-C that comes while a view dies, and goes on.
+            discarded = True
+            os.killpg(process.pid, signal.SIGINT)
+            stdout, stderr = ended(process)
     gate.open()
     assert (process.returncode, stdout) == (-signal.SIGINT, b"")
     assert stderr.decode().splitlines()[-1] == "KeyboardInterrupt"
-    assert b"Exception ignored" not in stderr and b"Warning" not in stderr
+    assert (b"Exception ignored" in stderr) is discarded and b"Warning" not in stderr
     assert not any(engine.is_running() for engine in engines)
     # A download can be taken up again; nothing else leaves anything.
     left = [name for name in names(tmp_path) if not re.fullmatch(r"\.out\..*getm-(part|journal)", name)]
