@@ -52,10 +52,15 @@ def canonical_algorithm(name: str) -> str:
     """
     if not isinstance(name, str):
         raise InvalidInput(f"expected the name of a checksum algorithm, got a {type(name).__name__}")
-    found = _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
+    found = find_algorithm(name)
     if found is None:
         raise _unknown(name)
     return found
+
+
+def find_algorithm(name: str) -> str | None:
+    """The same, None for a name that getm does not know."""
+    return _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
 
 
 def _unknown(name: object) -> InvalidInput:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from getm.errors import InvalidInput
-from getm.integrity.values import Checksum, canonical_algorithm, parse_checksum, parse_pair
+from getm.integrity.values import Checksum, canonical_algorithm, find_algorithm, parse_checksum, parse_pair
 
 _NAMES = {
     "url": ("url", "uri", "link"),
@@ -54,10 +54,7 @@ def checksums_of(algorithm: str | None, value: str | None) -> list[Checksum]:
 def looks_like_checksum(text: str) -> bool:
     """Whether it begins as "ALG:VALUE" or "ALG=VALUE" does, with an algorithm that getm knows."""
     mark = re.search("[:=]", text)
-    try:
-        return mark is not None and bool(canonical_algorithm(text[: mark.start()].strip()))
-    except InvalidInput:
-        return False
+    return mark is not None and find_algorithm(text[: mark.start()].strip()) is not None
 
 
 def quoted(names: list[str]) -> str:

@@ -22,7 +22,7 @@ from getm.files.commit import all_steps, commit_files
 from getm.files.names import resolve_target
 from getm.files.partial import PartialFile, open_partial
 from getm.files.space import reserve
-from getm.files.streams import StreamTarget, needs_order
+from getm.files.streams import StreamTarget, is_special, needs_order
 from tests.support.partials import put
 
 URL = "https://host/folder/object.bin?signature=SECRET"
@@ -351,6 +351,16 @@ def test_what_needs_order(tmp_path: Path) -> None:
     for name in ("file", "link", "absent", ""):
         assert not needs_order(tmp_path / name)
     assert not needs_order(None) and not needs_order("/dev/shm/x")
+
+
+def test_what_needs_order_from_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, special, plain in (
+        ("/", ("dev/null", "./dev/null", "x/../dev/null", "proc/self/fd/1"), ("tmp/x", "device", "dev")),
+        ("/dev", ("null", "absent", "../dev/null", "shm/../null"), ("shm/x", "../tmp/x", "..")),
+        ("/tmp", ("../dev/null",), ("dev/null", "./dev/null", "x")),
+    ):
+        monkeypatch.chdir(folder)
+        assert all(map(is_special, special)) and not any(map(is_special, plain))
 
 
 def test_a_fifo_gets_every_byte_in_order(tmp_path: Path) -> None:
