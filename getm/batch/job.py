@@ -138,8 +138,7 @@ class Job:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
             if self._path is None:
-                with as_target_error(self.path):
-                    self._into = self._batch.existing_folder(self._given_path, self._root)
+                self._into = self._existing_folder()
                 self._is_stream = self._into is None and needs_order(self._given_path)
                 self._path = Path(self._given_path or "") if self._is_fixed() else self._foreseen()
             known = self._path is not None and self._stream is None and self._partial is None
@@ -149,6 +148,12 @@ class Job:
             raise
         except errors.GetmError as error:
             self.fail(error)
+
+    def _existing_folder(self) -> Folder | None:
+        try:
+            return self._batch.existing_folder(self._given_path, self._root)
+        except OSError as error:
+            raise target_error(error, self.path) from error
 
     def _is_fixed(self) -> bool:
         """Whether the path is known before the response is: neither a folder, nor something to be written in order."""

@@ -188,8 +188,9 @@ class PartialFile:
         TargetError."""
         self._check_process()
         self.saved = None
-        with as_target_error(self.path):
-            self._remove()
+        if self._name is not None or self._recorder is not None:
+            with as_target_error(self.path):
+                self._remove()
         self._name, self._size, self._covered = name, size, Coverage([Span(0, size)])
 
     def wrote(self, offset: int, length: int) -> None:
