@@ -115,9 +115,10 @@ class Stage:
                         os.kill(pid, signal.SIGSTOP)
                         self._later(lambda: os.kill(pid, signal.SIGCONT))
                     case "descriptors run out":
-                        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-                        resource.prlimit(pid, resource.RLIMIT_NOFILE, (psutil.Process(pid).num_fds(), before[1]))
-                        self._later(lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, before))
+                        _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                        resource.prlimit(pid, resource.RLIMIT_NOFILE, (psutil.Process(pid).num_fds(), most))
+                        # Not to what it was: that may be the limit of another such disturbance.
+                        self._later(lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most)))
 
     def _later(self, mend: Callable[[], object]) -> None:
         def run() -> None:
