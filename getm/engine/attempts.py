@@ -261,7 +261,8 @@ class Attempts:
         self.counters.stalls += cause(error) == "stall"
         source.failures += 1
         source.last_error = error
-        owes_whole = source.ranges is Ranges.UNDECIDED
+        # Nothing but a single response can use the whole.
+        owes_whole = source.ranges is Ranges.UNDECIDED and not self.in_parts
         if failed.final or not (owes_whole or is_transient(error, retries.statuses)):
             self.sources.give_up(source, error)
         may_switch = self._may_switch(position)
@@ -270,7 +271,7 @@ class Attempts:
             # Whoever can start over must learn that this one cannot be continued.
             raise (self.sources.all_failed() if may_switch and not failed.final else error) from None
         best = min(candidates, key=lambda candidate: candidate.failures)
-        if best.ranges is Ranges.UNDECIDED or (best is not source and not best.failures):
+        if (best.ranges is Ranges.UNDECIDED and not self.in_parts) or (best is not source and not best.failures):
             self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
             return best
         failure = best.last_error or error

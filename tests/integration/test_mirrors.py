@@ -3,6 +3,8 @@ unnoticed."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +19,7 @@ from getm.engine.sources import Sources
 from getm.engine.speeds import Speeds
 from getm.integrity.files import checksum
 from tests.support.consumer import open_request
-from tests.support.fault_script import Pace, Reply, Request, failure
+from tests.support.fault_script import Pace, Reply, Request, failure, redirect
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 
@@ -293,3 +295,18 @@ async def test_parts_are_spread_by_speed() -> None:
 def test_mirrors_that_are_none(mirrors: Any, session: getm.Session) -> None:
     with pytest.raises(errors.InvalidInput):
         session.read("http://a/x", mirrors=mirrors)
+
+
+def test_parts_do_not_ask_for_ever_whom_the_first_request_has_found_refusing(
+    shared_session: Callable[..., getm.Session], fault_server: FaultServer
+) -> None:
+    """A mirror that answered the first request by 404 might still give the whole, which no part can use."""
+    body = random.Random(3).randbytes(20 * 1024 * 1024)
+    count = itertools.count()
+    good, bad = Reply(body=body), redirect("file:///nowhere")
+    object_url = fault_server.serve("/object", lambda request: good if next(count) == 0 else bad)
+    mirror_url = fault_server.serve("/mirror", failure(404))
+    session = shared_session(retries=2, timeout=getm.Timeout(total_s=20))
+    with pytest.raises((errors.HTTPStatusError, errors.RedirectError)):
+        session.read(mirror_url, mirrors=[object_url], concurrency=3, checksum="md5:" + hashlib.md5(body).hexdigest())
+    assert len(fault_server.requests) < 30
