@@ -547,7 +547,9 @@ class Batch:
         deadline = time.monotonic() + _LEFTOVERS_S
         while self._leftovers and (left_s := deadline - time.monotonic()) > 0:
             self._turn(left_s * 1000)
-        for leftover in self._leftovers:
+        for leftover, connection in self._leftovers.items():
+            # With its pipe closed, the engine removes what it writes from now on.
+            connection.close()
             leftover.file.remove()
 
     def _wait_for_finishers(self) -> None:

@@ -89,6 +89,9 @@ class Attempts:
         self._delivered_at = 0.0
         self._uncounted_bytes = 0
         self._untouched = True
+        # How a source failed that cannot be asked for the rest: whoever can start over must hear of it, whatever others
+        # have answered.
+        self._broken_off: errors.NetworkError | errors.SizeMismatch | None = None
         # Set when bytes have come for any part or an attempt has begun or ended, and when a part has ended: a server
         # that allows few connections then has one for another part.
         self._changed, self._part_ended = asyncio.Event(), asyncio.Event()
@@ -261,6 +264,8 @@ class Attempts:
         self.counters.stalls += cause(error) == "stall"
         source.failures += 1
         source.last_error = error
+        if failed.final:
+            self._broken_off = error
         # Nothing but a single response can use the whole.
         owes_whole = source.ranges is Ranges.UNDECIDED and not self.in_parts
         if failed.final or not (owes_whole or is_transient(error, retries.statuses)):
@@ -269,7 +274,7 @@ class Attempts:
         candidates = self.sources.living if may_switch else [source] if source.error is None else []
         if not candidates:
             # Whoever can start over must learn that this one cannot be continued.
-            raise (self.sources.all_failed() if may_switch and not failed.final else error) from None
+            raise (self._broken_off or (self.sources.all_failed() if may_switch else error)) from None
         best = min(candidates, key=lambda candidate: candidate.failures)
         if (best.ranges is Ranges.UNDECIDED and not self.in_parts) or (best is not source and not best.failures):
             self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
@@ -298,7 +303,7 @@ class Attempts:
                 raise self._refused(failure.message) from None
             for candidate in candidates:
                 self.sources.give_up(candidate, candidate.last_error or error)
-            raise (self.sources.all_failed() if may_switch else failure) from None
+            raise (self._broken_off or (self.sources.all_failed() if may_switch else failure)) from None
         self.again(cause(failure), best.failures, verdict.delay_s, str(failure))
         # Not after another part of the object has ended: its connection may be the one that this part lacks.
         await _came(self._part_ended if asked_for_s is None else asyncio.Event(), verdict.delay_s)

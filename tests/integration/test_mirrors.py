@@ -310,3 +310,17 @@ def test_parts_do_not_ask_for_ever_whom_the_first_request_has_found_refusing(
     with pytest.raises((errors.HTTPStatusError, errors.RedirectError)):
         session.read(mirror_url, mirrors=[object_url], concurrency=3, checksum="md5:" + hashlib.md5(body).hexdigest())
     assert len(fault_server.requests) < 30
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_file_starts_over_though_a_mirror_refuses_for_good(
+    concurrency: int, session: getm.Session, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """Of what broke off nothing can be joined to the rest, and what the mirror answered says nothing of that."""
+    body = random.Random(4).randbytes(3_000_000)
+    whole = Reply(body=body, etag='W/"weak"', last_modified=None)
+    object_url = fault_server.serve("/object", replace(whole, cut_at=1_000_000), whole)
+    mirror_url = fault_server.serve("/mirror", failure(403))
+    checksum = "md5:" + hashlib.md5(body).hexdigest()
+    session.download(mirror_url, tmp_path / "x", mirrors=[object_url], concurrency=concurrency, checksum=checksum)
+    assert (tmp_path / "x").read_bytes() == body
