@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -89,6 +90,7 @@ class Fetch:
                 async with asyncio.timeout(request.total_s):
                     await self._run()
         except errors.TargetError:
+            # Nothing more can be written, and the head is of no use to the consumer.
             raise
         except errors.GetmError as error:
             await self._keep_what_came()
@@ -218,7 +220,9 @@ class Fetch:
         """Write a small object, which is verified, to a file of its own."""
         file = self._request.file
         if file is not None and file.small is not None:
-            contents = [self._content] if self._content else [] if self._sink is None else self._sink.contents()
+            contents: Iterable[bytes | memoryview] = () if self._content is None else (self._content,)
+            if self._sink is not None:
+                contents = self._sink.contents()
             try:
                 write_new_file(self._folder, file.small.name, file.mode, contents)
                 self._connection.stored(file.small)

@@ -29,17 +29,26 @@ def needs_order(path: str | os.PathLike[str] | None) -> bool:
     """
     if path is None:
         return False
-    return is_special(os.fspath(path)) or not (may_be_file(path) or os.path.isdir(path))  # noqa: PTH112
+    if is_special(os.fspath(path)):
+        return True
+    mode = _mode(path)
+    return mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def may_be_file(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a regular file, or nothing yet: neither a folder, nor what `needs_order`."""
     if is_special(os.fspath(path)):
         return False
+    mode = _mode(path)
+    return mode is None or stat.S_ISREG(mode)
+
+
+def _mode(path: str | os.PathLike[str]) -> int | None:
+    """What is at the path, as stat(2) has it; None where nothing is."""
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+        return os.stat(path).st_mode  # noqa: PTH116
     except OSError:
-        return True
+        return None
 
 
 def is_special(path: str) -> bool:
