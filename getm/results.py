@@ -7,10 +7,42 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from getm.core.head import HeaderMap
+from getm.core.redact import redact
 from getm.core.stats import Stats as Stats
 from getm.core.version import Version
 from getm.errors import GetmError
+from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict
+
+
+class ObjectInfo(Struct, frozen=True):
+    """What a server says of an object.
+
+    Attributes:
+        url: The final URL, after redirects. It may have the secret of a signed URL.
+        size: Its size in bytes; None where the server does not tell.
+        etag: The entity tag as it was sent, with its quotes; None for none.
+        last_modified: When it was changed, in UTC; None where the server does not tell.
+        media_type: Its media type in lower case, without parameters ("text/html"); None for none.
+        content_coding: The coding ("gzip", ...) in which it is sent though none was asked for; None for none.
+        accepts_ranges: Whether the server grants range requests; None where it does not tell.
+        checksums: What it declares for the whole object, the strongest first. Nothing was read to verify them.
+        headers: The response's header fields, by name in any case.
+    """
+
+    url: str
+    size: int | None
+    etag: str | None
+    last_modified: datetime | None
+    media_type: str | None
+    content_coding: str | None
+    accepts_ranges: bool | None
+    checksums: tuple[Checksum, ...]
+    headers: HeaderMap
+
+    def __repr__(self) -> str:
+        return f"ObjectInfo({_cut(redact(self.url), 60)!r}, {self.size} bytes)"
 
 
 class DownloadResult(Struct, frozen=True, gc=False):

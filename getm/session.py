@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
@@ -21,6 +22,7 @@ from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
+from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.units import KIB
 from getm.core.url import validate_mirrors, validate_url
@@ -38,7 +40,7 @@ from getm.integrity.values import Checksum, parse_checksum
 from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
-from getm.results import DownloadFailure, DownloadResult
+from getm.results import DownloadFailure, DownloadResult, ObjectInfo
 
 if TYPE_CHECKING:
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
@@ -427,6 +429,83 @@ class Session:
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
         return aio.AsyncUnorderedIterator(partial(_aopen, opening), UnorderedParts)
+
+    def info(
+        self,
+        url: str,
+        *,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        retries: int | Retries | None = None,
+    ) -> ObjectInfo:
+        """Ask what the server says of an object, without its bytes.
+
+        By a HEAD request; where that is refused (URLs that are signed for GET do) or does not tell the size, by a GET
+        of the first byte.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+
+        Returns:
+            Size, validators, media type and declared checksums, as the server says them at this moment.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP.
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> about = getm.info("https://data.example.org/reads.bam")
+            >>> print(about.size, about.etag, about.checksums)
+        """
+        transfer = self._open(self._asking(url, headers, timeout, retries))
+        try:
+            return _object_info(transfer)
+        finally:
+            transfer.close()
+
+    async def ainfo(
+        self,
+        url: str,
+        *,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",  # noqa: ASYNC109  # the engine's to keep
+        retries: int | Retries | None = None,
+    ) -> ObjectInfo:
+        """`info` for asyncio: it never blocks the loop, and needs no thread.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+
+        Returns:
+            Size, validators, media type and declared checksums, as the server says them at this moment.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP.
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> about = await getm.ainfo("https://data.example.org/reads.bam")
+            >>> print(about.size, about.etag, about.checksums)
+        """
+        transfer = await _aopen(self._asking(url, headers, timeout, retries), lambda transfer: None)
+        try:
+            return _object_info(transfer)
+        finally:
+            transfer.close()
 
     def read(
         self,
@@ -841,6 +920,17 @@ class Session:
             **fields,
         )
 
+    def _asking(
+        self,
+        url: str,
+        headers: HeadersInput | None,
+        timeout: float | Timeout | str | None,
+        retries: int | Retries | None,
+    ) -> Opening:
+        """The transfer of an object's head alone."""
+        request = self._open_request(url, 1, headers, timeout, None, False, retries)
+        return self._opening(msgspec.structs.replace(request, spans=()), None, 1)
+
     def _opening(
         self, request: OpenRequest, chunk_size: int | None, concurrency: int | Literal["auto"] | None
     ) -> Opening:
@@ -934,6 +1024,25 @@ async def _aopen(opening: Opening, started: Callable[[Receiver], None]) -> Recei
     raise errors.EngineDied("the engine ended twice before it answered")
 
 
+def _object_info(transfer: Receiver) -> ObjectInfo:
+    if transfer.head is None:
+        raise errors.ProtocolError("the head of an object has not come")
+    info, head = transfer.head, transfer.head.head
+    modified, media_type = head.modified_at(), (head.get("content-type") or "").partition(";")[0].strip().lower()
+    units = {unit.strip() for unit in (head.get("accept-ranges") or "").lower().split(",")}
+    return ObjectInfo(
+        head.url,
+        info.size,
+        info.version.etag,
+        None if modified is None else datetime.fromtimestamp(modified, UTC),
+        media_type or None,
+        head.content_coding(),
+        True if info.ranged or "bytes" in units else False if "none" in units else None,
+        tuple([parse_checksum(text) for text, _ in info.declared]),
+        HeaderMap(head),
+    )
+
+
 def _name(transfer: Receiver) -> str:
     headers = () if transfer.head is None else transfer.head.head.headers
     return name_from_headers(headers) or name_from_url(transfer.url)
@@ -1001,11 +1110,13 @@ _default: Final = _DefaultSession()
 
 adownload: Final = _default.adownload
 adownload_all: Final = _default.adownload_all
+ainfo: Final = _default.ainfo
 aiter_content: Final = _default.aiter_content
 aiter_content_unordered: Final = _default.aiter_content_unordered
 close: Final = _default.close
 download: Final = _default.download
 download_all: Final = _default.download_all
+info: Final = _default.info
 iter_content: Final = _default.iter_content
 iter_content_unordered: Final = _default.iter_content_unordered
 read: Final = _default.read

@@ -214,6 +214,11 @@ class Attempts:
             response = await self._resolve_again(source, route, span, if_range)
         return response
 
+    def head(self, source: Source) -> Awaitable[Response]:
+        """One HEAD, whatever the answer is."""
+        self.counters.requests += 1
+        return self.http.get(self.request, source.route, method="HEAD")
+
     def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
         self.counters.requests += 1
         range_header = None if span is None else span.range_header()

@@ -18,6 +18,7 @@ from getm.core.version import Version
 from getm.engine import counters
 from getm.engine.adaptive import AdaptiveFetch
 from getm.engine.attempts import Attempts
+from getm.engine.head_fetch import fetch_head
 from getm.engine.hedge import Hedger, Watch
 from getm.engine.helpers import HelperPipe
 from getm.engine.host_load import MIN_SHARE_BYTES
@@ -121,6 +122,9 @@ class Fetch:
         else:
             if request.delay_s:
                 await asyncio.sleep(request.delay_s)
+            if request.head_only:
+                await self._serve_head()
+                return
             if request.file is not None and request.file.small is not None:
                 # From now on: the next one in it then finds it open.
                 self._open_folder(request.file.small)
@@ -424,6 +428,13 @@ class Fetch:
         self._connection.send(HEAD, self._number, info)
         await self._span(span, source).run()
         return len(span)
+
+    async def _serve_head(self) -> None:
+        info = await fetch_head(self._attempts)
+        self.counters.answered()
+        self._connection.send(HEAD, self._number, info)
+        verdict = unverified("only the head was asked for")
+        self._connection.send(END, self._number, EndInfo(info.size or 0, verdict, self.counters.stats()))
 
     def hedge(self) -> None:
         """As a helper: the lead finds the span slow."""

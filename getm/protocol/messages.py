@@ -170,6 +170,11 @@ class OpenRequest(Record, frozen=True):
         return self.custom_retries or _DEFAULT_RETRIES
 
     @property
+    def head_only(self) -> bool:
+        """Whether nothing of the object is wanted but what its head says."""
+        return not self.spans and self.version is None
+
+    @property
     def delegated(self) -> bool:
         """Whether it is a span that another engine, which knows the object, passes on."""
         return self.version is not None and not self.or_whole

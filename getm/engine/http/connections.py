@@ -65,12 +65,14 @@ class _ResponseProtocol(ResponseHandler):
         # While another protocol receives the content instead of this one.
         self.bypassed = False
 
-    def expect_head(self) -> None:
-        """Expect the head of a response next."""
+    def expect_head(self, *, alone: bool = False) -> None:
+        """Expect the head of a response next. `alone`: it answers a HEAD, and no content follows, whatever it says
+        (RFC 9112, section 6.3)."""
         self._in_head = True
         self._answered = False
         self._responses += 1
         self.set_response_params(
+            skip_payload=alone,
             read_until_eof=True,
             auto_decompress=False,
             read_bufsize=_READ_BYTES,
@@ -308,10 +310,11 @@ class Exchanges:
         proxy: str | None,
         connect_s: float | None,
         head_s: float | None,
+        method: str = "GET",
     ) -> Reply:
-        """The response to a GET of `target` from `origin` (see `split_url`), whatever it is. `headers` are those that
-        other requests to the same server have as well, `wanted` those of this one. `connect_s` is for a connection
-        (name, TCP, proxy, TLS), `head_s` for each head that comes over it, in seconds.
+        """The response to a GET, or a HEAD, of `target` from `origin` (see `split_url`), whatever it is. `headers` are
+        those that other requests to the same server have as well, `wanted` those of this one. `connect_s` is for a
+        connection (name, TCP, proxy, TLS), `head_s` for each head that comes over it, in seconds.
 
         Raises `aiohttp.ConnectionTimeoutError` and `TimeoutError` where these are over, other errors of aiohttp's, and
         `ValueError` for what cannot be sent. As RFC 9112, section 9.3.1 allows, a connection that ends without an
@@ -320,14 +323,20 @@ class Exchanges:
         """
         heads = self._heads_for(origin, headers, proxy)
         try:
-            return await self._ask(heads, target, wanted, connect_s, head_s)
+            return await self._ask(heads, method, target, wanted, connect_s, head_s)
         except ClientConnectorError:
             raise
         except (ClientOSError, ServerDisconnectedError):
-            return await self._ask(heads, target, wanted, connect_s, head_s)
+            return await self._ask(heads, method, target, wanted, connect_s, head_s)
 
     async def _ask(
-        self, heads: RequestHeads, target: str, wanted: HeaderFields, connect_s: float | None, head_s: float | None
+        self,
+        heads: RequestHeads,
+        method: str,
+        target: str,
+        wanted: HeaderFields,
+        connect_s: float | None,
+        head_s: float | None,
     ) -> Reply:
         request = heads.request()
         try:
@@ -339,8 +348,8 @@ class Exchanges:
             protocol, transport = connection.protocol, connection.transport
             if not isinstance(protocol, _ResponseProtocol) or transport is None or protocol.out_of_step:
                 raise ServerDisconnectedError
-            protocol.expect_head()
-            transport.write(heads.encode(request, target, wanted))
+            protocol.expect_head(alone=method == "HEAD")
+            transport.write(heads.encode(request, method, target, wanted))
             while True:
                 message, content = await protocol.read_head(head_s)
                 # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.

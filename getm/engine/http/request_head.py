@@ -62,9 +62,9 @@ class RequestHeads:
             self._request = request
         return request
 
-    def encode(self, request: ClientRequest, target: str, wanted: HeaderFields) -> bytes:
+    def encode(self, request: ClientRequest, method: str, target: str, wanted: HeaderFields) -> bytes:
         """The request for `target` as it is sent, with further fields."""
-        line = f"GET {self._before_target}{target} HTTP/1.1"
+        line = f"{method} {self._before_target}{target} HTTP/1.1"
         if _CONTROL.search(line):
             raise ValueError("the URL has a control character")
         fields = self._fields or _encode(request.headers.items())

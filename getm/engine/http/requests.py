@@ -146,10 +146,16 @@ class HttpClient:
         return session
 
     async def get(
-        self, request: OpenRequest, route: Route, *, range_header: str | None = None, if_range: str | None = None
+        self,
+        request: OpenRequest,
+        route: Route,
+        *,
+        range_header: str | None = None,
+        if_range: str | None = None,
+        method: str = "GET",
     ) -> Response:
-        """GET `route`, following redirects. Returns the response whatever its final status is. User headers are sent
-        only to the origin of the caller's URL (RFC 9110, section 15.4).
+        """GET, or HEAD, `route`, following redirects. Returns the response whatever its final status is. User headers
+        are sent only to the origin of the caller's URL (RFC 9110, section 15.4).
         """
         wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
         if if_range is not None:
@@ -166,7 +172,7 @@ class HttpClient:
                 and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
             ):
                 headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
-            raw, proxy = await self._send(request, url, headers, wanted)
+            raw, proxy = await self._send(request, url, headers, wanted, method)
             lines, reason = header_lines(raw.message.raw_headers), decode_phrase(raw.message.reason)
             head = ResponseHead(raw.message.code, url, lines, range_header is not None, reason)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
@@ -186,7 +192,7 @@ class HttpClient:
             url = target
 
     async def _send(
-        self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields
+        self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields, method: str
     ) -> tuple[Reply, Proxy | None]:
         proxy: Proxy | None = None
         try:
@@ -194,7 +200,9 @@ class HttpClient:
             proxy = _proxy(origin, tuple(request.environment.items()))
             through = None if proxy is None else proxy.url
             session = self._session(request, origin, through)
-            raw = await session.get(origin, target, headers, wanted, through, request.connect_s, request.stall_s)
+            raw = await session.get(
+                origin, target, headers, wanted, through, request.connect_s, request.stall_s, method
+            )
             return raw, proxy
         except (errors.InvalidInput, errors.DescriptorsExhausted):
             # Certificates that cannot be loaded. (A ValueError, and an OSError.)
