@@ -62,6 +62,7 @@ __all__ = [
     "SizeMismatch",
     "Skipped",
     "SlotsExhausted",
+    "SpanContents",
     "Started",
     "Stats",
     "TLSFailed",
@@ -79,6 +80,8 @@ __all__ = [
     "ainfo",
     "aiter_content",
     "aiter_content_unordered",
+    "aread",
+    "aread_ranges",
     "checksum",
     "close",
     "download",
@@ -89,6 +92,7 @@ __all__ = [
     "iter_content_unordered",
     "read",
     "read_list",
+    "read_ranges",
     "urlopen",
 ]
 

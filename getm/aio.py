@@ -9,10 +9,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
+from getm.client.collected_spans import CollectedSpans
 from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
 from getm.client.opening import Opening
-from getm.client.parts import Parts
+from getm.client.parts import ChunkReader, Parts
 from getm.client.pool import LOOK_S, EnginePool, Waiter, Wanted
 from getm.client.receiver import Receiver, ResponseInfo
 from getm.errors import ReaderClosed
@@ -96,6 +97,20 @@ async def readable(transfer: Receiver, timeout_s: float | None = None) -> bool:
 def _settle(came: asyncio.Future[None]) -> None:
     if not came.done():
         came.set_result(None)
+
+
+async def acollect_spans(transfer: Receiver, spans: CollectedSpans) -> None:
+    """Wait until all of `spans` are there."""
+    while not spans.collect(transfer):
+        await _wait(transfer)
+
+
+async def aread_all(transfer: Receiver) -> memoryview:
+    """Read the whole object."""
+    chunks = ChunkReader(transfer)
+    while (view := chunks.try_read(None)) is None:
+        await _wait(transfer)
+    return view
 
 
 async def _wait(transfer: Receiver) -> None:

@@ -8,9 +8,16 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from getm import errors
+from getm.client.collected_spans import CollectedSpans
 from getm.client.exclusive import Exclusive
 from getm.client.parts import ChunkReader, Parts
 from getm.client.receiver import Receiver, ResponseInfo
+
+
+def collect_spans(transfer: Receiver, spans: CollectedSpans) -> None:
+    """Wait until all of `spans` are there."""
+    while not spans.collect(transfer):
+        _wait(transfer)
 
 
 def _wait(transfer: Receiver) -> None:

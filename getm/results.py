@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -79,6 +80,26 @@ class DownloadResult(Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         verified = "verified" if self.verified else "not verified"
         return f"DownloadResult({_cut(repr(self.path.name), 40)}, {self.size} bytes, {verified})"
+
+
+class SpanContents(list[memoryview]):
+    """What `read_ranges` returns: a read-only view for each span, in the order in which they were given.
+
+    Attributes:
+        size: bytes of the whole object; None where the server does not say.
+        checksum: what verified the bytes, where the spans are all of the object, or why nothing did.
+        version: Size and validators of the object, to which all bytes belong.
+        stats: the statistics of the transfer.
+    """
+
+    def __init__(
+        self, views: Iterable[memoryview], size: int | None, checksum: Verdict, version: Version, stats: Stats
+    ) -> None:
+        super().__init__(views)
+        self.size: int | None = size
+        self.checksum: Verdict = checksum
+        self.version: Version = version
+        self.stats: Stats = stats
 
 
 class DownloadFailure(Struct, frozen=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeVar
 
 import msgspec
 
@@ -18,12 +19,14 @@ from getm.batch.entries import jobs_of
 from getm.batch.job import Job
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
+from getm.client.collected_spans import CollectedSpans
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
+from getm.core.spans import MAX_POSITION, Span
 from getm.core.units import KIB
 from getm.core.url import validate_mirrors, validate_url
 from getm.core.validate import (
@@ -40,11 +43,13 @@ from getm.integrity.values import Checksum, parse_checksum
 from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
-from getm.results import DownloadFailure, DownloadResult, ObjectInfo
+from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
 
 if TYPE_CHECKING:
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
     from getm import aio
+
+_T = TypeVar("_T")
 
 # In place of a URL, where each entry has its own.
 _NO_URL = "http://localhost/"
@@ -511,6 +516,8 @@ class Session:
         self,
         url: str,
         *,
+        offset: int = 0,
+        length: int | None = None,
         concurrency: int | Literal["auto"] | None = "auto",
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
@@ -519,10 +526,12 @@ class Session:
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
     ) -> memoryview:
-        """Read the whole object into one read-only view, verified.
+        """Read an object, or a part of it, into one read-only view. A whole object is verified.
 
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.
+            offset: The first byte. Negative: so many bytes before the end, as in a slice (a suffix range).
+            length: Bytes, fewer where the object ends before; nothing where it ends before `offset`. None: to the end.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
                 this process.
@@ -530,15 +539,17 @@ class Session:
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
             checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
-                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
-            strict: Refuse bytes that nothing verified.
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification. Checksums are of
+                the whole object, so a part is checked against none.
+            strict: Refuse bytes that nothing verified, so any part that is not the whole.
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
                 were delivered, another one continues only where a checksum verifies the whole.
 
         Returns:
-            A view that stays valid as long as it is held. No copy is made where the object fits half the ring (8 MiB by
-            default), one copy into memory of its own where it does not.
+            A view that stays valid as long as it is held. No copy is made where the whole object fits half the ring (8
+            MiB by default), one copy into memory of its own where it does not. A part is not verified (`read_ranges`
+            says so for each call); all its bytes are of one version.
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
@@ -551,18 +562,208 @@ class Session:
 
         Example:
             >>> array = numpy.frombuffer(getm.read("https://data.example.org/numbers.f64"))
+            >>> header = getm.read("https://data.example.org/reads.bam", length=65536)
         """
-        with self.urlopen(
-            url,
-            concurrency=concurrency,
-            headers=headers,
-            timeout=timeout,
-            checksum=checksum,
-            strict=strict,
-            retries=retries,
-            mirrors=mirrors,
-        ) as fh:
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        span = _part(offset, length, checksum)
+        if span is not None:
+            return self._collect(CollectedSpans([span], 0), request, concurrency, 1)[0]
+        with reader.Reader(self._open(self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)), _name) as fh:
             return fh.read()
+
+    async def aread(
+        self,
+        url: str,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        concurrency: int | Literal["auto"] | None = "auto",
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",  # noqa: ASYNC109  # the engine's to keep
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> memoryview:
+        """`read` for asyncio: it never blocks the loop.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            offset: The first byte. Negative: so many bytes before the end, as in a slice (a suffix range).
+            length: Bytes, fewer where the object ends before; nothing where it ends before `offset`. None: to the end.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification. Checksums are of
+                the whole object, so a part is checked against none.
+            strict: Refuse bytes that nothing verified, so any part that is not the whole.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            A view that stays valid as long as it is held; see `read`.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> header = await getm.aread("https://data.example.org/reads.bam", length=65536)
+        """
+        with importing:
+            from getm import aio
+
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        span = _part(offset, length, checksum)
+        if span is not None:
+            return (await self._acollect(CollectedSpans([span], 0), request, concurrency, 1))[0]
+        opening = self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
+        return await _with_transfer(opening, aio.aread_all)
+
+    def read_ranges(
+        self,
+        url: str,
+        spans: Iterable[tuple[int, int | None]],
+        *,
+        max_gap: int = 0,
+        concurrency: int | Literal["auto"] | None = "auto",
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> SpanContents:
+        """Read many spans of an object at once. All bytes are of one version of it.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            spans: Pairs (start, stop) of positions in bytes, `stop` exclusive or None for the end, in any order. A
+                negative start with None, (-100, None), is a suffix: the last 100 bytes. As in a slice, what is beyond
+                the end is left out, and a span that is beyond it, or has no bytes, is empty. Nothing is requested where
+                all have no bytes.
+            max_gap: Spans that have at most so many bytes between them are fetched by one request; the bytes between
+                them are dropped.
+            concurrency: Range requests at once; "auto", one for each span, up to 16 of small ones; None, requests by a
+                thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            A list of read-only views in the order of `spans`, each in memory of its own, with `size` and `version` of
+            the object and `checksum`, the verdict: a part of an object is not verified. Where the server ignores Range,
+            one response is read up to the end of the last span, and what is not wanted is dropped.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP, a replaced object (`RemoteChanged`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> magic, index = getm.read_ranges("https://data.example.org/reads.bam", [(0, 4), (-1024, None)])
+        """
+        common = self._open_request(url, concurrency, headers, timeout, "auto", False, retries, mirrors)
+        return self._collect(_collected(spans, max_gap), common, concurrency, None)
+
+    async def aread_ranges(
+        self,
+        url: str,
+        spans: Iterable[tuple[int, int | None]],
+        *,
+        max_gap: int = 0,
+        concurrency: int | Literal["auto"] | None = "auto",
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",  # noqa: ASYNC109  # the engine's to keep
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> SpanContents:
+        """`read_ranges` for asyncio: it never blocks the loop.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            spans: Pairs (start, stop) of positions in bytes, `stop` exclusive or None for the end, in any order. A
+                negative start with None, (-100, None), is a suffix: the last 100 bytes. As in a slice, what is beyond
+                the end is left out, and a span that is beyond it, or has no bytes, is empty. Nothing is requested where
+                all have no bytes.
+            max_gap: Spans that have at most so many bytes between them are fetched by one request; the bytes between
+                them are dropped.
+            concurrency: Range requests at once; "auto", one for each span, up to 16 of small ones; None, requests by a
+                thread of this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            A list of read-only views in the order of `spans`; see `read_ranges`.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP, a replaced object (`RemoteChanged`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> magic, index = await getm.aread_ranges("https://data.example.org/reads.bam", [(0, 4), (-1024, None)])
+        """
+        common = self._open_request(url, concurrency, headers, timeout, "auto", False, retries, mirrors)
+        return await self._acollect(_collected(spans, max_gap), common, concurrency, None)
+
+    def _collect(
+        self,
+        spans: CollectedSpans,
+        common: OpenRequest,
+        concurrency: int | Literal["auto"] | None,
+        auto: int | None,
+    ) -> SpanContents:
+        """Fetch `spans`. `auto`: how many at once where `concurrency` is "auto"; None: as many as are of use."""
+        at_once = auto if _is(concurrency, "auto") else common.concurrency
+        while (request := spans.next_request(common, at_once)) is not None:
+            transfer = self._open(self._opening_of(request, concurrency))
+            try:
+                reader.collect_spans(transfer, spans)
+            finally:
+                transfer.close()
+        return spans.contents()
+
+    async def _acollect(
+        self,
+        spans: CollectedSpans,
+        common: OpenRequest,
+        concurrency: int | Literal["auto"] | None,
+        auto: int | None,
+    ) -> SpanContents:
+        with importing:
+            from getm import aio
+
+        at_once = auto if _is(concurrency, "auto") else common.concurrency
+        while (request := spans.next_request(common, at_once)) is not None:
+            await _with_transfer(
+                self._opening_of(request, concurrency), lambda transfer: aio.acollect_spans(transfer, spans)
+            )
+        return spans.contents()
+
+    def _opening_of(self, request: OpenRequest, concurrency: int | Literal["auto"] | None) -> Opening:
+        # Small spans take a slot each: the ring of one stream has enough.
+        one = concurrency is not None and not request.adaptive and CollectedSpans.is_small(request)
+        return self._opening(request, DEFAULT_CHUNK_BYTES, 1 if one else concurrency)
 
     # To disk --------------------------------------------------------------------------------------------------------
 
@@ -936,8 +1137,8 @@ class Session:
     ) -> Opening:
         """The transfer to be started, whose arguments are checked now."""
         chunk_bytes = DEFAULT_CHUNK_BYTES if chunk_size is None else validate_integer(chunk_size, "chunk_size", 1)
-        # None stands for an engine in this process.
-        width = None if concurrency is None else request.concurrency
+        # None stands for an engine in this process, 1 for the ring of one stream.
+        width = concurrency if concurrency is None or concurrency == 1 else request.concurrency
         return Opening(self, self._pool, request, chunk_bytes, width)
 
     def _single(
@@ -1043,6 +1244,49 @@ def _object_info(transfer: Receiver) -> ObjectInfo:
     )
 
 
+async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_T]]) -> _T:
+    """`use` a transfer, and close it, whatever happens."""
+    transfers: list[Receiver] = []
+    try:
+        return await use(await _aopen(opening, transfers.append))
+    finally:
+        for transfer in transfers:
+            transfer.close()
+
+
+def _part(offset: int, length: int | None, checksum: object) -> Span | None:
+    """The span of a `read`; None for the whole object."""
+    start = validate_integer(offset, "offset", -MAX_POSITION)
+    count = None if length is None else validate_integer(length, "length", 0, none=", or None for all")
+    if start == 0 and count is None:
+        return None
+    if start < 0 and count is not None:
+        raise errors.InvalidInput(
+            f"length {count} with the offset {start}, which is before the end: leave length out, and take a slice"
+        )
+    if checksum is not None and not _is(checksum, "auto"):
+        raise errors.InvalidInput("a checksum is of the whole object: a part of it cannot be checked against one")
+    return Span(start, MAX_POSITION if count is None else min(MAX_POSITION, start + count))
+
+
+def _collected(spans: Iterable[tuple[int, int | None]], max_gap: int) -> CollectedSpans:
+    if isinstance(spans, str | bytes | Mapping) or not isinstance(spans, Iterable):
+        refuse("spans", "several pairs (start, stop)", spans)
+    return CollectedSpans(list(map(_span, spans)), validate_integer(max_gap, "max_gap", 0))
+
+
+def _span(pair: tuple[int, int | None]) -> Span:
+    expected = "pairs (start, stop) with start <= stop, or stop None for the end; (-N, None) for the last N bytes"
+    try:
+        start, stop = (None if each is None else operator.index(each) for each in pair)
+    except (TypeError, ValueError):
+        refuse("spans", expected, pair)
+    end = MAX_POSITION if stop is None else stop
+    if start is None or not -MAX_POSITION <= start <= end <= MAX_POSITION or (start < 0 and stop is not None):
+        refuse("spans", expected, pair)
+    return Span(start, end)
+
+
 def _name(transfer: Receiver) -> str:
     headers = () if transfer.head is None else transfer.head.head.headers
     return name_from_headers(headers) or name_from_url(transfer.url)
@@ -1113,6 +1357,8 @@ adownload_all: Final = _default.adownload_all
 ainfo: Final = _default.ainfo
 aiter_content: Final = _default.aiter_content
 aiter_content_unordered: Final = _default.aiter_content_unordered
+aread: Final = _default.aread
+aread_ranges: Final = _default.aread_ranges
 close: Final = _default.close
 download: Final = _default.download
 download_all: Final = _default.download_all
@@ -1120,4 +1366,5 @@ info: Final = _default.info
 iter_content: Final = _default.iter_content
 iter_content_unordered: Final = _default.iter_content_unordered
 read: Final = _default.read
+read_ranges: Final = _default.read_ranges
 urlopen: Final = _default.urlopen

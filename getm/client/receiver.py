@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -24,9 +24,6 @@ from getm.core.retry import Retry, cannot_be_joined, cause
 from getm.core.stats import Stats
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
-
-if TYPE_CHECKING:
-    from getm.client.parts import ChunkReader
 
 _log = get_logger()
 
@@ -43,6 +40,17 @@ class Part(NamedTuple):
     offset: int
     address: int
     view: memoryview
+
+
+class PartsUser(Protocol):
+    """Who makes something of the parts before the caller gets any of it."""
+
+    @property
+    def position(self) -> int:
+        """How many bytes the caller has."""
+
+    def clear(self) -> None:
+        """Drop the others: they come again."""
 
 
 class Receiver:
@@ -68,9 +76,9 @@ class Receiver:
         self._began = time.monotonic()
         self._stats: Stats | None = None
         self._given = 0
-        # Who cuts the parts into reads, if anybody does; how often the object was asked for again from its start, and
-        # what that took.
-        self.reader: ChunkReader | None = None
+        # Who makes something else of the parts, if anybody does; how often the object was asked for again from its
+        # start, and what that took.
+        self.reader: PartsUser | None = None
         self._restarts = 0
         self._before = Stats()
         self._closed = False
@@ -147,6 +155,9 @@ class Receiver:
         out, starting over makes no difference to the caller."""
         untouched = not self._given or (self.reader is not None and not self.reader.position)
         if not untouched or self._closed or self.head is None:
+            return None
+        if isinstance(error, errors.RemoteChanged) and self._request.version is not None:
+            # The caller wants that version and no other.
             return None
         if isinstance(error, errors.RemoteChanged | errors.RangesRefused):
             return 0.0 if self._restarts < _MAX_RESTARTS else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -14,7 +14,11 @@ _CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|
 
 
 class Span(Struct, frozen=True, gc=False):
-    """The bytes from `start` up to, not including, `stop`."""
+    """The bytes from `start` up to, not including, `stop`.
+
+    In what is asked for, a negative `start` is a suffix: so many bytes before the end, wherever that is, with
+    `MAX_POSITION` as `stop`. `resolve` makes it a span of an object whose size is known.
+    """
 
     start: int
     stop: int
@@ -24,7 +28,9 @@ class Span(Struct, frozen=True, gc=False):
 
     def range_header(self) -> str:
         """The Range header's value, whose last position is inclusive (RFC 9110, section 14.1.2). Up to `MAX_POSITION`
-        means: to the end, wherever that is."""
+        means: to the end, wherever that is; a suffix has no first position."""
+        if self.start < 0:
+            return f"bytes={self.start}"
         if self.stop == MAX_POSITION:
             return f"bytes={self.start}-"
         return f"bytes={self.start}-{self.stop - 1}"
@@ -54,6 +60,25 @@ def parse_content_range(value: str) -> ContentRange | None:
     ):
         return None
     return ContentRange(span, total)
+
+
+def resolve(span: Span, size: int) -> Span:
+    """`span` of an object of `size` bytes: a suffix becomes a span, and what is beyond the end is left out, as in a
+    slice; it may be empty then."""
+    start = min(size, span.start if span.start >= 0 else max(0, size + span.start))
+    return Span(start, max(start, min(span.stop, size)))
+
+
+def join(spans: Iterable[Span], max_gap: int = 0) -> tuple[Span, ...]:
+    """Spans in the order of their starts, without empty ones; those that overlap, or have at most `max_gap` bytes
+    between them, are one."""
+    joined: list[Span] = []
+    for span in sorted((each for each in spans if len(each)), key=lambda each: each.start):
+        if joined and span.start - joined[-1].stop <= max_gap:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].stop, span.stop))
+        else:
+            joined.append(span)
+    return tuple(joined)
 
 
 def plan_parts(span: Span, part_bytes: int) -> Iterator[Span]:

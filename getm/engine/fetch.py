@@ -166,7 +166,7 @@ class Fetch:
         self.counters.answered()
         size = plan.version.size
         notes = self._verification.find(response, size)
-        self._attempts.answered(source, response, size, certain=self._verification.certain)
+        self._attempts.answered(source, response, size, certain=self._verification.certain and not plan.partial)
         declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
         info = HeadInfo(
             response.head, plan.version, ranged=not plan.stream, notes=notes, resumed=plan.resumed, declared=declared
@@ -174,7 +174,7 @@ class Fetch:
         self._held = info
         if not self._is_small(plan):
             self._send_head()
-        self._verification.begin(size, resumed=plan.resumed)
+        self._verification.begin(size, resumed=plan.resumed, partial=plan.partial)
 
     def _send_head(self) -> None:
         """Send the head that is held back, if there is one."""
@@ -414,6 +414,7 @@ class Fetch:
             # A mirror that has not answered yet has its own validators; the size must be the same.
             version=source.version if source.version.joinable else Version(version.size),
             or_whole=False,
+            delegated=True,
             file=None,
             route=source.route,
         )

@@ -4,10 +4,11 @@ An order names spans of an object, and the version that they must be of where th
 
 - the whole object is one span without an end;
 - a resume is the spans that are missing of a version, or the whole of another one where that has been replaced;
-- a span that another engine delegates must be of its version.
+- spans of a version, or of whichever there is: then the first response has the version that all must be of.
 
 Spans are cut into pieces, of which the first response brings the first. With one request at a time, a piece is a whole
-span.
+span. Where spans cannot be had by requests of their own, since the server ignores Range or nothing would show that two
+responses are of one version, one response brings everything from the first of them to the last.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.redact import redact
-from getm.core.spans import MAX_POSITION, Span, plan_parts
+from getm.core.spans import MAX_POSITION, Span, join, plan_parts, resolve
 from getm.core.version import Version
 from getm.engine.http.responses import WHOLE, content_length, covered, covers_all
 
@@ -29,7 +30,8 @@ WHOLE_OBJECT = (Span(0, MAX_POSITION),)
 
 
 class Order(Struct, frozen=True):
-    """What was asked for. `or_whole`: where `version` has been replaced, the whole of the other one is wanted."""
+    """What was asked for. `or_whole`: where `version` has been replaced, the whole of the other one is wanted.
+    `ranged`: whether requests for spans may be made at all."""
 
     spans: tuple[Span, ...]
     version: Version | None
@@ -37,17 +39,29 @@ class Order(Struct, frozen=True):
     concurrency: int
     part_bytes: int
     ranged_from: int = 0
+    ranged: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is for the whole object, of whichever version there is."""
+        return self.version is None and self.spans == WHOLE_OBJECT
 
     def first(self) -> tuple[Span | None, str | None]:
         """The range and the condition of the first request: for the first piece, so that ranges need no further one."""
-        if self.version is None:
+        if not self.ranged:
+            return None, None
+        if self.is_whole:
             return Span(0, self.part_bytes) if self.concurrency > 1 else None, None
+        if self.version is None:
+            return next(self.pieces()), None
         # With nothing missing, what follows the end: nothing, if it is still the same.
         return next(self.pieces(), Span(self.version.size or 0, MAX_POSITION)), self.version.strong
 
     def pieces(self) -> Iterator[Span]:
         """The spans, cut for `concurrency`. Never a list: a server may claim any size."""
-        return chain.from_iterable(plan_parts(span, self._piece_bytes) for span in self.spans)
+        return chain.from_iterable(
+            (span,) if span.start < 0 else plan_parts(span, self._piece_bytes) for span in self.spans
+        )
 
     def workers(self, size: int) -> int:
         """How many pieces of an object of `size` bytes are fetched at once."""
@@ -65,7 +79,7 @@ class Plan(Struct, frozen=True):
     `version`: that all responses must be of. `pieces`: of the object, in order, and `workers` how many of them are
     fetched at once; none where there is nothing to bring. `got`: what the first response brings, from the start of the
     first piece on. `stream`: that is all of the object; if it breaks off, the rest is requested. `resumed`: only what
-    was missing comes.
+    was missing comes. `partial`: some spans were asked for, and they are not all of the object.
     """
 
     version: Version
@@ -74,6 +88,7 @@ class Plan(Struct, frozen=True):
     got: Span | None
     stream: bool = False
     resumed: bool = False
+    partial: bool = False
 
 
 def decide(order: Order, head: ResponseHead) -> Plan | Order:
@@ -82,6 +97,8 @@ def decide(order: Order, head: ResponseHead) -> Plan | Order:
     Raises `BadResponse` for a response that cannot be used, `RemoteChanged` where a version was demanded.
     """
     wanted, _ = order.first()
+    if not (order.is_whole or order.or_whole):
+        return _spans(order, wanted, head)
     if head.status in WHOLE or wanted is None:
         return _stream(head, content_length(head))
     found = head.content_range()
@@ -138,6 +155,70 @@ def _resumed(order: Order, version: Version, wanted: Span, head: ResponseHead, t
             expected=str(version.size),
         )
     return Plan(version, order.pieces(), workers, covered(head, wanted)[0], resumed=True)
+
+
+def _spans(order: Order, wanted: Span | None, head: ResponseHead) -> Plan | Order:
+    """The plan for some spans by the response to the request for `wanted`, the first piece (None: for the whole)."""
+    url, demanded = redact(head.url), order.version or Version()
+    if head.status == 412:
+        raise errors.RemoteChanged("the object was replaced: the server answered 412; read it again", url=url)
+    found = head.content_range()
+    total = None if found is None else found.total
+    if wanted is None or head.status in WHOLE or (head.status == 206 and covers_all(head)):
+        return _spans_of_stream(order, wanted, head, total if head.status == 206 else content_length(head))
+    if total is None:
+        # Neither a suffix nor what is beyond the end can be told; or it is no answer to a request for a range.
+        return replace(order, ranged=False)
+    version = head.version(total)
+    demanded.require(version, url)
+    spans = join(resolve(span, total) for span in order.spans)
+    if head.status == 416:
+        if not spans:
+            return Plan(version, iter(()), 0, None, partial=total > 0)
+        # Only what is there, if it was not that which was refused.
+        return replace(order, spans=spans, version=Version(total), ranged=spans != order.spans)
+    if demanded.joinable:
+        version = demanded
+    try:
+        got = covered(head, resolve(wanted, total))[0]
+    except errors.BadResponse:
+        return replace(order, ranged=False)
+    # A suffix comes whole.
+    order = replace(order, spans=spans, version=version, concurrency=1 if wanted.start < 0 else order.concurrency)
+    if not version.joinable and spans != (got,):
+        everything = (Span(spans[0].start, spans[-1].stop),)
+        if spans != everything or order.concurrency > 1:
+            return replace(order, spans=everything, concurrency=1)
+    if spans[0].start != got.start:
+        # The end is nearer to the start than the caller knew.
+        return order
+    return Plan(version, order.pieces(), order.workers(total), got, partial=spans != (Span(0, total),))
+
+
+def _spans_of_stream(order: Order, wanted: Span | None, head: ResponseHead, size: int | None) -> Plan | Order:
+    """The plan for some spans by a response that brings the whole object of `size` bytes."""
+    url, version = redact(head.url), head.version(size)
+    if order.version is not None:
+        order.version.require(version, url)
+    if size is None:
+        if order.spans[-1].start < 0:
+            raise errors.RangesRefused(
+                "the server sends the object without its length and ignores Range, so its last bytes cannot be found: "
+                "read the whole",
+                url=url,
+            )
+        # What is beyond the end cannot be told.
+        everything = Span(order.spans[0].start, MAX_POSITION)
+        return Plan(version, iter((everything,)), 1, Span(0, MAX_POSITION), stream=True, partial=everything.start > 0)
+    spans = join(resolve(span, size) for span in order.spans)
+    if wanted is not None and wanted.start < 0 and head.status in WHOLE and spans[0].start > order.part_bytes:
+        # A server that knows no suffixes may know other ranges (RFC 9110, section 14.1.2).
+        return replace(order, spans=spans, version=version)
+    if not spans:
+        return Plan(version, iter(()), 0, None, partial=size > 0)
+    everything = Span(spans[0].start, spans[-1].stop)
+    whole = Span(0, size)
+    return Plan(version, iter((everything,)), 1, whole, stream=True, partial=everything != whole)
 
 
 def continues(version: Version, head: ResponseHead, wanted: Span, total: int) -> tuple[Span, Version]:

@@ -51,10 +51,15 @@ class Verification:
         may prove nothing."""
         return any(declared.checksum.parts is None for declared in self.declared)
 
-    def begin(self, size: int | None, *, resumed: bool) -> None:
+    def begin(self, size: int | None, *, resumed: bool, partial: bool) -> None:
         """Prepare for the first slot. `resumed`: only the rest of the object is fetched, and the caller, who has the
-        other bytes, must verify it. Raises `Unverified` where strict and no checksum was found."""
-        if resumed:
+        other bytes, must verify it. `partial`: nobody has the other bytes. Raises `Unverified` where strict and nothing
+        can verify the bytes."""
+        if partial:
+            self.declared, self._reason = (), "only a part of the object was read, and checksums are of the whole"
+            if self._strict:
+                raise self._unverified("can verify", self._reason)
+        elif resumed:
             self._strict = False
             if self.declared:
                 self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"

@@ -127,8 +127,9 @@ class FileRequest(Record, frozen=True):
 
 
 class OpenRequest(Record, frozen=True):
-    """What to fetch, from where, and of which version. Times in seconds, sizes in bytes; spans are
-    half-open, sorted and disjoint."""
+    """What to fetch, from where, and of which version. Times in seconds, sizes in bytes; spans are half-open, sorted
+    and disjoint. The last one may be a suffix (see `Span`), and spans may go beyond the end of the object, which the
+    engine learns from the first response."""
 
     url: str
     headers: tuple[tuple[str, str], ...]
@@ -149,9 +150,12 @@ class OpenRequest(Record, frozen=True):
     insecure: bool = False  # do not check certificates
     mirrors: tuple[str, ...] = ()  # further URLs of the same object; the headers go to them as well
     spans: tuple[tuple[int, int], ...] = WHOLE
-    # The version of the spans. For another version: `RemoteChanged`, or, with `or_whole`, the whole of that one.
+    # The version of the spans; None: whichever there is. For another version: `RemoteChanged`, or, with `or_whole`, the
+    # whole of that one.
     version: Version | None = None
     or_whole: bool = False
+    # It is a span that another engine, which knows the object, passes on.
+    delegated: bool = False
     # What redirects from `url` led to.
     route: Route | None = None
     # Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
@@ -173,11 +177,6 @@ class OpenRequest(Record, frozen=True):
     def head_only(self) -> bool:
         """Whether nothing of the object is wanted but what its head says."""
         return not self.spans and self.version is None
-
-    @property
-    def delegated(self) -> bool:
-        """Whether it is a span that another engine, which knows the object, passes on."""
-        return self.version is not None and not self.or_whole
 
 
 class HeadInfo(Record, frozen=True):

@@ -25,8 +25,10 @@ SYNC_AND_ASYNC = {
     "iter_content_unordered": "aiter_content_unordered",
     "download": "adownload",
     "download_all": "adownload_all",
+    "read": "aread",
+    "read_ranges": "aread_ranges",
 }
-TRANSFERS = ["urlopen", "read", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
+TRANSFERS = ["urlopen", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
 CLASSES = ["Session", "Timeout", "Retries", "Entry"]
 FUNCTIONS = [*TRANSFERS, "checksum", "close", "read_list"]
 
@@ -52,6 +54,8 @@ NO_CHECKSUM: list[Any] = [[], {}, 5, True, b"md5:00", [5], [None], "md5", "md5:x
 NO_URL: list[Any] = [None, 5, True, b"http://h/", "ftp://h/", "h", "", object()]
 NO_RETRIES: list[Any] = [value for value in NO_COUNT if value != 0]
 
+NO_SPAN: list[Any] = [5, (1,), (0, 1, 2), (2, 1), (-5, 3), ("0", 1), (0.0, 1), (None, 1), (0, 2**63)]
+
 # For each parameter values that cannot be used: wrong types, and numbers out of range.
 WRONG: dict[str, list[Any]] = {
     "algorithm": [5, None, True, b"md5", "md6", ""],
@@ -76,10 +80,13 @@ WRONG: dict[str, list[Any]] = {
     "headers": NO_HEADERS,
     "insecure": NO_BOOL,
     "jobs": [0, None, *NO_COUNT],
+    "length": NO_COUNT,
     "limit_rate": [0.5, *NO_SECONDS],
+    "max_gap": [None, *NO_COUNT],
     "max_memory": [0, 65535, None, *NO_COUNT],
     "mirrors": [None, 5, True, URL, b"http://h/", [5], [b"http://h/"], ["ftp://h/"]],
     "no_clobber": NO_BOOL,
+    "offset": [None, *(value for value in NO_COUNT if value != -1)],
     "on_event": NO_FUNCTION,
     "on_progress": NO_FUNCTION,
     "path": NO_PATH,
@@ -93,6 +100,7 @@ WRONG: dict[str, list[Any]] = {
     "retries": NO_RETRIES,
     "size": NO_COUNT,
     "source": [5, None, object(), 1.5, ["a"], "a\0b"],
+    "spans": [None, 5, "ab", b"ab", {(0, 1): 2}, *([each] for each in NO_SPAN)],
     "stall_s": NO_SECONDS,
     "statuses": [503, None, True, "503", b"\1", [99], [1000], [503.0], ["503"], [True], {"a": 1}],
     "strict": NO_BOOL,
@@ -103,7 +111,7 @@ WRONG: dict[str, list[Any]] = {
     "url": NO_URL,
     "warn_unverified": NO_BOOL,
 }
-GOOD = {"url": URL, "entries": ENTRIES, "source": b"", "path": "no-such-file"}
+GOOD = {"url": URL, "entries": ENTRIES, "source": b"", "path": "no-such-file", "spans": [(0, 1)]}
 
 
 def parameters(name: str) -> list[inspect.Parameter]:
@@ -145,7 +153,7 @@ def test_case_46_a_wrong_type_or_value_is_refused_before_any_request(name: str, 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
 def test_case_11_an_unknown_keyword_is_a_type_error_before_any_request(name: str) -> None:
-    for unknown in ("offset", "chekcsum", "session", "_"):
+    for unknown in ("position", "chekcsum", "session", "_"):
         with pytest.raises(TypeError, match=f"(?i)unexpected keyword argument '{unknown}'"):
             call(name, **required(name), **{unknown: "md5:00000000000000000000000000000000"})
 

@@ -1,0 +1,158 @@
+"""Spans of one object, collected into memory of their own: what is requested for them, and where their bytes go."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import msgspec
+
+from getm.client.receiver import Receiver
+from getm.core.spans import MAX_POSITION, Span, join, resolve
+from getm.core.units import KIB, MIB
+from getm.core.version import Version
+from getm.integrity.verdict import unverified
+from getm.protocol.messages import WHOLE, OpenRequest
+from getm.results import SpanContents, Stats
+
+# Of so many spans an OPEN has room, beside URL and headers.
+_MAX_SPANS = 512
+# Small spans wait for their answers more than for their bytes; of large ones a few fill a connection's share.
+_MAX_SMALL_AT_ONCE, _MAX_LARGE_AT_ONCE = 16, 8
+# From so many bytes on, one span is worth several connections.
+_ADAPTIVE_BYTES = 8 * MIB
+# Shorter ones can be hashed and compared, as `bytes` can.
+_BYTES_UP_TO = 64 * KIB
+
+
+class CollectedSpans:
+    """Spans that a caller wants of one object, in any order, overlapping or not.
+
+    `requests` yields what is to be requested, one OPEN after another: after each of them `collect` must have returned
+    True. All that is requested after the first is of the version which that one has found.
+    """
+
+    # Nothing is given out before the end: what has come may come again.
+    position = 0
+
+    def __init__(self, wanted: Sequence[Span], max_gap: int) -> None:
+        self._wanted = wanted
+        self._max_gap = max_gap
+        spans = join((span for span in wanted if span.start >= 0), max_gap)
+        suffixes = [span for span in wanted if span.start < 0]
+        # The longest one has all others.
+        self._suffix = min(suffixes, key=lambda span: span.start, default=None)
+        self._left = spans
+        self._version = Version()
+        self._size: int | None = None
+        self._stats = Stats()
+        self._verdict = unverified("nothing was asked for")
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop what has come."""
+        self._data: list[bytes | bytearray | None] = [None] * len(self._wanted)
+        # The spans that have bytes, by their starts; their numbers; and how long the longest is.
+        self._spans: list[Span] = []
+        self._starts: list[int] = []
+        self._numbers: list[int] = []
+        self._longest = 0
+
+    # What is requested ------------------------------------------------------------------------------------------------
+
+    def next_request(self, common: OpenRequest, concurrency: int | None) -> OpenRequest | None:
+        """The next request, made of what all have in common; None where there is nothing more. `concurrency`: spans
+        that are fetched at once; None: as many as are of use."""
+        size = self._size
+        if size is not None and (self._left or self._suffix is not None):
+            # After the first request.
+            suffix = () if self._suffix is None else (self._suffix,)
+            self._left = join((resolve(span, size) for span in (*self._left, *suffix)), self._max_gap)
+            self._suffix = None
+            if self._left and not self._version.joinable:
+                # Nothing would show that two responses are of one version: one brings all, from the start.
+                self._wanted = [resolve(span, size) for span in self._wanted]
+                whole = join(self._wanted, MAX_POSITION)
+                self._left, self._version = (), Version()
+                self.clear()
+                return self._request(common, whole, 1)
+        spans, self._left = self._left[:_MAX_SPANS], self._left[_MAX_SPANS:]
+        if self._suffix is not None and not self._left:
+            spans, self._suffix = (*spans, self._suffix), None
+        return self._request(common, spans, concurrency) if spans else None
+
+    def _request(self, common: OpenRequest, spans: tuple[Span, ...], concurrency: int | None) -> OpenRequest:
+        large = max(map(_length, spans)) > MIB
+        if concurrency is None:
+            concurrency = min(len(spans), _MAX_LARGE_AT_ONCE if large else _MAX_SMALL_AT_ONCE)
+        adaptive = common.adaptive and len(spans) == 1 and _length(spans[0]) >= _ADAPTIVE_BYTES
+        pairs = tuple((span.start, span.stop) for span in spans)
+        return msgspec.structs.replace(
+            common,
+            spans=WHOLE if pairs == WHOLE and self._version.size is None else pairs,
+            version=None if self._version == Version() else self._version,
+            concurrency=common.concurrency if adaptive else concurrency,
+            adaptive=adaptive,
+        )
+
+    @staticmethod
+    def is_small(request: OpenRequest) -> bool:
+        """Whether no span of it needs more than a slot of an ordinary ring."""
+        return all(_length(Span(*span)) <= MIB for span in request.spans)
+
+    # What comes -------------------------------------------------------------------------------------------------------
+
+    def collect(self, receiver: Receiver) -> bool:
+        """Copy what has come; True where all that was requested is there."""
+        receiver.reader = self
+        while (part := receiver.next_part(ordered=False)) is not None:
+            self._copy(part.offset, part.view, receiver.size)
+        if not receiver.finished or receiver.head is None:
+            return False
+        self._version = receiver.head.version
+        self._stats += receiver.stats()
+        self._verdict = receiver.verdict()
+        self._size = receiver.size
+        return True
+
+    def _resolve(self, size: int | None) -> None:
+        """The object's size is known, or that it is not."""
+        found = [(span if size is None else resolve(span, size), number) for number, span in enumerate(self._wanted)]
+        found = sorted(((span, number) for span, number in found if len(span)), key=lambda each: each[0].start)
+        self._spans = [span for span, _ in found]
+        self._starts = [span.start for span in self._spans]
+        self._numbers = [number for _, number in found]
+        self._longest = max(map(_length, self._spans), default=0)
+
+    def _copy(self, offset: int, view: memoryview, size: int | None) -> None:
+        if not self._spans:
+            self._resolve(size)
+        stop = offset + len(view)
+        first = bisect_left(self._starts, offset - self._longest)
+        for index in range(first, bisect_left(self._starts, stop)):
+            span, number = self._spans[index], self._numbers[index]
+            start, end = max(span.start, offset), min(span.stop, stop)
+            if start >= end:
+                continue
+            piece = view[start - offset : end - offset]
+            if len(piece) == len(span):
+                self._data[number] = bytes(piece)
+                continue
+            data = self._data[number]
+            if not isinstance(data, bytearray):
+                # Without a size, one stream brings it in order: it grows.
+                data = self._data[number] = bytearray() if size is None else bytearray(len(span))
+            data[start - span.start : end - span.start] = piece
+
+    def contents(self) -> SpanContents:
+        """What has come, for the caller."""
+        views = []
+        for data in self._data:
+            if isinstance(data, bytearray) and len(data) < _BYTES_UP_TO:
+                data = bytes(data)
+            views.append(memoryview(data or b"").toreadonly())
+        return SpanContents(views, self._size, self._verdict, self._version, self._stats)
+
+
+def _length(span: Span) -> int:
+    return -span.start if span.start < 0 else len(span)
