@@ -169,7 +169,9 @@ def test_two_commands_set_everything_up() -> None:
     assert setup[1][1].strip() in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "docs/integrations.md"]
+)
 def test_links_between_the_documents_lead_somewhere(name: str) -> None:
     document = ROOT / name
     for target in _LINK.findall(document.read_text()):

@@ -88,6 +88,8 @@ http {{
         ssl_session_cache shared:tls:1m;
 
         location / {{ alias {files}; }}
+        location /index/ {{ alias {files}; autoindex on; }}
+        location /index-json/ {{ alias {files}; autoindex on; autoindex_format json; }}
         location = /ready {{ access_log off; return 204; }}
         location /barrier/ {{ return 204; }}
         location /slow/ {{ alias {files}; limit_rate $slow_rate; }}

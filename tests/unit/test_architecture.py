@@ -41,6 +41,7 @@ LAYERS = (
     Layer("batch", ("batch",), ("getm.engine",)),
     Layer("session", ("session",), ("getm.engine",)),
     Layer("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.protocol")),
+    Layer("integrations", ("integrations",), ("getm.engine", "getm.buffers", "getm.protocol")),
     Layer("command", ("cli", "__main__"), ("getm.engine", "getm.buffers", "getm.protocol")),
 )
 
