@@ -44,6 +44,15 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
         lines = "\n".join([text.replace("\n", " ") for text in chain.from_iterable(headers)])
         return cls(status, url, lines, ranged, reason)
 
+    @classmethod
+    def with_fields(
+        cls, status: int, url: str, lines: str, fields: dict[str, list[str]], reason: str = ""
+    ) -> ResponseHead:
+        """With `fields` that are known already."""
+        head = cls(status, url, lines, reason=reason)
+        head.__dict__["fields"] = fields
+        return head
+
     @property
     def headers(self) -> Headers:
         """Names and values in the order of the wire."""

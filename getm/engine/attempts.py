@@ -15,6 +15,7 @@ from getm.core.redact import redact
 from getm.core.retry import Fail, cause, is_transient
 from getm.core.spans import Span
 from getm.engine.counters import Counters
+from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient, Response
 from getm.engine.http.responses import WHOLE, refusal, wrong_size
 from getm.engine.sources import Ranges, Source, Sources
@@ -60,13 +61,17 @@ class Failed(Exception):
 
 
 class Attempts:
-    """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry."""
+    """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry. `begun`: the
+    first of them, where it was sent before; see `HttpClient.begin`."""
 
-    def __init__(self, http: HttpClient, request: OpenRequest, note: Callable[[NoteInfo], None]) -> None:
+    def __init__(
+        self, http: HttpClient, request: OpenRequest, note: Callable[[NoteInfo], None], begun: Begun | None = None
+    ) -> None:
         self.http = http
         self.request = request
         self.counters: Counters = Counters()
         self.note = note
+        self._begun = begun
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self.sources: Sources = Sources(request, http.speeds)
@@ -222,7 +227,8 @@ class Attempts:
     def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
         self.counters.requests += 1
         range_header = None if span is None else span.range_header()
-        return self.http.get(self.request, route, range_header=range_header, if_range=if_range)
+        begun, self._begun = self._begun, None
+        return self.http.get(self.request, route, range_header=range_header, if_range=if_range, begun=begun)
 
     async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:
         """The target of the redirects refuses us: its signature has expired. Ask the caller's URL for another one;

@@ -19,11 +19,13 @@ from getm.core.stats import Stats
 from getm.core.threads import WorkerThreads
 from getm.engine.fetch import Fetch
 from getm.engine.helpers import HelperPipe
+from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient
 from getm.engine.message_socket import Pipe
 from getm.engine.sinks.file import FileSink, Folders
 from getm.engine.sinks.ring import Emit, RingSink
 from getm.engine.sinks.slots import Claim, SlotPool
+from getm.engine.small import SmallFetches
 from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool
 from getm.protocol import messages
@@ -63,6 +65,7 @@ class EngineConnection:
         self._pool = SlotPool(self._ledger, lambda number, slot: self._queue(encode(Kind.RETURN, number, slot=slot)))
         self._conversation = Conversation()
         self._transfers: dict[int, Fetch] = {}
+        self._small = SmallFetches(self)
         self._on_change = on_change
         self._unsent: list[bytes] = []
         # Small files that are there, and of which the consumer has not heard.
@@ -76,12 +79,12 @@ class EngineConnection:
     @property
     def closed(self) -> bool:
         """Whether the pipe is closed and the last of its objects has ended."""
-        return self._pipe.closed and not self._transfers
+        return self._pipe.closed and not self.active
 
     @property
     def active(self) -> int:
         """How many objects are being served."""
-        return len(self._transfers)
+        return len(self._transfers) + len(self._small)
 
     def close(self) -> None:
         """Stop everything on this connection. Its tasks end soon after."""
@@ -90,6 +93,7 @@ class EngineConnection:
             helper.close()
         for number in self._transfers:
             self._cancel(number)
+        self._small.close()
         self._changed()
 
     def _cancel(self, number: int) -> None:
@@ -118,14 +122,22 @@ class EngineConnection:
                 # It is this object's failure, and no reason to end the others of the connection.
                 self.send(Kind.FAILED, message.object, FailedInfo.of(error, Stats()))
                 return
-            transfer = self._transfers[message.object] = Fetch(self, message.object, request)
-            transfer.task = self._loop.create_task(self._serve(message.object, transfer))
-        elif message.kind is Kind.CANCEL and message.object in self._transfers:
-            self._cancel(message.object)
+            if not self._small.begin(message.object, request):
+                self.fetch(message.object, request)
+        elif message.kind is Kind.CANCEL:
+            if message.object in self._transfers:
+                self._cancel(message.object)
+            else:
+                self._small.cancel(message.object)
         elif message.kind is Kind.HEDGE and message.object in self._transfers:
             self._transfers[message.object].hedge()
         elif message.kind is Kind.WRITE and message.object in self._transfers:
             self._transfers[message.object].write_to(decode_body(message, FolderEntry))
+
+    def fetch(self, number: int, request: OpenRequest, begun: Begun | None = None) -> None:
+        """Serve an OPEN, whose first request may have begun."""
+        transfer = self._transfers[number] = Fetch(self, number, request, begun)
+        transfer.task = self._loop.create_task(self._serve(number, transfer))
 
     async def _serve(self, number: int, transfer: Fetch) -> None:
         error: errors.GetmError | None = None

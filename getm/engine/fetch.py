@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,9 +20,10 @@ from getm.engine.head_fetch import fetch_head
 from getm.engine.hedge import Hedger, Watch
 from getm.engine.helpers import HelperPipe
 from getm.engine.host_load import MIN_SHARE_BYTES
+from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
-from getm.engine.sinks.file import FileSink, write_new_file
+from getm.engine.sinks.file import FileSink, target_error, write_new_file
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
@@ -56,13 +55,15 @@ _LAST_WRITES_S = 5.0
 
 
 class Fetch:
-    """Serves one OPEN on a connection, from the first request to END or an error."""
+    """Serves one OPEN on a connection, from the first request, which may have `begun`, to END or an error."""
 
-    def __init__(self, connection: EngineConnection, number: int, request: OpenRequest) -> None:
+    def __init__(
+        self, connection: EngineConnection, number: int, request: OpenRequest, begun: Begun | None = None
+    ) -> None:
         self._connection = connection
         self._number = number
         self._request = request
-        self._attempts = Attempts(connection.http, request, partial(connection.send, NOTE, number))
+        self._attempts = Attempts(connection.http, request, partial(connection.send, NOTE, number), begun)
         self.counters: counters.Counters = self._attempts.counters
         self._verification = Verification(request, connection.hash_pool)
         self.task: asyncio.Task[None]
@@ -77,7 +78,6 @@ class Fetch:
         self._file_error: errors.TargetError | None = None
         # The head of a small one, which END will have.
         self._held: HeadInfo | None = None
-        self._content: bytes | None = None
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
@@ -165,7 +165,7 @@ class Fetch:
         """Send the head to the consumer, and prepare to verify what it declares."""
         self.counters.answered()
         size = plan.version.size
-        notes = self._verification.find(response, size)
+        notes = self._verification.find([*response.redirects, response.head], size)
         self._attempts.answered(source, response, size, certain=self._verification.certain and not plan.partial)
         declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
         info = HeadInfo(
@@ -224,21 +224,19 @@ class Fetch:
         """Write a small object, which is verified, to a file of its own."""
         file = self._request.file
         if file is not None and file.small is not None:
-            contents: Iterable[bytes | memoryview] = () if self._content is None else (self._content,)
-            if self._sink is not None:
-                contents = self._sink.contents()
+            contents = () if self._sink is None else self._sink.contents()
             try:
                 write_new_file(self._folder, file.small.name, file.mode, contents)
                 self._connection.stored(file.small)
             except OSError as error:
-                raise _target_error(error, file.small) from error
+                raise target_error(error, file.small) from error
 
     def _open_folder(self, entry: FolderEntry) -> None:
         if self._folder < 0:
             try:
                 self._folder = self._folders.enter_context(self._connection.folders.using(entry.folder))
             except OSError as error:
-                raise _target_error(error, entry) from error
+                raise target_error(error, entry) from error
 
     def write_to(self, entry: FolderEntry) -> None:
         """The consumer names the file."""
@@ -250,10 +248,10 @@ class Fetch:
         except errors.TargetError as error:
             self._stop(error)
         except OSError as error:
-            self._stop(_target_error(error, entry))
+            self._stop(target_error(error, entry))
 
     def _disk_failed(self, error: OSError) -> None:
-        self._stop(_target_error(error, None))
+        self._stop(target_error(error, None))
 
     def _stop(self, error: errors.TargetError) -> None:
         self._file_error = error
@@ -348,11 +346,6 @@ class Fetch:
         came = 0 < size < _SMALL_BYTES and content.is_eof() and content.total_bytes == size
         if not came or self._connection.http.throttle is not None:
             return False
-        if self._held is not None:
-            self._content, hasher = content.read_nowait(), self._verification.hasher
-            if hasher is not None:
-                hasher.feed(0, memoryview(self._content), lambda: None)
-            return True
         slot = self._connection.place(size, content.read_nowait)
         if slot is not None:
             self.emit(0, slot, size, size, full=True)
@@ -441,10 +434,3 @@ class Fetch:
         """As a helper: the lead finds the span slow."""
         if self._alone is not None:
             self._alone.hedge()
-
-
-def _target_error(error: OSError, entry: FolderEntry | None) -> errors.TargetError:
-    """The consumer, which knows the target's name, puts it into words."""
-    folder, name = (b"", b"") if entry is None else (entry.folder.path, entry.name)
-    path = os.fsdecode(os.path.join(folder, name))  # noqa: PTH118 - bytes
-    return errors.TargetError(f"{path} cannot be written ({error})", path=path, errno=error.errno)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from getm import errors
+from getm.core.head import ResponseHead
 from getm.core.redact import redact
-from getm.engine.http.requests import Response
 from getm.integrity.declared.discover import discover
 from getm.integrity.declared.types import Declared
-from getm.integrity.hashing.hasher import PartsHasher
+from getm.integrity.hashing.hasher import INLINE_BYTES, PartsHasher, check_small
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
@@ -31,12 +31,13 @@ class Verification:
         # Takes the slots; None where nothing can be verified.
         self.hasher: PartsHasher | None = None
 
-    def find(self, response: Response, size: int | None) -> tuple[str, ...]:
-        """Find the checksums; returns notes: what is declared and cannot be used, and why."""
+    def find(self, heads: Sequence[ResponseHead], size: int | None) -> tuple[str, ...]:
+        """Find the checksums that the responses declare, redirects first; returns notes: what is declared and cannot be
+        used, and why."""
         if self._request.checksums is None:
             self._reason = "checksum=None: no verification was asked for"
         elif not self._request.checksums:
-            found = discover([*response.redirects, response.head], size=size)
+            found = discover(heads, size=size)
             # The strongest; the weaker ones would cost time and add nothing.
             self.declared = found.declared[:1]
             self._reason = found.reason
@@ -67,6 +68,19 @@ class Verification:
             self.hasher = PartsHasher(self.declared, size=size, pool=self._pool)
         elif self._strict:
             raise self._unverified("can verify", self._reason, "; give a checksum")
+
+    def may_check(self, size: int) -> bool:
+        """Whether `check` can give the verdict on a content of that size, and at once."""
+        if not self.declared:
+            return not self._strict
+        return len(self.declared) == 1 and self.certain and size <= INLINE_BYTES
+
+    def check(self, content: bytes) -> Verdict:
+        """The verdict on all of a small object. Raises `ChecksumMismatch`, `MissingExtra`."""
+        verdict = check_small(self.declared[0], content) if self.declared else unverified(self._reason)
+        if verdict.mismatch is not None:
+            raise verdict.mismatch.as_error(redact(self._request.url))
+        return verdict
 
     async def verdict(self, total: int, call: Callable[..., Any]) -> Verdict:
         """The verdict on the `total` bytes. Raises `ChecksumMismatch`, or `Unverified` where strict. `call(callback,

@@ -138,13 +138,7 @@ class SlotSink(asyncio.BufferedProtocol):
             if isinstance(exc, OSError):
                 self._done.set_exception(errors.NetworkError(f"the connection broke ({exc})"))
             else:
-                self._done.set_exception(
-                    errors.Truncated(
-                        f"the connection was closed {self._missing} bytes before the end of the response",
-                        received=self._length - self._missing,
-                        expected=self._length,
-                    )
-                )
+                self._done.set_exception(_cut_off(self._length - self._missing, self._missing))
         # aiohttp takes the connection out of its books.
         self._original.connection_lost(exc)
 
@@ -235,9 +229,9 @@ async def _receive_plain(
         # Of the monitor, of a transfer coding, of the writer.
         raise
     except ClientPayloadError as error:
-        raise errors.Truncated(
-            f"the content ended before its end was marked ({error})", received=writer.position
-        ) from None
+        if response.broken_by is not None:
+            raise errors.NetworkError(f"the connection broke ({response.broken_by})") from None
+        raise _cut_off(received, missing, error) from None
     except (ClientError, OSError) as error:
         raise errors.NetworkError(f"the connection broke ({error})") from None
     finally:
@@ -251,6 +245,17 @@ async def _receive_plain(
         raise errors.NetworkError(f"the connection broke ({lost})")
     if missing is None:
         writer.end_of_content()
+
+
+def _cut_off(received: int, missing: int | None, error: Exception | None = None) -> errors.Truncated:
+    """The error where the connection ends within a content, `missing` bytes before its end; None: `error` says how."""
+    if missing is None:
+        return errors.Truncated(f"the content ended before its end was marked ({error})", received=received)
+    return errors.Truncated(
+        f"the connection was closed {missing} bytes before the end of the response",
+        received=received,
+        expected=received + missing,
+    )
 
 
 async def _write(data: bytes, writer: RingSink, meter: Meter | None) -> None:

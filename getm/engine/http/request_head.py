@@ -26,6 +26,9 @@ class RequestHeads:
     def __init__(self, origin: str, headers: HeaderFields, proxy: str | None) -> None:
         scheme, userinfo, host = split_authority(origin)
         self._origin = URL(f"{scheme}://{host}", encoded=True)
+        self.server: str | None = None if proxy is not None else f"{scheme}://{host}"
+        """What its connections may be told by; None with a proxy, for which each request is completed by the connector
+        that finds a connection to it."""
         self._headers = CIMultiDict(_OWN_HEADERS)
         if host_field(host) != host:
             self._headers["Host"] = host_field(host)

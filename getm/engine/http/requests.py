@@ -33,8 +33,9 @@ from getm.core.redact import redact
 from getm.core.text import brief, encodable
 from getm.core.url import follow, is_tls, origin_of, split_url
 from getm.engine.host_load import HostLoads
-from getm.engine.http.connections import Connector, Exchanges, Reply
+from getm.engine.http.connections import Begun, Connector, Exchanges, Reply
 from getm.engine.http.request_head import HeaderFields
+from getm.engine.http.response_protocol import WholeListener
 from getm.engine.http.throttle import Throttle
 from getm.engine.speeds import Speeds
 from getm.integrity.declared.s3 import may_ask_checksums
@@ -142,8 +143,24 @@ class HttpClient:
         session = self._sessions.get(trust)
         if session is None:
             context = True if trust is None else trust.context()
-            session = self._sessions[trust] = Exchanges(Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S))
+            session = self._sessions[trust] = Exchanges(
+                Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S), _KEEPALIVE_S
+            )
         return session
+
+    def begin(self, request: OpenRequest, listener: WholeListener) -> Begun | None:
+        """GET the URL of `request` over a connection that waits for one; None where there is none, or where that cannot
+        be sent (`get` says why). `listener` gets the response; where that is another one than expected, `get` goes on
+        with what this returns."""
+        url = request.url
+        try:
+            origin, target = split_url(url)
+            proxy = _proxy(origin, tuple(request.environment.items()))
+            through = None if proxy is None else proxy.url
+            session = self._session(request, origin, through)
+            return session.begin(origin, target, _headers(url, request.headers), through, listener)
+        except (errors.GetmError, ValueError):
+            return None
 
     async def get(
         self,
@@ -153,9 +170,10 @@ class HttpClient:
         range_header: str | None = None,
         if_range: str | None = None,
         method: str = "GET",
+        begun: Begun | None = None,
     ) -> Response:
         """GET, or HEAD, `route`, following redirects. Returns the response whatever its final status is. User headers
-        are sent only to the origin of the caller's URL (RFC 9110, section 15.4).
+        are sent only to the origin of the caller's URL (RFC 9110, section 15.4). `begun`: by `begin`, for this route.
         """
         wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
         if if_range is not None:
@@ -163,16 +181,9 @@ class HttpClient:
         url, user_headers = route.url, route.user_headers
         redirects: list[ResponseHead] = []
         while True:
-            # S3 declares its additional checksums only on request, and those of the whole object only without a Range.
-            # A signature that covers the header requires it in any case.
-            headers = user_headers
-            if (
-                may_ask_checksums(url, user_headers)
-                and (range_header is None or _CHECKSUM_MODE in url.lower())
-                and not any(name.lower() == _CHECKSUM_MODE for name, _ in user_headers)
-            ):
-                headers = (*headers, (_CHECKSUM_MODE, "ENABLED"))
-            raw, proxy = await self._send(request, url, headers, wanted, method)
+            headers = _headers(url, user_headers, ranged=range_header is not None)
+            raw, proxy = await self._send(request, url, headers, wanted, method, begun)
+            begun = None
             lines, reason = header_lines(raw.message.raw_headers), decode_phrase(raw.message.reason)
             head = ResponseHead(raw.message.code, url, lines, range_header is not None, reason)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
@@ -192,7 +203,13 @@ class HttpClient:
             url = target
 
     async def _send(
-        self, request: OpenRequest, url: str, headers: HeaderFields, wanted: HeaderFields, method: str
+        self,
+        request: OpenRequest,
+        url: str,
+        headers: HeaderFields,
+        wanted: HeaderFields,
+        method: str,
+        begun: Begun | None,
     ) -> tuple[Reply, Proxy | None]:
         proxy: Proxy | None = None
         try:
@@ -200,9 +217,8 @@ class HttpClient:
             proxy = _proxy(origin, tuple(request.environment.items()))
             through = None if proxy is None else proxy.url
             session = self._session(request, origin, through)
-            raw = await session.get(
-                origin, target, headers, wanted, through, request.connect_s, request.stall_s, method
-            )
+            limits = request.connect_s, request.stall_s
+            raw = await session.get(origin, target, headers, wanted, through, *limits, method=method, begun=begun)
             return raw, proxy
         except (errors.InvalidInput, errors.DescriptorsExhausted):
             # Certificates that cannot be loaded. (A ValueError, and an OSError.)
@@ -211,6 +227,19 @@ class HttpClient:
             translated = translate(error, urlsplit(url).hostname, request, proxy)
             translated.url = redact(url)
             raise translated from error
+
+
+def _headers(url: str, given: HeaderFields, *, ranged: bool = False) -> HeaderFields:
+    """The header fields for a request that is given some."""
+    # S3 declares its additional checksums only on request, and those of the whole object only without a Range. A
+    # signature that covers the header requires it in any case.
+    if (
+        may_ask_checksums(url, given)
+        and (not ranged or _CHECKSUM_MODE in url.lower())
+        and not any(name.lower() == _CHECKSUM_MODE for name, _ in given)
+    ):
+        return (*given, (_CHECKSUM_MODE, "ENABLED"))
+    return given
 
 
 def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from getm.core.threads import WorkerThreads
 from getm.core.writing import write_all
+from getm.errors import TargetError
 from getm.protocol.messages import FolderEntry, FolderInfo
 
 # A descriptor that only names a folder: it need not be readable. Not everywhere.
@@ -29,20 +30,31 @@ class Folders:
         # The descriptor, and for how many files.
         self._open: dict[tuple[int, int], tuple[int, int]] = {}
 
-    @contextlib.contextmanager
-    def using(self, info: FolderInfo) -> Iterator[int]:
-        """A context with a descriptor of the folder. Raises OSError."""
+    def hold(self, info: FolderInfo) -> int:
+        """A descriptor of the folder, which stays open until `release`. Raises OSError."""
         key = info.identity
         fd, uses = self._open.get(key) or (_open_folder(info), 0)
         self._open[key] = fd, uses + 1
+        return fd
+
+    def release(self, info: FolderInfo) -> None:
+        """The counterpart of a `hold`."""
+        key = info.identity
+        fd, uses = self._open[key]
+        if uses > 1:
+            self._open[key] = fd, uses - 1
+        else:
+            del self._open[key]
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def using(self, info: FolderInfo) -> Iterator[int]:
+        """A context with a descriptor of the folder. Raises OSError."""
+        fd = self.hold(info)
         try:
             yield fd
         finally:
-            fd, uses = self._open.pop(key)
-            if uses > 1:
-                self._open[key] = fd, uses - 1
-            else:
-                os.close(fd)
+            self.release(info)
 
     def remove(self, file: FolderEntry) -> None:
         """Remove a file. Nothing can be done where that fails."""
@@ -80,6 +92,13 @@ def write_new_file(folder: int, name: bytes, mode: int, contents: Iterable[bytes
         raise
     finally:
         os.close(fd)
+
+
+def target_error(error: OSError, entry: FolderEntry | None) -> TargetError:
+    """The consumer, which knows the target's name, puts it into words."""
+    folder, name = (b"", b"") if entry is None else (entry.folder.path, entry.name)
+    path = os.fsdecode(os.path.join(folder, name))  # noqa: PTH118 - bytes
+    return TargetError(f"{path} cannot be written ({error})", path=path, errno=error.errno)
 
 
 class _Piece(NamedTuple):

@@ -197,6 +197,22 @@ class PartsHasher:
         return unverified("; ".join(reasons) or "no checksum was declared", computed)
 
 
+def check_small(declared: Declared, content: bytes) -> Verdict:
+    """The verdict on a representation by one checksum, which is none of a multipart upload: at once, in this thread.
+    For up to `INLINE_BYTES`. Raises `MissingExtra`."""
+    expected, view = declared.checksum, memoryview(content)
+    stream: HashStream
+    if expected.algorithm in GENERATORS:
+        stream = CrcStream(expected.algorithm, crc_function(expected.algorithm), 1)
+    else:
+        stream = OrderedStream(new_digest(expected.algorithm))
+    stream.merge(Block(0, len(content), view, lambda: None, 1), stream.read(view))
+    actual = Checksum(expected.algorithm, stream.digest())
+    if actual != expected:
+        return Verdict(False, None, None, _DIFFERENT, (actual,), Mismatch(declared, actual))
+    return Verdict(True, expected, declared.source, None, (actual,))
+
+
 def _why_no_layout(etag: Checksum, tried: int) -> str:
     if not tried:
         return f"the part size of the upload behind {etag} cannot be found from the size of the object"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import random
 import zlib
 
 import pytest
+from aiohttp.http import RawResponseMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
 from getm import errors
-from getm.core.head import HeadError
-from getm.engine.http.framing import decoded, frame, usual_length
+from getm.core.head import HeadError, ResponseHead, header_lines
+from getm.engine.http.framing import decoded, frame, plain_head, usual_length
+from getm.engine.http.response_protocol import ResponseProtocol
 
 BODY = random.Random(4).randbytes(100_000) + bytes(900_000)
 
@@ -118,6 +121,42 @@ def test_the_usual_head_is_known_at_a_glance(lines: list[str], status: str, leng
     assert usual_length(given_head) == length
     if length is not None and "\n" not in lines[0]:
         assert frame(given_head).head.lower().count(b"content-length: %d" % length) == 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("Content-Length", "content-length", "ETag", "X-A", "Connection", "Trailer", "A B", "")),
+            st.sampled_from(
+                ("5", " 5", "5\t", "05", "+5", "5, 5", "", "close", "keep-alive", '"e"', "\x7f", "é", "a\r b")
+            ),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from(
+        ("HTTP/1.1 200 OK", "HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.0 200 OK", "HTTP/1.1 206 OK", "HTTP/1.1 2000")
+    ),
+)
+def test_a_plain_head_is_what_the_parser_finds_in_it(fields: list[tuple[str, str]], status: str) -> None:
+    text = "".join([f"{line}\r\n" for line in (status, *(f"{name}:{value}" for name, value in fields))]) + "\r\n"
+    head = text.encode("latin-1")
+    found = plain_head(head)
+    if found is None:
+        return
+    message = parsed(head)
+    assert message.code == 200 and not message.should_close and message.reason == found.reason
+    assert header_lines(message.raw_headers) == found.lines
+    assert usual_length(head) == found.length == int(message.headers["Content-Length"])
+    assert found.fields == ResponseHead(200, "", found.lines).fields
+
+
+def parsed(head: bytes) -> RawResponseMessage:
+    """As aiohttp's parser reads it."""
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        protocol = ResponseProtocol(loop)
+        protocol.expect_head()
+        protocol.data_received(head)
+        return loop.run_until_complete(protocol.read())[0]
 
 
 def test_transfer_codings_of_http_1_0_are_not_trusted_for_another_response() -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
-from getm.engine.http.connections import Connector, Exchanges, Reply, _ResponseProtocol
+from getm.engine.http.connections import Connector, Exchanges, Reply
+from getm.engine.http.response_protocol import ResponseProtocol
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
 
@@ -58,7 +59,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 @contextlib.asynccontextmanager
 async def exchanges() -> AsyncIterator[Exchanges]:
-    opened = Exchanges(Connector(limit=0))
+    opened = Exchanges(Connector(limit=0), 30.0)
     try:
         yield opened
     finally:
@@ -76,13 +77,35 @@ async def test_the_connector_gives_connections_with_our_protocol_and_keeps_them(
     """`TCPConnector._factory`, `connect`, and what `Connection` is released by."""
     async with peer() as server, exchanges() as pool:
         first = await ask(pool, server, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh")
-        assert first.connection is not None and type(first.connection.protocol) is _ResponseProtocol
+        assert first.connection is not None and type(first.connection.protocol) is ResponseProtocol
         server.writers[0].write(b"ole")
         assert await first.content.read() == b"whole"
         assert first.connection is None
         second = await ask(pool, server, WHOLE)
         assert await second.content.read() == b"whole"
         assert len(server.writers) == 1
+
+
+async def test_a_connection_that_nobody_uses_is_closed() -> None:
+    async with peer() as server:
+        pool = Exchanges(Connector(limit=0), 0.01)
+        reply = await ask(pool, server, WHOLE)
+        assert await reply.content.read() == b"whole"
+        assert await server.readers[0].read() == b""
+        reply = await ask(pool, server, WHOLE, 1)
+        assert await reply.content.read() == b"whole"
+        await pool.close()
+        assert await server.readers[1].read() == b""
+
+
+async def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
+    async with peer() as server, exchanges() as pool:
+        reply = await ask(pool, server, WHOLE)
+        assert await reply.content.read() == b"whole"
+        server.writers[0].close()
+        assert await server.readers[0].read() == b""
+        reply = await ask(pool, server, WHOLE, 1)
+        assert await reply.content.read() == b"whole"
 
 
 async def test_a_head_is_read_with_the_limits_that_were_set() -> None:

@@ -1,0 +1,180 @@
+"""Small objects on their way to files of their own, in the way that nearly all of many of them come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from getm import errors
+from getm.core.head import ResponseHead
+from getm.core.stats import Stats
+from getm.engine.http.connections import Begun
+from getm.engine.http.framing import PlainHead
+from getm.engine.plan import WHOLE_OBJECT, Order, Plan, decide
+from getm.engine.sinks.file import target_error, write_new_file
+from getm.engine.speeds import MIN_MEASURED_BYTES
+from getm.engine.verification import Verification
+from getm.protocol.messages import END, FAILED, HEAD, WHOLE, EndInfo, FailedInfo, FolderEntry, HeadInfo, OpenRequest
+
+if TYPE_CHECKING:
+    from getm.engine.connection import EngineConnection
+
+# A response that takes longer than this is received as any other one, with all limits on its time.
+_PATIENCE_S = 0.2
+# What is asked for: all of it, by one request.
+_ORDER = Order(WHOLE_OBJECT, None, False, 1, 0)
+
+
+class SmallFetches:
+    """The small objects of one connection that are under way. Each is requested over a connection that was kept alive,
+    received whole, verified and written, without a task, a slot, or anything else that only other responses need: for a
+    small object that would be most of the work.
+
+    Where that cannot be, or anything but a plain response comes (a redirect, an error, a larger object, a slow server),
+    `Fetch` serves the object, and continues with what has come.
+    """
+
+    def __init__(self, connection: EngineConnection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._fetches: dict[int, _SmallFetch] = {}
+        # Set while there are any.
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._fetches)
+
+    def begin(self, number: int, request: OpenRequest) -> bool:
+        """Serve that OPEN; False where it takes more than this."""
+        if request.file is None or request.file.small is None or not self._suits(request):
+            return False
+        entry = request.file.small
+        try:
+            folder = self._connection.folders.hold(entry.folder)
+        except OSError:
+            # The other way says so.
+            return False
+        fetch = _SmallFetch(self, self._connection, number, request, entry, folder)
+        begun = self._connection.http.begin(request, fetch)
+        if begun is None:
+            self._connection.folders.release(entry.folder)
+            return False
+        fetch.begun = begun
+        self._fetches[number] = fetch
+        if self._timer is None:
+            self._timer = self._loop.call_later(_PATIENCE_S, self._look)
+        return True
+
+    def _suits(self, request: OpenRequest) -> bool:
+        """Whether a request for the whole, now, without a limit on the time of all, is what begins it."""
+        return (
+            request.spans == WHOLE
+            and request.version is None
+            and (request.adaptive or request.concurrency == 1)
+            and request.total_s is None
+            and not request.mirrors
+            and not request.delay_s
+            and self._connection.http.throttle is None
+        )
+
+    def cancel(self, number: int) -> bool:
+        """Whether it was one of these."""
+        fetch = self._fetches.get(number)
+        if fetch is None:
+            return False
+        fetch.begun.connection.close()
+        self.ended(number)
+        cancelled = errors.Cancelled("the transfer was cancelled")
+        self._connection.send(FAILED, number, FailedInfo.of(cancelled, Stats()))
+        return True
+
+    def close(self) -> None:
+        """Cancel all of them."""
+        for number in list(self._fetches):
+            self.cancel(number)
+
+    def ended(self, number: int) -> None:
+        """Nothing more is to be done for it here."""
+        fetch = self._fetches.pop(number)
+        self._connection.folders.release(fetch.entry.folder)
+
+    def _look(self) -> None:
+        """No longer wait for those that take too long, and look again when the next one may."""
+        self._timer = None
+        before_s = time.monotonic() - _PATIENCE_S
+        for fetch in list(self._fetches.values()):
+            if fetch.began_s <= before_s:
+                fetch.begun.protocol.give_up_whole()
+        if self._fetches:
+            # They are in the order in which they began.
+            oldest = next(iter(self._fetches.values()))
+            self._timer = self._loop.call_later(max(0.0, oldest.began_s - before_s), self._look)
+
+
+class _SmallFetch:
+    """One of them: a `WholeListener`. `entry`: its file, and `folder` a descriptor of the folder of that."""
+
+    def __init__(
+        self,
+        fetches: SmallFetches,
+        connection: EngineConnection,
+        number: int,
+        request: OpenRequest,
+        entry: FolderEntry,
+        folder: int,
+    ) -> None:
+        self.began_s: float = time.monotonic()
+        self.entry = entry
+        self.begun: Begun
+        self._fetches = fetches
+        self._connection = connection
+        self._number = number
+        self._request = request
+        self._folder = folder
+        self._verification = Verification(request, connection.hash_pool)
+        self._head: HeadInfo
+        self._first_byte_s: float | None = None
+
+    def accepts(self, head: PlainHead) -> bool:
+        request, size = self._request, head.length
+        if size >= MIN_MEASURED_BYTES or request.size not in (None, size):
+            return False
+        response = ResponseHead.with_fields(200, request.url, head.lines, head.fields, head.reason)
+        plan = decide(_ORDER, response)
+        notes = self._verification.find([response], size)
+        if not isinstance(plan, Plan) or not self._verification.may_check(size):
+            return False
+        self._first_byte_s = time.monotonic() - self.began_s
+        declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
+        self._head = HeadInfo(response, plan.version, notes=notes, declared=declared)
+        return True
+
+    def came(self, content: bytes) -> None:
+        self.begun.keep(self.begun.connection)
+        connection, number, size = self._connection, self._number, len(content)
+        failure: errors.GetmError | None = None
+        try:
+            verdict = self._verification.check(content)
+            write_new_file(self._folder, self.entry.name, self._mode, (content,))
+        except errors.GetmError as error:
+            # The consumer learns what it is that is wrong.
+            connection.send(HEAD, number, self._head)
+            failure = error
+        except OSError as error:
+            failure = target_error(error, self.entry)
+        stats = Stats(size, requests=1, first_byte_s=self._first_byte_s, seconds=time.monotonic() - self.began_s)
+        if failure is None:
+            connection.stored(self.entry)
+            connection.send(END, number, EndInfo(size, verdict, stats, self._head))
+        else:
+            connection.send(FAILED, number, FailedInfo.of(failure, stats))
+        self._fetches.ended(number)
+
+    @property
+    def _mode(self) -> int:
+        return 0o600 if self._request.file is None else self._request.file.mode
+
+    def is_other(self) -> None:
+        self._fetches.ended(self._number)
+        self._connection.fetch(self._number, self._request, self.begun)
