@@ -93,6 +93,7 @@ __all__ = [
     "read",
     "read_list",
     "read_ranges",
+    "readinto",
     "urlopen",
 ]
 

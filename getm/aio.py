@@ -13,7 +13,7 @@ from getm.client.collected_spans import CollectedSpans
 from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
 from getm.client.opening import Opening
-from getm.client.parts import ChunkReader, Parts
+from getm.client.parts import Parts, WholeObject
 from getm.client.pool import LOOK_S, EnginePool, Waiter, Wanted
 from getm.client.receiver import Receiver, ResponseInfo
 from getm.errors import ReaderClosed
@@ -107,8 +107,8 @@ async def acollect_spans(transfer: Receiver, spans: CollectedSpans) -> None:
 
 async def aread_all(transfer: Receiver) -> memoryview:
     """Read the whole object."""
-    chunks = ChunkReader(transfer)
-    while (view := chunks.try_read(None)) is None:
+    whole = WholeObject(transfer)
+    while (view := whole.try_read()) is None:
         await _wait(transfer)
     return view
 

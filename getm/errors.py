@@ -185,7 +185,8 @@ class ChecksumMismatch(IntegrityError):
 
 
 class SizeMismatch(IntegrityError):
-    """The object has another size than its entry in a list says: `expected` and `actual` in bytes."""
+    """The object has another size than its entry in a list says, or is larger than the buffer for it: `expected` and
+    `actual` in bytes."""
 
     code = "size-mismatch"
     expected: int

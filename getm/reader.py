@@ -10,14 +10,31 @@ from typing import Any, Self, TypeVar, overload
 from getm import errors
 from getm.client.collected_spans import CollectedSpans
 from getm.client.exclusive import Exclusive
-from getm.client.parts import ChunkReader, Parts
+from getm.client.parts import BufferFiller, ChunkReader, Parts, WholeObject
 from getm.client.receiver import Receiver, ResponseInfo
+from getm.core.spans import Span
 
 
 def collect_spans(transfer: Receiver, spans: CollectedSpans) -> None:
     """Wait until all of `spans` are there."""
     while not spans.collect(transfer):
         _wait(transfer)
+
+
+def read_all(transfer: Receiver) -> memoryview:
+    """Read the whole object."""
+    whole = WholeObject(transfer)
+    while (view := whole.try_read()) is None:
+        _wait(transfer)
+    return view
+
+
+def fill(transfer: Receiver, buffer: memoryview, wanted: Span) -> int:
+    """Copy the object, or a span of it, into `buffer`; returns the count of bytes."""
+    filler = BufferFiller(transfer, buffer, wanted)
+    while (count := filler.try_fill()) is None:
+        _wait(transfer)
+    return count
 
 
 def _wait(transfer: Receiver) -> None:
@@ -27,7 +44,7 @@ def _wait(transfer: Receiver) -> None:
     transfer.pump(wait=True)
 
 
-def _writable(buffer: Any) -> memoryview:
+def writable(buffer: Any) -> memoryview:
     """The bytes of any buffer that a file could be read into. Raises what a file raises, before anything is read."""
     io.BytesIO().readinto(buffer)
     try:
@@ -140,7 +157,7 @@ class Reader(ResponseInfo, io.RawIOBase):
             ...     while count := fh.readinto(buffer):
             ...         crc = zlib.crc32(memoryview(buffer)[:count], crc)
         """
-        target = _writable(buffer)
+        target = writable(buffer)
         with self._use:
             self._check()
             while (count := self._chunks.try_readinto(target)) is None:

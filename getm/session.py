@@ -19,6 +19,7 @@ from getm.batch.entries import jobs_of
 from getm.batch.job import Job
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
+from getm.buffers import object_memory
 from getm.client.collected_spans import CollectedSpans
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
@@ -27,7 +28,7 @@ from getm.client.receiver import Receiver
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.spans import MAX_POSITION, Span
-from getm.core.units import KIB
+from getm.core.units import KIB, MIB
 from getm.core.url import validate_mirrors, validate_url
 from getm.core.validate import (
     refuse,
@@ -46,10 +47,15 @@ from getm.protocol.messages import OpenRequest
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
     from getm import aio
 
 _T = TypeVar("_T")
+
+# Smaller objects fit a slot, and memory of their own would take longer than their bytes.
+_PLACE_FROM = MIB
 
 # In place of a URL, where each entry has its own.
 _NO_URL = "http://localhost/"
@@ -547,9 +553,9 @@ class Session:
                 were delivered, another one continues only where a checksum verifies the whole.
 
         Returns:
-            A view that stays valid as long as it is held. No copy is made where the whole object fits half the ring (8
-            MiB by default), one copy into memory of its own where it does not. A part is not verified (`read_ranges`
-            says so for each call); all its bytes are of one version.
+            A view that stays valid as long as it is held. A whole object from 1 MiB on is received into memory of its
+            own, without a copy; once it is verified, nobody can change that memory any more. A part is not verified
+            (`read_ranges` says so for each call); all its bytes are of one version.
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
@@ -568,8 +574,75 @@ class Session:
         span = _part(offset, length, checksum)
         if span is not None:
             return self._collect(CollectedSpans([span], 0), request, concurrency, 1)[0]
-        with reader.Reader(self._open(self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)), _name) as fh:
-            return fh.read()
+        transfer = self._open(self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency))
+        try:
+            return reader.read_all(transfer)
+        finally:
+            transfer.close()
+
+    def readinto(
+        self,
+        url: str,
+        buffer: Buffer,
+        *,
+        offset: int = 0,
+        concurrency: int | Literal["auto"] | None = "auto",
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> int:
+        """Read an object, from `offset` on, into a buffer of yours. A whole object is verified.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            buffer: Any writable buffer, contiguous in memory, with room for all the bytes from `offset` to the end.
+            offset: The first byte of the object that is wanted; negative: so many bytes before the end.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification. Checksums are of
+                the whole object, so a part is checked against none.
+            strict: Refuse bytes that nothing verified, so any part that is not the whole.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            The count of bytes, at the start of the buffer, each of which was copied once. What follows them is as it
+            was. After an error the buffer may have some of them.
+
+        Raises:
+            TypeError: The buffer cannot be written to; no request was made.
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The object does not fit the buffer (`SizeMismatch`, before a byte is copied where the server
+                tells the size); the bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> array = numpy.empty(1_000_000)
+            >>> count = getm.readinto("https://data.example.org/numbers.f64", array)
+        """
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        span = _part(offset, None, checksum)
+        if span is not None:
+            request = msgspec.structs.replace(request, spans=((span.start, span.stop),))
+        target = reader.writable(buffer)
+        transfer = self._open(self._opening(request, DEFAULT_CHUNK_BYTES, concurrency))
+        try:
+            return reader.fill(transfer, target, Span(0, MAX_POSITION) if span is None else span)
+        finally:
+            transfer.close()
 
     async def aread(
         self,
@@ -627,7 +700,7 @@ class Session:
         span = _part(offset, length, checksum)
         if span is not None:
             return (await self._acollect(CollectedSpans([span], 0), request, concurrency, 1))[0]
-        opening = self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
+        opening = self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency)
         return await _with_transfer(opening, aio.aread_all)
 
     def read_ranges(
@@ -1254,6 +1327,11 @@ async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_
             transfer.close()
 
 
+def _placed(request: OpenRequest) -> OpenRequest:
+    """For an object that goes to memory of its own, if it is not small and the system has such."""
+    return msgspec.structs.replace(request, place_from=_PLACE_FROM) if object_memory.is_supported() else request
+
+
 def _part(offset: int, length: int | None, checksum: object) -> Span | None:
     """The span of a `read`; None for the whole object."""
     start = validate_integer(offset, "offset", -MAX_POSITION)
@@ -1367,4 +1445,5 @@ iter_content: Final = _default.iter_content
 iter_content_unordered: Final = _default.iter_content_unordered
 read: Final = _default.read
 read_ranges: Final = _default.read_ranges
+readinto: Final = _default.readinto
 urlopen: Final = _default.urlopen

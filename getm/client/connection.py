@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -173,6 +174,18 @@ class ClientConnection:
         self._unsent.append(encode_body(messages.WRITE, number, file))
         if not self.corked:
             self.flush()
+
+    def place(self, number: int, descriptor: int, size: int) -> None:
+        """Name the memory of `size` bytes for an object that is placed. The engine gets a copy of the descriptor."""
+        try:
+            self.flush()
+            self._sock.sendmsg(
+                [encode(messages.PLACE, number, offset=size)],
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))],
+                NO_SIGNAL,
+            )
+        except OSError as error:
+            raise errors.DescriptorsExhausted.found(error) or self._ended() from None
 
     def cancel(self, number: int, then: Listener | None = None) -> None:
         """Stop receiving the object: its slots go back, and the engine gets a CANCEL. `then` hears of its end."""

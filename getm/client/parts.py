@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
 from typing import Protocol, TypeVar
 
+from getm.buffers.object_memory import ObjectMemory
 from getm.client.receiver import Part, Receiver
+from getm.core.spans import Span, resolve
+from getm.errors import SizeMismatch
 
 # Shorter reads are copies: a few bytes are cheaper than a view of shared memory, and keeping them keeps no slot.
 _COPIED_BYTES = 64 * 1024
@@ -60,6 +64,73 @@ class UnorderedParts:
 
     def clear(self) -> None:
         """Nothing is kept here."""
+
+
+class WholeObject:
+    """The whole object in one view: in memory of its own where it was placed there, else as `ChunkReader` joins it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._chunks = ChunkReader(receiver)
+
+    def try_memory(self) -> ObjectMemory | None:
+        """The sealed memory of a placed object, once it is complete: the caller's to close. None before, and for other
+        objects."""
+        # Raises what has failed.
+        if self._receiver.has_head() and self._receiver.finished:
+            return self._receiver.take_memory()
+        return None
+
+    def try_read(self) -> memoryview | None:
+        """The object; None where more must come first."""
+        head = self._receiver.head
+        if head is None or not head.placed:
+            return self._chunks.try_read(None)
+        memory = self.try_memory()
+        if memory is None:
+            return None
+        with contextlib.closing(memory):
+            return memory.view()
+
+
+class BufferFiller:
+    """Copies the object, or its span `wanted`, into the caller's buffer, each part to its place as it comes."""
+
+    # What is in the buffer before the end may come again.
+    position = 0
+
+    def __init__(self, receiver: Receiver, buffer: memoryview, wanted: Span) -> None:
+        self._receiver = receiver
+        receiver.reader = self
+        self._buffer = buffer
+        self._wanted = wanted
+        self._filled = 0
+
+    def clear(self) -> None:
+        self._filled = 0
+
+    def try_fill(self) -> int | None:
+        """Copy what has come: the count of bytes once all are there, and verified; None where more must come first.
+        Raises `SizeMismatch` where they do not fit: before any of them is copied, where the size is known."""
+        size = self._receiver.size
+        if size is not None and not self._filled:
+            self._check(len(resolve(self._wanted, size)))
+        while (part := self._receiver.next_part(ordered=False)) is not None:
+            start = part.offset - (self._wanted if size is None else resolve(self._wanted, size)).start
+            self._check(start + len(part.view))
+            self._buffer[start : start + len(part.view)] = part.view
+            self._filled += len(part.view)
+        return self._filled if self._receiver.finished else None
+
+    def _check(self, count: int) -> None:
+        if count > len(self._buffer):
+            raise SizeMismatch(
+                f"the buffer has {len(self._buffer):,} bytes, and the object has {count:,} or more for it: give a "
+                "larger one",
+                url=self._receiver.url,
+                expected=len(self._buffer),
+                actual=count,
+            )
 
 
 class ChunkReader:

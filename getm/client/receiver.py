@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn, Protocol
 import msgspec
 
 from getm import errors
+from getm.buffers.object_memory import ObjectMemory
 from getm.client.connection import ClientConnection
 from getm.core.head import HeaderMap
 from getm.core.log import get_logger
@@ -68,6 +69,8 @@ class Receiver:
         self._end: EndInfo | None = None
         self._error: errors.GetmError | None = None
         self._pending: dict[int, Part] = {}
+        # That of an object which comes to its final place.
+        self._memory: ObjectMemory | None = None
         # The offset of what came last: it may be the end of an object of unknown size.
         self._newest = -1
         # Whether another thread or task dropped a view while this one waited for it: then it may do so again.
@@ -106,8 +109,34 @@ class Receiver:
             )
             return
         self.head = info
+        if info.placed:
+            try:
+                self._place(info)
+            except errors.GetmError as error:
+                self.connection.cancel(self._number)
+                error.url = self.url
+                self._fail(error)
+                return
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
+
+    def _place(self, info: HeadInfo) -> None:
+        """Give the engine memory for the whole object. Raises `MemoryUnavailable`."""
+        self._drop_memory()
+        memory = self._memory = ObjectMemory(info.size or 0)
+        self.connection.place(self._number, memory.descriptor, memory.size)
+
+    def _drop_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def take_memory(self) -> ObjectMemory | None:
+        """The memory of a placed object that has ended well, sealed: the caller's from now on. None for any other."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.seal()
+        return memory
 
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         if not length:
@@ -147,6 +176,7 @@ class Receiver:
         self._error = error
         self._stats = error.stats = self.stats() if error.stats is None else self._before + error.stats
         self._pending.clear()
+        self._drop_memory()
 
     # Starting over ----------------------------------------------------------------------------------------------------
 
@@ -178,6 +208,7 @@ class Receiver:
         self.on_note(NoteInfo(why, self._restarts, delay_s, str(error)))
         self._before += (error.stats or Stats()) + Stats(retries={why: 1})
         self._pending.clear()
+        self._drop_memory()
         self._given, self._newest = 0, -1
         if self.reader is not None:
             self.reader.clear()
@@ -343,6 +374,7 @@ class Receiver:
         self._closed = True
         self._stats = self.stats()
         self._pending.clear()
+        self._drop_memory()
         # They refer to each other: this way no garbage collection is needed to free them.
         self.reader = None
         self._release_connection()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from collections import deque
@@ -131,6 +132,8 @@ class EngineConnection:
                 self._small.cancel(message.object)
         elif message.kind is Kind.HEDGE and message.object in self._transfers:
             self._transfers[message.object].hedge()
+        elif message.kind is Kind.PLACE:
+            self._place(message)
         elif message.kind is Kind.WRITE and message.object in self._transfers:
             self._transfers[message.object].write_to(decode_body(message, FolderEntry))
 
@@ -138,6 +141,15 @@ class EngineConnection:
         """Serve an OPEN, whose first request may have begun."""
         transfer = self._transfers[number] = Fetch(self, number, request, begun)
         transfer.task = self._loop.create_task(self._serve(number, transfer))
+
+    def _place(self, message: Message) -> None:
+        descriptor = self._pipe.take_descriptor()
+        transfer = self._transfers.get(message.object)
+        if transfer is not None:
+            transfer.place(descriptor, message.offset)
+        elif descriptor is not None:
+            # It crossed the object's end.
+            os.close(descriptor)
 
     async def _serve(self, number: int, transfer: Fetch) -> None:
         error: errors.GetmError | None = None

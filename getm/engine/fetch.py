@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from getm import errors
+from getm.buffers.object_memory import WritableMemory
 from getm.core.head import ResponseHead
 from getm.core.spans import Span
 from getm.core.version import Version
@@ -24,6 +26,7 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
+from getm.engine.sinks.segment import SegmentSink, release
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
@@ -76,6 +79,9 @@ class Fetch:
         self._folder = -1
         self._folders = ExitStack()
         self._file_error: errors.TargetError | None = None
+        # The memory of an object that is placed.
+        self._memory: WritableMemory | None = None
+        self._placing: asyncio.Future[WritableMemory] | None = None
         # The head of a small one, which END will have.
         self._held: HeadInfo | None = None
 
@@ -108,6 +114,8 @@ class Fetch:
             ) from None
         finally:
             self._verification.cancel()
+            if self._memory is not None:
+                self._memory.close()
             if self._sink is not None:
                 self._sink.close()
             self._folders.close()
@@ -136,6 +144,8 @@ class Fetch:
             self._store()
         elif self._sink is not None:
             await self._sink.finish()
+        elif self._memory is not None and not await release(self._memory):
+            self._connection.log.warning("object %d: something still refers to its memory", self._number)
         self._connection.send(END, self._number, EndInfo(total, verdict, self.counters.stats(), self._held))
 
     # The first response -----------------------------------------------------------------------------------------------
@@ -168,9 +178,19 @@ class Fetch:
         notes = self._verification.find([*response.redirects, response.head], size)
         self._attempts.answered(source, response, size, certain=self._verification.certain and not plan.partial)
         declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
+        place_from = self._request.place_from
+        placed = place_from is not None and size is not None and size >= place_from
         info = HeadInfo(
-            response.head, plan.version, ranged=not plan.stream, notes=notes, resumed=plan.resumed, declared=declared
+            response.head,
+            plan.version,
+            ranged=not plan.stream,
+            notes=notes,
+            resumed=plan.resumed,
+            declared=declared,
+            placed=placed and not (plan.partial or plan.resumed),
         )
+        if info.placed:
+            self._placing = asyncio.get_running_loop().create_future()
         self._held = info
         if not self._is_small(plan):
             self._send_head()
@@ -196,6 +216,27 @@ class Fetch:
             self._connection.part(self._number, offset, slot, length, self._verification.hasher)
         else:
             self._connection.prefix(self._number, offset, slot, length)
+
+    # Memory of its own ------------------------------------------------------------------------------------------------
+
+    def place(self, descriptor: int | None, size: int) -> None:
+        """The consumer has memory for the object: `size` bytes. The descriptor is this object's to close."""
+        placing = self._placing
+        if placing is None or placing.done():
+            if descriptor is not None:
+                os.close(descriptor)
+            return
+        try:
+            if descriptor is None:
+                raise errors.DescriptorsExhausted.of("the engine for the memory of an object")
+            placing.set_result(WritableMemory(descriptor, size))
+        except errors.GetmError as error:
+            placing.set_exception(error)
+
+    def _on_block(self, offset: int, view: memoryview) -> None:
+        self._attempts.delivered(len(view))
+        if self._verification.hasher is not None:
+            self._verification.hasher.feed(offset, view, lambda: None)
 
     # The file -------------------------------------------------------------------------------------------------------
 
@@ -264,6 +305,8 @@ class Fetch:
         size = plan.version.size
         self._announce(plan, response, source)
         source.version = plan.version
+        if self._placing is not None:
+            self._memory = await self._placing
         if plan.got is None:
             await response.discard()
             return size or 0
@@ -317,7 +360,7 @@ class Fetch:
         """Bring all that the plan names, over as many connections as are worth it."""
 
         async def delegate(worker: int, span: Span, source: Source, watch: Watch) -> bool:
-            helper = self._connection.helper(worker)
+            helper = self._helper(worker)
             if helper is None:
                 return False
             await self._have_fetched(helper, span, source, plan.version, watch)
@@ -359,14 +402,16 @@ class Fetch:
         return fetch
 
     def _open_span(self, span: Span, source: Source, answer: Answer | None, *, alone: bool) -> SpanFetch:
+        if source.error is not None:
+            # It failed for an earlier span.
+            source = self._attempts.sources.spread()
+        if self._memory is not None:
+            return SpanFetch(self._attempts, source, SegmentSink(self._memory, span, self._on_block), answer)
         hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
         sink = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)
-        if source.error is not None:
-            # It failed for an earlier span.
-            source = self._attempts.sources.spread()
         return SpanFetch(self._attempts, source, sink, answer)
 
     async def _work(
@@ -375,7 +420,7 @@ class Fetch:
         """Fetch one piece after the other, here or by a helper engine, until none is left: the first one by `answer`,
         the others from any mirror where wrong bytes would be noticed, else from `source`. Returns where the last one
         ended."""
-        helper, stop = self._connection.helper(worker), 0
+        helper, stop = self._helper(worker), 0
         for span in plan.pieces:
             if answer is None and self._attempts.in_parts and self._attempts.certain:
                 source = self._attempts.sources.spread()
@@ -395,6 +440,10 @@ class Fetch:
         await helper.fetch(request, source, claim, self.emit, self._attempts, watch)
         self._attempts.part_ended(complete=True)
 
+    def _helper(self, worker: int) -> HelperPipe | None:
+        """The helper engine for this worker, if any: they have the ring, and no other memory."""
+        return None if self._memory is not None else self._connection.helper(worker)
+
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""
         mirrors = [each for each in self._attempts.sources.living if each is not source and self._attempts.certain]
@@ -409,6 +458,7 @@ class Fetch:
             or_whole=False,
             delegated=True,
             file=None,
+            place_from=None,
             route=source.route,
         )
 

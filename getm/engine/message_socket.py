@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from array import array
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +14,8 @@ from getm.protocol.codec import Decoder
 from getm.protocol.messages import Kind, Message
 
 _READ_BYTES = 64 * 1024
+# The kernel passes the descriptors of one message at a time, and each message has one at most.
+_ANCILLARY_BYTES = socket.CMSG_SPACE(4)
 
 
 class Pipe:
@@ -38,16 +42,20 @@ class Pipe:
         self._on_closed = on_closed
         self._decoder = Decoder(kinds)
         self._unsent: deque[bytes] = deque()
+        # Descriptors that came, in order, and of which the messages were not read yet.
+        self._descriptors: deque[int] = deque()
         self.closed: bool = False
         loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(_READ_BYTES)
+            data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data = b""
+        for _, _, content in ancillary:
+            self._descriptors.extend(array("i", content))
         if not data:
             self._lost()
             return
@@ -59,6 +67,11 @@ class Pipe:
         except ProtocolError:
             # A peer with another protocol gets no answer that it could misread: the pipe ends.
             self._lost()
+
+    def take_descriptor(self) -> int | None:
+        """The descriptor that came with the message that is being read, which the caller closes; None where this
+        process had no room for it."""
+        return self._descriptors.popleft() if self._descriptors else None
 
     def send(self, data: bytes) -> None:
         """Send one or several encoded messages. Does nothing once the peer is gone: `on_closed` was called."""
@@ -95,6 +108,8 @@ class Pipe:
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
         self._unsent.clear()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
         try:
             (on_closed or self._on_closed)()
         finally:

@@ -17,7 +17,7 @@ from getm.engine.hedge import Watch
 from getm.engine.http.body import READ_ERRORS, receive
 from getm.engine.http.requests import Response
 from getm.engine.plan import continues
-from getm.engine.sinks.ring import RingSink
+from getm.engine.sinks.sink import Sink
 from getm.engine.sources import Ranges, Source
 
 # What is slow over every connection does not become faster by further ones.
@@ -42,8 +42,8 @@ class SpanFetch:
     Where nothing would show that the rest is of the same version as `answer`, no request follows it.
     """
 
-    def __init__(self, attempts: Attempts, source: Source, writer: RingSink, answer: Answer | None) -> None:
-        self.writer: RingSink = writer
+    def __init__(self, attempts: Attempts, source: Source, writer: Sink, answer: Answer | None) -> None:
+        self.writer: Sink = writer
         self.start: int = writer.position
         self._attempts = attempts
         self._source = source

@@ -11,6 +11,8 @@ Consumer to engine:
             object                        with an object's number: to be filled with that object only
     WRITE   object, body FolderEntry      the file that takes the object's bytes, for one that is opened with `file` and
                                           whose HEAD has come
+    PLACE   object, offset                the memory of `offset` bytes for an object whose HEAD says that it is placed;
+                                          its descriptor comes with it as ancillary data
     CANCEL  object                        stop; the engine still answers with one END or FAILED
     HEDGE   object                        the rest of it comes too slowly: try another connection
 Engine to consumer:
@@ -65,10 +67,29 @@ class Kind(enum.IntEnum):
     WRITE = 14
     WRITTEN = 15
     ADAPTED = 16
+    PLACE = 17
 
 
 # Looked up once: otherwise one small object would take sixty look-ups in the class.
-OPEN, GRANT, CANCEL, HEAD, PART, END, FAILED, SERVE, STOP, NOTE, HEDGE, PREFIX, RETURN, WRITE, WRITTEN, ADAPTED = Kind
+(
+    OPEN,
+    GRANT,
+    CANCEL,
+    HEAD,
+    PART,
+    END,
+    FAILED,
+    SERVE,
+    STOP,
+    NOTE,
+    HEDGE,
+    PREFIX,
+    RETURN,
+    WRITE,
+    WRITTEN,
+    ADAPTED,
+    PLACE,
+) = Kind
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -166,6 +187,8 @@ class OpenRequest(Record, frozen=True):
     delay_s: float = 0.0
     # It starts with one connection, and `concurrency` is the most that it may have.
     adaptive: bool = False
+    # From so many bytes on, an object goes to memory of its own (PLACE), where its size is known; None: never.
+    place_from: int | None = None
     # None: the bytes come in slots.
     file: FileRequest | None = None
 
@@ -190,6 +213,8 @@ class HeadInfo(Record, frozen=True):
     notes: tuple[str, ...] = ()
     resumed: bool = False
     declared: tuple[tuple[str, str], ...] = ()
+    # It waits for PLACE: its bytes go there, and no PART comes.
+    placed: bool = False
 
     @property
     def size(self) -> int | None:
@@ -257,7 +282,7 @@ class ServeRequest(Record, frozen=True):
     limit_rate: float | None  # bytes a second over all that the engine receives; the same in each of its SERVEs
 
 
-FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.WRITE, Kind.CANCEL, Kind.HEDGE})
+FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.WRITE, Kind.PLACE, Kind.CANCEL, Kind.HEDGE})
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
 FROM_ENGINE = frozenset(
     {

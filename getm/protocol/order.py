@@ -24,6 +24,7 @@ from getm.protocol.messages import (
     NOTE,
     OPEN,
     PART,
+    PLACE,
     PREFIX,
     RETURN,
     WRITE,
@@ -56,9 +57,9 @@ _ORDER: dict[Phase, dict[Kind, Phase]] = {
         FAILED: OVER,
     },
 }
-# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, CANCEL or HEDGE may have
-# crossed the object's own END or FAILED on the way.
-_ALWAYS = frozenset({GRANT, RETURN, WRITE, CANCEL, HEDGE})
+# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, PLACE, CANCEL or HEDGE may
+# have crossed the object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, RETURN, WRITE, PLACE, CANCEL, HEDGE})
 
 
 class Conversation(Struct):

@@ -28,7 +28,7 @@ SYNC_AND_ASYNC = {
     "read": "aread",
     "read_ranges": "aread_ranges",
 }
-TRANSFERS = ["urlopen", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
+TRANSFERS = ["urlopen", "readinto", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
 CLASSES = ["Session", "Timeout", "Retries", "Entry"]
 FUNCTIONS = [*TRANSFERS, "checksum", "close", "read_list"]
 
@@ -62,6 +62,7 @@ WRONG: dict[str, list[Any]] = {
     "attempts": NO_RETRIES,
     "base_s": [value for value in NO_SECONDS if value != 0],
     "base_url": [5, b"http://h/", "ftp://h/"],
+    "buffer": [],
     "cacert": [*NO_PATH, "/missing/ca.pem"],
     "cap_s": [value for value in NO_SECONDS if value != 0],
     "checksum": NO_CHECKSUM,
@@ -111,7 +112,7 @@ WRONG: dict[str, list[Any]] = {
     "url": NO_URL,
     "warn_unverified": NO_BOOL,
 }
-GOOD = {"url": URL, "entries": ENTRIES, "source": b"", "path": "no-such-file", "spans": [(0, 1)]}
+GOOD = {"url": URL, "entries": ENTRIES, "source": b"", "path": "no-such-file", "spans": [(0, 1)], "buffer": bytearray()}
 
 
 def parameters(name: str) -> list[inspect.Parameter]:

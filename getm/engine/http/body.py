@@ -18,7 +18,7 @@ from getm.engine.http.connections import Reply
 from getm.engine.http.limits import StallMonitor
 from getm.engine.http.low_water import LowWater
 from getm.engine.http.throttle import Meter, Throttle
-from getm.engine.sinks.ring import RingSink
+from getm.engine.sinks.sink import Sink
 from getm.protocol.messages import OpenRequest
 
 READ_ERRORS = (ClientError, OSError, errors.GetmError)
@@ -32,7 +32,7 @@ class SlotSink(asyncio.BufferedProtocol):
         self,
         transport: asyncio.Transport,
         original: asyncio.BaseProtocol,
-        writer: RingSink,
+        writer: Sink,
         length: int,
         request: OpenRequest,
         meter: Meter | None,
@@ -73,7 +73,12 @@ class SlotSink(asyncio.BufferedProtocol):
         return self._length - self._missing + self._low_water.waiting()
 
     def _next_space(self) -> None:
-        space = self._writer.space()
+        try:
+            space = self._writer.space()
+        except errors.MemoryUnavailable as error:
+            self._view = None
+            self._abort(error)
+            return
         if space is None and self._writer.ended:
             # Others bring the rest. The connection cannot be used again: what it brings is not wanted.
             self.cut = True
@@ -133,6 +138,8 @@ class SlotSink(asyncio.BufferedProtocol):
             self._done.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # What it was to fill may be unmapped from now on.
+        self._view = None
         if not self._done.done():
             self._writer.silence()
             if isinstance(exc, OSError):
@@ -153,7 +160,7 @@ class SlotSink(asyncio.BufferedProtocol):
 
 async def receive(
     response: Reply,
-    writer: RingSink,
+    writer: Sink,
     length: int | None,
     request: OpenRequest,
     throttle: Throttle | None,
@@ -183,7 +190,7 @@ async def receive(
 
 
 async def _receive_directly(
-    response: Reply, writer: RingSink, length: int, request: OpenRequest, meter: Meter | None
+    response: Reply, writer: Sink, length: int, request: OpenRequest, meter: Meter | None
 ) -> int:
     """Without aiohttp's reader, apart from what that has already. Returns how many bytes only it can bring."""
     # A content that ends with its connection may have more bytes than its Content-Range says.
@@ -204,7 +211,7 @@ async def _receive_directly(
 
 
 async def _receive_plain(
-    response: Reply, writer: RingSink, missing: int | None, request: OpenRequest, meter: Meter | None, skip: int
+    response: Reply, writer: Sink, missing: int | None, request: OpenRequest, meter: Meter | None, skip: int
 ) -> None:
     """By aiohttp's own reader: chunked and close-delimited contents, those that came with the head, and those of which
     only some bytes are wanted.
@@ -258,7 +265,7 @@ def _cut_off(received: int, missing: int | None, error: Exception | None = None)
     )
 
 
-async def _write(data: bytes, writer: RingSink, meter: Meter | None) -> None:
+async def _write(data: bytes, writer: Sink, meter: Meter | None) -> None:
     """Copy `data` into slots, as fast as the rate limit allows."""
     rest = memoryview(data)
     while meter is not None and rest:

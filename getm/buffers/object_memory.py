@@ -1,0 +1,194 @@
+"""Memory for one whole object: an engine writes it, and once that has let go of it nobody can change it any more.
+
+A memfd with seals (memfd_create(2), fcntl(2)). The consumer never maps it for writing. When the bytes are verified and
+the engine has no mapping left, F_SEAL_WRITE makes the kernel refuse every further write, by any process. Where some
+mapping is left, F_SEAL_FUTURE_WRITE refuses all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+import sys
+import weakref
+
+from getm.buffers.segment import BACKING_VARIABLE, available_bytes
+from getm.errors import DescriptorsExhausted, MemoryUnavailable
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+# linux/fcntl.h and linux/mman.h; Python has not all of them.
+_F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
+_F_SEAL_SEAL, _F_SEAL_SHRINK, _F_SEAL_GROW, _F_SEAL_WRITE, _F_SEAL_FUTURE_WRITE = 1, 2, 4, 8, 16
+_MADV_POPULATE_WRITE = 23
+
+# A share of what is available is left for others: so it is for those that come to need a little.
+_LEFT_SHARE = 16
+# The sizes of those that are being filled, whose pages may not be taken yet, by their identities.
+_promised: dict[int, int] = {}
+
+# Pages are taken so many bytes at a time, just before they are written: the kernel clears them in one call, and they
+# are still in the processor's cache. (All at once, before the first byte, takes a fifth more CPU.)
+_STEP_BYTES = 4 * 1024 * 1024
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+def is_supported() -> bool:
+    """Whether this system has memory that can be sealed, and grants it: a seccomp profile may refuse it."""
+    if sys.platform != "linux" or os.environ.get(BACKING_VARIABLE) == "posix":
+        return False
+    try:
+        os.close(_create())
+    except OSError as error:
+        # Those that have no descriptor left are told so.
+        return DescriptorsExhausted.found(error) is not None
+    return True
+
+
+def _create() -> int:
+    return os.memfd_create("getm-object", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+class ObjectMemory:
+    """Memory of `size` bytes for one object, in the consumer. `descriptor` is for the engine, and for other processes;
+    close it with `close`: views stay valid."""
+
+    # Nothing to close yet, should a Ctrl-C come in __init__.
+    descriptor: int = -1
+
+    def __init__(self, size: int) -> None:
+        """Raises `MemoryUnavailable` where there is not so much, before any is taken."""
+        self.size = size
+        available = available_bytes()
+        if available is not None:
+            available -= available // _LEFT_SHARE + sum(list(_promised.values()))
+            if size > available:
+                raise _unavailable(size, max(0, available), "others need the rest")
+        _promised[id(self)] = size
+        try:
+            self.descriptor = _create()
+            os.ftruncate(self.descriptor, size)
+            # From here on touching its pages can never end in SIGBUS by a change of its size.
+            fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW)
+        except OSError as error:
+            self.close()
+            raise DescriptorsExhausted.found(error) or _unavailable(size, available, str(error)) from None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        _promised.pop(id(self), None)
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def seal(self) -> None:
+        """Nobody can change it any more."""
+        _promised.pop(id(self), None)
+        try:
+            fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_WRITE | _F_SEAL_SEAL)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            # The engine has not let go of it: it is done, and no other process can write.
+            fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE | _F_SEAL_SEAL)
+
+    def view(self) -> memoryview:
+        """All of it, read-only. The memory is unmapped with the last view made from it."""
+        return map_read_only(self.descriptor, self.size)
+
+
+def is_sealed(descriptor: int) -> bool:
+    """Whether nobody can change the memory any more. Raises OSError for what is no memfd."""
+    seals: int = fcntl.fcntl(descriptor, _F_GET_SEALS)
+    return bool(seals & (_F_SEAL_WRITE | _F_SEAL_FUTURE_WRITE))
+
+
+def map_read_only(descriptor: int, size: int) -> memoryview:
+    """Views of sealed memory. Raises `MemoryUnavailable` where the address space is used up.
+
+    By a call of its own: Python's mmap keeps a descriptor for each mapping. MAP_PRIVATE, since before Linux 6.7 no
+    shared mapping of write-sealed memory was allowed: what nobody writes to is never copied.
+    """
+    address = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE, descriptor, 0)
+    if address == _MAP_FAILED:
+        raise _unavailable(size, None, os.strerror(ctypes.get_errno()))
+    array = (ctypes.c_ubyte * size).from_address(address)
+    weakref.finalize(array, _libc.munmap, address, size).atexit = False
+    return memoryview(array).cast("B").toreadonly()
+
+
+class WritableMemory:
+    """The engine's mapping of an `ObjectMemory`, by its descriptor, which this closes."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        try:
+            self._map = mmap.mmap(descriptor, size)
+        except (OSError, ValueError, OverflowError) as error:
+            os.close(descriptor)
+            raise DescriptorsExhausted.found(error, "the engine") or _unavailable(size, None, str(error)) from None
+        self._descriptor = descriptor
+        self._size = size
+        self._view = memoryview(self._map)
+        # Which steps have pages.
+        self._taken = bytearray(-(-size // _STEP_BYTES))
+
+    def space(self, start: int, stop: int) -> memoryview:
+        """The memory for the bytes from `start` to `stop`, at most a step, which may be written. Raises
+        `MemoryUnavailable`."""
+        for step in {start // _STEP_BYTES, (stop - 1) // _STEP_BYTES}:
+            if not self._taken[step]:
+                self._take(step * _STEP_BYTES)
+                self._taken[step] = 1
+        return self._view[start:stop]
+
+    def _take(self, start: int) -> None:
+        # A page that is not there when it is written would end in SIGBUS where the memory has run out.
+        length = min(_STEP_BYTES, self._size - start)
+        try:
+            try:
+                self._map.madvise(_MADV_POPULATE_WRITE, start, length)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                # Older than Linux 5.14.
+                os.posix_fallocate(self._descriptor, start, length)
+        except OSError as error:
+            raise _unavailable(self._size, available_bytes(), str(error)) from None
+
+    def bytes(self, start: int, stop: int) -> memoryview:
+        """What was written there."""
+        return self._view[start:stop].toreadonly()
+
+    def close(self) -> bool:
+        """Unmap it; False where a view of it is left."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._view.release()
+        with contextlib.suppress(BufferError):
+            self._map.close()
+        return self._map.closed
+
+
+def _unavailable(size: int, available: int | None, reason: str) -> MemoryUnavailable:
+    left = "" if available is None else f", of which {available} are left"
+    return MemoryUnavailable(
+        f"the object needs {size} bytes of memory{left} ({reason}); read it in parts by iter_content, or download it "
+        "to a file",
+        wanted=size,
+        available=available,
+    )
