@@ -9,6 +9,7 @@ their secrets.
 from __future__ import annotations
 
 import errno
+import io
 from typing import Any, ClassVar, Self
 
 from getm.core.stats import Stats
@@ -127,6 +128,13 @@ class BadResponse(NetworkError):
     """The response breaks HTTP, or answers another question than the one asked."""
 
     code = "bad-response"
+
+
+class NotSeekable(GetmError, io.UnsupportedOperation):
+    """Only reading on is possible here: the server does not grant range requests, or nothing would show that two
+    responses are of one version. The message says why, and what to do instead."""
+
+    code = "not-seekable"
 
 
 class RangesRefused(BadResponse):

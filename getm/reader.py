@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import operator
+import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from getm import errors
 from getm.client.collected_spans import CollectedSpans
+from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
-from getm.client.parts import BufferFiller, ChunkReader, Parts, WholeObject
+from getm.client.parts import BufferFiller, Parts, WholeObject
+from getm.client.random_access import RandomAccess
 from getm.client.receiver import Receiver, ResponseInfo
 from getm.core.spans import Span
 
@@ -58,17 +62,32 @@ def writable(buffer: Any) -> memoryview:
 
 
 class Reader(ResponseInfo, io.RawIOBase):
-    """An open URL, read in order. An `io.RawIOBase`: wrap it in `io.BufferedReader` where lines or `bytes` are wanted.
+    """An open URL, read in order or, where the server grants range requests, at any position (`seek`). An
+    `io.RawIOBase`: wrap it in `io.BufferedReader` where lines or `bytes` are wanted, or use `getm.open`.
 
     For one thread at a time: a second one gets `ReaderBusy`. Any thread may close it: that stops the transfer, and a
     waiting read raises `ReaderClosed`. Views that were read stay valid.
     """
 
-    def __init__(self, transfer: Receiver, name: Callable[[Receiver], str]) -> None:
+    def __init__(
+        self, transfer: Receiver, name: Callable[[Receiver], str], acquire: Callable[[], ClientConnection]
+    ) -> None:
+        """`acquire`: gives a connection, where the engine of that of `transfer` has ended, idle."""
         ResponseInfo.__init__(self, transfer)
-        self._chunks = ChunkReader(transfer)
-        self._use = Exclusive(self._chunks.clear)
+        self._access = RandomAccess(transfer, acquire)
+        self._use = Exclusive(self._access.clear)
         self._name = name
+        # Where the read ends that the next `readinto`s are parts of.
+        self.expected_stop: int = 0
+
+    @property
+    def _transfer(self) -> Receiver:
+        return self._access.transfer
+
+    @property
+    def mode(self) -> str:
+        """As a file has it: "rb"."""
+        return "rb"
 
     @property
     def name(self) -> str:
@@ -79,8 +98,67 @@ class Reader(ResponseInfo, io.RawIOBase):
         """True: a reader can be read."""
         return True
 
+    def seekable(self) -> bool:
+        """Whether it can be read at any position: the server grants range requests and sends a strong validator, which
+        holds all of them to one version.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     print(fh.seekable())
+        """
+        self._check()
+        return self._access.why_not() is None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Change the position of the next read. Where the bytes there are not here, nor on their way, that read
+        requests them: as many as it needs, and the more ahead the longer the reads then follow each other.
+
+        What is read after that is not verified (see `checksum`), but all of it is of one version. Where the object
+        cannot be had in parts, a seek forward reads on.
+
+        Args:
+            offset: Bytes from the start, from the position or from the end, by `whence`.
+            whence: `io.SEEK_SET`, `io.SEEK_CUR` or `io.SEEK_END`.
+
+        Returns:
+            The position from the start. It may be behind the end, where reads return nothing.
+
+        Raises:
+            NotSeekable: The server does not grant range requests (an `io.UnsupportedOperation`).
+            InvalidInput: The position would be before the start.
+            RemoteChanged: By the next read: the object was replaced.
+            ReaderClosed: The reader was closed.
+
+        Example:
+            >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
+            ...     position = fh.seek(-28, io.SEEK_END)
+            ...     print(len(fh.read()))
+        """
+        count = operator.index(offset)
+        with self._use:
+            self._check()
+            if whence == io.SEEK_CUR:
+                count += self._access.position
+            elif whence == io.SEEK_END:
+                count += self._end()
+            elif whence != io.SEEK_SET:
+                raise errors.InvalidInput(f"whence must be 0, 1 or 2, not {whence!r}")
+            if count < 0:
+                raise errors.InvalidInput(f"the position {count} is before the start: positions are counted from 0")
+            self._access.seek(count)
+            return count
+
+    def _end(self) -> int:
+        if self.size is None:
+            raise errors.NotSeekable(
+                "the server does not say where the end is: download it to a file (getm.download), or read all of it: "
+                "io.BytesIO(getm.read(url))",
+                url=self._transfer.url,
+            )
+        return self.size
+
     def tell(self) -> int:
-        """The position: how many bytes were read.
+        """The position: where the next read begins.
 
         Raises:
             ReaderClosed: The reader was closed.
@@ -90,11 +168,28 @@ class Reader(ResponseInfo, io.RawIOBase):
             ...     print(len(fh.read(4)), fh.tell())
         """
         self._check()
-        return self._chunks.position
+        return self._access.position
 
     def _check(self) -> None:
         if self.closed:
             raise errors.ReaderClosed("the reader is closed", url=self._transfer.url)
+
+    def _prepare(self, count: int) -> bool:
+        """For a read of `count` bytes, go to where `seek` has pointed, and request more; whether it can be read."""
+        access = self._access
+        self._arrive(count)
+        if not access.beyond_end:
+            access.request(access.position, access.position + count)
+            self._arrive(count)
+        return access.at is None
+
+    def _arrive(self, count: int) -> None:
+        access = self._access
+        while not access.arrive(count):
+            # It may have been closed while `access` took another transfer.
+            self._check()
+            _wait(access.transfer)
+        self._check()
 
     # Any: `io` and `shutil` are declared for readers of `bytes`, and take every buffer.
     @overload
@@ -125,8 +220,11 @@ class Reader(ResponseInfo, io.RawIOBase):
         wanted = None if size is None or size < 0 else size
         with self._use:
             self._check()
-            while (view := self._chunks.try_read(wanted)) is None:
-                _wait(self._transfer)
+            access, count = self._access, sys.maxsize if wanted is None else wanted
+            if not access.ready(count) and not self._prepare(count):
+                return memoryview(b"")
+            while (view := access.chunks.try_read(wanted)) is None:
+                _wait(access.transfer)
             return view
 
     def readall(self) -> bytes:
@@ -160,8 +258,12 @@ class Reader(ResponseInfo, io.RawIOBase):
         target = writable(buffer)
         with self._use:
             self._check()
-            while (count := self._chunks.try_readinto(target)) is None:
-                _wait(self._transfer)
+            access = self._access
+            # What has been requested is enough for this one.
+            if not access.ready(1) and not self._prepare(max(len(target), self.expected_stop - access.position)):
+                return 0
+            while (count := access.chunks.try_readinto(target)) is None:
+                _wait(access.transfer)
             return count
 
     def readline(self, size: int | None = -1, /) -> bytes:

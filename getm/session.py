@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import operator
 import os
 import weakref
@@ -9,11 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeVar, overload
 
 import msgspec
 
-from getm import errors, options, reader
+from getm import errors, file_object, options, reader
 from getm.batch import event_streams, outcomes
 from getm.batch.entries import jobs_of
 from getm.batch.job import Job
@@ -215,7 +216,102 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
-        return reader.Reader(self._open(opening), _name)
+        return reader.Reader(self._open(opening), _name, opening.acquire)
+
+    @overload
+    def open(
+        self,
+        url: str,
+        mode: Literal["rb"] = "rb",
+        *,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> io.BufferedReader: ...
+    @overload
+    def open(
+        self,
+        url: str,
+        mode: Literal["r", "rt"],
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> io.TextIOWrapper: ...
+    def open(
+        self,
+        url: str,
+        mode: Literal["rb", "r", "rt"] = "rb",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> io.BufferedReader | io.TextIOWrapper:
+        """Open a URL as the built-in `open` opens a file: for what takes a file object, such as pandas or `zipfile`.
+
+        It can be read at any position where the server grants range requests. At first 64 KiB are requested, then what
+        is read, and the more ahead the longer reads follow each other. Its `raw` is a `getm.Reader`: `fh.raw.size`,
+        `fh.raw.checksum`. What is read from start to end without a seek is verified by what the server declares.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            mode: "rb" for bytes; "r" or "rt" for text.
+            encoding: Of text, as in the built-in `open`: None, the locale's.
+            errors: Of text: what to do with bytes that are not of the encoding ("strict", "replace", ...).
+            newline: Of text: None, every line ends with "\\n"; "", lines end as they do in the object.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified: then it can only be read in order.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            A buffered reader, whose `read` returns `bytes`, or a text file over it. The caller closes it.
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NotSeekable: By `seek` and what follows it: the object can only be read in order.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`, by `read`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is no shared memory left.
+            EngineDied: The background process was killed.
+
+        Example:
+            >>> with getm.open("https://data.example.org/notes.txt", "r", encoding="utf-8") as fh:
+            ...     for line in fh:
+            ...         print(line)
+        """
+        wrap = file_object.wrapping(mode, encoding, errors, newline)
+        request = self._open_request(url, 1, headers, timeout, checksum, strict, retries, mirrors)
+        if not strict:
+            # What is declared of the whole may not be declared with a part of it.
+            request = msgspec.structs.replace(request, first_bytes=file_object.FIRST_BYTES)
+        opening = self._opening(request, DEFAULT_CHUNK_BYTES, 1)
+        return wrap(reader.Reader(self._open(opening), _name, opening.acquire))
 
     def iter_content(
         self,
@@ -1443,6 +1539,7 @@ download_all: Final = _default.download_all
 info: Final = _default.info
 iter_content: Final = _default.iter_content
 iter_content_unordered: Final = _default.iter_content_unordered
+open: Final = _default.open
 read: Final = _default.read
 read_ranges: Final = _default.read_ranges
 readinto: Final = _default.readinto

@@ -198,6 +198,11 @@ class ClientConnection:
             if not self.corked:
                 self._send_now()
 
+    def want(self, number: int, stop: int) -> None:
+        """Ask for the bytes up to `stop` of an object that was opened with `first_bytes`. Raises `EngineDied`."""
+        self._unsent.append(encode(messages.MORE, number, stop))
+        self.flush()
+
     def begin_wait(self) -> bool:
         """Keep the descriptor open until `end_wait`, so that a `close` from any thread or task shows on it as the end
         of the pipe. False where it is closed already: then there is nothing to wait on, and nothing to end."""

@@ -27,8 +27,12 @@ class Opening(NamedTuple):
 
     def start(self) -> Receiver:
         """Send the request over a connection of the pool. Raises `EngineDied` where an engine ended just then."""
+        return self.start_on(self.acquire())
+
+    def acquire(self) -> ClientConnection:
+        """A connection of the pool for it."""
         wanted = self.wanted()
-        return self.start_on(self.pool.take_idle(wanted) or self.pool.acquire(wanted))
+        return self.pool.take_idle(wanted) or self.pool.acquire(wanted)
 
     def start_on(self, connection: ClientConnection) -> Receiver:
         """Send the request over `connection`, which was acquired for it."""

@@ -14,6 +14,8 @@ from getm.errors import SizeMismatch
 
 # Shorter reads are copies: a few bytes are cheaper than a view of shared memory, and keeping them keeps no slot.
 _COPIED_BYTES = 64 * 1024
+# Longer parts are not kept to go back to: whoever reads so much goes on.
+_KEPT_BYTES = 256 * 1024
 
 
 _T_co = TypeVar("_T_co", covariant=True)
@@ -138,12 +140,15 @@ class ChunkReader:
 
     A read within one slot, or over adjacent slots, is a view of them. Otherwise, or where the read is longer than half
     the ring, its bytes are copied once, into memory of its own; so are short reads (`_COPIED_BYTES`).
+
+    It begins at `position`. `keeps`: `back` is to find the last bytes that were read, where their part was a small one.
     """
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, position: int = 0, *, keeps: bool = False) -> None:
         self._receiver = receiver
         receiver.reader = self
-        self.position: int = 0
+        self.position: int = position
+        self._keeps = keeps
         self.clear()
 
     def clear(self) -> None:
@@ -153,6 +158,43 @@ class ChunkReader:
         # What follows it, how many bytes of the first part were read already, and how many are left of all.
         self._parts: deque[Part] = deque()
         self._used = self._have = 0
+        self._last: Part | None = None
+
+    @property
+    def received(self) -> int:
+        """Up to where the bytes are here."""
+        return self.position + len(self._copy) + self._have + self._receiver.waiting
+
+    def holds(self, target: int) -> bool:
+        """Whether `back` can go there."""
+        count = self.position - target
+        last = 0 if self._last is None else len(self._last.view)
+        return 0 <= count <= self._used + last and not self._copy
+
+    def back(self, target: int) -> bool:
+        """Go back to `target`, where that is still here."""
+        if not self.holds(target):
+            return False
+        count = self.position - target
+        if count > self._used and self._last is not None:
+            self._parts.appendleft(self._last)
+            self._used += len(self._last.view)
+            self._last = None
+        self._used -= count
+        self._have += count
+        self.position = target
+        return True
+
+    def skip(self, target: int) -> bool:
+        """Drop what comes before `target`, which is not before the position; False where not all of that has come."""
+        while (count := target - self.position) and (self._copy or self._have or self._fetch()):
+            if self._copy:
+                dropped = min(count, len(self._copy))
+                del self._copy[:dropped]
+            else:
+                dropped = len(self._pop(count))
+            self.position += dropped
+        return not count
 
     def try_read(self, size: int | None) -> memoryview | None:
         """The next `size` bytes (None: all that is left), fewer only at the end; None where more must come first."""
@@ -216,6 +258,8 @@ class ChunkReader:
         if self._used == length:
             self._parts.popleft()
             self._used = 0
+            if self._keeps:
+                self._last = part if length <= _KEPT_BYTES else None
         return piece
 
     def _take(self, count: int) -> memoryview:

@@ -17,7 +17,7 @@ import msgspec
 
 from getm import errors
 from getm.buffers.object_memory import ObjectMemory
-from getm.client.connection import ClientConnection
+from getm.client.connection import ClientConnection, Listener
 from getm.core.head import HeaderMap
 from getm.core.log import get_logger
 from getm.core.redact import redact
@@ -230,6 +230,16 @@ class Receiver:
         return redact(self._request.url)
 
     @property
+    def first_bytes(self) -> int:
+        """How many bytes are requested before `want` asks for more; 0: all."""
+        return self._request.first_bytes
+
+    @property
+    def strict(self) -> bool:
+        """Whether bytes that nothing verifies are refused."""
+        return self._request.strict
+
+    @property
     def size(self) -> int | None:
         """The object's size in bytes; None until the head has come, or the end where the head does not have it."""
         if self._end is not None:
@@ -251,6 +261,10 @@ class Receiver:
             received_bytes=self._received, seconds=time.monotonic() - self._began, retries=self._before.retries
         )
 
+    def stats_so_far(self) -> Stats:
+        """Of what has ended."""
+        return self._before if self._end is None else self.stats()
+
     def begin_wait(self) -> None:
         """Before waiting on the connection, until its `end_wait`: a `close` meanwhile ends the wait. Raises
         `ReaderClosed` where it is closed already."""
@@ -260,6 +274,18 @@ class Receiver:
         if self._closed:
             self.connection.end_wait()
             self._check()
+
+    def want(self, stop: int) -> None:
+        """The bytes up to `stop` will be read, of an object that was opened with `first_bytes`. Raises `EngineDied`."""
+        if self._end is None:
+            # Where it starts over, as much is requested at once.
+            self._request = msgspec.structs.replace(self._request, first_bytes=stop)
+            self.connection.want(self._number, stop)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether something of it is still to come."""
+        return self._end is None
 
     def pump(self, *, wait: bool) -> None:
         """Receive what the engine has sent. An engine's death becomes this transfer's error."""
@@ -319,17 +345,29 @@ class Receiver:
         """Whether every byte was given out, and verified as far as it can be."""
         return self._end is not None and not self._pending
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come, and are next in order."""
+        end = self._given
+        while (part := self._pending.get(end)) is not None:
+            end += len(part.view)
+        return end - self._given
+
     def starved(self) -> bool:
         """Whether nothing more can come unless the caller drops a view.
 
         True while all slots are on this side and the object is not complete. Garbage that still holds views is
         collected first.
         """
-        if self._end is not None or self._error is not None or self._received == self.size:
+        if self._end is not None or self._error is not None or self._all_here():
             return False
         if not self.connection.with_engine:
             gc.collect()
         return not self.connection.with_engine
+
+    def _all_here(self) -> bool:
+        """Whether everything that was requested has come, and only its end is still to come."""
+        return self._received == self.size
 
     def grace_s(self, *, other_tasks: bool = False) -> float | None:
         """How long to wait when starved: not at all where there is no other thread and no other task that could drop a
@@ -378,6 +416,19 @@ class Receiver:
         # They refer to each other: this way no garbage collection is needed to free them.
         self.reader = None
         self._release_connection()
+
+    def give_up(self, then: Listener) -> None:
+        """Stop, as `close` does, but leave the connection to the caller, who sends something over it at once. `then`
+        hears how it ends."""
+        self._check()
+        self._stats = self.stats()
+        self._closed = self._released = True
+        self._pending.clear()
+        self.reader = None
+        # Sent together with what follows.
+        self.connection.corked = True
+        self.connection.cancel(self._number, then)
+        self.connection.corked = False
 
     def _release_connection(self) -> None:
         if self._released:

@@ -134,6 +134,8 @@ class EngineConnection:
             self._transfers[message.object].hedge()
         elif message.kind is Kind.PLACE:
             self._place(message)
+        elif message.kind is Kind.MORE and message.object in self._transfers:
+            self._transfers[message.object].more(message.offset)
         elif message.kind is Kind.WRITE and message.object in self._transfers:
             self._transfers[message.object].write_to(decode_body(message, FolderEntry))
 

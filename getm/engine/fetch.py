@@ -84,6 +84,9 @@ class Fetch:
         self._placing: asyncio.Future[WritableMemory] | None = None
         # The head of a small one, which END will have.
         self._held: HeadInfo | None = None
+        # Up to where the consumer wants the bytes, where it does not want them all at once, and when that has changed.
+        self._wanted = request.first_bytes
+        self._more = asyncio.Event() if request.first_bytes else None
 
     async def run(self) -> None:
         """Raises a `GetmError` that names the URL and the number of requests."""
@@ -156,7 +159,9 @@ class Fetch:
         part_bytes, ranged_from = self._connection.part_bytes, self._request.ranged_from
         # With a number that adapts, one response brings all until more are worth it.
         concurrency = request.concurrency if part_bytes >= _MIN_PART_BYTES and not request.adaptive else 1
-        order = Order(spans, request.version, request.or_whole, concurrency, part_bytes, ranged_from)
+        order = Order(
+            spans, request.version, request.or_whole, concurrency, part_bytes, ranged_from, request.first_bytes
+        )
         while True:
             response, source = await self._attempts.run(
                 self._attempts.sources.living[0], partial(self._first_response, *order.first())
@@ -212,7 +217,9 @@ class Fetch:
             self._file_sink().add(offset, slot, length, new)
             if full:
                 self._connection.keep(self._number, offset, slot, length, self._verification.hasher)
-        elif full:
+            return
+        self._send_head()
+        if full:
             self._connection.part(self._number, offset, slot, length, self._verification.hasher)
         else:
             self._connection.prefix(self._number, offset, slot, length)
@@ -314,6 +321,9 @@ class Fetch:
             self.counters.received_bytes += size
             return size
         answer = Answer(response, source, plan.got.start, plan.got.stop)
+        if self._request.first_bytes and not plan.stream:
+            await self._fetch_as_wanted(plan.got.stop, size or 0, source, answer)
+            return size or 0
         if plan.workers == 1 and self._may_adapt(plan, response, source):
             await self._adapt(plan, source, answer)
             return size or 0
@@ -334,6 +344,22 @@ class Fetch:
         finally:
             tail.close()
         return size or 0
+
+    async def _fetch_as_wanted(self, stop: int, size: int, source: Source, answer: Answer) -> None:
+        """Bring the bytes up to `stop` by `answer`, and the others when the consumer wants them."""
+        await self._span(Span(0, stop), source, answer).run()
+        while stop < size:
+            while self._wanted <= stop and self._more is not None:
+                self._more.clear()
+                await self._more.wait()
+            start, stop = stop, min(self._wanted, size)
+            await self._span(Span(start, stop), source).run()
+
+    def more(self, stop: int) -> None:
+        """The consumer wants the bytes up to `stop`."""
+        self._wanted = max(self._wanted, stop)
+        if self._more is not None:
+            self._more.set()
 
     def _hedger(self, workers: int) -> Hedger:
         # With a rate limit, it is the limit that makes spans slow.
@@ -469,7 +495,8 @@ class Fetch:
         source.version = request.version or Version()
         self._attempts.size = source.version.size
         info = HeadInfo(ResponseHead(206, request.url), source.version, ranged=True)
-        self._connection.send(HEAD, self._number, info)
+        # Sent with the first bytes: alone it would wake the consumer in vain.
+        self._held = info
         await self._span(span, source).run()
         return len(span)
 

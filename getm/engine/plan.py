@@ -31,7 +31,8 @@ WHOLE_OBJECT = (Span(0, MAX_POSITION),)
 
 class Order(Struct, frozen=True):
     """What was asked for. `or_whole`: where `version` has been replaced, the whole of the other one is wanted.
-    `ranged`: whether requests for spans may be made at all."""
+    `ranged`: whether requests for spans may be made at all. `first_bytes`: of the whole, these come first, and the rest
+    is fetched as the consumer asks for it; 0: all comes."""
 
     spans: tuple[Span, ...]
     version: Version | None
@@ -39,6 +40,7 @@ class Order(Struct, frozen=True):
     concurrency: int
     part_bytes: int
     ranged_from: int = 0
+    first_bytes: int = 0
     ranged: bool = True
 
     @property
@@ -51,7 +53,8 @@ class Order(Struct, frozen=True):
         if not self.ranged:
             return None, None
         if self.is_whole:
-            return Span(0, self.part_bytes) if self.concurrency > 1 else None, None
+            first_bytes = self.first_bytes or (self.part_bytes if self.concurrency > 1 else 0)
+            return Span(0, first_bytes) if first_bytes else None, None
         if self.version is None:
             return next(self.pieces()), None
         # With nothing missing, what follows the end: nothing, if it is still the same.
@@ -121,7 +124,7 @@ def _stream(head: ResponseHead, size: int | None) -> Plan:
 
 def _ranged(order: Order, wanted: Span, head: ResponseHead, total: int | None) -> Plan | Order:
     """The plan by the first part of an object of which nothing was known."""
-    one_stream = replace(order, concurrency=1)
+    one_stream = replace(order, concurrency=1, first_bytes=0)
     if head.status == 416:
         # A 416 to a request from byte 0 on: an empty object, or a wrong server.
         return Plan(head.version(0), iter(()), 0, None, stream=True) if total == 0 else one_stream

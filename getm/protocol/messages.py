@@ -15,6 +15,8 @@ Consumer to engine:
                                           its descriptor comes with it as ancillary data
     CANCEL  object                        stop; the engine still answers with one END or FAILED
     HEDGE   object                        the rest of it comes too slowly: try another connection
+    MORE    object, offset                bring the bytes up to `offset`, too, of an object that was opened with
+                                          `first_bytes`
 Engine to consumer:
     HEAD    object, body HeadInfo         the response's head: once, before any PART or WRITTEN
     PREFIX  object, offset, slot, length  the slot has `length` bytes so far, the first at `offset`, which may be read:
@@ -68,6 +70,7 @@ class Kind(enum.IntEnum):
     WRITTEN = 15
     ADAPTED = 16
     PLACE = 17
+    MORE = 18
 
 
 # Looked up once: otherwise one small object would take sixty look-ups in the class.
@@ -89,6 +92,7 @@ class Kind(enum.IntEnum):
     WRITTEN,
     ADAPTED,
     PLACE,
+    MORE,
 ) = Kind
 
 
@@ -191,6 +195,9 @@ class OpenRequest(Record, frozen=True):
     place_from: int | None = None
     # None: the bytes come in slots.
     file: FileRequest | None = None
+    # Only so many bytes of the whole object are requested before MORE asks for further ones, where ranges are granted;
+    # 0: all of it.
+    first_bytes: int = 0
 
     @property
     def retries(self) -> Retries:
@@ -282,7 +289,7 @@ class ServeRequest(Record, frozen=True):
     limit_rate: float | None  # bytes a second over all that the engine receives; the same in each of its SERVEs
 
 
-FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.WRITE, Kind.PLACE, Kind.CANCEL, Kind.HEDGE})
+FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.WRITE, Kind.PLACE, Kind.CANCEL, Kind.HEDGE, Kind.MORE})
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
 FROM_ENGINE = frozenset(
     {

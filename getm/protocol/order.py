@@ -21,6 +21,7 @@ from getm.protocol.messages import (
     GRANT,
     HEAD,
     HEDGE,
+    MORE,
     NOTE,
     OPEN,
     PART,
@@ -57,9 +58,9 @@ _ORDER: dict[Phase, dict[Kind, Phase]] = {
         FAILED: OVER,
     },
 }
-# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, PLACE, CANCEL or HEDGE may
-# have crossed the object's own END or FAILED on the way.
-_ALWAYS = frozenset({GRANT, RETURN, WRITE, PLACE, CANCEL, HEDGE})
+# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, PLACE, CANCEL, HEDGE or MORE
+# may have crossed the object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, RETURN, WRITE, PLACE, CANCEL, HEDGE, MORE})
 
 
 class Conversation(Struct):

@@ -23,7 +23,15 @@ OF_THE_MODULE = [name for name in getm.__all__ if name.islower() and callable(ge
 NAMES = [
     *OF_THE_MODULE,
     *("Session", "Session.close", "Timeout", "Retries", "Entry"),
-    *("Reader.read", "Reader.readall", "Reader.readinto", "Reader.readline", "Reader.tell"),
+    *(
+        "Reader.read",
+        "Reader.readall",
+        "Reader.readinto",
+        "Reader.readline",
+        "Reader.seek",
+        "Reader.seekable",
+        "Reader.tell",
+    ),
 ]
 _EXAMPLE_URL = re.compile(r"https://data\.example\.org/([\w.]+)")
 

@@ -36,7 +36,7 @@ def test_case_51_a_read_after_an_interrupted_one_gives_what_that_had_copied(faul
         raise Interrupted
 
     def send_signal(fh: getm.Reader) -> None:
-        while len(fh._chunks._copy) < MIB // 4:
+        while len(fh._access.chunks._copy) < MIB // 4:
             os.sched_yield()
         signal.pthread_kill(main_thread, signal.SIGALRM)
 

@@ -9,11 +9,13 @@ up, and not run here.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,11 +89,18 @@ def urls(nginx: NginxServer) -> dict[str, str]:
     # No random generator: the README shows checksums of these bytes, so they must be the same for ever.
     reads = nginx.objects.write("reads.bam", b"BAM\x01" + hashlib.shake_256(b"reads.bam").digest(20 * 1024 * 1024))
     notes = nginx.objects.write("notes.txt", b"first line\nsecond line\n")
+    members = io.BytesIO()
+    with zipfile.ZipFile(members, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("large.bin"), bytes(16 * 1024 * 1024))
+        for number in range(1000):
+            archive.writestr(zipfile.ZipInfo(f"member-{number}.txt"), str(number))
+    zipped = nginx.objects.write("members.zip", members.getvalue())
     numbers = nginx.objects.write("numbers.f64", np.arange(1_000_000, dtype=np.float64).tobytes())
     crc = Checksum("crc32c", reads.crc32c)
     return {
         "reads.bam": nginx.declared_url(reads, tls=True, goog_hash=f"crc32c={crc.base64}"),
         "notes.txt": nginx.url(notes, tls=True),
+        "members.zip": nginx.url(zipped, tls=True),
         "numbers.f64": nginx.url(numbers, tls=True),
         "missing.bam": nginx.url("/objects/missing.bam", tls=True),
         "busy.bam": nginx.url("/status/503", tls=True),

@@ -28,7 +28,7 @@ SYNC_AND_ASYNC = {
     "read": "aread",
     "read_ranges": "aread_ranges",
 }
-TRANSFERS = ["urlopen", "readinto", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
+TRANSFERS = ["urlopen", "open", "readinto", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
 CLASSES = ["Session", "Timeout", "Retries", "Entry"]
 FUNCTIONS = [*TRANSFERS, "checksum", "close", "read_list"]
 
@@ -73,7 +73,9 @@ WRONG: dict[str, list[Any]] = {
     "continue_after_error": NO_BOOL,
     "directory": NO_PATH,
     "dry_run": NO_BOOL,
+    "encoding": [5, "utf-9", b"utf-8", "utf-8"],
     "entries": [URL, URL.encode(), 5, None, getm.Entry(URL), {URL: "name"}],
+    "errors": [5, "lax", b"strict", "strict"],
     "floor_bytes_s": NO_SECONDS,
     "floor_window_s": [None, *NO_SECONDS],
     "fsync": NO_BOOL,
@@ -86,6 +88,8 @@ WRONG: dict[str, list[Any]] = {
     "max_gap": [None, *NO_COUNT],
     "max_memory": [0, 65535, None, *NO_COUNT],
     "mirrors": [None, 5, True, URL, b"http://h/", [5], [b"http://h/"], ["ftp://h/"]],
+    "mode": ["w", "wb", "a", "x", "r+", "rb+", "", "b", None, 5, b"rb"],
+    "newline": [5, "x", b"", "\n"],
     "no_clobber": NO_BOOL,
     "offset": [None, *(value for value in NO_COUNT if value != -1)],
     "on_event": NO_FUNCTION,

@@ -41,6 +41,7 @@ FINAL = {
     errors.Cancelled,
     errors.DescriptorsExhausted,
     errors.EngineDied,
+    errors.NotSeekable,
     errors.ReaderBusy,
     errors.ProtocolError,
     errors.SlotsExhausted,

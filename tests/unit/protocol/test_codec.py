@@ -262,6 +262,7 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.PLACE: None,
         Kind.CANCEL: None,
         Kind.HEDGE: None,
+        Kind.MORE: None,
     },
     Phase.OPENED: {
         Kind.HEAD: Phase.STREAMING,
@@ -270,6 +271,7 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.PLACE: Phase.OPENED,
         Kind.END: None,
         Kind.HEDGE: Phase.OPENED,
+        Kind.MORE: Phase.OPENED,
         Kind.FAILED: None,
         Kind.GRANT: Phase.OPENED,
         Kind.RETURN: Phase.OPENED,
@@ -284,6 +286,7 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.NOTE: Phase.STREAMING,
         Kind.ADAPTED: Phase.STREAMING,
         Kind.HEDGE: Phase.STREAMING,
+        Kind.MORE: Phase.STREAMING,
         Kind.END: None,
         Kind.FAILED: None,
         Kind.GRANT: Phase.STREAMING,

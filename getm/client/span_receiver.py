@@ -1,0 +1,183 @@
+"""Receives spans of an object, one after another, once its first response has come: all are of that version."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from getm import errors
+from getm.client.connection import ClientConnection
+from getm.client.receiver import Part, Receiver
+from getm.core.spans import Span
+from getm.core.stats import Stats
+from getm.core.url import origin_of
+from getm.integrity.verdict import Verdict, unverified
+from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest, Route
+
+
+class _Earlier:
+    """The statistics of all that was received of an object before: those of what was given up are still to come."""
+
+    def __init__(self, stats: Stats) -> None:
+        self.stats = stats
+
+
+class _GivenUp:
+    """Listens in place of a receiver that was given up, until its object ends."""
+
+    def __init__(self, connection: ClientConnection, earlier: _Earlier) -> None:
+        self._connection = connection
+        self._earlier = earlier
+
+    def on_head(self, info: HeadInfo) -> None:
+        """Of no interest any more, as all that follows."""
+
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        # The slot goes back with this lease.
+        self._connection.lease(slot, start, length)
+
+    def on_written(self, offset: int, length: int) -> None:
+        """Bytes that go to slots go to no file."""
+
+    def on_note(self, info: NoteInfo) -> None:
+        """See `on_head`."""
+
+    def on_adapted(self, info: AdaptedInfo) -> None:
+        """See `on_head`."""
+
+    def on_end(self, info: EndInfo) -> None:
+        self._earlier.stats += info.stats
+
+    def on_failed(self, error: errors.GetmError) -> None:
+        self._earlier.stats += error.stats or Stats()
+
+
+def _earlier(before: Receiver) -> _Earlier:
+    return before._earlier if isinstance(before, SpanReceiver) else _Earlier(before.stats_so_far())
+
+
+class SpanReceiver(Receiver):
+    """Continues with `span` of the object, and what `want` adds to it, in place of `before`, which was given up (see
+    `Receiver.give_up`), over `connection`."""
+
+    def __init__(self, before: Receiver, connection: ClientConnection, span: Span, earlier: _Earlier) -> None:
+        self._earlier: _Earlier = earlier
+        # Where the span that was requested last ends, and where the next one is to end.
+        self._stop = self._wanted = span.stop
+        self._due = len(span)
+        self._in_flight = True
+        super().__init__(connection, _request_of(before, span), before._release)
+        self.head = before.head
+        self._given = span.start
+        self._began = before._began
+
+    # What it is asked for ---------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> bool:
+        return self._in_flight
+
+    def want(self, stop: int) -> None:
+        self._wanted = max(self._wanted, stop)
+        if not self._in_flight and self._wanted > self._stop:
+            self._request_more()
+
+    def _request_more(self) -> None:
+        """Raises `EngineDied`."""
+        self._request = _request_of(self, Span(self._stop, self._wanted))
+        self._due += self._wanted - self._stop
+        self._stop = self._wanted
+        self._number = self.connection.open(self._request, self)
+        self._in_flight = True
+
+    # Called by the connection -----------------------------------------------------------------------------------------
+
+    def on_head(self, info: HeadInfo) -> None:
+        """It has the first response's."""
+
+    def on_end(self, info: EndInfo) -> None:
+        self._earlier.stats += info.stats
+        self._in_flight = False
+        if self._wanted > self._stop:
+            try:
+                self._request_more()
+            except errors.GetmError as error:
+                self._fail(error)
+
+    def on_failed(self, error: errors.GetmError) -> None:
+        self._in_flight = False
+        if isinstance(error, errors.RangesRefused):
+            advice = "the server granted range requests and then refused one: download it to a file, or read it whole"
+            error = errors.RangesRefused(advice, url=error.url, attempts=error.attempts)
+        self._earlier.stats += error.stats or Stats()
+        error.stats = None
+        self._fail(error)
+
+    # What a reader asks -----------------------------------------------------------------------------------------------
+
+    def verdict(self) -> Verdict:
+        return unverified("read in parts, after a seek: checksums are of the whole")
+
+    def stats(self) -> Stats:
+        if self._stats is not None:
+            return self._stats
+        return msgspec.structs.replace(self._earlier.stats, seconds=time.monotonic() - self._began)
+
+    @property
+    def finished(self) -> bool:
+        return self._given == self.size
+
+    def _may_be_last(self, part: Part) -> bool:
+        # The statistics are final when the last byte is given out, and come with the END.
+        return self._in_flight and part.offset + len(part.view) == self.size
+
+    def _all_here(self) -> bool:
+        return self._received == self._due
+
+
+def _request_of(before: Receiver, span: Span) -> OpenRequest:
+    """For `span` of the version that `before` has, from where its redirects led to."""
+    request, head = before._request, before.head
+    if head is not None and not isinstance(before, SpanReceiver):
+        url, final = request.url, head.head.url
+        if request.mirrors:
+            # Validators are compared only with those of the server that answered.
+            url = final
+        same = origin_of(final) == origin_of(request.url)
+        route = None if final == url else Route(final, request.headers if same else ())
+        headers = request.headers if same or not request.mirrors else ()
+        request = msgspec.structs.replace(
+            request,
+            url=url,
+            headers=headers,
+            route=route,
+            mirrors=(),
+            concurrency=1,
+            adaptive=False,
+            checksums=None,
+            strict=False,
+            version=head.version,
+            delegated=True,
+            first_bytes=0,
+            size=None,
+            delay_s=0.0,
+        )
+    return msgspec.structs.replace(request, spans=((span.start, span.stop),), total_s=before._left_s())
+
+
+def receive_span(before: Receiver, span: Span, acquire: Callable[[], ClientConnection]) -> SpanReceiver:
+    """Receive `span` in place of all that `before` was to receive: over its connection, or where the engine of that has
+    ended, idle, over one that `acquire` gives. Closes `before`. Raises `EngineDied`, `ReaderClosed`."""
+    # Whoever closes `before` in the meantime ends its pipe, and what follows fails.
+    before.begin_wait()
+    connection, earlier = before.connection, _earlier(before)
+    try:
+        if connection.team[0].alive:
+            before.give_up(_GivenUp(connection, earlier))
+            return SpanReceiver(before, connection, span, earlier)
+    finally:
+        connection.end_wait()
+    before.close()
+    return SpanReceiver(before, acquire(), span, earlier)
