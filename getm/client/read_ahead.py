@@ -16,7 +16,7 @@ MIN_BYTES = 64 * KIB
 # last bytes are read first.
 TAIL_BYTES = 128 * KIB
 # So many times what was read in a row is requested ahead, and not more than that, which keeps a fast connection busy.
-GROWTH = 4
+GROWTH = 2
 MAX_AHEAD_BYTES = 64 * MIB
 # So many bytes that are on their way come sooner than the answer to another request.
 SKIPPED_BYTES = 256 * KIB
