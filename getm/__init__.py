@@ -60,6 +60,7 @@ __all__ = [
     "Retried",
     "Retries",
     "Session",
+    "SharedObject",
     "SizeMismatch",
     "Skipped",
     "SlotsExhausted",
@@ -96,13 +97,14 @@ __all__ = [
     "read_list",
     "read_ranges",
     "readinto",
+    "shared",
     "urlopen",
 ]
 
 # The modules that have them, the cheapest to import first: a name that is in several of them is the same in all.
 _HOMES = (
     *("errors", "options", "results", "events", "integrity.values", "integrity.verdict", "integrity.files"),
-    *("manifests.entry", "reader", "session", "manifests.entry_list", "manifests.read", "aio"),
+    *("manifests.entry", "shared_object", "reader", "session", "manifests.entry_list", "manifests.read", "aio"),
 )
 
 # Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
     from getm.reader import *
     from getm.results import *
     from getm.session import *
+    from getm.shared_object import *
 else:
 
     def __getattr__(name: str) -> object:

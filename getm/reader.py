@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from getm import errors
+from getm.buffers.object_memory import ObjectMemory
 from getm.client.collected_spans import CollectedSpans
 from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
@@ -31,6 +32,14 @@ def read_all(transfer: Receiver) -> memoryview:
     while (view := whole.try_read()) is None:
         _wait(transfer)
     return view
+
+
+def read_memory(transfer: Receiver) -> ObjectMemory:
+    """Read the whole object into sealed memory, which the caller closes."""
+    whole = WholeObject(transfer)
+    while (memory := whole.try_memory()) is None:
+        _wait(transfer)
+    return memory
 
 
 def fill(transfer: Receiver, buffer: memoryview, wanted: Span) -> int:

@@ -21,6 +21,7 @@ from getm.batch.job import Job
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
 from getm.buffers import object_memory
+from getm.buffers.object_memory import ObjectMemory
 from getm.client.collected_spans import CollectedSpans
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
@@ -28,6 +29,7 @@ from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
+from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.units import KIB, MIB
 from getm.core.url import validate_mirrors, validate_url
@@ -39,13 +41,17 @@ from getm.core.validate import (
     validate_number,
     validate_path,
 )
+from getm.core.version import Version
 from getm.events import Event
 from getm.files.names import follow_link, name_from_headers, name_from_url
+from getm.integrity.declared.types import Declared
 from getm.integrity.values import Checksum, parse_checksum
+from getm.integrity.verdict import Mismatch, Verdict
 from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
+from getm.shared_object import SharedObject
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -673,6 +679,109 @@ class Session:
         transfer = self._open(self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency))
         try:
             return reader.read_all(transfer)
+        finally:
+            transfer.close()
+
+    def shared(
+        self,
+        url: str,
+        *,
+        once: bool = False,
+        concurrency: int | Literal["auto"] | None = "auto",
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
+        strict: bool = False,
+        retries: int | Retries | None = None,
+        mirrors: Iterable[str] = (),
+    ) -> SharedObject:
+        """Read the whole object into memory that processes share, and that nobody can change once it is verified.
+
+        Args:
+            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            once: Of all processes of this user on this machine that ask for one version of the object (by this URL
+                without its query, and a strong validator) at about the same time, or while one of them has it, one
+                makes the transfer, and the others get its memory. If it is killed, the next one makes it. Objects
+                without a strong validator are read by each.
+            concurrency: 1, one request in a background process; N, up to N range requests at once where the server
+                grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
+                this process.
+            headers: Request headers, added to the session's; the same names replace them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            checksum: What the bytes must match. "auto", what the server declares, if anything; "ALGORITHM:VALUE" (hex
+                or base64) or a `Checksum`, or several, all of which must match; None, no verification.
+            strict: Refuse bytes that nothing verified.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
+                were delivered, another one continues only where a checksum verifies the whole.
+
+        Returns:
+            An object with `view`, `size` and `checksum`, which can be pickled: other processes of the same user map the
+            same pages. The caller keeps it until they have it, and may close it (as a context manager).
+
+        Raises:
+            InvalidInput: An argument cannot be used; no request was made.
+            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
+                violates HTTP, a replaced object (`RemoteChanged`).
+            IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
+                (`Unverified`).
+            MemoryUnavailable: There is not so much memory left; or the system has none that can be shared so: it is
+                Linux with memfd_create.
+            EngineDied: The background process was killed.
+            TargetError: With `once`, the folder in which processes meet cannot be used.
+
+        Example:
+            >>> numbers = getm.shared("https://data.example.org/numbers.f64")
+            >>> array = numpy.frombuffer(numbers.view)
+        """
+        request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
+        validate_bool(once, "once")
+        if not object_memory.is_supported():
+            raise errors.MemoryUnavailable(
+                "this system has no memory that can be sealed and found by other processes (memfd_create of Linux): "
+                "download the object to a file, and map that",
+                wanted=None,
+                available=None,
+            )
+        opening = self._opening(_placed(request, 1), DEFAULT_CHUNK_BYTES, concurrency)
+        if not once:
+            return self._shared(opening)
+        transfer = self._open(self._asking(url, headers, timeout, retries))
+        try:
+            version = Version() if transfer.head is None else transfer.head.version
+        finally:
+            transfer.close()
+        if not version.joinable:
+            return self._shared(opening)
+        with importing:
+            from getm.client import single_flight
+
+        flight = single_flight.Flight(single_flight.key_of(transfer.url, version))
+        with flight.taken(request.total_s):
+            found = flight.find()
+            if found is not None:
+                memory, holding = found
+                shared = SharedObject(memory, _verdict_of_found(request, memory, holding.verdict), holding.version)
+            else:
+                shared = self._shared(opening)
+            if shared.version == version:
+                # Otherwise it was replaced in between: whoever asks now asks for another one.
+                flight.add(shared._memory, shared.checksum, version)
+            if found is None:
+                flight.sweep()
+        return shared
+
+    def _shared(self, opening: Opening) -> SharedObject:
+        transfer = self._open(opening)
+        try:
+            memory = reader.read_memory(transfer)
+            try:
+                version = Version() if transfer.head is None else transfer.head.version
+                return SharedObject(memory, transfer.verdict(), version)
+            except BaseException:
+                memory.close()
+                raise
         finally:
             transfer.close()
 
@@ -1423,9 +1532,35 @@ async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_
             transfer.close()
 
 
-def _placed(request: OpenRequest) -> OpenRequest:
+def _placed(request: OpenRequest, place_from: int = _PLACE_FROM) -> OpenRequest:
     """For an object that goes to memory of its own, if it is not small and the system has such."""
-    return msgspec.structs.replace(request, place_from=_PLACE_FROM) if object_memory.is_supported() else request
+    return msgspec.structs.replace(request, place_from=place_from) if object_memory.is_supported() else request
+
+
+def _verdict_of_found(request: OpenRequest, memory: ObjectMemory, verdict: Verdict) -> Verdict:
+    """The verdict on memory that another process has filled, whose verdict is `verdict`. Raises `IntegrityError`."""
+    if request.checksums is not None:
+        for text in request.checksums:
+            expected = parse_checksum(text)
+            if expected in verdict.computed:
+                actual = expected
+            else:
+                with importing:
+                    from getm.integrity.files import checksum
+                actual = expected if expected.parts is not None else checksum(memory.view(), expected.algorithm)
+            if actual != expected:
+                memory.close()
+                raise Mismatch(Declared(expected, "caller"), actual).as_error(redact(request.url))
+            if expected.parts is None:
+                verdict = Verdict(True, expected, "caller", None, (*verdict.computed, expected))
+    if request.strict and not verdict.verified:
+        memory.close()
+        raise errors.Unverified(
+            f"strict was asked for and nothing verified the bytes: {verdict.reason}",
+            url=redact(request.url),
+            reason=verdict.reason or "",
+        )
+    return verdict
 
 
 def _part(offset: int, length: int | None, checksum: object) -> Span | None:
@@ -1543,4 +1678,5 @@ open: Final = _default.open
 read: Final = _default.read
 read_ranges: Final = _default.read_ranges
 readinto: Final = _default.readinto
+shared: Final = _default.shared
 urlopen: Final = _default.urlopen

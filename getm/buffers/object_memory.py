@@ -16,6 +16,7 @@ import sys
 import weakref
 
 from getm.buffers.segment import BACKING_VARIABLE, available_bytes
+from getm.core.writing import write_all
 from getm.errors import DescriptorsExhausted, MemoryUnavailable
 
 try:
@@ -56,20 +57,25 @@ def is_supported() -> bool:
     return True
 
 
-def _create() -> int:
-    return os.memfd_create("getm-object", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def _create(name: str = "getm-object") -> int:
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 class ObjectMemory:
     """Memory of `size` bytes for one object, in the consumer. `descriptor` is for the engine, and for other processes;
-    close it with `close`: views stay valid."""
+    close it with `close`: views stay valid. `name` tells it from all others, of any process."""
 
     # Nothing to close yet, should a Ctrl-C come in __init__.
     descriptor: int = -1
 
-    def __init__(self, size: int) -> None:
-        """Raises `MemoryUnavailable` where there is not so much, before any is taken."""
-        self.size = size
+    def __init__(self, size: int, name: str | None = None, descriptor: int = -1) -> None:
+        """New memory; or, with a name and a descriptor, which is this object's then, that of another process. Raises
+        `MemoryUnavailable` where there is not so much, before any is taken."""
+        self.size: int = size
+        self.name: str = name or f"getm-object-{os.urandom(12).hex()}"
+        if descriptor >= 0:
+            self.descriptor = descriptor
+            return
         available = available_bytes()
         if available is not None:
             available -= available // _LEFT_SHARE + sum(list(_promised.values()))
@@ -77,7 +83,7 @@ class ObjectMemory:
                 raise _unavailable(size, max(0, available), "others need the rest")
         _promised[id(self)] = size
         try:
-            self.descriptor = _create()
+            self.descriptor = _create(self.name)
             os.ftruncate(self.descriptor, size)
             # From here on touching its pages can never end in SIGBUS by a change of its size.
             fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW)
@@ -106,6 +112,50 @@ class ObjectMemory:
             # The engine has not let go of it: it is done, and no other process can write.
             fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE | _F_SEAL_SEAL)
 
+    def address(self) -> tuple[int, int, str]:
+        """Where other processes find it: this process, its descriptor there, and the name."""
+        return os.getpid(), self.descriptor, self.name
+
+    @classmethod
+    def find(cls, pid: int, descriptor: int, name: str, size: int) -> ObjectMemory:
+        """The memory that another process has, or this one, by its address. Raises `MemoryUnavailable` where it has it
+        no more."""
+        path = f"/proc/{pid}/fd/{descriptor}"
+        try:
+            # For reading: it is sealed, and nobody gets another right to it.
+            found = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DescriptorsExhausted.found(error) or _gone(pid, str(error)) from None
+        memory = cls(size, name, found)
+        # By the descriptor: the process may have closed its own, and have another file by that number.
+        if not cls.is_at(os.getpid(), found, name) or os.fstat(found).st_size != size or not is_sealed(found):
+            memory.close()
+            raise _gone(pid, "it has closed it")
+        return memory
+
+    @staticmethod
+    def is_at(pid: int, descriptor: int, name: str) -> bool:
+        """Whether the memory of that name is there."""
+        try:
+            return os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith(f"/memfd:{name} ")  # noqa: PTH115 - no file
+        except OSError:
+            return False
+
+    @classmethod
+    def holding(cls, data: memoryview) -> ObjectMemory:
+        """Sealed memory with a copy of `data`."""
+        memory = cls(len(data))
+        try:
+            write_all(memory.descriptor, data, 0)
+            memory.seal()
+        except OSError as error:
+            memory.close()
+            raise _unavailable(len(data), available_bytes(), str(error)) from None
+        except BaseException:
+            memory.close()
+            raise
+        return memory
+
     def view(self) -> memoryview:
         """All of it, read-only. The memory is unmapped with the last view made from it."""
         return map_read_only(self.descriptor, self.size)
@@ -123,6 +173,8 @@ def map_read_only(descriptor: int, size: int) -> memoryview:
     By a call of its own: Python's mmap keeps a descriptor for each mapping. MAP_PRIVATE, since before Linux 6.7 no
     shared mapping of write-sealed memory was allowed: what nobody writes to is never copied.
     """
+    if not size:
+        return memoryview(b"")
     address = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE, descriptor, 0)
     if address == _MAP_FAILED:
         raise _unavailable(size, None, os.strerror(ctypes.get_errno()))
@@ -182,6 +234,15 @@ class WritableMemory:
         with contextlib.suppress(BufferError):
             self._map.close()
         return self._map.closed
+
+
+def _gone(pid: int, reason: str) -> MemoryUnavailable:
+    return MemoryUnavailable(
+        f"the process {pid} has the object's memory no more ({reason}): it must keep the shared object until others "
+        "have it",
+        wanted=None,
+        available=None,
+    )
 
 
 def _unavailable(size: int, available: int | None, reason: str) -> MemoryUnavailable:

@@ -76,23 +76,25 @@ class WholeObject:
         self._chunks = ChunkReader(receiver)
 
     def try_memory(self) -> ObjectMemory | None:
-        """The sealed memory of a placed object, once it is complete: the caller's to close. None before, and for other
-        objects."""
-        # Raises what has failed.
-        if self._receiver.has_head() and self._receiver.finished:
-            return self._receiver.take_memory()
-        return None
+        """Sealed memory that has the object, once it is complete: the caller's to close. None before."""
+        if not self._placed:
+            view = self._chunks.try_read(None)
+            return None if view is None else ObjectMemory.holding(view)
+        return self._receiver.take_memory() if self._receiver.finished else None
 
     def try_read(self) -> memoryview | None:
         """The object; None where more must come first."""
-        head = self._receiver.head
-        if head is None or not head.placed:
+        if not self._placed:
             return self._chunks.try_read(None)
         memory = self.try_memory()
         if memory is None:
             return None
         with contextlib.closing(memory):
             return memory.view()
+
+    @property
+    def _placed(self) -> bool:
+        return self._receiver.has_head() and self._receiver.head is not None and self._receiver.head.placed
 
 
 class BufferFiller:

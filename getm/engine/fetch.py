@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from getm import errors
-from getm.buffers.object_memory import WritableMemory
 from getm.core.head import ResponseHead
+from getm.core.lazy import importing
 from getm.core.spans import Span
 from getm.core.version import Version
 from getm.engine import counters
@@ -26,7 +27,6 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
-from getm.engine.sinks.segment import SegmentSink, release
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
@@ -35,6 +35,7 @@ from getm.integrity.verdict import unverified
 from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, FolderEntry, HeadInfo, OpenRequest
 
 if TYPE_CHECKING:
+    from getm.buffers.object_memory import WritableMemory
     from getm.engine.connection import EngineConnection
 
 
@@ -147,8 +148,8 @@ class Fetch:
             self._store()
         elif self._sink is not None:
             await self._sink.finish()
-        elif self._memory is not None and not await release(self._memory):
-            self._connection.log.warning("object %d: something still refers to its memory", self._number)
+        elif self._memory is not None:
+            await self._let_go(self._memory)
         self._connection.send(END, self._number, EndInfo(total, verdict, self.counters.stats(), self._held))
 
     # The first response -----------------------------------------------------------------------------------------------
@@ -236,9 +237,24 @@ class Fetch:
         try:
             if descriptor is None:
                 raise errors.DescriptorsExhausted.of("the engine for the memory of an object")
+            with importing:
+                from getm.buffers.object_memory import WritableMemory
+
             placing.set_result(WritableMemory(descriptor, size))
         except errors.GetmError as error:
             placing.set_exception(error)
+
+    async def _let_go(self, memory: WritableMemory) -> None:
+        """Unmap what was filled: then the consumer can seal it."""
+        for collect in (False, False, True):
+            if memory.close():
+                return
+            # A connection that was given up, whose end the loop has still to notice; or a cycle.
+            await asyncio.sleep(0)
+            if collect:
+                gc.collect()
+        if not memory.close():
+            self._connection.log.warning("object %d: something still refers to its memory", self._number)
 
     def _on_block(self, offset: int, view: memoryview) -> None:
         self._attempts.delivered(len(view))
@@ -317,7 +333,7 @@ class Fetch:
         if plan.got is None:
             await response.discard()
             return size or 0
-        if plan.stream and size is not None and self._came_whole(response, size):
+        if plan.stream and size is not None and self._memory is None and self._came_whole(response, size):
             self.counters.received_bytes += size
             return size
         answer = Answer(response, source, plan.got.start, plan.got.stop)
@@ -432,6 +448,9 @@ class Fetch:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
         if self._memory is not None:
+            with importing:
+                from getm.engine.sinks.segment import SegmentSink
+
             return SpanFetch(self._attempts, source, SegmentSink(self._memory, span, self._on_block), answer)
         hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,8 +18,10 @@ from getm.engine.hedge import Watch
 from getm.engine.http.body import READ_ERRORS, receive
 from getm.engine.http.requests import Response
 from getm.engine.plan import continues
-from getm.engine.sinks.sink import Sink
 from getm.engine.sources import Ranges, Source
+
+if TYPE_CHECKING:
+    from getm.engine.sinks.sink import Sink
 
 # What is slow over every connection does not become faster by further ones.
 _MAX_HEDGES = 3

@@ -54,9 +54,14 @@ def snapshot() -> Snapshot:
         pids=frozenset(psutil.pids()),
         fds=_open_fds(),
         threads=frozenset(threading.enumerate()),
-        shared_memory=_names(_SHARED_MEMORY),
+        shared_memory=_shared_memory(),
         temporary=_names(Path(tempfile.gettempdir())),
     )
+
+
+def _shared_memory() -> frozenset[str]:
+    # Semaphores are not getm's: multiprocessing makes them, also for a test run beside this one.
+    return frozenset(name for name in _names(_SHARED_MEMORY) if not name.startswith("sem.mp-"))
 
 
 def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
@@ -86,7 +91,7 @@ def _names(folder: Path) -> frozenset[str]:
 
 def _new_shared_memory(names_before: frozenset[str]) -> list[Path]:
     """Names that nobody else uses: those that another program, or a test run beside this one, has open are theirs."""
-    new = [_SHARED_MEMORY / name for name in sorted(_names(_SHARED_MEMORY) - names_before)]
+    new = [_SHARED_MEMORY / name for name in sorted(_shared_memory() - names_before)]
     if not new:
         return []
     others = _used_by_others(new)

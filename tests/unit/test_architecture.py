@@ -36,7 +36,7 @@ LAYERS = (
     Layer("files", ("events", "files"), ("getm.engine", "getm.buffers", "getm.protocol", "getm.client")),
     Layer("engine", ("engine",)),
     Layer("engine client", ("client",)),
-    Layer("sync and async API", ("reader", "file_object", "aio"), ("getm.engine",)),
+    Layer("sync and async API", ("reader", "file_object", "aio", "shared_object"), ("getm.engine",)),
     Layer("manifests", ("manifests",), ("asyncio", "socket", "mmap", "getm.engine", "getm.client", "getm.reader")),
     Layer("batch", ("batch",), ("getm.engine",)),
     Layer("session", ("session",), ("getm.engine",)),

@@ -28,7 +28,7 @@ SYNC_AND_ASYNC = {
     "read": "aread",
     "read_ranges": "aread_ranges",
 }
-TRANSFERS = ["urlopen", "open", "readinto", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
+TRANSFERS = ["urlopen", "open", "readinto", "shared", *SYNC_AND_ASYNC, *SYNC_AND_ASYNC.values()]
 CLASSES = ["Session", "Timeout", "Retries", "Entry"]
 FUNCTIONS = [*TRANSFERS, "checksum", "close", "read_list"]
 
@@ -92,6 +92,7 @@ WRONG: dict[str, list[Any]] = {
     "newline": [5, "x", b"", "\n"],
     "no_clobber": NO_BOOL,
     "offset": [None, *(value for value in NO_COUNT if value != -1)],
+    "once": NO_BOOL,
     "on_event": NO_FUNCTION,
     "on_progress": NO_FUNCTION,
     "path": NO_PATH,

@@ -8,7 +8,7 @@ of the content, and the connection goes to the keep-alive pool as usual.
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import hdrs
 from aiohttp.client_exceptions import ClientError, ClientPayloadError
@@ -18,8 +18,10 @@ from getm.engine.http.connections import Reply
 from getm.engine.http.limits import StallMonitor
 from getm.engine.http.low_water import LowWater
 from getm.engine.http.throttle import Meter, Throttle
-from getm.engine.sinks.sink import Sink
 from getm.protocol.messages import OpenRequest
+
+if TYPE_CHECKING:
+    from getm.engine.sinks.sink import Sink
 
 READ_ERRORS = (ClientError, OSError, errors.GetmError)
 """What reading a content raises."""

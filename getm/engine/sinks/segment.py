@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 
 from getm.buffers.object_memory import WritableMemory
@@ -106,15 +105,3 @@ class SegmentSink:
     def close(self) -> None:
         # What came last may be the start of a block that another response continues.
         self._hand_on()
-
-
-async def release(memory: WritableMemory) -> bool:
-    """Unmap `memory`; False where something still refers to it."""
-    for attempt in range(3):
-        if memory.close():
-            return True
-        # A connection that was given up, whose end the loop has still to notice; or a cycle.
-        await asyncio.sleep(0)
-        if attempt:
-            gc.collect()
-    return False
