@@ -37,6 +37,7 @@ __all__ = [
     "Event",
     "Failed",
     "Finished",
+    "FormatError",
     "GetmError",
     "HTTPStatusError",
     "HostNotFound",

@@ -181,6 +181,13 @@ class IntegrityError(GetmError):
     code = "integrity"
 
 
+class FormatError(GetmError, ValueError):
+    """A file is not what its format demands; `name`: what in it is wrong, such as a tensor. Nothing of it was used."""
+
+    code = "format"
+    name: str | None
+
+
 class ChecksumMismatch(IntegrityError):
     """The bytes differ from what was declared: `algorithm`, `expected`, `actual` (canonical text), and `source`:
     "caller" or the response header that declared it."""

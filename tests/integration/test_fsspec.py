@@ -453,8 +453,8 @@ def test_from_many_threads_at_once(fs: GetmFileSystem, root: str) -> None:
         assert set(threads.map(lambda _: fs.cat(root + "a.bin") == DATA, range(24))) == {True}
 
 
-def read_in_a_child(url: str, queue: Any) -> None:
-    queue.put(fsspec.filesystem("getm+http", retries=0).cat_file(url, 0, 5))
+def read_in_a_child(url: str, connection: Any) -> None:
+    connection.send(fsspec.filesystem("getm+http", retries=0).cat_file(url, 0, 5))
     fsspec.asyn.loop[0].call_soon_threadsafe(fsspec.asyn.loop[0].stop)
     getm.close()
 
@@ -464,13 +464,13 @@ def read_in_a_child(url: str, queue: Any) -> None:
 def test_in_processes(method: str, fs: GetmFileSystem, root: str) -> None:
     assert fs.cat_file(root + "a.bin", 0, 5) == DATA[:5]
     context: Any = multiprocessing.get_context(method)
-    queue = context.SimpleQueue()
-    child = context.Process(target=read_in_a_child, args=(root + "a.bin", queue))
+    ours, theirs = context.Pipe()
+    child = context.Process(target=read_in_a_child, args=(root + "a.bin", theirs))
     child.start()
-    assert queue.get() == DATA[:5]
+    assert ours.recv() == DATA[:5]
     child.join()
     assert child.exitcode == 0
-    queue.close()
+    ours.close(), theirs.close()
     # The parent's is as it was.
     assert fs.cat_file(root + "a.bin", 5, 10) == DATA[5:10]
 

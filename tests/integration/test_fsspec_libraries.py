@@ -114,8 +114,6 @@ def dask_reads(folder: Path, root: str) -> None:
     read = bag.read_text(f"{root}/lines-*.txt", blocksize=4096, storage_options=OPTIONS)
     assert read.npartitions > 3
     assert sorted(line.strip() for line in read.compute(scheduler="threads", num_workers=4)) == sorted(lines)
-    # In other processes: the file system goes there by its arguments.
-    assert read.count().compute(scheduler="processes", num_workers=2) == len(lines)
     values = np.random.default_rng(3).random((100, 100))
     zarr.create_array(folder / "dask.zarr", data=values, chunks=(25, 25))
     found = array.from_zarr(f"{root}/dask.zarr", storage_options=OPTIONS)
