@@ -379,13 +379,38 @@ def test_a_server_that_says_zero_to_head(fs: GetmFileSystem, fault_server: Fault
         assert file.read() == DATA
 
 
-def test_a_file_that_is_replaced_while_it_is_open(fs: GetmFileSystem, fault_server: FaultServer) -> None:
+@pytest.mark.parametrize("cache", (None, "readahead"))
+def test_a_file_that_is_replaced_while_it_is_open(
+    cache: str | None, fs: GetmFileSystem, fault_server: FaultServer
+) -> None:
     url = fault_server.serve("/x", Reply(body=DATA))
-    with fs.open(url, block_size=100, cache_type="none") as file:
+    with fs.open(url, block_size=100, cache_type=cache) as file:
         assert file.read(10) == DATA[:10]
         fault_server.serve("/x", Reply(body=DATA[::-1], etag='"v2"'))
+        file.seek(200_000)
         with pytest.raises(getm.RemoteChanged):
             file.read(10)
+
+
+def test_opening_a_file_takes_one_small_request(fs: GetmFileSystem, root: str, nginx: NginxServer) -> None:
+    mark = nginx.log.mark()
+    with fs.open(root + "a.bin") as file:
+        assert file.size == len(DATA) and file.read(100) == DATA[:100]
+    (asked,) = nginx.log.since(mark)
+    assert (asked.method, asked.body_bytes) == ("GET", 64 * 1024)
+
+
+def test_lines(fs: GetmFileSystem, nginx: NginxServer) -> None:
+    lines = [b"%d," % number * (number % 50) + b"\n" for number in range(20_000)]
+    url = nginx.url(nginx.objects.write("lines.txt", b"".join(lines)))
+    mark = nginx.log.mark()
+    with fs.open(url) as file:
+        assert file.readline() == lines[0] and file.tell() == len(lines[0])
+        assert list(file) == lines[1:]
+        assert file.readline() == b""
+        file.seek(5)
+        assert file.readline(3) == b"".join(lines)[5:8]
+    assert sum(each.body_bytes for each in nginx.log.since(mark)) < 1.2 * sum(map(len, lines))
 
 
 def test_a_mapper(fs: GetmFileSystem, root: str) -> None:

@@ -21,7 +21,7 @@ from getm.integrations.fsspec.base import (
     tokenize,
 )
 from getm.integrations.fsspec.failures import as_os_error
-from getm.integrations.fsspec.files import GetmFile, open_stream
+from getm.integrations.fsspec.files import open_file
 from getm.integrations.fsspec.listing import HTML, read_index
 
 # "?" begins a query, and the "[" of an address is no pattern: only what follows the host is looked at.
@@ -43,7 +43,7 @@ class GetmFileSystem(AsyncFileSystem):
         retries: Further attempts in a row without progress before an error, or a `getm.Retries`; None: those of getm.
         concurrency: Connections for one object; "auto", as many as bring more.
         strict: Refuse a whole file that nothing verified (`cat`, `get`).
-        block_size: Bytes that an open file reads ahead.
+        block_size: Bytes that a cache of fsspec reads ahead (`open(cache_type=...)`).
         session_options: Further arguments of a `getm.Session` of its own (`cacert`, `limit_rate`, `max_memory`, ...).
             Without them all file systems use the session that the functions of getm use.
         asynchronous: As for every fsspec file system: it is used from coroutines.
@@ -346,31 +346,14 @@ class GetmFileSystem(AsyncFileSystem):
         block_size: int | None = None,
         cache_type: str | None = None,
         cache_options: Mapping[str, Any] | None = None,
-        size: int | None = None,
         **_: Any,
     ) -> Any:
-        """A file that can be sought in, and is of one version. A server that does not tell the size gives a stream."""
+        """A file that can be sought in, and is of one version; a stream where the server cannot bring parts.
+        `block_size` is for one of fsspec's caches: without one, getm reads ahead as far as it pays."""
         if mode != "rb":
             raise NotImplementedError(f"mode {mode!r}: getm only reads, in binary mode 'rb'")
-        url = self._strip_protocol(path)
-        if size is None:
-            try:
-                about = self.session.info(url, **self.common)
-            except getm.HTTPStatusError as error:
-                raise as_os_error(error, url) from error
-            size = about.size
-            # Some servers say 0 to HEAD, whatever a GET brings.
-            if not size or about.accepts_ranges is False:
-                return open_stream(self, url)
-        return GetmFile(
-            self,
-            url,
-            mode,
-            block_size or self._block_size or "default",
-            cache_type=cache_type or "readahead",
-            cache_options=dict(cache_options or {}),
-            size=size,
-        )
+        url, block = self._strip_protocol(path), block_size or self._block_size or "default"
+        return open_file(self, url, mode, block, cache_type, dict(cache_options or {}))
 
 
 def _described(url: str, about: getm.ObjectInfo) -> dict[str, Any]:
