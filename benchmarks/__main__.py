@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 from benchmarks import (
+    access,
     capped,
     disk,
     far,
@@ -56,6 +57,7 @@ QUESTIONS: dict[str, Question] = {
         start,
         stream,
         opening,
+        access,
         verify,
         network,
         capped,

@@ -1,9 +1,10 @@
 """The process of one contender: opens its session, then does what each line on standard input says.
 
-A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender", "ca_path"}
-for a reader, or {"verifier", "expected"}. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"}, where "read" and
-"fixed" are URLs, for a verifier with "check" and "target" as well; or {"open", "count"}, or {"repeat", "count"} for the
-same without measuring. End of file ends it.
+A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender",
+"ca_path"} for a reader, {"verifier", "expected"}, or {"opener"} for what opens file objects. Then come turns: {"read",
+"bytes", "fixed", "fixed_bytes"}, where "read" and "fixed" are URLs, for a verifier with "check" and "target" too; or
+{"open", "count"}, or {"repeat", "count"} for the same without measuring; or, for an opener, {"work", "url", "count",
+"size"}. End of file ends it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from benchmarks.harness.file_objects import OPENERS, WORK, Opener
 from benchmarks.harness.measure import Cost, cost_of
 from benchmarks.harness.readers import CONTENDERS, Reader
 from benchmarks.harness.verifiers import VERIFIERS, Verifier
@@ -55,7 +57,13 @@ def cost_of_opening(reader: Reader, turn: dict[str, Any]) -> dict[str, float]:
     return {"wall_s": statistics.median(times_s), "cpu_s": cost.cpu_s / turn["count"]}
 
 
-def take_turn(contender: Reader | Verifier, turn: dict[str, Any], least: Least) -> dict[str, float]:
+def cost_of_access(open_url: Opener, turn: dict[str, Any]) -> dict[str, float]:
+    """What it takes to read parts of an object by a file object."""
+    cost = cost_of(lambda: WORK[turn["work"]](open_url, turn["url"], turn.get("count", 1), turn.get("size", 0)))
+    return {"wall_s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_bytes": cost.peak_bytes}
+
+
+def take_turn(contender: Reader | Verifier | Opener, turn: dict[str, Any], least: Least) -> dict[str, float]:
     if isinstance(contender, Reader):
         if "repeat" in turn:
             contender.times_s(turn["repeat"], turn["count"])
@@ -63,6 +71,8 @@ def take_turn(contender: Reader | Verifier, turn: dict[str, Any], least: Least) 
         if "open" in turn:
             return cost_of_opening(contender, turn)
         return cost_of_reading(contender.read, turn, least, (turn["fixed"],))
+    if not isinstance(contender, Verifier):
+        return cost_of_access(contender, turn)
     check, target = turn["check"], turn["target"]
 
     def read(url: str) -> int:
@@ -73,7 +83,9 @@ def take_turn(contender: Reader | Verifier, turn: dict[str, Any], least: Least) 
     return cost_of_reading(read, turn, least, (turn["fixed"], check, "nowhere" if target is None else "file"))
 
 
-def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier]:
+def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier | Opener]:
+    if "opener" in setup:
+        return OPENERS[setup["opener"]]()
     if "verifier" in setup:
         return VERIFIERS[setup["verifier"]](setup["expected"])
     return CONTENDERS[setup["contender"]](setup["ca_path"])

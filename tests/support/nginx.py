@@ -27,7 +27,7 @@ class NginxServer:
     `ca_path` is the certificate authority to trust over HTTPS.
     """
 
-    def __init__(self, folder: Path, *, workers: int = 1, log: bool = True) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, log: bool = True, tcp_nopush: bool = True) -> None:
         binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if binary is None:
             raise RuntimeError("nginx is not installed: `dev_scripts/check` installs it, or `apt-get install nginx`")
@@ -35,6 +35,7 @@ class NginxServer:
         self._folder = folder
         self._workers = workers
         self._log_requests = log
+        self._tcp_nopush = tcp_nopush
         self._process: subprocess.Popen[bytes] | None = None
         self._error_log = folder / "error.log"
         authority = Authority(folder / "tls")
@@ -63,6 +64,7 @@ class NginxServer:
                     key=certificate.key,
                     workers=self._workers,
                     log=self._log_requests,
+                    tcp_nopush=self._tcp_nopush,
                     user="root" if os.geteuid() == 0 else None,
                 )
             )

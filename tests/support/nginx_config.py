@@ -48,7 +48,16 @@ _LOG_FIELDS = {
 
 
 def nginx_config(
-    *, folder: Path, http_port: int, https_port: int, chain: Path, key: Path, workers: int, log: bool, user: str | None
+    *,
+    folder: Path,
+    http_port: int,
+    https_port: int,
+    chain: Path,
+    key: Path,
+    workers: int,
+    log: bool,
+    user: str | None,
+    tcp_nopush: bool = True,
 ) -> str:
     """The text of nginx.conf. `folder` holds everything nginx writes, and "files", which it serves.
 
@@ -75,7 +84,7 @@ http {{
     log_format requests escape=json '{log_format}';
     {access_log}
     sendfile on;
-    tcp_nopush on;
+    tcp_nopush {"on" if tcp_nopush else "off"};
     limit_conn_zone $server_name zone=few:32k;
     map $arg_rate $slow_rate {{ "" 256k; default $arg_rate; }}
     map $arg_etag $declared_etag {{ "" ""; default '"$arg_etag"'; }}
