@@ -191,15 +191,24 @@ class Attempt:
         self.ended = True
         small, self._small = self._small, None
         try:
-            if info.head is None:
-                self._job.complete(info)
-            elif small is None:
-                raise errors.ProtocolError("END has a head, and no small file was asked for")
-            else:
+            if info.head is not None:
+                if small is None:
+                    raise errors.ProtocolError("END has a head, and no small file was asked for")
                 self.head, self._received_bytes = info.head, info.total
-                self._job.begin(info.head, stored=small)
+                if not self._begin_stored(info.head, small):
+                    return
+            self._job.complete(info)
         except errors.GetmError as error:
             self._job.fail(error)
+
+    def _begin_stored(self, head: HeadInfo, small: SmallFile) -> bool:
+        wanted = False
+        try:
+            wanted = self._job.begin_stored(head, small)
+        finally:
+            if not wanted:
+                small.remove()
+        return wanted
 
     def on_failed(self, error: errors.GetmError) -> None:
         self.ended = True

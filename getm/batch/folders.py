@@ -9,6 +9,16 @@ from getm.errors import TargetError
 from getm.files.folder import Folder
 
 
+class ExistingFolder:
+    """A folder that files go into, whatever their names. `path`: as those of the files in it begin."""
+
+    __slots__ = ("__weakref__", "folder", "path")
+
+    def __init__(self, folder: Folder, path: str) -> None:
+        self.folder: Folder = folder
+        self.path: str = path
+
+
 def open_folder(path: str, root: str | None) -> Folder:
     """The folder at `path`, created where it does not exist. Raises OSError, or `TargetError` where it lies outside
     of `root` (None: anywhere will do), however many symbolic links lead there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import enum
 import functools
@@ -16,6 +17,7 @@ import msgspec
 
 from getm import errors
 from getm.batch.attempt import Attempt, Leftover, SmallFile
+from getm.batch.folders import ExistingFolder
 from getm.batch.hosts import Host
 from getm.client.connection import ClientConnection
 from getm.core.lazy import importing
@@ -25,12 +27,13 @@ from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
 from getm.core.stats import Stats
 from getm.core.units import MIB
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
-from getm.files.folder import Folder
+from getm.files.commit import CompleteFile
 from getm.files.journal import journal_name
 from getm.files.lock import private_name
 from getm.files.names import changed_name, name_from_url, resolve_target, target_in, unusable
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.partial import PartialFile, open_partial
+from getm.files.stored import StoredFile
 from getm.files.streams import StreamTarget, may_be_file, needs_order
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import parse_checksum
@@ -105,14 +108,16 @@ class Job:
         self._root = root
         self._waived = waived
         self._attempt = Attempt(self)
-        # The target of the bytes; whether its path is only what the URL suggests.
-        self._path: Path | None = None
+        # The target of the bytes (a Path takes ten times as long to make), and whether the URL alone suggests it.
+        self._target: str | None = None
+        # Where the bytes are: in a file that is being written, in one that is complete, or in neither yet.
         self._partial: PartialFile | None = None
+        self._stored: StoredFile | None = None
         self._stream: StreamTarget | None = None
         self._is_guess = False
         self._is_stream = False
         # The folder that the given path names, where it was there already.
-        self._into: Folder | None = None
+        self._into: ExistingFolder | None = None
         # The name by the server or the URL, where a safe name was made of it.
         self._suggested: str | None = None
         self._verdict: Verdict = unverified("not finished")
@@ -137,21 +142,21 @@ class Job:
         if self.deadline_s is None and self.request.total_s is not None:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
-            if self._path is None:
-                self._into = self._existing_folder()
+            if self._target is None:
+                self._into = self._existing_folder(self._given_path)
                 self._is_stream = self._into is None and needs_order(self._given_path)
-                self._path = Path(self._given_path or "") if self._is_fixed() else self._foreseen()
-            known = self._path is not None and self._stream is None and self._partial is None
-            if not known or self._open(self.path):
+                self._target = str(Path(self._given_path or "")) if self._is_fixed() else self._foreseen()
+            target = self._target
+            if target is None or self._stream is not None or self._partial is not None or self._open(target):
                 self._send(connection)
         except errors.EngineDied:
             raise
         except errors.GetmError as error:
             self.fail(error)
 
-    def _existing_folder(self) -> Folder | None:
+    def _existing_folder(self, path: str | None) -> ExistingFolder | None:
         try:
-            return self._batch.existing_folder(self._given_path, self._root)
+            return self._batch.existing_folder(path, self._root)
         except OSError as error:
             raise target_error(error, self.path) from error
 
@@ -165,7 +170,7 @@ class Job:
         except ValueError:
             raise unusable(path) from None
 
-    def _foreseen(self) -> Path | None:
+    def _foreseen(self) -> str | None:
         """The target by the URL alone, where an earlier run has left partial data under that name, most likely of the
         same object: then only the rest need be requested. None where there is none."""
         options, path = self._batch.options, self._given_path
@@ -173,43 +178,40 @@ class Job:
             return None
         if self._into is not None:
             name = name_from_url(self.url)
-            self._is_guess = self._into.status(journal_name(name)) is not None
-            return self._into.path / name if self._is_guess else None
+            self._is_guess = self._into.folder.status(journal_name(name)) is not None
+            return os.path.join(self._into.path, name) if self._is_guess else None  # noqa: PTH118
         target = resolve_target(path, url=self.url, headers=())
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
-        return target if self._is_guess else None
+        return str(target) if self._is_guess else None
 
-    def _take(self, path: Path) -> bool:
-        """Have `path` for this download; False where it is to be skipped."""
-        if self._batch.options.no_clobber and os.path.lexists(path):
+    def _take(self, target: str) -> bool:
+        """Have `target` for this download; False where it is to be skipped."""
+        if self._batch.options.no_clobber and os.path.lexists(target):
             self._attempt.cancel()
-            self._batch.post(Skipped(self.index, path, "it exists"))
+            self._batch.post(Skipped(self.index, Path(target), "it exists"))
             self._end()
             return False
-        self._batch.targets.take(path, self.index)
-        self._path = path
+        self._batch.targets.take(target, self.index)
+        self._target = target
         return True
 
-    def _open(self, path: Path, *, stored: bool = False) -> bool:
-        """Use `path` for this download; False where it is to be skipped."""
-        if not self._take(path):
+    def _open(self, target: str) -> bool:
+        """Write to `target`, where an earlier run may have left something; False where it is to be skipped."""
+        if not self._take(target):
             return False
-        folder, options = self._into, self._batch.options
-        if folder is None:
-            with as_target_error(path):
-                # Text: a Path compares and hashes ten times as slowly.
-                folder = self._batch.open_folder(os.path.dirname(str(path)), self._root)  # noqa: PTH120
-        if stored and path.name == name_from_url(self.url):
-            # Whether an earlier run has left anything of that name was seen before.
-            self._partial = PartialFile(path, folder, fsync=options.fsync)
+        options, path = self._batch.options, Path(target)
+        if self._into is not None:
+            folder = self._into.folder
         else:
-            self._partial = open_partial(path, resume=options.resume, folder=folder, fsync=options.fsync)
+            with as_target_error(path):
+                folder = self._batch.open_folder(os.path.dirname(target), self._root)  # noqa: PTH120
+        self._partial = open_partial(path, resume=options.resume, folder=folder, fsync=options.fsync)
         return True
 
     def _send(self, connection: ClientConnection) -> None:
         """Request what is missing: all of it, where no partial data is known."""
-        partial = self._partial
-        changes: dict[str, Any] = {"concurrency": self.connections}
+        partial, small = self._partial, None
+        changes: dict[str, Any] = {}
         if self.deadline_s is not None and self._before is not None:
             changes["total_s"] = self.deadline_s - time.monotonic()
             if changes["total_s"] <= 0:
@@ -217,29 +219,22 @@ class Job:
         if partial is not None and partial.saved is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             changes |= {"spans": missing, "version": partial.saved, "or_whole": True}
-        small = None
         if not (self._batch.options.dry_run or self._is_stream):
-            if partial is None or partial.saved is None:
+            if not changes.get("or_whole"):
                 small = self._small_file()
             changes["file"] = self._batch.file_request(small)
-        request = self.request
-        if any(getattr(request, name) != value for name, value in changes.items()):
-            request = msgspec.structs.replace(request, **changes)
+        request = msgspec.structs.replace(self.request, concurrency=self.connections, **changes)
         self._attempt.send(connection, request, small)
 
     def _small_file(self) -> SmallFile | None:
         """A name for the object's file, for an engine to write it by itself; None where its folder is not there yet."""
         if self._partial is not None:
             return SmallFile(self._partial.folder, private_name())
-        if self._into is not None:
-            return SmallFile(self._into, private_name())
-        folder = Path.cwd() if self._given_path is None else Path(self._given_path)
-        if not folder.is_dir():
-            return None
-        with as_target_error(self.path):
-            # In the form that the target's has.
-            text = os.path.dirname(str(folder / "x"))  # noqa: PTH120
-            return SmallFile(self._batch.open_folder(text, self._root), private_name())
+        into = self._into
+        if into is None:
+            folder = str(Path.cwd()) if self._given_path is None else self._given_path
+            into = self._existing_folder(f"{folder}{os.sep}")
+        return None if into is None else SmallFile(into.folder, private_name())
 
     def leave(self, small: SmallFile, connection: ClientConnection) -> Leftover:
         """A cancelled attempt's small file, which may be there by now."""
@@ -247,74 +242,75 @@ class Job:
 
     # What an attempt reports -----------------------------------------------------------------------------------------
 
-    def begin(self, info: HeadInfo, *, stored: SmallFile | None = None) -> None:
-        """The head of the response has come; `stored`: and with it all of a small object, which is there."""
-        try:
-            if self._begin(info, stored) and stored is not None and self._attempt.end is not None:
-                stored = None
-                self.complete(self._attempt.end)
-        finally:
-            if stored is not None:
-                # Nobody wants it.
-                stored.remove()
-
-    def _begin(self, info: HeadInfo, stored: SmallFile | None) -> bool:
-        """False where nothing of the response is wanted."""
-        for note in info.notes:
-            _log.warning("%s: %s", self.url, note)
-        if info.size is not None:
-            self._learn_size(info.size)
+    def begin(self, info: HeadInfo) -> None:
+        """The head of the response has come."""
+        self._hear(info)
         if self._batch.options.dry_run:
             # Only what would be done with the object is reported.
             if self._take(self._named_by(info)):
                 self._report_start()
                 self._attempt.cancel()
                 self._end()
-            return False
-        if self._path is None and self._is_stream:
-            self._path = self.path
+            return
+        if self._target is None and self._is_stream:
+            self._target = str(self.path)
             # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
             self.streams = True
-            self._stream = StreamTarget.open(self._path)
-        if (self._path is None or self._is_guess) and not self._open_named(info, stored):
-            return False
-        if self._partial is not None:
-            self._begin_file(self._partial, info, stored)
-        self._report_start()
-        return True
-
-    def _begin_file(self, partial: PartialFile, info: HeadInfo, stored: SmallFile | None) -> None:
-        if stored is not None:
-            partial.adopt(stored.name, info.size or 0)
-        else:
+            self._stream = StreamTarget.open(self.path)
+        if (self._target is None or self._is_guess) and not self._open_named(info):
+            return
+        partial = self._partial
+        if partial is not None:
             declared = info.declared[0] if info.declared else None
             partial.begin(info.version, declared=declared, resumed=info.resumed)
             self._attempt.write_to(self._batch.entry(partial.folder, partial.name))
-        self.done = partial.done_bytes
+            self.done = partial.done_bytes
+        self._report_start()
+
+    def begin_stored(self, info: HeadInfo, small: SmallFile) -> bool:
+        """All of a small object is there, of which this is the head. False where it is not wanted. Raises
+        `TargetError`; the file is still the caller's then."""
+        self._hear(info)
+        target = self._target
+        if target is None or self._is_guess:
+            target = self._named_by(info)
+        self._leave_other(target)
+        if target != self._target and not self._take(target):
+            return False
+        if self._partial is not None:
+            # What an earlier run has left is of no use any more.
+            self._partial.discard()
+            self._partial = None
+        name = os.path.basename(target)  # noqa: PTH119
+        self._stored = StoredFile(small.folder, small.name, name, fsync=self._batch.options.fsync)
+        self._note_suggested(info)
+        self.done = info.size or 0
+        self._report_start()
+        return True
+
+    def _hear(self, info: HeadInfo) -> None:
+        for note in info.notes:
+            _log.warning("%s: %s", self.url, note)
+        if info.size is not None:
+            self._learn_size(info.size)
 
     def _learn_size(self, size: int) -> None:
         self.host.sized(self.size, size)
         self.size = size
 
-    def _open_named(self, info: HeadInfo, stored: SmallFile | None) -> bool:
+    def _open_named(self, info: HeadInfo) -> bool:
         """Use the path that the response names. False where nothing of the response is wanted: the file is to be
         skipped, or another request brings only what is missing of it."""
-        path, known = self._named_by(info), self._is_guess
-        self._is_guess = False
-        if known and path != self._path:
-            # The partial data under the guessed name is left alone.
-            self._batch.targets.leave(self.path)
-            self._close_file(keep=True)
-            known = False
-        if not known and not self._open(path, stored=stored is not None):
+        target = self._named_by(info)
+        self._leave_other(target)
+        known = target == self._target
+        if not known and not self._open(target):
             return False
-        self._suggested = changed_name(self.url, _disposition(info))
-        if self._suggested is not None:
-            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, path)
+        self._note_suggested(info)
         # Whether an earlier run seems to have left a part of this very object.
         saved, version = None if self._partial is None else self._partial.saved, info.version
         same = saved is not None and (saved.size, saved.strong) == (version.size, version.strong)
-        if known or stored is not None or not (info.resumed or same):
+        if known or not (info.resumed or same):
             return True
         connection = self._attempt.connection
         self._attempt.cancel()
@@ -325,17 +321,33 @@ class Job:
             self._send(connection)
         return False
 
-    def _named_by(self, info: HeadInfo) -> Path:
-        if self._into is not None:
-            named = functools.partial(target_in, self._into.path, url=self.url, headers=_disposition(info))
-        else:
-            named = functools.partial(resolve_target, self._given_path, url=self.url, headers=_disposition(info))
+    def _leave_other(self, target: str) -> None:
+        """The target is known: where another one was guessed, the partial data under that name is left alone."""
+        guessed, self._is_guess = self._is_guess, False
+        if guessed and target != self._target:
+            self._batch.targets.leave(self._target or "")
+            self._target = None
+            self._close_file(keep=True)
+
+    def _named_by(self, info: HeadInfo) -> str:
         try:
-            return named(may_exist=self._batch.options.no_clobber)
+            return self._resolve(info, may_exist=self._batch.options.no_clobber)
         except errors.TargetError:
             # Where it is another download's of this batch, that is what the caller can do something about.
-            self._batch.targets.take(named(may_exist=True), self.index)
+            self._batch.targets.take(self._resolve(info, may_exist=True), self.index)
             raise
+
+    def _resolve(self, info: HeadInfo, *, may_exist: bool) -> str:
+        headers = _disposition(info)
+        if self._into is not None:
+            return target_in(self._into.path, url=self.url, headers=headers, may_exist=may_exist)
+        return str(resolve_target(self._given_path, url=self.url, headers=headers, may_exist=may_exist))
+
+    def _note_suggested(self, info: HeadInfo) -> None:
+        self._suggested = changed_name(self.url, _disposition(info))
+        if self._suggested is not None:
+            path = self.path
+            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, path)
 
     def write(self, offset: int, view: memoryview) -> None:
         """Bytes of an object that goes to a stream have come. Raises `TargetError`, `SizeMismatch`."""
@@ -553,17 +565,22 @@ class Job:
     # The end --------------------------------------------------------------------------------------------------------
 
     @property
-    def file(self) -> tuple[PartialFile, float | None] | None:
+    def file(self) -> tuple[CompleteFile, float | None] | None:
         """The file to be put in place, with its time of change; None for a stream."""
-        if self._partial is None:
+        file = self._stored or self._partial
+        if file is None:
             return None
         head = self._attempt.head if self._batch.options.remote_time else None
-        return self._partial, None if head is None else head.head.modified_at()
+        return file, None if head is None else head.head.modified_at()
 
     @property
     def path(self) -> Path:
         """The target, as far as it is known."""
-        return self._path or Path(self._given_path or ".")
+        return self._known_path or Path(self._given_path or ".")
+
+    @property
+    def _known_path(self) -> Path | None:
+        return None if self._target is None else _as_path(self._target)
 
     @property
     def small(self) -> bool:
@@ -608,6 +625,7 @@ class Job:
         """The file is in place."""
         self.host.succeeded()
         self._batch.post(Finished(self.index, self._result(), self._waived))
+        self._stored = None
         self._close_file(keep=True)
         self._end()
 
@@ -640,7 +658,7 @@ class Job:
         own.stats = self._stats_with(error.stats)
         self._attempt.cancel()
         self._end(failed=True)
-        event = Failed(self.index, self.url, self._path, own)
+        event = Failed(self.index, self.url, self._known_path, own)
         # Bytes that proved wrong are useless to a later run.
         keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
         self._close_file(keep=keep, event=event)
@@ -652,8 +670,12 @@ class Job:
     def _close_file(self, *, keep: bool, event: Failed | None = None) -> None:
         """Close the target; `event` is posted when a later run could use the partial data."""
         partial, self._partial = self._partial, None
+        stored, self._stored = self._stored, None
         if self._stream is not None:
             self._stream.close()
+        if stored is not None:
+            with contextlib.suppress(OSError):
+                stored.remove()
         if partial is not None and partial.begun:
             self._batch.close_file(partial, keep=keep, event=event)
         elif event is not None:
@@ -684,7 +706,11 @@ class Job:
     def _report_start(self) -> None:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
-            self._batch.post(Started(self.index, self.url, self._path, self._attempt.size, self.done))
+            self._batch.post(Started(self.index, self.url, self._known_path, self._attempt.size, self.done))
+
+
+# Asked for when a download begins and when it has ended, with some hundred others between.
+_as_path = functools.lru_cache(maxsize=1024)(Path)
 
 
 def _disposition(info: HeadInfo) -> tuple[tuple[str, str], ...]:

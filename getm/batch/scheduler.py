@@ -19,7 +19,7 @@ from getm import errors
 from getm.batch.attempt import Leftover, SmallFile
 from getm.batch.feed import Feed
 from getm.batch.finishing import finishing
-from getm.batch.folders import open_folder
+from getm.batch.folders import ExistingFolder, open_folder
 from getm.batch.hosts import FEW, Host
 from getm.batch.job import Job
 from getm.batch.settings import DEFAULT_JOBS, BatchOptions
@@ -93,7 +93,9 @@ class Batch:
         self.targets: Targets = Targets()
         self._open_folder = functools.lru_cache(_MAX_FOLDERS)(open_folder)
         self._folders: weakref.WeakKeyDictionary[Folder, FolderInfo] = weakref.WeakKeyDictionary()
-        self._existing: weakref.WeakValueDictionary[tuple[str, str | None], Folder] = weakref.WeakValueDictionary()
+        self._existing: weakref.WeakValueDictionary[tuple[str, str | None], ExistingFolder] = (
+            weakref.WeakValueDictionary()
+        )
         self._file_mode = file_mode()
         # Of cancelled attempts whose end has not come.
         self._leftovers: dict[Leftover, ClientConnection] = {}
@@ -530,17 +532,17 @@ class Batch:
             self._folders[folder] = FolderInfo(process_number(), folder.fd, where, folder.identity)
         return folder
 
-    def existing_folder(self, path: str | None, root: str | None) -> Folder | None:
+    def existing_folder(self, path: str | None, root: str | None) -> ExistingFolder | None:
         """The folder that `path` names, where it ends as a folder's does and is there already; else None. Raises as
         `open_folder`."""
         if path is None or not path.endswith(os.sep):
             return None
-        folder = self._existing.get((path, root))
-        if folder is None and not is_special(path) and os.path.isdir(path):  # noqa: PTH112 - text is faster
+        found = self._existing.get((path, root))
+        if found is None and not is_special(path) and os.path.isdir(path):  # noqa: PTH112 - text is faster
             # In the form that the folder of a target has.
             text = os.path.dirname(str(Path(path) / "x"))  # noqa: PTH120
-            folder = self._existing[path, root] = self.open_folder(text, root)
-        return folder
+            found = self._existing[path, root] = ExistingFolder(self.open_folder(text, root), text)
+        return found
 
     def _wait_for_leftovers(self) -> None:
         """An engine that is told to cancel answers at once; one that waits for its disk may not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from getm.errors import TargetError
 
@@ -15,10 +14,9 @@ class Targets:
         self._files: dict[str, int] = {}
         self._folders: dict[str, int] = {}
 
-    def take(self, path: Path, index: int) -> None:
-        """Raises `TargetError` where `path` is the target of another download, or the folder of one, or is in a folder
-        that would have to be a file of that name as well."""
-        text = str(path)
+    def take(self, text: str, index: int) -> None:
+        """Raises `TargetError` where the path is the target of another download, or the folder of one, or is in a
+        folder that would have to be a file of that name as well."""
         other = self._files.get(text, index)
         if other != index:
             raise _conflict(text, f"is the target of another download of this batch (number {other})")
@@ -36,9 +34,9 @@ class Targets:
             folder = "" if parent == folder else parent
         self._files[text] = index
 
-    def leave(self, path: Path) -> None:
+    def leave(self, text: str) -> None:
         """Release it: its download writes to another one."""
-        del self._files[str(path)]
+        del self._files[text]
 
 
 def _conflict(path: str, why: str) -> TargetError:

@@ -12,14 +12,17 @@ from getm.files import libc
 from getm.files.folder import Folder
 from getm.files.os_errors import target_error
 from getm.files.partial import PartialFile
+from getm.files.stored import StoredFile
 
 # One syncfs for at least so many files, otherwise one fsync for each: syncfs also waits for what other programs write.
 _SYNC_TOGETHER = 16
 
 _T = TypeVar("_T")
 
+CompleteFile = PartialFile | StoredFile
 
-def commit_files(files: Sequence[tuple[PartialFile, float | None]]) -> Generator[None, None, list[TargetError | None]]:
+
+def commit_files(files: Sequence[tuple[CompleteFile, float | None]]) -> Generator[None, None, list[TargetError | None]]:
     """Put several files in place, in four steps: bring the bytes onto the disk, rename, bring the new names onto the
     disk, remove the journals and close everything. The first and the third wait for the disk and do little else, so
     that each `next` may be called in another thread. Files without `fsync` are only renamed: nothing waits for them.
@@ -29,7 +32,7 @@ def commit_files(files: Sequence[tuple[PartialFile, float | None]]) -> Generator
     """
     failures: list[TargetError | None] = [None] * len(files)
 
-    def for_each(step: Callable[[PartialFile, float | None], None]) -> list[PartialFile]:
+    def for_each(step: Callable[[CompleteFile, float | None], None]) -> list[CompleteFile]:
         """Do it with all that have not failed; returns those that have not even now."""
         for number, (partial, mtime) in enumerate(files):
             if failures[number] is None:
@@ -42,15 +45,15 @@ def commit_files(files: Sequence[tuple[PartialFile, float | None]]) -> Generator
                     failure.__cause__ = error
         return [partial for (partial, _), failure in zip(files, failures, strict=True) if failure is None]
 
-    def write_out(partial: PartialFile, _: object) -> None:
+    def write_out(partial: CompleteFile, _: object) -> None:
         if partial.fsync and partial.folder.device not in written_out:
             partial.sync_data()
 
-    def settle(partial: PartialFile, _: object) -> None:
+    def settle(partial: CompleteFile, _: object) -> None:
         if partial.fsync and (error := unsynced.get(partial.folder.identity)) is not None:
             raise error
 
-    ready = for_each(PartialFile.prepare_commit)
+    ready = for_each(lambda partial, mtime: partial.prepare_commit(mtime))
     written_out = _write_out_file_systems([partial.folder for partial in ready if partial.fsync])
     for_each(write_out)
     yield

@@ -26,7 +26,6 @@ import contextlib
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -36,6 +35,7 @@ import msgspec
 from getm.core.coverage import Coverage
 from getm.core.spans import Span
 from getm.core.this_process import process_number
+from getm.core.units import MIB
 from getm.core.version import Version
 from getm.errors import TargetError
 from getm.files import libc, lock
@@ -43,9 +43,9 @@ from getm.files.folder import Folder, closing
 from getm.files.journal import JOURNAL_BYTES, Journal, Record, data_name, fits, new_identity
 from getm.files.os_errors import as_target_error, target_error
 from getm.files.recorder import Recorder, forget, reopen
+from getm.files.replacing import check_process, gone, take_metadata
 from getm.files.space import reserve
 
-MIB = 1024 * 1024
 JOURNALED_FROM_BYTES = MIB
 # The disk begins to write long before anything waits for it. On ext4 a fast GB then takes 0.4 to 0.7 s, durable as a
 # whole, against 0.8 to 0.9 s where the disk begins with the fsync at the end, and 1.3 s with checkpoints of 64 MiB.
@@ -54,7 +54,7 @@ _START_BYTES = 16 * MIB
 
 def open_partial(path: Path, *, resume: bool, folder: Folder | None = None, fsync: bool = True) -> PartialFile:
     """The partial file for the target `path`: first `begin`, then `wrote` for what somebody has written to the file
-    `name`, then `commit`, `suspend` or `discard`. Or `adopt` in place of the first two.
+    `name`, then `commit`, `suspend` or `discard`.
 
     What a former run has left is continued if `resume`, and removed otherwise. If another process uses it, or it is not
     ours, this download uses another file (`exclusive` is False): it starts from the beginning and cannot be resumed.
@@ -156,7 +156,7 @@ class PartialFile:
 
         Raises TargetError: no space for what is missing. Then `saved` is kept, if it was to be continued.
         """
-        self._check_process()
+        check_process(self._pid, self.path)
         saved, self.saved = self.saved, None
         self._size, recorder = version.size, self._recorder
         if resumed and (saved is None or recorder is None or version.size is None or saved.size != version.size):
@@ -183,19 +183,9 @@ class PartialFile:
         with as_target_error(self.path):
             self._remove()
 
-    def adopt(self, name: str, size: int) -> None:
-        """The whole object, of `size` bytes, is in the file `name` of the folder: what was saved is removed. Raises
-        TargetError."""
-        self._check_process()
-        self.saved = None
-        if self._name is not None or self._recorder is not None:
-            with as_target_error(self.path):
-                self._remove()
-        self._name, self._size, self._covered = name, size, Coverage([Span(0, size)])
-
     def wrote(self, offset: int, length: int) -> None:
         """So many bytes of the object, from byte `offset` on, are in the file. Raises TargetError."""
-        self._check_process()
+        check_process(self._pid, self.path)
         try:
             with self._guard:
                 self._covered.add(offset, offset + length)
@@ -228,7 +218,7 @@ class PartialFile:
         In any thread: it waits for the disk, and writing continues. Raises TargetError; bytes that may be lost then are
         `missing` again.
         """
-        self._check_process()
+        check_process(self._pid, self.path)
         if self.fsync:
             with self._checkpointing, as_target_error(self.path):
                 self._checkpoint()
@@ -309,7 +299,7 @@ class PartialFile:
 
     def prepare_commit(self, mtime: float | None) -> None:
         """See that it may be put in place, and set its time of change and its mode. Raises TargetError, OSError."""
-        self._check_process()
+        check_process(self._pid, self.path)
         if self._name is None:
             raise ValueError("it has not begun, or it is closed")
         expected = self._covered.stop if self._size is None else self._size
@@ -323,12 +313,7 @@ class PartialFile:
         if replaced is None and mtime is None:
             return
         with self._data_open() as fd:
-            if replaced is not None and stat.S_ISREG(replaced.st_mode):
-                # The new file gets the permissions of the old one. Some file systems have none.
-                with contextlib.suppress(PermissionError):
-                    os.fchmod(fd, replaced.st_mode & 0o777)
-            if mtime is not None:
-                os.utime(fd, (time.time(), mtime))
+            take_metadata(fd, replaced, mtime)
 
     def sync_data(self) -> None:
         """Bring the bytes onto the disk."""
@@ -345,16 +330,9 @@ class PartialFile:
         try:
             fd = self.folder.open(self._name or "")
         except FileNotFoundError as error:
-            raise self._gone() from error
+            raise gone(self.path) from error
         with closing(fd):
             yield fd
-
-    def _gone(self) -> TargetError:
-        return TargetError(
-            f"{self.path}: its partial file is gone: another getm has finished it, or it was removed;"
-            " download it again.",
-            path=str(self.path),
-        )
 
     def put_in_place(self) -> None:
         """Rename it to the target."""
@@ -363,7 +341,7 @@ class PartialFile:
         try:
             self.folder.rename(self._name or "", self.target)
         except FileNotFoundError as error:
-            raise self._gone() from error
+            raise gone(self.path) from error
         self._name = None
 
     def finish_commit(self) -> None:
@@ -375,13 +353,6 @@ class PartialFile:
             self.close()
 
     # What these are made of -----------------------------------------------------------------------------------------
-
-    def _check_process(self) -> None:
-        if process_number() != self._pid:
-            raise TargetError(
-                f"{self.path} is being downloaded by the process that this one was forked from; download it there.",
-                path=str(self.path),
-            )
 
     def _take_over(self, journal: Journal, record: Record | None, *, resume: bool) -> None:
         """Continue what a former run has left, or remove it. Raises OSError."""

@@ -10,11 +10,11 @@ import time
 import msgspec
 
 from getm.core.coverage import Coverage
+from getm.core.units import MIB
 from getm.files import lock
 from getm.files.folder import Folder
 from getm.files.journal import SPANS_AT_MOST, Journal, Record, data_name, new_identity, spans_of
 
-MIB = 1024 * 1024
 # How much is lost at most by a kill, and by a power failure.
 RECORD_BYTES, RECORD_S = MIB, 1.0
 CHECKPOINT_BYTES, CHECKPOINT_S = 1024 * MIB, 5.0
