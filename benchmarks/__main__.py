@@ -38,6 +38,7 @@ from benchmarks import (
     start,
     stream,
     verify,
+    whole,
     writes,
 )
 from benchmarks.harness.bench import bench
@@ -56,6 +57,7 @@ QUESTIONS: dict[str, Question] = {
         small_files,
         start,
         stream,
+        whole,
         opening,
         access,
         verify,

@@ -1,10 +1,10 @@
 """The process of one contender: opens its session, then does what each line on standard input says.
 
 A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender",
-"ca_path"} for a reader, {"verifier", "expected"}, or {"opener"} for what opens file objects. Then come turns: {"read",
-"bytes", "fixed", "fixed_bytes"}, where "read" and "fixed" are URLs, for a verifier with "check" and "target" too; or
-{"open", "count"}, or {"repeat", "count"} for the same without measuring; or, for an opener, {"work", "url", "count",
-"size"}. End of file ends it.
+"ca_path"} for a reader, {"into_memory", "ca_path"} for one into memory, {"verifier", "expected"}, or {"opener"} for
+what opens file objects. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"}, where "read" and "fixed" are URLs,
+for a verifier with "check" and "target" too; or {"open", "count"}, or {"repeat", "count"} for the same without
+measuring; or, for an opener, {"work", "url", "count", "size"}. End of file ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from benchmarks.harness.file_objects import OPENERS, WORK, Opener
+from benchmarks.harness.into_memory import INTO_MEMORY
 from benchmarks.harness.measure import Cost, cost_of
 from benchmarks.harness.readers import CONTENDERS, Reader
 from benchmarks.harness.verifiers import VERIFIERS, Verifier
@@ -88,6 +89,8 @@ def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Ver
         return OPENERS[setup["opener"]]()
     if "verifier" in setup:
         return VERIFIERS[setup["verifier"]](setup["expected"])
+    if "into_memory" in setup:
+        return INTO_MEMORY[setup["into_memory"]](setup["ca_path"])
     return CONTENDERS[setup["contender"]](setup["ca_path"])
 
 
