@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import getm
+from getm.client.engines import ProcessEngine
 from getm.client.read_ahead import MIN_BYTES, TAIL_BYTES
 from getm.core.units import KIB, MIB
 from tests.support.fault_script import Reply
@@ -351,3 +352,60 @@ def test_an_engine_that_has_ended_idle_is_replaced(nginx: NginxServer, served: S
             engine.stop()
             fh.seek(position)
             assert bytes(fh.read(200_000)) == served.read()[position : position + 200_000], number
+
+
+def test_views_that_keep_all_slots_are_an_error_and_not_a_wait(
+    session: getm.Session, nginx: NginxServer, make_object: Make
+) -> None:
+    served, held = make_object(20 * MIB), []
+    content = served.read()
+    with session.urlopen(nginx.url(served)) as fh:
+        with pytest.raises(getm.SlotsExhausted, match="drop views"):
+            for position in range(19 * MIB, 0, -MIB):
+                fh.seek(position)
+                held.append(fh.read(100_000))
+        assert len(held) > 10
+        held.clear()
+        fh.seek(MIB)
+        assert fh.read(100_000) == content[MIB : MIB + 100_000]
+
+
+def test_an_engine_that_is_killed_within_a_span_is_an_error(fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=BODY), Reply(body=BODY, stall_at=1000, gate=gate))
+    with getm.Session() as session, session.open(url) as fh:
+        [engine] = session._pool._engines
+        assert isinstance(engine, ProcessEngine)
+        process = engine.process
+
+        def kill() -> None:
+            gate.wait_reached()
+            process.kill()
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        fh.seek(MIB)
+        with pytest.raises(getm.EngineDied):
+            fh.read(100_000)
+        thread.join()
+        gate.open()
+
+
+def test_every_reader_of_a_batch_seeks_on_its_own(nginx: NginxServer, make_object: Make) -> None:
+    served = make_object(20 * MIB)
+    content, wrong = served.read(), []
+
+    def work(number: int) -> None:
+        with session.open(nginx.url(served)) as fh:
+            for position in range(number * 1000, 19 * MIB, 3 * MIB):
+                fh.seek(position)
+                if fh.read(150_000) != content[position : position + 150_000]:
+                    wrong.append((number, position))
+
+    with getm.Session(max_memory=4 * MIB) as session:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
