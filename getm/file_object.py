@@ -6,7 +6,7 @@ import codecs
 import io
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING
 
 from getm.client.read_ahead import MIN_BYTES
 from getm.errors import InvalidInput
@@ -18,7 +18,7 @@ FIRST_BYTES = MIN_BYTES
 
 def wrapping(
     mode: str, encoding: str | None, errors: str | None, newline: str | None
-) -> Callable[[Reader], io.BufferedReader | io.TextIOWrapper]:
+) -> Callable[[Reader], io.BufferedReader[Reader] | io.TextIOWrapper]:
     """What `getm.open` makes of a reader. Raises `InvalidInput` for what the built-in `open` refuses, and for other
     modes than reading."""
     if not isinstance(mode, str) or mode not in ("rb", "r", "rt"):
@@ -38,11 +38,17 @@ def wrapping(
     return lambda raw: text(BufferedFile(raw))
 
 
-class BufferedFile(io.BufferedReader):
+if TYPE_CHECKING:
+    _Buffered = io.BufferedReader[Reader]
+else:
+    _Buffered = io.BufferedReader
+
+
+class BufferedFile(_Buffered):
     """The buffer of `getm.open` over a `Reader`: what a large read needs is requested at once, and no more."""
 
     def __init__(self, raw: Reader) -> None:
-        super().__init__(cast("io.RawIOBase", raw), MIN_BYTES)
+        super().__init__(raw, MIN_BYTES)
         self._reader = raw
 
     def read(self, size: int | None = -1, /) -> bytes:

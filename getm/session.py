@@ -239,7 +239,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
-    ) -> io.BufferedReader: ...
+    ) -> io.BufferedReader[reader.Reader]: ...
     @overload
     def open(
         self,
@@ -270,7 +270,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
-    ) -> io.BufferedReader | io.TextIOWrapper:
+    ) -> io.BufferedReader[reader.Reader] | io.TextIOWrapper:
         """Open a URL as the built-in `open` opens a file: for what takes a file object, such as pandas or `zipfile`.
 
         It can be read at any position where the server grants range requests. At first 64 KiB are requested, then what

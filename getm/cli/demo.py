@@ -1,6 +1,7 @@
 """`getm demo`: a server on the loopback, a file of random bytes, and every way of reading it, each verified.
 
-The first thing to run: it needs no network, leaves nothing behind, and fails if one byte differs.
+The first thing to run: it needs no network, leaves nothing behind, and fails if one byte differs. With `--serve` it
+only serves the files of a folder, for examples to read.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import getm
 from getm._version import __version__
 from getm.cli.exit_status import EXIT_OK
 from getm.cli.parser import Parser, number
-from getm.errors import GetmError
+from getm.errors import GetmError, InvalidInput
 from getm.integrity.files import checksum
 from getm.integrity.verdict import Verdict
 
@@ -39,9 +41,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        size = self.server.size_bytes
+        found = self.server.files.get(unquote(self.path).lstrip("/"))
+        if found is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        size = found.size_bytes
         status, start, end = HTTPStatus.OK, 0, size
-        headers = dict(self.server.declared)
+        headers = {"Accept-Ranges": "bytes", **found.declared}
         if match := _RANGE.fullmatch(self.headers.get("Range", "")):
             start = min(size, int(match[1]))
             end = min(size, int(match[2] or size) + 1)
@@ -53,14 +59,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         while start < end:
-            start += os.sendfile(self.connection.fileno(), self.server.file.fileno(), start, end - start)
+            start += os.sendfile(self.connection.fileno(), found.file.fileno(), start, end - start)
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: the output is the table."""
 
 
-class _Server(ThreadingHTTPServer):
-    """Serves the file `path` in threads of this process, and declares its checksums."""
+class _ServedFile:
+    """A file, and the headers that declare its checksums."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("rb")
@@ -71,7 +77,19 @@ class _Server(ThreadingHTTPServer):
             "x-goog-hash": f"md5={md5.base64}",
             "Repr-Digest": f"sha-256=:{sha256.base64}:",
         }
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves files, by their names, in threads of this process."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.files = {path.name: _ServedFile(path) for path in paths}
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for each in self.files.values():
+            each.file.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up early is no error of the demo; one that misses bytes notices by itself."""
@@ -80,7 +98,7 @@ class _Server(ThreadingHTTPServer):
 @contextlib.contextmanager
 def serve(path: Path) -> Iterator[str]:
     """Serve the file `path` on a free loopback port for as long as the context lasts; gives its URL."""
-    with _Server(path) as server, server.file:
+    with _Server([path]) as server:
         thread = threading.Thread(target=server.serve_forever, name="getm-demo-server", daemon=True)
         thread.start()
         try:
@@ -164,17 +182,34 @@ def build_parser() -> Parser:
     """The parser of `getm demo`."""
     parser = Parser(
         prog="getm demo",
-        usage="getm demo [--size MIB]",
+        usage="getm demo [--size MIB | --serve DIR]",
         description="Read a file of random bytes from an embedded server in every mode.",
     )
     size = {**number(1, default=64), "metavar": "MIB"}
     parser.add_argument("--size", **size, help="size of the file in MiB (default 64)")
+    what = "read nothing: serve the files of this folder on the loopback until Ctrl-C, and print its URL"
+    parser.add_argument("--serve", metavar="DIR", type=Path, help=what)
     return parser
+
+
+def serve_folder(folder: Path) -> int:
+    """Serve the files of a folder until a signal raises; prints where."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise InvalidInput(f"--serve must name a folder: {error}") from None
+    with _Server(paths) as server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/", flush=True)
+        server.serve_forever()
+    return EXIT_OK
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm demo` with `arguments` and return its exit status; raises what getm raises."""
-    size = build_parser().parse(arguments).size
+    options = build_parser().parse(arguments)
+    if options.serve is not None:
+        return serve_folder(options.serve)
+    size = options.size
     with tempfile.TemporaryDirectory(prefix="getm-demo-") as folder, Path(folder, "random.bin").open("w+b") as file:
         for _ in range(size):
             file.write(os.urandom(MIB))

@@ -395,7 +395,7 @@ def test_every_reader_of_a_batch_seeks_on_its_own(nginx: NginxServer, make_objec
     served = make_object(20 * MIB)
     content, wrong = served.read(), []
 
-    def work(number: int) -> None:
+    def work(session: getm.Session, number: int) -> None:
         with session.open(nginx.url(served)) as fh:
             for position in range(number * 1000, 19 * MIB, 3 * MIB):
                 fh.seek(position)
@@ -403,7 +403,7 @@ def test_every_reader_of_a_batch_seeks_on_its_own(nginx: NginxServer, make_objec
                     wrong.append((number, position))
 
     with getm.Session(max_memory=4 * MIB) as session:
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        threads = [threading.Thread(target=work, args=(session, number)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -10,12 +10,13 @@ _shtab_getm_subparsers=(verify hash completion demo)
 _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --receipt)
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet)
 _shtab_getm_completion_option_strings=(-h --help)
-_shtab_getm_demo_option_strings=(-h --help --size)
+_shtab_getm_demo_option_strings=(-h --help --size --serve)
 _shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header --cacert -k --insecure -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume -nc --no-clobber -R --remote-time --dry-run --json --progress -q --quiet --no-progress -v --verbose --version)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
 _shtab_getm_hash_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_getm_demo___serve_COMPGEN=_shtab_compgen_dirs
 _shtab_getm__o_COMPGEN=_shtab_compgen_files
 _shtab_getm__O_COMPGEN=_shtab_compgen_files
 _shtab_getm___filepath_COMPGEN=_shtab_compgen_files

@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash completion demo
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --checksum --checksum-algorithm --columns --concurrency --dir --filepath --format --header --jobs --limit-rate --manifest --multipart-threshold --per-host --processes --progress --receipt --retries --size --speed-limit --speed-time --timeout -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --checksum --checksum-algorithm --columns --concurrency --dir --filepath --format --header --jobs --limit-rate --manifest --multipart-threshold --per-host --processes --progress --receipt --retries --serve --size --speed-limit --speed-time --timeout -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -112,3 +112,4 @@ complete -c getm -n '_shtab_getm_using completion; and test $_shtab_getm_npos -e
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a demo -d 'Read a file of random bytes from an embedded server in every mode.'
 complete -c getm -n '_shtab_getm_using demo' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using demo' -l size -x -d 'size of the file in MiB (default 64)'
+complete -c getm -n '_shtab_getm_using demo' -l serve -xka "(__fish_complete_directories)" -d 'read nothing: serve the files of this folder on the loopback until Ctrl-C, and print its URL'

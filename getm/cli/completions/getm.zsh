@@ -70,6 +70,7 @@ _shtab_getm_completion_defaults_added=0
 _shtab_getm_demo_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--size[size of the file in MiB (default 64)]:MIB:"
+  "--serve[read nothing\: serve the files of this folder on the loopback until Ctrl-C, and print its URL]:DIR:_files -/"
 )
 
 # guard to ensure default positional specs are added only once per session
