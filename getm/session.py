@@ -89,7 +89,8 @@ class Session:
         headers: Request headers that each request has. Authorization and cookies are not sent on to another host.
         timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for no
             limit.
-        max_memory: Bytes of shared memory, over all transfers together.
+        max_memory: Bytes of shared memory, over all transfers together. Whole objects that `read` and `shared` return
+            are not in it: they may take what the machine has.
         cacert: A file or folder of certificates to trust instead of the system's (which SSL_CERT_FILE names, if set).
         retries: Further attempts in a row without progress before an error, or a `Retries`.
         limit_rate: Bytes a second, over all transfers together; None for no limit. Each engine process gets an equal

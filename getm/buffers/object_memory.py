@@ -31,8 +31,8 @@ _MADV_POPULATE_WRITE = 23
 
 # A share of what is available is left for others: so it is for those that come to need a little.
 _LEFT_SHARE = 16
-# The sizes of those that are being filled, whose pages may not be taken yet, by their identities.
-_promised: dict[int, int] = {}
+# Those that are being filled, whose pages may not be taken yet.
+_filling: weakref.WeakSet[ObjectMemory] = weakref.WeakSet()
 
 # Pages are taken so many bytes at a time, just before they are written: the kernel clears them in one call, and they
 # are still in the processor's cache. (All at once, before the first byte, takes a fifth more CPU.)
@@ -78,10 +78,10 @@ class ObjectMemory:
             return
         available = available_bytes()
         if available is not None:
-            available -= available // _LEFT_SHARE + sum(list(_promised.values()))
+            available -= available // _LEFT_SHARE + sum(other.size for other in list(_filling))
             if size > available:
                 raise _unavailable(size, max(0, available), "others need the rest")
-        _promised[id(self)] = size
+        _filling.add(self)
         try:
             self.descriptor = _create(self.name)
             os.ftruncate(self.descriptor, size)
@@ -96,14 +96,14 @@ class ObjectMemory:
 
     def close(self) -> None:
         """Close the descriptor."""
-        _promised.pop(id(self), None)
+        _filling.discard(self)
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def seal(self) -> None:
         """Nobody can change it any more."""
-        _promised.pop(id(self), None)
+        _filling.discard(self)
         try:
             fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_WRITE | _F_SEAL_SEAL)
         except OSError as error:
@@ -161,6 +161,15 @@ class ObjectMemory:
         return map_read_only(self.descriptor, self.size)
 
 
+def _after_fork_in_child() -> None:
+    # The threads that wait for them are not in the child, which would keep the memory as long as it lives.
+    for memory in list(_filling):
+        memory.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def is_sealed(descriptor: int) -> bool:
     """Whether nobody can change the memory any more. Raises OSError for what is no memfd."""
     seals: int = fcntl.fcntl(descriptor, _F_GET_SEALS)
@@ -192,8 +201,8 @@ class WritableMemory:
         except (OSError, ValueError, OverflowError) as error:
             os.close(descriptor)
             raise DescriptorsExhausted.found(error, "the engine") or _unavailable(size, None, str(error)) from None
-        self._descriptor = descriptor
-        self._size = size
+        self.descriptor: int = descriptor
+        self.size: int = size
         self._view = memoryview(self._map)
         # Which steps have pages.
         self._taken = bytearray(-(-size // _STEP_BYTES))
@@ -209,7 +218,7 @@ class WritableMemory:
 
     def _take(self, start: int) -> None:
         # A page that is not there when it is written would end in SIGBUS where the memory has run out.
-        length = min(_STEP_BYTES, self._size - start)
+        length = min(_STEP_BYTES, self.size - start)
         try:
             try:
                 self._map.madvise(_MADV_POPULATE_WRITE, start, length)
@@ -217,9 +226,9 @@ class WritableMemory:
                 if error.errno != errno.EINVAL:
                     raise
                 # Older than Linux 5.14.
-                os.posix_fallocate(self._descriptor, start, length)
+                os.posix_fallocate(self.descriptor, start, length)
         except OSError as error:
-            raise _unavailable(self._size, available_bytes(), str(error)) from None
+            raise _unavailable(self.size, available_bytes(), str(error)) from None
 
     def bytes(self, start: int, stop: int) -> memoryview:
         """What was written there."""
@@ -227,9 +236,9 @@ class WritableMemory:
 
     def close(self) -> bool:
         """Unmap it; False where a view of it is left."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
         self._view.release()
         with contextlib.suppress(BufferError):
             self._map.close()

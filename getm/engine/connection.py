@@ -9,6 +9,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from getm import errors
@@ -220,10 +221,6 @@ class EngineConnection:
     def file_sink(self, number: int, failed: Callable[[OSError], None]) -> FileSink:
         """A sink for the object's file."""
 
-        def written(offset: int, length: int) -> None:
-            self._conversation.pass_(Kind.WRITTEN, number)
-            self._queue(encode(Kind.WRITTEN, number, offset, length=length))
-
         def unpin(slot: int) -> None:
             if self._ledger.unpin(slot):
                 self._pool.distribute()
@@ -235,9 +232,14 @@ class EngineConnection:
             call=self.call,
             pin=self._ledger.pin,
             unpin=unpin,
-            written=written,
+            written=partial(self.written, number),
             failed=failed,
         )
+
+    def written(self, number: int, offset: int, length: int) -> None:
+        """Bytes of the object are where they belong."""
+        self._conversation.pass_(Kind.WRITTEN, number)
+        self._queue(encode(Kind.WRITTEN, number, offset, length=length))
 
     def _queue(self, data: bytes) -> None:
         """Send before the loop waits again. One read of the socket may fill several slots, and a small object comes

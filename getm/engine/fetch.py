@@ -83,6 +83,9 @@ class Fetch:
         # The memory of an object that is placed.
         self._memory: WritableMemory | None = None
         self._placing: asyncio.Future[WritableMemory] | None = None
+        if request.delegated and request.place_from is not None:
+            # It comes with the OPEN.
+            self._placing = asyncio.get_running_loop().create_future()
         # The head of a small one, which END will have.
         self._held: HeadInfo | None = None
         # Up to where the consumer wants the bytes, where it does not want them all at once, and when that has changed.
@@ -258,7 +261,10 @@ class Fetch:
 
     def _on_block(self, offset: int, view: memoryview) -> None:
         self._attempts.delivered(len(view))
-        if self._verification.hasher is not None:
+        if self._request.delegated:
+            self._send_head()
+            self._connection.written(self._number, offset, len(view))
+        elif self._verification.hasher is not None:
             self._verification.hasher.feed(offset, view, lambda: None)
 
     # The file -------------------------------------------------------------------------------------------------------
@@ -402,7 +408,7 @@ class Fetch:
         """Bring all that the plan names, over as many connections as are worth it."""
 
         async def delegate(worker: int, span: Span, source: Source, watch: Watch) -> bool:
-            helper = self._helper(worker)
+            helper = self._connection.helper(worker)
             if helper is None:
                 return False
             await self._have_fetched(helper, span, source, plan.version, watch)
@@ -465,7 +471,7 @@ class Fetch:
         """Fetch one piece after the other, here or by a helper engine, until none is left: the first one by `answer`,
         the others from any mirror where wrong bytes would be noticed, else from `source`. Returns where the last one
         ended."""
-        helper, stop = self._helper(worker), 0
+        helper, stop = self._connection.helper(worker), 0
         for span in plan.pieces:
             if answer is None and self._attempts.in_parts and self._attempts.certain:
                 source = self._attempts.sources.spread()
@@ -480,14 +486,14 @@ class Fetch:
         self, helper: HelperPipe, span: Span, source: Source, version: Version, watch: Watch
     ) -> None:
         """Have a helper engine fetch `span`."""
-        claim = self._connection.claim(self._number, span)
         request = self._delegate(span, source, version)
+        if self._memory is not None:
+            await helper.fetch_placed(request, source, self._memory, self._on_block, self._attempts, watch)
+            self._attempts.part_ended(complete=True)
+            return
+        claim = self._connection.claim(self._number, span)
         await helper.fetch(request, source, claim, self.emit, self._attempts, watch)
         self._attempts.part_ended(complete=True)
-
-    def _helper(self, worker: int) -> HelperPipe | None:
-        """The helper engine for this worker, if any: they have the ring, and no other memory."""
-        return None if self._memory is not None else self._connection.helper(worker)
 
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""
@@ -503,7 +509,7 @@ class Fetch:
             or_whole=False,
             delegated=True,
             file=None,
-            place_from=None,
+            place_from=None if self._memory is None else 0,
             route=source.route,
         )
 
@@ -513,7 +519,10 @@ class Fetch:
         span = Span(*request.spans[0])
         source.version = request.version or Version()
         self._attempts.size = source.version.size
-        info = HeadInfo(ResponseHead(206, request.url), source.version, ranged=True)
+        if self._placing is not None:
+            self._memory = await self._placing
+        placed = self._memory is not None
+        info = HeadInfo(ResponseHead(206, request.url), source.version, ranged=True, placed=placed)
         # Sent with the first bytes: alone it would wake the consumer in vain.
         self._held = info
         await self._span(span, source).run()

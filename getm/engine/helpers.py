@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.core.spans import Span
@@ -18,6 +19,9 @@ from getm.engine.sources import Source
 from getm.protocol.codec import decode_body, encode, encode_body
 from getm.protocol.messages import FROM_ENGINE, EndInfo, FailedInfo, Kind, Message, NoteInfo, OpenRequest
 from getm.protocol.order import Conversation
+
+if TYPE_CHECKING:
+    from getm.buffers.object_memory import WritableMemory
 
 
 class _Job:
@@ -74,7 +78,46 @@ class _Job:
             self.on_bytes(*self._prefix, full=True)
         for slot in sorted(self.granted):
             self.on_return(slot)
-        self.end(errors.EngineDied("a helper engine died while it was fetching a part"))
+        self.end(_died())
+
+
+class _PlacedJob:
+    """One span at the helper, which writes it to its place in `memory`."""
+
+    def __init__(
+        self,
+        span: Span,
+        memory: WritableMemory,
+        on_block: Callable[[int, memoryview], None],
+        note: Callable[[NoteInfo], None],
+    ) -> None:
+        self._stop = span.stop
+        self._memory = memory
+        self._on_block = on_block
+        self.note = note
+        self.position = span.start
+        self.waited = False
+        self.waits = 0
+        self.settled: asyncio.Future[Stats | errors.GetmError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def remaining(self) -> Span:
+        return Span(self.position, self._stop)
+
+    def on_written(self, offset: int, length: int) -> None:
+        self.position = offset + length
+        self._on_block(offset, self._memory.bytes(offset, self.position))
+
+    def end(self, outcome: Stats | errors.GetmError) -> None:
+        if not self.settled.done():
+            self.settled.set_result(outcome)
+
+    def lost(self) -> None:
+        self.end(_died())
+
+
+def _died() -> errors.EngineDied:
+    return errors.EngineDied("a helper engine died while it was fetching a part")
 
 
 class HelperPipe:
@@ -83,8 +126,8 @@ class HelperPipe:
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._conversation = Conversation()
         # All that are wanted, and those that were opened, by their numbers.
-        self._wanted: set[_Job] = set()
-        self._jobs: dict[int, _Job] = {}
+        self._wanted: set[_Job | _PlacedJob] = set()
+        self._jobs: dict[int, _Job | _PlacedJob] = {}
         self._last = 0
         self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
 
@@ -109,17 +152,48 @@ class HelperPipe:
                 self._pipe.send(encode_body(Kind.OPEN, number, request))
             with attempts.attempt(source), tail.watch(job, lambda: self._hedge(number)):
                 await self._grant(number, job)
-                outcome = await asyncio.shield(job.settled)
-                stats = outcome.stats if isinstance(outcome, errors.GetmError) else outcome
-                if stats is not None:
-                    attempts.counters.add(stats)
-                if isinstance(outcome, errors.GetmError):
-                    raise outcome
+                await self._outcome(job, attempts)
         finally:
             if number:
                 await self._end(number, job)
             self._wanted.discard(job)
             claim.close()
+
+    async def fetch_placed(
+        self,
+        request: OpenRequest,
+        source: Source,
+        memory: WritableMemory,
+        on_block: Callable[[int, memoryview], None],
+        attempts: Attempts,
+        tail: Watch,
+    ) -> None:
+        """`fetch` of a span that goes to its place in `memory`; `on_block` is called for what is there."""
+        job = _PlacedJob(Span(*request.spans[0]), memory, on_block, attempts.note)
+        self._wanted.add(job)
+        self._last = number = self._last + 1
+        self._jobs[number] = job
+        try:
+            if self._pipe.closed:
+                job.lost()
+            else:
+                self._conversation.pass_(Kind.OPEN, number)
+                self._pipe.send(encode_body(Kind.OPEN, number, request))
+                self._pipe.send(encode(Kind.PLACE, number, offset=memory.size), memory.descriptor)
+            with attempts.attempt(source), tail.watch(job, lambda: self._hedge(number)):
+                await self._outcome(job, attempts)
+        finally:
+            await self._end(number, job)
+            self._wanted.discard(job)
+
+    async def _outcome(self, job: _Job | _PlacedJob, attempts: Attempts) -> None:
+        """Wait for the end; raises the helper's error."""
+        outcome = await asyncio.shield(job.settled)
+        stats = outcome.stats if isinstance(outcome, errors.GetmError) else outcome
+        if stats is not None:
+            attempts.counters.add(stats)
+        if isinstance(outcome, errors.GetmError):
+            raise outcome
 
     async def _grant(self, number: int, job: _Job) -> None:
         """Pass on the slots of the claim as they become available."""
@@ -135,7 +209,7 @@ class HelperPipe:
                 job.granted.add(slot)
                 self._pipe.send(encode(Kind.GRANT, number, slot=slot, length=1))
 
-    async def _end(self, number: int, job: _Job) -> None:
+    async def _end(self, number: int, job: _Job | _PlacedJob) -> None:
         """Wait until the helper has released the object, whatever ended it here: it may be writing into its slots."""
         if number in self._conversation.phases:
             self._pipe.send(encode(Kind.CANCEL, number))
@@ -158,9 +232,11 @@ class HelperPipe:
         self._conversation.pass_(message.kind, message.object)
         job = self._jobs[message.object]
         match message.kind:
-            case Kind.PREFIX | Kind.PART:
+            case Kind.WRITTEN if isinstance(job, _PlacedJob):
+                job.on_written(message.offset, message.length)
+            case Kind.PREFIX | Kind.PART if isinstance(job, _Job):
                 job.on_bytes(message.offset, message.slot, message.length, full=message.kind is Kind.PART)
-            case Kind.RETURN:
+            case Kind.RETURN if isinstance(job, _Job):
                 job.on_return(message.slot)
             case Kind.NOTE:
                 job.note(decode_body(message, NoteInfo))

@@ -18,6 +18,10 @@ _READ_BYTES = 64 * 1024
 _ANCILLARY_BYTES = socket.CMSG_SPACE(4)
 
 
+def _copy(descriptor: int | None) -> int | None:
+    return None if descriptor is None else os.dup(descriptor)
+
+
 class Pipe:
     """Calls back for received messages, and sends bytes immediately; what the socket does not take is queued until it
     does.
@@ -41,7 +45,8 @@ class Pipe:
         self._on_message = on_message
         self._on_closed = on_closed
         self._decoder = Decoder(kinds)
-        self._unsent: deque[bytes] = deque()
+        # Each with a descriptor that goes with it, if any: a copy of the sender's.
+        self._unsent: deque[tuple[bytes, int | None]] = deque()
         # Descriptors that came, in order, and of which the messages were not read yet.
         self._descriptors: deque[int] = deque()
         self.closed: bool = False
@@ -53,7 +58,7 @@ class Pipe:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data = b""
+            data, ancillary = b"", []
         for _, _, content in ancillary:
             self._descriptors.extend(array("i", content))
         if not data:
@@ -73,18 +78,22 @@ class Pipe:
         process had no room for it."""
         return self._descriptors.popleft() if self._descriptors else None
 
-    def send(self, data: bytes) -> None:
-        """Send one or several encoded messages. Does nothing once the peer is gone: `on_closed` was called."""
+    def send(self, data: bytes, descriptor: int | None = None) -> None:
+        """Send one or several encoded messages. Does nothing once the peer is gone: `on_closed` was called. The peer
+        gets a copy of `descriptor`."""
         if self._unsent:
-            self._unsent.append(data)
-        elif not self.closed and (left := self._send(data)):
-            self._unsent.append(left)
+            self._unsent.append((data, _copy(descriptor)))
+        elif not self.closed and (left := self._send(data, descriptor)):
+            # It went with the first byte.
+            self._unsent.append((left, _copy(descriptor) if len(left) == len(data) else None))
             self._loop.add_writer(self._sock.fileno(), self._writable)
 
-    def _send(self, data: bytes) -> bytes:
+    def _send(self, data: bytes, descriptor: int | None) -> bytes:
         """Send immediately; returns what the socket does not take."""
         try:
-            return data[self._sock.send(data) :]
+            if descriptor is None:
+                return data[self._sock.send(data) :]
+            return data[socket.send_fds(self._sock, [data], [descriptor]) :]
         except (BlockingIOError, InterruptedError):
             return data
         except OSError:
@@ -93,10 +102,15 @@ class Pipe:
 
     def _writable(self) -> None:
         while self._unsent:
-            if left := self._send(self._unsent[0]):
-                self._unsent[0] = left
-                return
+            data, descriptor = self._unsent[0]
+            left = self._send(data, descriptor)
             if self.closed:
+                return
+            if len(left) < len(data) and descriptor is not None:
+                os.close(descriptor)
+                descriptor = None
+            if left:
+                self._unsent[0] = left, descriptor
                 return
             self._unsent.popleft()
         self._loop.remove_writer(self._sock.fileno())
@@ -107,6 +121,7 @@ class Pipe:
         self.closed = True
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
+        self._descriptors.extend(descriptor for _, descriptor in self._unsent if descriptor is not None)
         self._unsent.clear()
         while self._descriptors:
             os.close(self._descriptors.popleft())

@@ -196,6 +196,56 @@ def test_objects_that_are_being_read_count(
     assert session.read(url) == BODY
 
 
+def test_a_forked_child_keeps_nothing_of_what_is_being_read(fault_server: FaultServer, session: getm.Session) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=BODY, stall_at=MIB, gate=gate))
+    reading = threading.Thread(target=session.read, args=(url,))
+    reading.start()
+    gate.wait_reached()
+    child = os.fork()
+    if not child:
+        links = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        found = [link for link in links if "getm-object" in str(link)]
+        os._exit(len(found))
+    assert os.waitpid(child, 0)[1] == 0
+    gate.open()
+    reading.join()
+
+
+@pytest.mark.parametrize("tls", (False, True))
+def test_helper_engines_write_into_it_as_well(
+    tls: bool, nginx: NginxServer, make_object: Make, shared_session: Callable[..., getm.Session], sealed: list[int]
+) -> None:
+    served = make_object(30 * MIB)
+    session = shared_session(processes=3, cacert=nginx.ca_path)
+    for checksum in ("auto", f"sha256:{served.sha256_hex}"):
+        mark = nginx.log.mark()
+        assert session.read(nginx.url(served, tls=tls), concurrency=4, checksum=checksum) == served.read()
+        assert len({each.connection for each in nginx.log.since(mark)}) >= 3
+    assert len(engines()) == 3
+    assert len(sealed) == 2 and all(seals & F_SEAL_WRITE for seals in sealed)
+
+
+def test_a_helper_that_is_killed_is_an_error(fault_server: FaultServer) -> None:
+    gate = fault_server.gate()
+    url = fault_server.serve("/x", Reply(body=BODY), Reply(body=BODY, stall_at=5, gate=gate))
+    with getm.Session(processes=2) as session:
+
+        def kill() -> None:
+            gate.wait_reached()
+            # The lead was started first.
+            engines()[-1].send_signal(signal.SIGKILL)
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        with pytest.raises(getm.EngineDied):
+            session.read(url, concurrency=2)
+        killing.join()
+        gate.open()
+        fault_server.serve("/x", Reply(body=BODY))
+        assert session.read(url, concurrency=2) == BODY
+
+
 def test_an_engine_that_is_killed_is_an_error_and_leaves_nothing(fault_server: FaultServer) -> None:
     gate = fault_server.gate()
     url = fault_server.serve("/x", Reply(body=BODY, stall_at=5 * MIB, gate=gate), Reply(body=BODY))
