@@ -290,11 +290,24 @@ class EngineConnection:
     def place(self, size: int, read: Callable[[], bytes]) -> int | None:
         """Put all of a small object, which `read` returns, into one slot; None, and nothing is read, where it has to
         wait for one."""
-        slot = self._ledger.take() if size <= self.slot_bytes else None
+        slot = self.take(size)
         if slot is not None:
-            start = slot * self.slot_bytes
-            self._memory[start : start + size] = read()
+            self.fill(slot, read())
         return slot
+
+    def take(self, size: int) -> int | None:
+        """A slot for so many bytes, to be filled and sent, or dropped; None where they have to wait for one."""
+        return self._ledger.take() if size <= self.slot_bytes else None
+
+    def fill(self, slot: int, content: bytes) -> None:
+        """Put all of a small object into a slot that was taken for it."""
+        start = slot * self.slot_bytes
+        self._memory[start : start + len(content)] = content
+
+    def drop(self, slot: int) -> None:
+        """A slot that was taken is not needed."""
+        self._ledger.drop(slot)
+        self._pool.distribute()
 
     def claim(self, number: int, span: Span, *, max_unhashed: int | None = None) -> Claim:
         """A claim on the slots for the bytes of an object in `span`; see `SlotPool.claim`."""

@@ -1,4 +1,5 @@
-"""Small objects on their way to files of their own, in the way that nearly all of many of them come."""
+"""Small objects on their way to files of their own, and small spans of objects that are known on their way to slots, in
+the way that nearly all of many of them come."""
 
 from __future__ import annotations
 
@@ -8,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.core.head import ResponseHead
+from getm.core.spans import Span
 from getm.core.stats import Stats
+from getm.core.version import Version
 from getm.engine.http.connections import Begun
 from getm.engine.http.framing import PlainHead
-from getm.engine.plan import WHOLE_OBJECT, Order, Plan, decide
+from getm.engine.plan import WHOLE_OBJECT, Order, Plan, continues, decide
 from getm.engine.sinks.file import target_error, write_new_file
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
+from getm.integrity.verdict import unverified
 from getm.protocol.messages import END, FAILED, HEAD, WHOLE, EndInfo, FailedInfo, FolderEntry, HeadInfo, OpenRequest
 
 if TYPE_CHECKING:
@@ -22,14 +26,16 @@ if TYPE_CHECKING:
 
 # A response that takes longer than this is received as any other one, with all limits on its time.
 _PATIENCE_S = 0.2
+# Longer spans come as any other one does, without a copy.
+_MAX_SPAN_BYTES = 128 * 1024
 # What is asked for: all of it, by one request.
 _ORDER = Order(WHOLE_OBJECT, None, False, 1, 0)
 
 
 class SmallFetches:
-    """The small objects of one connection that are under way. Each is requested over a connection that was kept alive,
-    received whole, verified and written, without a task, a slot, or anything else that only other responses need: for a
-    small object that would be most of the work.
+    """The small objects and spans of one connection that are under way. Each is requested over a connection that was
+    kept alive, received whole, and written or put into a slot, without a task, a claim, or anything else that only
+    other responses need: for a small object that would be most of the work.
 
     Where that cannot be, or anything but a plain response comes (a redirect, an error, a larger object, a slow server),
     `Fetch` serves the object, and continues with what has come.
@@ -38,7 +44,7 @@ class SmallFetches:
     def __init__(self, connection: EngineConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._fetches: dict[int, _SmallFetch] = {}
+        self._fetches: dict[int, _SmallFile | _SmallSpan] = {}
         # Set while there are any.
         self._timer: asyncio.TimerHandle | None = None
 
@@ -47,18 +53,19 @@ class SmallFetches:
 
     def begin(self, number: int, request: OpenRequest) -> bool:
         """Serve that OPEN; False where it takes more than this."""
-        if request.file is None or request.file.small is None or not self._suits(request):
+        if (
+            request.total_s is not None
+            or request.mirrors
+            or request.delay_s
+            or self._connection.http.throttle is not None
+        ):
             return False
-        entry = request.file.small
-        try:
-            folder = self._connection.folders.hold(entry.folder)
-        except OSError:
-            # The other way says so.
+        fetch = self._span(number, request) if request.delegated else self._file(number, request)
+        if fetch is None:
             return False
-        fetch = _SmallFetch(self, self._connection, number, request, entry, folder)
-        begun = self._connection.http.begin(request, fetch)
+        begun = self._connection.http.begin(request, fetch, *fetch.part())
         if begun is None:
-            self._connection.folders.release(entry.folder)
+            fetch.release()
             return False
         fetch.begun = begun
         self._fetches[number] = fetch
@@ -66,17 +73,27 @@ class SmallFetches:
             self._timer = self._loop.call_later(_PATIENCE_S, self._look)
         return True
 
-    def _suits(self, request: OpenRequest) -> bool:
-        """Whether a request for the whole, now, without a limit on the time of all, is what begins it."""
-        return (
-            request.spans == WHOLE
-            and request.version is None
-            and (request.adaptive or request.concurrency == 1)
-            and request.total_s is None
-            and not request.mirrors
-            and not request.delay_s
-            and self._connection.http.throttle is None
-        )
+    def _file(self, number: int, request: OpenRequest) -> _SmallFile | None:
+        """Where a request for the whole begins it, which goes to a file."""
+        if request.file is None or request.file.small is None or request.spans != WHOLE or request.version is not None:
+            return None
+        if not request.adaptive and request.concurrency != 1:
+            return None
+        entry = request.file.small
+        try:
+            folder = self._connection.folders.hold(entry.folder)
+        except OSError:
+            # The other way says so.
+            return None
+        return _SmallFile(self, self._connection, number, request, entry, folder)
+
+    def _span(self, number: int, request: OpenRequest) -> _SmallSpan | None:
+        """Where a slot is free for it."""
+        span, version = Span(*request.spans[0]), request.version
+        if version is None or not version.joinable or not 0 < len(span) <= _MAX_SPAN_BYTES:
+            return None
+        slot = self._connection.take(len(span))
+        return None if slot is None else _SmallSpan(self, self._connection, number, request, span, version, slot)
 
     def cancel(self, number: int) -> bool:
         """Whether it was one of these."""
@@ -96,8 +113,7 @@ class SmallFetches:
 
     def ended(self, number: int) -> None:
         """Nothing more is to be done for it here."""
-        fetch = self._fetches.pop(number)
-        self._connection.folders.release(fetch.entry.folder)
+        self._fetches.pop(number).release()
 
     def _look(self) -> None:
         """No longer wait for those that take too long, and look again when the next one may."""
@@ -112,8 +128,10 @@ class SmallFetches:
             self._timer = self._loop.call_later(max(0.0, oldest.began_s - before_s), self._look)
 
 
-class _SmallFetch:
-    """One of them: a `WholeListener`. `entry`: its file, and `folder` a descriptor of the folder of that."""
+class _SmallFile:
+    """One that goes to a file: a `WholeListener`. `entry`: the file, and `folder` a descriptor of its folder."""
+
+    status = 200
 
     def __init__(
         self,
@@ -135,6 +153,14 @@ class _SmallFetch:
         self._verification = Verification(request, connection.hash_pool)
         self._head: HeadInfo
         self._first_byte_s: float | None = None
+
+    def part(self) -> tuple[Span | None, str | None]:
+        """What is requested: the whole, without a condition."""
+        return None, None
+
+    def release(self) -> None:
+        """Nothing more is written."""
+        self._connection.folders.release(self.entry.folder)
 
     def accepts(self, head: PlainHead) -> bool:
         request, size = self._request, head.length
@@ -174,6 +200,67 @@ class _SmallFetch:
     @property
     def _mode(self) -> int:
         return 0o600 if self._request.file is None else self._request.file.mode
+
+    def is_other(self) -> None:
+        self._fetches.ended(self._number)
+        self._connection.fetch(self._number, self._request, self.begun)
+
+
+class _SmallSpan:
+    """A span of an object of that version, which goes to a slot: a `WholeListener`."""
+
+    status = 206
+
+    def __init__(
+        self,
+        fetches: SmallFetches,
+        connection: EngineConnection,
+        number: int,
+        request: OpenRequest,
+        span: Span,
+        version: Version,
+        slot: int,
+    ) -> None:
+        self.began_s: float = time.monotonic()
+        self.begun: Begun
+        self._fetches = fetches
+        self._connection = connection
+        self._number = number
+        self._request = request
+        self._span = span
+        self._version = version
+        self._slot: int | None = slot
+        self._first_byte_s: float | None = None
+
+    def part(self) -> tuple[Span | None, str | None]:
+        """What is requested, and on which condition."""
+        return self._span, self._version.strong
+
+    def release(self) -> None:
+        """Nothing more is put into the slot."""
+        if self._slot is not None:
+            self._connection.drop(self._slot)
+
+    def accepts(self, head: PlainHead) -> bool:
+        response = ResponseHead.with_fields(206, self._request.url, head.lines, head.fields, head.reason)
+        self._first_byte_s = time.monotonic() - self.began_s
+        try:
+            found, _ = continues(self._version, response, self._span, self._version.size or 0)
+        except errors.GetmError:
+            return False
+        return found == self._span and head.length == len(found)
+
+    def came(self, content: bytes) -> None:
+        self.begun.keep(self.begun.connection)
+        connection, number, size, slot = self._connection, self._number, len(content), self._slot
+        if slot is not None:
+            self._slot = None
+            connection.send(HEAD, number, HeadInfo(ResponseHead(206, self._request.url), self._version, ranged=True))
+            connection.fill(slot, content)
+            connection.part(number, self._span.start, slot, size, None)
+            stats = Stats(size, requests=1, first_byte_s=self._first_byte_s, seconds=time.monotonic() - self.began_s)
+            connection.send(END, number, EndInfo(size, unverified("a span of the object"), stats))
+        self._fetches.ended(number)
 
     def is_other(self) -> None:
         self._fetches.ended(self._number)

@@ -18,7 +18,7 @@ import getm
 from getm.client.engines import ProcessEngine
 from getm.client.read_ahead import MIN_BYTES, TAIL_BYTES
 from getm.core.units import KIB, MIB
-from tests.support.fault_script import Reply
+from tests.support.fault_script import Pace, Reply, redirect
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -296,6 +296,29 @@ def test_where_the_server_cannot_a_seek_forward_reads_on_and_others_say_what_to_
         raw.seek(5 * MIB)
         assert raw.read(1) == b"" and raw.tell() == 5 * MIB
     assert len(fault_server.requests) <= 2
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        Reply(body=BODY, delay_s=0.3),
+        Reply(body=BODY, pace=Pace(20_000, 0.1)),
+        Reply(body=BODY, headers={"X-Long": "x" * 20_000}),
+        Reply(body=BODY, headers={"Content-Length": None}, framing="chunked"),
+        redirect("/y"),
+    ],
+)
+def test_a_small_span_that_comes_otherwise_is_requested_once(
+    session: getm.Session, fault_server: FaultServer, slow: Reply
+) -> None:
+    fault_server.serve("/y", Reply(body=BODY))
+    url = fault_server.serve("/x", Reply(body=BODY), slow)
+    with session.open(url) as fh:
+        for position in (500_000, MIB, 700_000):
+            fh.seek(position)
+            assert fh.read(60_000) == BODY[position : position + 60_000]
+    asked = [each.header("Range") for each in fault_server.requests if each.path == "/x"]
+    assert asked[1:] == [f"bytes={position}-{position + 65535}" for position in (500_000, MIB, 700_000)]
 
 
 def test_a_span_that_breaks_off_is_resumed(session: getm.Session, fault_server: FaultServer) -> None:

@@ -161,13 +161,19 @@ class Exchanges:
         await self._connector.close()
 
     def begin(
-        self, origin: str, target: str, headers: HeaderFields, proxy: str | None, listener: WholeListener
+        self,
+        origin: str,
+        target: str,
+        headers: HeaderFields,
+        wanted: HeaderFields,
+        proxy: str | None,
+        listener: WholeListener,
     ) -> Begun | None:
         """GET a target that is probably small, over a connection that waits for a request; None where there is none.
         `listener` gets the response, and `get` goes on with what this returns where that is another one than expected.
         The arguments: as for `get`. Raises `ValueError`."""
         heads = self._heads_for(origin, headers, proxy)
-        sent = heads.encode(heads.request(), "GET", target, ())
+        sent = heads.encode(heads.request(), "GET", target, wanted)
         connection = self._waiting(heads)
         if connection is None:
             return None

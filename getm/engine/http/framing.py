@@ -19,9 +19,11 @@ _LINE = rb"\n(%b):([^\n]*(?:\n[ \t][^\n]*)*)"
 _FRAMING = re.compile(_LINE % rb"content-length|transfer-encoding", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})")
 _USUAL = frozenset({b"http/1. 200", b"http/1. 206"})
-_PLAIN = re.compile(r"HTTP/1\.1 200(?: ([\t\x20-\x7e]*))?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n")
-# What could say of a content that it is more than so many bytes of the object.
-_FRAMERS = frozenset({"transfer-encoding", "content-encoding", "content-range", "trailer", "upgrade"})
+_PLAIN = re.compile(
+    r"HTTP/1\.1 (200|206)(?: ([\t\x20-\x7e]*))?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n"
+)
+# What could say of a content that it is more than so many bytes of the object, or, in a 206, of the span.
+_FRAMERS = frozenset({"transfer-encoding", "content-encoding", "trailer", "upgrade"})
 _DIGITS = re.compile(r"[0-9]{1,19}")
 # RFC 9112, section 7: the codings that are decoded here, besides "chunked", which the parser decodes.
 _CODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
@@ -41,8 +43,8 @@ def usual_length(head: bytes) -> int | None:
 
 
 class PlainHead(NamedTuple):
-    """The head of a whole object as nearly all are, with a content of `length` bytes. `lines`, `fields`: as
-    `ResponseHead` has them."""
+    """The head of an object, or of a span of it, as nearly all are, with a content of `length` bytes. `lines`,
+    `fields`: as `ResponseHead` has them."""
 
     length: int
     reason: str
@@ -50,18 +52,18 @@ class PlainHead(NamedTuple):
     fields: dict[str, list[str]]
 
 
-def plain_head(head: bytes) -> PlainHead | None:
-    """A 200 of HTTP/1.1 with one Content-Length, of an identity content on a connection that stays open, whose every
-    line is what RFC 9112, section 5, has it to be, in ASCII. None for all others."""
+def plain_head(head: bytes, status: int = 200) -> PlainHead | None:
+    """A 200, or 206, as `status` says, of HTTP/1.1 with one Content-Length, of an identity content on a connection that
+    stays open, whose every line is what RFC 9112, section 5, has it to be, in ASCII. None for all others."""
     try:
         found = _PLAIN.fullmatch(head.decode("ascii"))
     except UnicodeDecodeError:
         return None
-    if found is None:
+    if found is None or int(found[1]) != status:
         return None
     lines: list[str] = []
     fields: dict[str, list[str]] = {}
-    for line in found[2].split("\r\n")[:-1]:
+    for line in found[3].split("\r\n")[:-1]:
         name, _, value = line.partition(":")
         value = value.strip(" \t")
         lines += (name, value)
@@ -69,9 +71,11 @@ def plain_head(head: bytes) -> PlainHead | None:
     lengths = fields.get("content-length", ())
     if len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0]) or not _FRAMERS.isdisjoint(fields):
         return None
+    if len(fields.get("content-range", ())) != (status == 206):
+        return None
     if any(value.lower() != "keep-alive" for value in fields.get("connection", ())):
         return None
-    return PlainHead(int(lengths[0]), (found[1] or "").strip(), "\n".join(lines), fields)
+    return PlainHead(int(lengths[0]), (found[2] or "").strip(), "\n".join(lines), fields)
 
 
 class Framing(NamedTuple):

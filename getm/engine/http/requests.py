@@ -30,6 +30,7 @@ from getm.core.head import HeadError, ResponseHead, decode_phrase, header_lines
 from getm.core.log import get_logger
 from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
+from getm.core.spans import Span
 from getm.core.text import brief, encodable
 from getm.core.url import follow, is_tls, origin_of, split_url
 from getm.engine.host_load import HostLoads
@@ -148,17 +149,22 @@ class HttpClient:
             )
         return session
 
-    def begin(self, request: OpenRequest, listener: WholeListener) -> Begun | None:
-        """GET the URL of `request` over a connection that waits for one; None where there is none, or where that cannot
-        be sent (`get` says why). `listener` gets the response; where that is another one than expected, `get` goes on
-        with what this returns."""
-        url = request.url
+    def begin(
+        self, request: OpenRequest, listener: WholeListener, span: Span | None = None, if_range: str | None = None
+    ) -> Begun | None:
+        """GET what `request` names, or a span of it, over a connection that waits for a request; None where there is
+        none, or where that cannot be sent (`get` says why). `listener` gets the response; where that is another one
+        than expected, `get` goes on with what this returns."""
+        route = request.route or Route(request.url, request.headers)
+        url = route.url
+        range_header = None if span is None else span.range_header()
         try:
             origin, target = split_url(url)
             proxy = _proxy(origin, tuple(request.environment.items()))
             through = None if proxy is None else proxy.url
             session = self._session(request, origin, through)
-            return session.begin(origin, target, _headers(url, request.headers), through, listener)
+            headers = _headers(url, route.user_headers, ranged=span is not None)
+            return session.begin(origin, target, headers, _wanted(range_header, if_range), through, listener)
         except (errors.GetmError, ValueError):
             return None
 
@@ -175,9 +181,7 @@ class HttpClient:
         """GET, or HEAD, `route`, following redirects. Returns the response whatever its final status is. User headers
         are sent only to the origin of the caller's URL (RFC 9110, section 15.4). `begun`: by `begin`, for this route.
         """
-        wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
-        if if_range is not None:
-            wanted = (*wanted, ("If-Range", if_range))
+        wanted = _wanted(range_header, if_range)
         url, user_headers = route.url, route.user_headers
         redirects: list[ResponseHead] = []
         while True:
@@ -227,6 +231,12 @@ class HttpClient:
             translated = translate(error, urlsplit(url).hostname, request, proxy)
             translated.url = redact(url)
             raise translated from error
+
+
+def _wanted(range_header: str | None, if_range: str | None) -> HeaderFields:
+    """The header fields that ask for a part of an object."""
+    wanted: HeaderFields = () if range_header is None else (("Range", range_header),)
+    return wanted if if_range is None else (*wanted, ("If-Range", if_range))
 
 
 def _headers(url: str, given: HeaderFields, *, ranged: bool = False) -> HeaderFields:

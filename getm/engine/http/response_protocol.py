@@ -26,7 +26,9 @@ _MAX_PLAIN_HEAD_BYTES = 16 * 1024
 
 
 class WholeListener(Protocol):
-    """Receives a small response whole; see `ResponseProtocol.expect_whole`."""
+    """Receives a small response of that status whole; see `ResponseProtocol.expect_whole`."""
+
+    status: int
 
     def accepts(self, head: PlainHead) -> bool:
         """Whether the content that follows is to be awaited whole."""
@@ -117,7 +119,7 @@ class ResponseProtocol(ResponseHandler):
                 if len(data) > _MAX_PLAIN_HEAD_BYTES:
                     self.give_up_whole()
                 return
-            head = plain_head(data[: awaited.stop])
+            head = plain_head(data[: awaited.stop], awaited.listener.status)
             if head is None or not awaited.listener.accepts(head):
                 self.give_up_whole()
                 return
