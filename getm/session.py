@@ -1040,9 +1040,11 @@ class Session:
         return spans.contents()
 
     def _opening_of(self, request: OpenRequest, concurrency: int | Literal["auto"] | None) -> Opening:
-        # Small spans take a slot each: the ring of one stream has enough.
-        one = concurrency is not None and not request.adaptive and CollectedSpans.is_small(request)
-        return self._opening(request, DEFAULT_CHUNK_BYTES, 1 if one else concurrency)
+        if concurrency is not None and not request.adaptive and CollectedSpans.is_small(request):
+            # They take a slot each: the ring of one stream has enough for 16 at once, that of N parts for 8 * N.
+            width = 1 if request.concurrency <= 16 else -(-request.concurrency // 8)
+            return Opening(self, self._pool, request, DEFAULT_CHUNK_BYTES, width)
+        return self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
 
     # To disk --------------------------------------------------------------------------------------------------------
 

@@ -262,13 +262,20 @@ class EnginePool:
             budget, used = self._budget()
             left = budget - used
             size = left - budget // _SMALL_RINGS_SHARE
-            small = size < max(_MIN_RING_BYTES, budget // 16)
+            least = max(_MIN_RING_BYTES, budget // 16)
+            small = size < least
             if small:
                 # One of a few sizes, so that rings can be reused.
                 share = 1 << max(0, (left // _SMALL_RING_SHARE).bit_length() - 1)
                 size = max(_MIN_RING_BYTES, min(left, _SMALL_RING_BYTES), share)
             layout = wanted.layout(min(size, ceiling))
-            connection = self._take_free(wanted, at_least=0 if small else layout.total_bytes)
+            connection = self._take_free(wanted, at_least=least if small else layout.total_bytes)
+            if connection is None and small and sum(each.reserved_bytes for each in self._free()) >= least:
+                # Idle rings that do not fit have the memory: better than a ring that brings one span at a time.
+                self._make_way()
+                continue
+            if connection is None and small:
+                connection = self._take_free(wanted, at_least=0)
             if connection is not None:
                 break
             if self._free() and layout.total_bytes < wanted.layout(self._max_memory).total_bytes:

@@ -355,3 +355,24 @@ def test_a_batch_waits_for_memory_that_another_thread_has(
         with pytest.raises(MemoryUnavailable, match="close some"):
             session.download(url, tmp_path / "other")
         close_all(readers)
+
+
+def test_idle_rings_make_way_for_a_large_one(nginx: NginxServer) -> None:
+    """Rings of single streams leave memory for tiny ones only, which all have the same two or four slots."""
+    served = nginx.objects.make(3_000_000)
+    with getm.Session() as session:
+
+        async def read_many() -> None:
+            url = nginx.url(served)
+            streams = [session.aiter_content(url, concurrency=1) for _ in range(40)]
+            for stream in streams:
+                await stream.__aenter__()
+            for stream in streams:
+                await stream.aclose()
+
+        asyncio.run(read_many())
+        spans = [(start, start + 1000) for start in range(0, 2_000_000, 40_000)]
+        found = session.read_ranges(nginx.url(served), spans, concurrency=len(spans))
+        assert list(map(bytes, found)) == [served.read(*span) for span in spans]
+        # As many slots as there are spans.
+        assert max(each.layout.slots for each in session._pool._connections if not each.closed) >= len(spans)
