@@ -451,6 +451,23 @@ def test_get(fs: GetmFileSystem, root: str, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+def test_many_files_are_one_batch(fs: GetmFileSystem, root: str, tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    class Counting(fsspec.Callback):  # type: ignore[misc]  # fsspec is not typed
+        def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
+            heard.append(self.value)
+
+    targets = {name: tmp_path / "new" / str(number) for number, name in enumerate(FILES)}
+    callback = Counting()
+    fs.get(urls(root, *FILES), [str(path) for path in targets.values()], callback=callback)
+    assert {name: path.read_bytes() for name, path in targets.items()} == FILES
+    assert callback.size == callback.value == len(FILES) and heard[-1] == len(FILES)
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        fs.get(urls(root, "a.bin", "nothing"), [str(tmp_path / "a"), str(tmp_path / "b")])
+    assert not (tmp_path / "b").exists()
+
+
 def test_callbacks_hear_of_the_bytes(fs: GetmFileSystem, root: str, tmp_path: Path) -> None:
     callback = fsspec.Callback()
     fs.get_file(root + "a.bin", str(tmp_path / "x"), callback=callback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
         async def _expand_path(
             self, path: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any
         ) -> list[str]: ...
+        async def _get(
+            self,
+            rpath: Any,
+            lpath: Any,
+            recursive: bool = False,
+            callback: Callback = ...,
+            maxdepth: int | None = None,
+            **options: Any,
+        ) -> None: ...
         def __getattr__(self, name: str) -> Any: ...
 
     class AbstractBufferedFile:
@@ -44,6 +54,7 @@ if TYPE_CHECKING:
         def set_size(self, size: int | None) -> None: ...
         def absolute_update(self, value: int) -> None: ...
         def relative_update(self, value: int) -> None: ...
+        def branched(self, source: str, target: str) -> AbstractContextManager[Callback]: ...
 
     NO_CALLBACK: Callback
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 import getm
 from getm.integrations.fsspec.base import (
@@ -20,12 +17,17 @@ from getm.integrations.fsspec.base import (
     run_at_once,
     tokenize,
 )
+from getm.integrations.fsspec.copies import Copy, Downloads, into_file
 from getm.integrations.fsspec.failures import as_os_error
 from getm.integrations.fsspec.files import open_file
-from getm.integrations.fsspec.listing import HTML, read_index
+from getm.integrations.fsspec.listing import read_index
+from getm.integrations.fsspec.metadata import described
 
 # "?" begins a query, and the "[" of an address is no pattern: only what follows the host is looked at.
 _MAGIC = re.compile(r"[*[]")
+_FILES_AT_ONCE = 32
+# Small ranges wait for their answers more than for their bytes. fsspec's own file system has 100 connections.
+_SMALL_BYTES, _MOST_SMALL_AT_ONCE = 1024 * 1024, 64
 _AFTER_HOST = re.compile(r"[^/]*//[^/?#]*")
 
 
@@ -41,13 +43,15 @@ class GetmFileSystem(AsyncFileSystem):
         timeout: Limits in seconds: a number for connecting and for silence, a `getm.Timeout` for each of them, None for
             no limit; "default", those of getm.
         retries: Further attempts in a row without progress before an error, or a `getm.Retries`; None: those of getm.
-        concurrency: Connections for one object; "auto", as many as bring more.
+        concurrency: Connections for one object; "auto": as many as bring more for a download (`get`), up to 64 for many
+            small ranges (`cat_ranges`), and one for a file that is read whole (`cat`), of which there are many at once.
         strict: Refuse a whole file that nothing verified (`cat`, `get`).
         block_size: Bytes that a cache of fsspec reads ahead (`open(cache_type=...)`).
         session_options: Further arguments of a `getm.Session` of its own (`cacert`, `limit_rate`, `max_memory`, ...).
             Without them all file systems use the session that the functions of getm use.
         asynchronous: As for every fsspec file system: it is used from coroutines.
         loop: As for every fsspec file system.
+        batch_size: Files that are read at once by one call; None: 32, for which a session has memory.
         use_listings_cache: Keep listings; off by default, since others change what a server has.
         fsspec_options: Further options that every fsspec file system takes.
 
@@ -70,6 +74,7 @@ class GetmFileSystem(AsyncFileSystem):
         session_options: Mapping[str, Any] | None = None,
         asynchronous: bool = False,
         loop: Any = None,
+        batch_size: int | None = None,
         use_listings_cache: bool = False,
         **fsspec_options: Any,
     ) -> None:
@@ -81,6 +86,7 @@ class GetmFileSystem(AsyncFileSystem):
         self.common: dict[str, Any] = {"headers": headers, "timeout": timeout, "retries": retries}
         self.concurrency: int | Literal["auto"] | None = concurrency
         self._strict = strict
+        self._downloads = Downloads(self.session, {**self.common, "concurrency": concurrency, "strict": strict})
         self._block_size = block_size
 
     # Paths ----------------------------------------------------------------------------------------------------------
@@ -119,7 +125,7 @@ class GetmFileSystem(AsyncFileSystem):
             about = await self.session.ainfo(url, **self.common)
         except getm.HTTPStatusError as error:
             raise as_os_error(error, url) from error
-        return _described(url, about)
+        return described(url, about)
 
     async def _exists(self, path: str, strict: bool = False, **_: Any) -> bool:
         """Whether the server gives it out. `strict`: raise for what it refuses. A failure is an error: it would make
@@ -254,10 +260,13 @@ class GetmFileSystem(AsyncFileSystem):
         return found
 
     async def _whole(self, url: str) -> bytes:
+        # One connection, unless more are wanted: fsspec asks for many files at once.
+        width = 1 if self.concurrency == "auto" else self.concurrency
         try:
-            return bytes(
-                await self.session.aread(url, concurrency=self.concurrency, strict=self._strict, **self.common)
-            )
+            async with self.session.aiter_content(
+                url, None, concurrency=width, strict=self._strict, **self.common
+            ) as parts:
+                return b"".join([bytes(part) async for part in parts])
         except getm.HTTPStatusError as error:
             raise as_os_error(error, url) from error
 
@@ -273,9 +282,12 @@ class GetmFileSystem(AsyncFileSystem):
                 whole = await self._whole(url)
                 return [whole[start:end] for start, end in slices]
         spans = [_span(start, end, size) for start, end in slices]
+        at_once = self.concurrency
+        if at_once == "auto" and all(stop is not None and stop - start <= _SMALL_BYTES for start, stop in spans):
+            at_once = min(max(1, len(spans)), _MOST_SMALL_AT_ONCE)
         try:
             views = await self.session.aread_ranges(
-                url, spans, max_gap=max_gap or 0, concurrency=self.concurrency, **self.common
+                url, spans, max_gap=max_gap or 0, concurrency=at_once, **self.common
             )
         except getm.HTTPStatusError as error:
             raise as_os_error(error, url) from error
@@ -318,26 +330,38 @@ class GetmFileSystem(AsyncFileSystem):
     async def _get_file(self, rpath: str, lpath: Any, callback: Callback = NO_CALLBACK, **_: Any) -> None:
         """Download a file: verified, and in place only when it is complete. Into an open file, as the bytes come."""
         url = self._strip_protocol(rpath)
+        if not isfilelike(lpath):
+            await self._downloads.one(Copy(url, lpath), callback)
+            return
         try:
-            if isfilelike(lpath):
-                async with self.session.aiter_content(url, strict=self._strict, **self.common) as parts:
-                    callback.set_size(parts.size)
-                    async for part in parts:
-                        lpath.write(part)
-                        callback.relative_update(len(part))
-            elif url.endswith("/"):
-                Path(lpath).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # fsspec does so as well
-            else:
-                await self.session.adownload(
-                    url,
-                    lpath,
-                    concurrency=self.concurrency,
-                    strict=self._strict,
-                    on_progress=partial(_progress, callback),
-                    **self.common,
-                )
+            await into_file(self.session.aiter_content(url, strict=self._strict, **self.common), lpath, callback)
         except getm.HTTPStatusError as error:
             raise as_os_error(error, url) from error
+
+    async def _get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Callback = NO_CALLBACK,
+        maxdepth: int | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Download files, by one batch where there are several. `batch_size`: how many at once; None, as many as are
+        enough."""
+        copies = self._downloads.begin_collecting()
+        try:
+            await super()._get(rpath, lpath, recursive=recursive, maxdepth=maxdepth, **options)
+        finally:
+            self._downloads.end_collecting()
+        if len(copies) == 1:
+            callback.set_size(1)
+            with callback.branched(copies[0].url, copies[0].target) as child:
+                await self._downloads.one(copies[0], child)
+            callback.relative_update(1)
+        elif copies:
+            await self._downloads.many(copies, batch_size or "auto", callback)
 
     def _open(
         self,
@@ -354,23 +378,6 @@ class GetmFileSystem(AsyncFileSystem):
             raise NotImplementedError(f"mode {mode!r}: getm only reads, in binary mode 'rb'")
         url, block = self._strip_protocol(path), block_size or self._block_size or "default"
         return open_file(self, url, mode, block, cache_type, dict(cache_options or {}))
-
-
-def _described(url: str, about: getm.ObjectInfo) -> dict[str, Any]:
-    """By the names that fsspec's own HTTP file system has for them, as far as it has any."""
-    is_folder = about.media_type in HTML and (urlsplit(about.url).path or "/").endswith("/")
-    return {
-        "name": url,
-        "size": about.size,
-        "type": "directory" if is_folder else "file",
-        "url": about.url,
-        "mimetype": about.media_type,
-        "partial": about.accepts_ranges is not False,
-        "ETag": about.etag,
-        "Last-Modified": about.headers.get("last-modified"),
-        "last_modified": about.last_modified,
-        "checksums": {each.algorithm: each.value.hex() for each in about.checksums},
-    }
 
 
 def _magic_at(url: str) -> int:
@@ -391,9 +398,3 @@ def _span(start: int | None, end: int | None, size: int | None) -> tuple[int, in
 
 def _each(values: Any, count: int) -> list[Any]:
     return list(values) if isinstance(values, Iterable) else [values] * count
-
-
-def _progress(callback: Callback, done: int, total: int | None) -> None:
-    if total is not None and callback.size != total:
-        callback.set_size(total)
-    callback.absolute_update(done)
