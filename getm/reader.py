@@ -237,13 +237,23 @@ class Reader(ResponseInfo, io.RawIOBase):
             return view
 
     def readall(self) -> bytes:
-        """Read the rest into `bytes`, as `io.BufferedReader` needs it. `read()` saves this copy.
+        """Read the rest into `bytes`, as `io.BufferedReader` needs it.
 
         Example:
             >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
             ...     data = fh.readall()
         """
-        return bytes(self.read())
+        with self._use:
+            self._check()
+            access, whole = self._access, io.BytesIO()
+            if access.ready(sys.maxsize) or self._prepare(sys.maxsize):
+                while (view := access.chunks.try_read_chunk(None)) is None or view:
+                    if view is None:
+                        _wait(access.transfer)
+                    else:
+                        whole.write(view)
+            # Without another copy: nobody else has it.
+            return whole.getvalue()
 
     def readinto(self, buffer: object, /) -> int:
         """Copy what has come into a buffer, waiting for the first byte.
@@ -276,7 +286,7 @@ class Reader(ResponseInfo, io.RawIOBase):
             return count
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """Not here: wrap the reader in `io.BufferedReader`.
+        """Not here: use `getm.open`, or wrap the reader in `io.BufferedReader`.
 
         Raises:
             io.UnsupportedOperation: Always.
@@ -285,7 +295,7 @@ class Reader(ResponseInfo, io.RawIOBase):
             >>> for line in io.BufferedReader(getm.urlopen("https://data.example.org/notes.txt")):
             ...     print(line)
         """
-        raise io.UnsupportedOperation("for lines wrap the reader: io.BufferedReader(fh)")
+        raise io.UnsupportedOperation("for lines use getm.open, or wrap the reader: io.BufferedReader(fh)")
 
     def close(self) -> None:
         """Stop the transfer, if it is not over, and let its connection and slots serve others. From any thread."""

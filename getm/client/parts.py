@@ -218,6 +218,9 @@ class ChunkReader:
         """The next `size` bytes as `try_read` gives them; None: whatever has come, a slot at most."""
         if size is not None:
             return self.try_read(size)
+        if self._copy:
+            # Of a long read that was interrupted.
+            return self._take(len(self._copy))
         if self._have or self._fetch():
             return self._take(len(self._parts[0].view) - self._used)
         return memoryview(b"") if self._receiver.finished else None

@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -122,6 +123,19 @@ def test_positions_that_a_file_refuses_are_refused(
     for call in calls:
         with pytest.raises(getm.ReaderClosed):
             call()
+
+
+def test_all_of_it_at_once_is_held_once(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:
+    served = make_object(64 * MIB)
+    for opens in (session.open, session.urlopen):
+        tracemalloc.start()
+        with opens(nginx.url(served)) as fh:
+            fh.seek(100)
+            found = fh.read() if isinstance(fh, io.BufferedReader) else fh.readall()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert found == served.read()[100:]
+        assert peak < 1.2 * served.size_bytes + MIB
 
 
 # What is requested ----------------------------------------------------------------------------------------------------
@@ -366,15 +380,15 @@ def test_closing_ends_a_read_that_waits_after_a_seek(session: getm.Session, faul
 
 
 def test_an_engine_that_has_ended_idle_is_replaced(nginx: NginxServer, served: ServedObject) -> None:
-    with getm.Session() as session, session.urlopen(nginx.url(served)) as fh:
+    with getm.Session() as session, session.open(nginx.url(served)) as fh:
         fh.seek(MIB)
-        assert bytes(fh.read(100)) == served.read()[MIB : MIB + 100]
+        assert fh.read(100) == served.read()[MIB : MIB + 100]
         for number, position in enumerate((2 * MIB, MIB + 100)):
             [engine] = session._pool._engines
             engine.tell_to_stop()
             engine.stop()
             fh.seek(position)
-            assert bytes(fh.read(200_000)) == served.read()[position : position + 200_000], number
+            assert fh.read(200_000) == served.read()[position : position + 200_000], number
 
 
 def test_views_that_keep_all_slots_are_an_error_and_not_a_wait(
