@@ -7,9 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from getm.client.collected_spans import CollectedSpans
 from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
 from getm.client.opening import Opening
@@ -17,6 +16,9 @@ from getm.client.parts import Parts, WholeObject
 from getm.client.pool import LOOK_S, EnginePool, Waiter, Wanted
 from getm.client.receiver import Receiver, ResponseInfo
 from getm.errors import ReaderClosed
+
+if TYPE_CHECKING:
+    from getm.client.collected_spans import CollectedSpans
 
 
 async def start(opening: Opening) -> Receiver:

@@ -7,17 +7,19 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from getm import errors
-from getm.buffers.object_memory import ObjectMemory
-from getm.client.collected_spans import CollectedSpans
 from getm.client.connection import ClientConnection
 from getm.client.exclusive import Exclusive
 from getm.client.parts import BufferFiller, Parts, WholeObject
 from getm.client.random_access import RandomAccess
 from getm.client.receiver import Receiver, ResponseInfo
 from getm.core.spans import Span
+
+if TYPE_CHECKING:
+    from getm.buffers.object_memory import ObjectMemory
+    from getm.client.collected_spans import CollectedSpans
 
 
 def collect_spans(transfer: Receiver, spans: CollectedSpans) -> None:

@@ -20,9 +20,6 @@ from getm.batch.entries import jobs_of
 from getm.batch.job import Job
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
-from getm.buffers import object_memory
-from getm.buffers.object_memory import ObjectMemory
-from getm.client.collected_spans import CollectedSpans
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
@@ -51,13 +48,15 @@ from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
-from getm.shared_object import SharedObject
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
     from getm import aio
+    from getm.buffers.object_memory import ObjectMemory
+    from getm.client.collected_spans import CollectedSpans
+    from getm.shared_object import SharedObject
 
 _T = TypeVar("_T")
 
@@ -676,7 +675,7 @@ class Session:
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         span = _part(offset, length, checksum)
         if span is not None:
-            return self._collect(CollectedSpans([span], 0), request, concurrency, 1)[0]
+            return self._collect(_collector([span], 0), _placed(request), concurrency, 1)[0]
         transfer = self._open(self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency))
         try:
             return reader.read_all(transfer)
@@ -738,7 +737,7 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         validate_bool(once, "once")
-        if not object_memory.is_supported():
+        if not _can_be_placed():
             raise errors.MemoryUnavailable(
                 "this system has no memory that can be sealed and found by other processes (memfd_create of Linux): "
                 "download the object to a file, and map that",
@@ -757,6 +756,7 @@ class Session:
             return self._shared(opening)
         with importing:
             from getm.client import single_flight
+            from getm.shared_object import SharedObject
 
         flight = single_flight.Flight(single_flight.key_of(transfer.url, version))
         with flight.taken(request.total_s):
@@ -774,6 +774,9 @@ class Session:
         return shared
 
     def _shared(self, opening: Opening) -> SharedObject:
+        with importing:
+            from getm.shared_object import SharedObject
+
         transfer = self._open(opening)
         try:
             memory = reader.read_memory(transfer)
@@ -905,7 +908,7 @@ class Session:
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         span = _part(offset, length, checksum)
         if span is not None:
-            return (await self._acollect(CollectedSpans([span], 0), request, concurrency, 1))[0]
+            return (await self._acollect(_collector([span], 0), _placed(request), concurrency, 1))[0]
         opening = self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency)
         return await _with_transfer(opening, aio.aread_all)
 
@@ -941,8 +944,9 @@ class Session:
                 were delivered, another one continues only where a checksum verifies the whole.
 
         Returns:
-            A list of read-only views in the order of `spans`, each in memory of its own, with `size` and `version` of
-            the object and `checksum`, the verdict: a part of an object is not verified. Where the server ignores Range,
+            A list of read-only views in the order of `spans`, with `size` and `version` of the object and `checksum`,
+            the verdict: a part of an object is not verified. From 1 MiB on they share one block of memory, which is
+            freed with the last of them. Where the server ignores Range,
             one response is read up to the end of the last span, and what is not wanted is dropped.
 
         Raises:
@@ -956,7 +960,7 @@ class Session:
             >>> magic, index = getm.read_ranges("https://data.example.org/reads.bam", [(0, 4), (-1024, None)])
         """
         common = self._open_request(url, concurrency, headers, timeout, "auto", False, retries, mirrors)
-        return self._collect(_collected(spans, max_gap), common, concurrency, None)
+        return self._collect(_collected(spans, max_gap), _placed(common), concurrency, None)
 
     async def aread_ranges(
         self,
@@ -1003,7 +1007,7 @@ class Session:
             >>> magic, index = await getm.aread_ranges("https://data.example.org/reads.bam", [(0, 4), (-1024, None)])
         """
         common = self._open_request(url, concurrency, headers, timeout, "auto", False, retries, mirrors)
-        return await self._acollect(_collected(spans, max_gap), common, concurrency, None)
+        return await self._acollect(_collected(spans, max_gap), _placed(common), concurrency, None)
 
     def _collect(
         self,
@@ -1040,7 +1044,8 @@ class Session:
         return spans.contents()
 
     def _opening_of(self, request: OpenRequest, concurrency: int | Literal["auto"] | None) -> Opening:
-        if concurrency is not None and not request.adaptive and CollectedSpans.is_small(request):
+        spans = [(0, -start) if start < 0 else (start, stop) for start, stop in request.spans]
+        if concurrency is not None and not request.adaptive and all(stop - start <= MIB for start, stop in spans):
             # They take a slot each: the ring of one stream has enough for 16 at once, that of N parts for 8 * N.
             width = 1 if request.concurrency <= 16 else -(-request.concurrency // 8)
             return Opening(self, self._pool, request, DEFAULT_CHUNK_BYTES, width)
@@ -1537,7 +1542,14 @@ async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_
 
 def _placed(request: OpenRequest, place_from: int = _PLACE_FROM) -> OpenRequest:
     """For an object that goes to memory of its own, if it is not small and the system has such."""
-    return msgspec.structs.replace(request, place_from=place_from) if object_memory.is_supported() else request
+    return msgspec.structs.replace(request, place_from=place_from) if _can_be_placed() else request
+
+
+def _can_be_placed() -> bool:
+    with importing:
+        from getm.buffers.object_memory import is_supported
+
+    return is_supported()
 
 
 def _verdict_of_found(request: OpenRequest, memory: ObjectMemory, verdict: Verdict) -> Verdict:
@@ -1584,7 +1596,14 @@ def _part(offset: int, length: int | None, checksum: object) -> Span | None:
 def _collected(spans: Iterable[tuple[int, int | None]], max_gap: int) -> CollectedSpans:
     if isinstance(spans, str | bytes | Mapping) or not isinstance(spans, Iterable):
         refuse("spans", "several pairs (start, stop)", spans)
-    return CollectedSpans(list(map(_span, spans)), validate_integer(max_gap, "max_gap", 0))
+    return _collector(list(map(_span, spans)), validate_integer(max_gap, "max_gap", 0))
+
+
+def _collector(spans: list[Span], max_gap: int) -> CollectedSpans:
+    with importing:
+        from getm.client.collected_spans import CollectedSpans
+
+    return CollectedSpans(spans, max_gap)
 
 
 def _span(pair: tuple[int, int | None]) -> Span:

@@ -1,14 +1,20 @@
-"""Spans of one object, collected into memory of their own: what is requested for them, and where their bytes go."""
+"""Spans of one object, collected into memory of their own: what is requested for them, and where their bytes go.
+
+The engine writes them to their final place, one behind the other, where it can have exactly them. Where they are few
+bytes, or come with others (a server that ignores Range, `max_gap`), they are copied out of the ring.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import contextlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 import msgspec
 
 from getm.client.receiver import Receiver
-from getm.core.spans import MAX_POSITION, Span, join, resolve
+from getm.core.spans import MAX_POSITION, Span, join, lay_out, resolve
 from getm.core.units import KIB, MIB
 from getm.core.version import Version
 from getm.integrity.verdict import unverified
@@ -38,12 +44,15 @@ class CollectedSpans:
     def __init__(self, wanted: Sequence[Span], max_gap: int) -> None:
         self._wanted = wanted
         self._max_gap = max_gap
-        spans = join((span for span in wanted if span.start >= 0), max_gap)
+        spans_wanted = [span for span in wanted if span.start >= 0]
+        spans = join(spans_wanted, max_gap)
         suffixes = [span for span in wanted if span.start < 0]
         # The longest one has all others.
         self._suffix = min(suffixes, key=lambda span: span.start, default=None)
         self._left = spans
         self._version = Version()
+        # Whether nothing is requested but what is wanted.
+        self._exact = not max_gap or (not suffixes and spans == join(spans_wanted))
         self._size: int | None = None
         self._stats = Stats()
         self._verdict = unverified("nothing was asked for")
@@ -51,7 +60,7 @@ class CollectedSpans:
 
     def clear(self) -> None:
         """Drop what has come."""
-        self._data: list[bytes | bytearray | None] = [None] * len(self._wanted)
+        self._data: list[bytes | bytearray | memoryview | None] = [None] * len(self._wanted)
         # The spans that have bytes, by their starts; their numbers; and how long the longest is.
         self._spans: list[Span] = []
         self._starts: list[int] = []
@@ -73,7 +82,7 @@ class CollectedSpans:
                 # Nothing would show that two responses are of one version: one brings all, from the start.
                 self._wanted = [resolve(span, size) for span in self._wanted]
                 whole = join(self._wanted, MAX_POSITION)
-                self._left, self._version = (), Version()
+                self._left, self._version, self._exact = (), Version(), False
                 self.clear()
                 return self._request(common, whole, 1)
         spans, self._left = self._left[:_MAX_SPANS], self._left[_MAX_SPANS:]
@@ -93,12 +102,8 @@ class CollectedSpans:
             version=None if self._version == Version() else self._version,
             concurrency=common.concurrency if adaptive else concurrency,
             adaptive=adaptive,
+            place_from=common.place_from if self._exact else None,
         )
-
-    @staticmethod
-    def is_small(request: OpenRequest) -> bool:
-        """Whether no span of it needs more than a slot of an ordinary ring."""
-        return all(_length(Span(*span)) <= MIB for span in request.spans)
 
     # What comes -------------------------------------------------------------------------------------------------------
 
@@ -109,11 +114,27 @@ class CollectedSpans:
             self._copy(part.offset, part.view, receiver.size)
         if not receiver.finished or receiver.head is None:
             return False
+        memory = receiver.take_memory()
+        if memory is not None:
+            with contextlib.closing(memory):
+                self._take(memory.view(), receiver.request, receiver.size or 0)
         self._version = receiver.head.version
         self._stats += receiver.stats()
         self._verdict = receiver.verdict()
         self._size = receiver.size
         return True
+
+    def _take(self, view: memoryview, request: OpenRequest, size: int) -> None:
+        """Everything that was requested has come, in one block of memory."""
+        brought = lay_out([Span(*span) for span in request.spans], size)
+        starts = [span.start for span in brought]
+        places = [0, *accumulate(map(len, brought))]
+        for number, wanted in enumerate(self._wanted):
+            span = resolve(wanted, size)
+            index = bisect_right(starts, span.start) - 1
+            if len(span) and index >= 0 and span.stop <= brought[index].stop:
+                start = places[index] + span.start - starts[index]
+                self._data[number] = view[start : start + len(span)]
 
     def _resolve(self, size: int | None) -> None:
         """The object's size is known, or that it is not."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from getm.buffers.object_memory import ObjectMemory
 from getm.client.receiver import Part, Receiver
+from getm.core.lazy import importing
 from getm.core.spans import Span, resolve
 from getm.errors import SizeMismatch
+
+if TYPE_CHECKING:
+    from getm.buffers.object_memory import ObjectMemory
+
 
 # Shorter reads are copies: a few bytes are cheaper than a view of shared memory, and keeping them keeps no slot.
 _COPIED_BYTES = 64 * 1024
@@ -79,7 +83,12 @@ class WholeObject:
         """Sealed memory that has the object, once it is complete: the caller's to close. None before."""
         if not self._placed:
             view = self._chunks.try_read(None)
-            return None if view is None else ObjectMemory.holding(view)
+            if view is None:
+                return None
+            with importing:
+                from getm.buffers.object_memory import ObjectMemory
+
+            return ObjectMemory.holding(view)
         return self._receiver.take_memory() if self._receiver.finished else None
 
     def try_read(self) -> memoryview | None:

@@ -11,20 +11,25 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
 from getm import errors
-from getm.buffers.object_memory import ObjectMemory
 from getm.client.connection import ClientConnection, Listener
 from getm.core.head import HeaderMap
+from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.redact import redact
 from getm.core.retry import Retry, cannot_be_joined, cause
+from getm.core.spans import Span, lay_out
 from getm.core.stats import Stats
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
+
+if TYPE_CHECKING:
+    from getm.buffers.object_memory import ObjectMemory
+
 
 _log = get_logger()
 
@@ -121,9 +126,13 @@ class Receiver:
             _log.warning("%s: %s", self.url, note)
 
     def _place(self, info: HeadInfo) -> None:
-        """Give the engine memory for the whole object. Raises `MemoryUnavailable`."""
+        """Give the engine memory for all bytes that come. Raises `MemoryUnavailable`."""
         self._drop_memory()
-        memory = self._memory = ObjectMemory(info.size or 0)
+        spans = lay_out([Span(*span) for span in self._request.spans], info.size or 0)
+        with importing:
+            from getm.buffers.object_memory import ObjectMemory
+
+        memory = self._memory = ObjectMemory(sum(map(len, spans)))
         self.connection.place(self._number, memory.descriptor, memory.size)
 
     def _drop_memory(self) -> None:
@@ -223,6 +232,11 @@ class Receiver:
         self._number = self.connection.open(request, self)
 
     # What a reader asks -----------------------------------------------------------------------------------------------
+
+    @property
+    def request(self) -> OpenRequest:
+        """What was asked for."""
+        return self._request
 
     @property
     def url(self) -> str:

@@ -81,6 +81,11 @@ def join(spans: Iterable[Span], max_gap: int = 0) -> tuple[Span, ...]:
     return tuple(joined)
 
 
+def lay_out(spans: Iterable[Span], size: int) -> tuple[Span, ...]:
+    """What spans of an object of `size` bytes are, one after another and without gaps, in memory for all of them."""
+    return join(resolve(span, size) for span in spans)
+
+
 def plan_parts(span: Span, part_bytes: int) -> Iterator[Span]:
     """Cut `span` into parts of `part_bytes` bytes, the last one shorter, in order. The parts cover it exactly."""
     for start in range(span.start, span.stop, part_bytes):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from bisect import bisect_right
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.lazy import importing
-from getm.core.spans import Span
+from getm.core.spans import Span, lay_out
 from getm.core.version import Version
 from getm.engine import counters
 from getm.engine.adaptive import AdaptiveFetch
@@ -58,6 +60,24 @@ _MIN_ADAPTIVE_BYTES = 2 * MIN_SHARE_BYTES
 _LAST_WRITES_S = 5.0
 
 
+class Places:
+    """Where the bytes of spans are in memory that has them one after another; without spans, at their offsets."""
+
+    def __init__(self, spans: tuple[Span, ...]) -> None:
+        self._starts = [span.start for span in spans]
+        self._places = [0, *accumulate(map(len, spans))]
+
+    @property
+    def are_offsets(self) -> bool:
+        return self._starts in ([], [0])
+
+    def of(self, position: int) -> int:
+        if self.are_offsets:
+            return position
+        index = bisect_right(self._starts, position) - 1
+        return self._places[index] + position - self._starts[index]
+
+
 class Fetch:
     """Serves one OPEN on a connection, from the first request, which may have `begun`, to END or an error."""
 
@@ -83,6 +103,7 @@ class Fetch:
         # The memory of an object that is placed.
         self._memory: WritableMemory | None = None
         self._placing: asyncio.Future[WritableMemory] | None = None
+        self._places = Places(())
         if request.delegated and request.place_from is not None:
             # It comes with the OPEN.
             self._placing = asyncio.get_running_loop().create_future()
@@ -187,8 +208,7 @@ class Fetch:
         notes = self._verification.find([*response.redirects, response.head], size)
         self._attempts.answered(source, response, size, certain=self._verification.certain and not plan.partial)
         declared = tuple([(str(each.checksum), each.source) for each in self._verification.declared])
-        place_from = self._request.place_from
-        placed = place_from is not None and size is not None and size >= place_from
+        placed = self._is_placed(plan)
         info = HeadInfo(
             response.head,
             plan.version,
@@ -196,9 +216,10 @@ class Fetch:
             notes=notes,
             resumed=plan.resumed,
             declared=declared,
-            placed=placed and not (plan.partial or plan.resumed),
+            placed=placed,
         )
-        if info.placed:
+        if placed:
+            self._places = Places(plan.brings)
             self._placing = asyncio.get_running_loop().create_future()
         self._held = info
         if not self._is_small(plan):
@@ -229,6 +250,13 @@ class Fetch:
             self._connection.prefix(self._number, offset, slot, length)
 
     # Memory of its own ------------------------------------------------------------------------------------------------
+
+    def _is_placed(self, plan: Plan) -> bool:
+        """Whether the bytes go to memory of their own: exactly those that are wanted, as the consumer will find."""
+        size, place_from = plan.version.size, self._request.place_from
+        if place_from is None or size is None or not plan.brings or sum(map(len, plan.brings)) < place_from:
+            return False
+        return plan.brings == lay_out([Span(*span) for span in self._request.spans], size)
 
     def place(self, descriptor: int | None, size: int) -> None:
         """The consumer has memory for the object: `size` bytes. The descriptor is this object's to close."""
@@ -408,7 +436,7 @@ class Fetch:
         """Bring all that the plan names, over as many connections as are worth it."""
 
         async def delegate(worker: int, span: Span, source: Source, watch: Watch) -> bool:
-            helper = self._connection.helper(worker)
+            helper = self._helper(worker)
             if helper is None:
                 return False
             await self._have_fetched(helper, span, source, plan.version, watch)
@@ -457,13 +485,15 @@ class Fetch:
             with importing:
                 from getm.engine.sinks.segment import SegmentSink
 
-            return SpanFetch(self._attempts, source, SegmentSink(self._memory, span, self._on_block), answer)
+            shift = self._places.of(span.start) - span.start
+            sink = SegmentSink(self._memory, span, shift, self._on_block)
+            return SpanFetch(self._attempts, source, sink, answer)
         hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
-        sink = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)
-        return SpanFetch(self._attempts, source, sink, answer)
+        ring = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)
+        return SpanFetch(self._attempts, source, ring, answer)
 
     async def _work(
         self, worker: int, plan: Plan, source: Source, answer: Answer | None, tail: Hedger | None = None
@@ -471,7 +501,7 @@ class Fetch:
         """Fetch one piece after the other, here or by a helper engine, until none is left: the first one by `answer`,
         the others from any mirror where wrong bytes would be noticed, else from `source`. Returns where the last one
         ended."""
-        helper, stop = self._connection.helper(worker), 0
+        helper, stop = self._helper(worker), 0
         for span in plan.pieces:
             if answer is None and self._attempts.in_parts and self._attempts.certain:
                 source = self._attempts.sources.spread()
@@ -494,6 +524,10 @@ class Fetch:
         claim = self._connection.claim(self._number, span)
         await helper.fetch(request, source, claim, self.emit, self._attempts, watch)
         self._attempts.part_ended(complete=True)
+
+    def _helper(self, worker: int) -> HelperPipe | None:
+        """The helper engine for this worker, if any: they know no other places in memory than the offsets."""
+        return self._connection.helper(worker) if self._places.are_offsets else None
 
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""

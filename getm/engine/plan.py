@@ -82,7 +82,8 @@ class Plan(Struct, frozen=True):
     `version`: that all responses must be of. `pieces`: of the object, in order, and `workers` how many of them are
     fetched at once; none where there is nothing to bring. `got`: what the first response brings, from the start of the
     first piece on. `stream`: that is all of the object; if it breaks off, the rest is requested. `resumed`: only what
-    was missing comes. `partial`: some spans were asked for, and they are not all of the object.
+    was missing comes. `partial`: some spans were asked for, and they are not all of the object. `brings`: which bytes
+    come, where that is known.
     """
 
     version: Version
@@ -92,6 +93,7 @@ class Plan(Struct, frozen=True):
     stream: bool = False
     resumed: bool = False
     partial: bool = False
+    brings: tuple[Span, ...] = ()
 
 
 def decide(order: Order, head: ResponseHead) -> Plan | Order:
@@ -119,7 +121,7 @@ def decide(order: Order, head: ResponseHead) -> Plan | Order:
 
 def _stream(head: ResponseHead, size: int | None) -> Plan:
     whole = Span(0, MAX_POSITION if size is None else size)
-    return Plan(head.version(size), iter((whole,)), 1, whole, stream=True)
+    return Plan(head.version(size), iter((whole,)), 1, whole, stream=True, brings=() if size is None else (whole,))
 
 
 def _ranged(order: Order, wanted: Span, head: ResponseHead, total: int | None) -> Plan | Order:
@@ -141,7 +143,7 @@ def _ranged(order: Order, wanted: Span, head: ResponseHead, total: int | None) -
         # Not what was asked for: what it sends without Range may be right.
         return one_stream
     order = replace(order, spans=(Span(0, version.size),))
-    return Plan(version, order.pieces(), order.workers(version.size), got)
+    return Plan(version, order.pieces(), order.workers(version.size), got, brings=order.spans)
 
 
 def _resumed(order: Order, version: Version, wanted: Span, head: ResponseHead, total: int | None) -> Plan:
@@ -195,7 +197,8 @@ def _spans(order: Order, wanted: Span | None, head: ResponseHead) -> Plan | Orde
     if spans[0].start != got.start:
         # The end is nearer to the start than the caller knew.
         return order
-    return Plan(version, order.pieces(), order.workers(total), got, partial=spans != (Span(0, total),))
+    partial = spans != (Span(0, total),)
+    return Plan(version, order.pieces(), order.workers(total), got, partial=partial, brings=order.spans)
 
 
 def _spans_of_stream(order: Order, wanted: Span | None, head: ResponseHead, size: int | None) -> Plan | Order:
@@ -221,7 +224,8 @@ def _spans_of_stream(order: Order, wanted: Span | None, head: ResponseHead, size
         return Plan(version, iter(()), 0, None, partial=size > 0)
     everything = Span(spans[0].start, spans[-1].stop)
     whole = Span(0, size)
-    return Plan(version, iter((everything,)), 1, whole, stream=True, partial=everything != whole)
+    partial = everything != whole
+    return Plan(version, iter((everything,)), 1, whole, stream=True, partial=partial, brings=(everything,))
 
 
 def continues(version: Version, head: ResponseHead, wanted: Span, total: int) -> tuple[Span, Version]:

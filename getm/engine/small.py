@@ -90,7 +90,12 @@ class SmallFetches:
     def _span(self, number: int, request: OpenRequest) -> _SmallSpan | None:
         """Where a slot is free for it."""
         span, version = Span(*request.spans[0]), request.version
-        if version is None or not version.joinable or not 0 < len(span) <= _MAX_SPAN_BYTES:
+        if (
+            version is None
+            or not version.joinable
+            or request.place_from is not None
+            or not 0 < len(span) <= _MAX_SPAN_BYTES
+        ):
             return None
         slot = self._connection.take(len(span))
         return None if slot is None else _SmallSpan(self, self._connection, number, request, span, version, slot)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import getm
+from getm.buffers.object_memory import ObjectMemory
 from tests.support.fault_script import Reply, Request, Script
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -214,6 +215,25 @@ def test_a_broken_connection_is_continued(fault_server: FaultServer, session: ge
     found = session.read_ranges(url, [(5, 3 * MIB), (4 * MIB, 5 * MIB)], concurrency=1)
     assert [bytes(view) for view in found] == [BODY[5 : 3 * MIB], BODY[4 * MIB : 5 * MIB]]
     assert found.stats.retries
+
+
+def test_many_spans_are_placed_without_a_copy(
+    fault_server: FaultServer, session: getm.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY))
+    taken: list[int] = []
+    monkeypatch.setattr(ObjectMemory, "seal", lambda memory: taken.append(memory.size))
+    spans: list[tuple[int, int | None]] = [(MIB, 2 * MIB), (-10, None), (5, 300_005), (MIB + 7, MIB + 9), (7, 7)]
+    for concurrency in (1, 4, "auto", None):
+        found = session.read_ranges(url, spans, concurrency=concurrency)
+        assert [bytes(view) for view in found] == expected(spans, BODY)
+    # Each byte once, and no other.
+    assert taken == [MIB + 10 + 300_000] * 4
+    assert session.read(url, offset=3, length=2 * MIB) == BODY[3 : 2 * MIB + 3]
+    assert taken[4:] == [2 * MIB]
+    session.read_ranges(url, [(0, MIB), (MIB + 5, 2 * MIB)], max_gap=5)
+    session.read_ranges(fault_server.serve("/y", Reply(body=BODY, ranges=False)), spans)
+    assert len(taken) == 5
 
 
 def test_nothing_is_requested_for_nothing(session: getm.Session) -> None:

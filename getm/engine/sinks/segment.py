@@ -14,11 +14,15 @@ _BLOCK_BYTES = MIB
 
 
 class SegmentSink:
-    """Takes the bytes of one span to their places. `on_block(offset, view)` gets each block that is complete, or where
-    the span ends: it may be read from then on, and is never written again. See `Sink`."""
+    """Takes the bytes of one span to their places, which are `shift` bytes behind their offsets. `on_block(offset,
+    view)` gets each block that is complete, or where the span ends: it may be read from then on, and is never written
+    again. See `Sink`."""
 
-    def __init__(self, memory: WritableMemory, span: Span, on_block: Callable[[int, memoryview], None]) -> None:
+    def __init__(
+        self, memory: WritableMemory, span: Span, shift: int, on_block: Callable[[int, memoryview], None]
+    ) -> None:
         self._memory = memory
+        self._shift = shift
         self._on_block = on_block
         self.position: int = span.start
         self.stop: int = span.stop
@@ -69,7 +73,7 @@ class SegmentSink:
         if self.position == self.stop:
             return None
         end = min(self.stop, (self.position // _BLOCK_BYTES + 1) * _BLOCK_BYTES)
-        return self._memory.space(self.position, end)
+        return self._memory.space(self.position + self._shift, end + self._shift)
 
     def advance(self, count: int) -> bool:
         self.position += count
@@ -81,7 +85,7 @@ class SegmentSink:
     def _hand_on(self) -> None:
         start, self._block = self._block, self.position
         if start < self.position:
-            self._on_block(start, self._memory.bytes(start, self.position))
+            self._on_block(start, self._memory.bytes(start + self._shift, self.position + self._shift))
 
     def end_of_content(self) -> None:
         self.stop = self.position
