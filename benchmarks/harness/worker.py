@@ -1,10 +1,11 @@
 """The process of one contender: opens its session, then does what each line on standard input says.
 
 A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender",
-"ca_path"} for a reader, {"into_memory", "ca_path"} for one into memory, {"verifier", "expected"}, or {"opener"} for
-what opens file objects. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"}, where "read" and "fixed" are URLs,
-for a verifier with "check" and "target" too; or {"open", "count"}, or {"repeat", "count"} for the same without
-measuring; or, for an opener, {"work", "url", "count", "size"}. End of file ends it.
+"ca_path"} for a reader, {"into_memory", "ca_path"} for one into memory, {"verifier", "expected"}, {"opener"} for what
+opens file objects, or {"filesystem"} for one of fsspec. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"},
+where "read" and "fixed" are URLs, for a verifier with "check" and "target" too; or {"open", "count"}, or {"repeat",
+"count"} for the same without measuring; or, for an opener and a file system, {"work", "url", "count", "size"}. End of
+file ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from benchmarks.harness.file_objects import OPENERS, WORK, Opener
+from benchmarks.harness.filesystems import FILESYSTEM_WORK, FILESYSTEMS, FileSystem
 from benchmarks.harness.into_memory import INTO_MEMORY
 from benchmarks.harness.measure import Cost, cost_of
 from benchmarks.harness.readers import CONTENDERS, Reader
@@ -58,13 +60,16 @@ def cost_of_opening(reader: Reader, turn: dict[str, Any]) -> dict[str, float]:
     return {"wall_s": statistics.median(times_s), "cpu_s": cost.cpu_s / turn["count"]}
 
 
-def cost_of_access(open_url: Opener, turn: dict[str, Any]) -> dict[str, float]:
-    """What it takes to read parts of an object by a file object."""
-    cost = cost_of(lambda: WORK[turn["work"]](open_url, turn["url"], turn.get("count", 1), turn.get("size", 0)))
+def cost_of_access(by: Opener | FileSystem, turn: dict[str, Any]) -> dict[str, float]:
+    """What it takes to read parts of an object by a file object, or by a file system."""
+    work: dict[str, Callable[..., int]] = {**WORK, **FILESYSTEM_WORK}
+    cost = cost_of(lambda: work[turn["work"]](by, turn["url"], turn.get("count", 1), turn.get("size", 0)))
     return {"wall_s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_bytes": cost.peak_bytes}
 
 
-def take_turn(contender: Reader | Verifier | Opener, turn: dict[str, Any], least: Least) -> dict[str, float]:
+def take_turn(
+    contender: Reader | Verifier | Opener | FileSystem, turn: dict[str, Any], least: Least
+) -> dict[str, float]:
     if isinstance(contender, Reader):
         if "repeat" in turn:
             contender.times_s(turn["repeat"], turn["count"])
@@ -84,9 +89,11 @@ def take_turn(contender: Reader | Verifier | Opener, turn: dict[str, Any], least
     return cost_of_reading(read, turn, least, (turn["fixed"], check, "nowhere" if target is None else "file"))
 
 
-def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier | Opener]:
+def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier | Opener | FileSystem]:
     if "opener" in setup:
         return OPENERS[setup["opener"]]()
+    if "filesystem" in setup:
+        return FILESYSTEMS[setup["filesystem"]]()
     if "verifier" in setup:
         return VERIFIERS[setup["verifier"]](setup["expected"])
     if "into_memory" in setup:

@@ -20,7 +20,9 @@ SCALE = 1 / 1000
 
 @pytest.mark.slow
 @pytest.mark.deadline(180)
-@pytest.mark.parametrize("name", ["disk", "small-files", "opening", "access", "whole", "shared", "writes"])
+@pytest.mark.parametrize(
+    "name", ["disk", "small-files", "opening", "access", "filesystems", "whole", "shared", "writes"]
+)
 def test_a_question_is_answered(tmp_path: Path, name: str) -> None:
     question = QUESTIONS[name]
     with bench(tmp_path, 1, scale=SCALE, peers=frozenset({"curl", "aiohttp"})) as where:

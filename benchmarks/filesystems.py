@@ -1,0 +1,80 @@
+"""Parts of objects, read through fsspec: by its own file system for HTTP, by that of obstore, and by getm's.
+
+"ranges": `cat_ranges` of 1,000 times 64 KiB of an object of 500 MB on loopback; 200 of them where the server is 5 ms
+away. "parquet": one of 25 columns of a file of 500 MB, by pyarrow. "zarr": an array of 64 chunks of 1 MiB. The server's
+log says how many requests were made and how many MB were sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.access import FAR, FAR_READS, LARGE_BYTES, READS, Logged, parquet_file
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.filesystems import FILESYSTEMS, RANGE_BYTES
+from benchmarks.harness.question import Answer, Column, Question, cpu_against, wall_against
+from benchmarks.harness.turns import Turn, Worker, take_turns
+from benchmarks.proxy import shaped
+from tests.support.nginx import NginxServer
+
+CHUNKS, CHUNK_EDGE = 8, 512
+
+
+def zarr_folder(place: Path) -> None:
+    """An array of chunks of 1 MiB. Raises `ModuleNotFoundError`."""
+    edge = CHUNKS * CHUNK_EDGE
+    values = np.random.Generator(np.random.SFC64(3)).random((edge, edge), dtype=np.float32)
+    import_module("zarr").create_array(place, data=values, chunks=(CHUNK_EDGE, CHUNK_EDGE), compressors=None)
+
+
+def measure(bench: Bench) -> Answer:
+    with contextlib.ExitStack() as stack:
+        # As for the question "access".
+        folder = bench.folder / "filesystems"
+        folder.mkdir()
+        server = stack.enter_context(NginxServer(folder, tcp_nopush=False))
+        large = server.objects.make(bench.sized(LARGE_BYTES))
+        link = stack.enter_context(shaped(server.http_port, FAR))
+        url, size = server.url(large), large.size_bytes
+        near = {"work": "ranges", "url": url, "count": bench.sized(READS), "size": size}
+        cases: dict[str, dict[str, Any]] = {
+            "ranges": near,
+            "ranges, 5 ms": {**near, "url": link.url(url), "count": bench.sized(FAR_READS)},
+        }
+        with contextlib.suppress(ModuleNotFoundError):
+            parquet = server.objects.write("a.parquet", parquet_file(size))
+            cases["parquet"] = {"work": "parquet by filesystem", "url": server.url(parquet)}
+        with contextlib.suppress(ModuleNotFoundError):
+            zarr_folder(large.path.with_name("array.zarr"))
+            cases["zarr"] = {"work": "zarr", "url": server.url("/objects/array.zarr")}
+        turns = []
+        for tool in filter(bench.asks, FILESYSTEMS):
+            worker = stack.enter_context(Worker({"filesystem": tool}))
+            for case, request in cases.items():
+                amount = request.get("count", 1) * RANGE_BYTES / 1e9
+                turns.append(Turn(case, tool, amount, Logged(worker, server), request))
+        return take_turns(sorted(turns, key=lambda turn: list(cases).index(turn.case)), bench.rounds, "filesystems")
+
+
+QUESTION = Question(
+    name="filesystems",
+    title="What does it cost to read parts of objects through fsspec?",
+    how=__doc__,
+    minutes=3,
+    columns=(
+        Column("ms", lambda run: 1e3 * run["wall_s"], digits=0, compared=True),
+        Column("CPU ms", lambda run: 1e3 * run["cpu_s"], digits=0, compared=True),
+        Column("requests", lambda run: run["requests"], digits=0),
+        Column("MB sent", lambda run: run["sent_bytes"] / 1e6, digits=1),
+        wall_against("fsspec"),
+        wall_against("obstore"),
+        cpu_against("fsspec"),
+    ),
+    measure=measure,
+    scaled_by_case=True,
+)
