@@ -69,7 +69,7 @@ class SpanReceiver(Receiver):
         self._due = len(span)
         self._in_flight = True
         super().__init__(connection, _request_of(before, span), before._release)
-        self.head = before.head
+        self.head: HeadInfo | None = before.head
         self._given = span.start
         self._began = before._began
 
