@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from getm import Reader, errors
 from getm.core.redact import redact
@@ -25,13 +25,13 @@ def open_file(
     block_size: int | str,
     cache_type: str | None,
     cache_options: dict[str, Any],
-) -> GetmFile | io.BufferedReader:
+) -> GetmFile | io.BufferedReader[Reader]:
     """A file that can be sought in; or, where the server cannot bring parts of it, one that is read in order."""
     try:
-        source: io.BufferedReader = fs.session.open(url, **fs.common)
+        source: io.BufferedReader[Reader] = fs.session.open(url, **fs.common)
     except errors.HTTPStatusError as error:
         raise as_os_error(error, url) from error
-    size = cast(Reader, source.raw).size
+    size = source.raw.size
     if size is None or not source.seekable():
         return source
     if cache_type in (None, "none"):
@@ -56,7 +56,7 @@ class GetmFile(AbstractBufferedFile):
         mode: str,
         block_size: int | str,
         *,
-        source: io.BufferedReader | None = None,
+        source: io.BufferedReader[Reader] | None = None,
         **options: Any,
     ) -> None:
         # Before anything is read, which some caches do now.
@@ -85,7 +85,7 @@ class GetmFile(AbstractBufferedFile):
             return line
         self._source.seek(self.loc)
         line = self._source.readline(size)
-        self.loc += len(line)
+        self.loc: int = self.loc + len(line)
         return line
 
     def close(self) -> None:
