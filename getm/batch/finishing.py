@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from getm import errors
 from getm.batch.job import Job
 from getm.files.commit import commit_files
 
+Steps = Generator[Callable[[], None], None, dict[Job, errors.GetmError | None]]
 
-def finishing(jobs: Sequence[Job]) -> Generator[None, None, dict[Job, errors.GetmError | None]]:
-    """Verify files that must be read back, then the steps of `commit_files`. The first and the third wait for the disk,
-    and may be done in any thread; the others belong to the batch's. Returns each job's error, or None."""
-    failures: dict[Job, errors.GetmError | None] = {job: job.check() for job in jobs}
+
+def finishing(jobs: Sequence[Job]) -> Steps:
+    """Verify files that must be read back, and put all in place as `commit_files` does. Yields what waits for the disk,
+    which may be called in any thread; the rest belongs to the batch's. Returns each job's error, or None."""
+    failures: dict[Job, errors.GetmError | None] = dict.fromkeys(jobs)
+    read_back = [job for job in jobs if job.to_be_read_back]
+    if read_back:
+        yield lambda: failures.update({job: job.check() for job in read_back})
     files = {job: job.file for job in jobs if failures[job] is None and job.file is not None}
     committed = yield from commit_files(list(files.values()))
     return failures | dict(zip(files, committed, strict=True))

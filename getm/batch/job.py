@@ -178,7 +178,7 @@ class Job:
             return None
         if self._into is not None:
             name = name_from_url(self.url)
-            self._is_guess = self._into.folder.status(journal_name(name)) is not None
+            self._is_guess = self._into.has_journal(name)
             return os.path.join(self._into.path, name) if self._is_guess else None  # noqa: PTH118
         target = resolve_target(path, url=self.url, headers=())
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
@@ -587,6 +587,11 @@ class Job:
         """Whether finishing it is quick enough to be done together with others."""
         return not self._attempt.resumed and (self._attempt.size or 0) <= _SMALL_BYTES
 
+    @property
+    def to_be_read_back(self) -> bool:
+        """Whether `check` has anything to do."""
+        return self._attempt.resumed and self.request.checksums is not None
+
     def check(self) -> errors.GetmError | None:
         """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
         engine that died, brought a part. Returns what is wrong. In any thread."""
@@ -601,7 +606,7 @@ class Job:
     def _verify(self) -> None:
         """Raises `ChecksumMismatch`, `Unverified`."""
         head = self._attempt.head
-        if head is None or not head.resumed or self._partial is None or self.request.checksums is None:
+        if head is None or self._partial is None:
             return
         # A partial response may declare less than the first one did.
         saved = self._partial.declared

@@ -12,13 +12,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from getm import errors
 from getm.batch.attempt import Leftover, SmallFile
 from getm.batch.feed import Feed
-from getm.batch.finishing import finishing
+from getm.batch.finishing import Steps, finishing
 from getm.batch.folders import ExistingFolder, open_folder
 from getm.batch.hosts import FEW, Host
 from getm.batch.job import Job
@@ -57,6 +57,7 @@ _PROGRESS_S = 0.1
 
 Post = Callable[[list[Event] | None], None]
 _Follow = Callable[[errors.TargetError | None], None]
+_Outcomes = dict[Job, errors.GetmError | None]
 
 
 class Batch:
@@ -201,7 +202,7 @@ class Batch:
         self._release(job)
         self._unfinished.add(job)
         if not job.small:
-            self._finish_in_threads([job])
+            self._finish(finishing([job]), self._finished)
             return
         if not self._complete:
             self._complete_since = time.monotonic()
@@ -424,38 +425,38 @@ class Batch:
     # Finishing ------------------------------------------------------------------------------------------------------
 
     def _finish_complete(self) -> None:
-        """Have small complete files verified, made durable and put in place as a group."""
+        """Have small complete files made durable and put in place as a group."""
         if not self._complete or self._grouping:
             return
         if not self.options.fsync:
             # Nothing waits for the disk.
-            self._finished(finishing(self._complete))
+            self._finished(all_steps(finishing(self._complete)))
         elif not (self._active or self._again or self._waiting or self._pending) and self._feed.exhausted:
             # This thread is not waited for.
-            self._finished(finishing(self._complete))
+            self._finished(all_steps(finishing(self._complete)))
         elif len(self._complete) >= _GROUP_FILES or time.monotonic() >= self._complete_since + _GROUP_S:
             self._grouping = True
-            self._finish_in_threads(self._complete)
+            self._finish(finishing(self._complete), self._group_is_finished)
         else:
             return
         self._complete = []
 
-    def _finish_in_threads(self, jobs: Sequence[Job]) -> None:
-        """Do the steps of finishing. Only those that wait for the disk are done in another thread: a thread that makes
-        many small system calls waits for the GIL of this busy one after each."""
-        steps = finishing(jobs)
+    def _group_is_finished(self, outcomes: _Outcomes) -> None:
+        self._grouping = False
+        self._finished(outcomes)
 
-        def put_in_place(_: object) -> None:
-            next(steps)
-            if jobs[0].small:
-                self._grouping = False
-            self._in_finisher(lambda: next(steps), lambda _: self._finished(steps))
+    def _finish(self, steps: Steps, then: Callable[[_Outcomes], None]) -> None:
+        """Do the steps of finishing. Only those that wait for the disk are done in another thread: one that makes many
+        small system calls takes the GIL from this busy one after each, or waits for it."""
+        try:
+            work = next(steps)
+        except StopIteration as end:
+            then(end.value)
+        else:
+            self._in_finisher(work, lambda _: self._finish(steps, then))
 
-        self._in_finisher(lambda: next(steps), put_in_place)
-
-    def _finished(self, steps: Generator[None, None, dict[Job, errors.GetmError | None]]) -> None:
-        """Do the steps that are left, and tell the jobs."""
-        for job, error in all_steps(steps).items():
+    def _finished(self, outcomes: _Outcomes) -> None:
+        for job, error in outcomes.items():
             self._unfinished.discard(job)
             if error is None:
                 job.succeed()
@@ -505,7 +506,7 @@ class Batch:
         self._again.clear()
         self._waiting.clear()
         if self._complete:
-            self._finished(finishing(self._complete))
+            self._finished(all_steps(finishing(self._complete)))
         self._wait_for_finishers()
         if self._finishers is not None:
             self._finishers.shutdown()

@@ -22,10 +22,12 @@ _T = TypeVar("_T")
 CompleteFile = PartialFile | StoredFile
 
 
-def commit_files(files: Sequence[tuple[CompleteFile, float | None]]) -> Generator[None, None, list[TargetError | None]]:
-    """Put several files in place, in four steps: bring the bytes onto the disk, rename, bring the new names onto the
-    disk, remove the journals and close everything. The first and the third wait for the disk and do little else, so
-    that each `next` may be called in another thread. Files without `fsync` are only renamed: nothing waits for them.
+def commit_files(
+    files: Sequence[tuple[CompleteFile, float | None]],
+) -> Generator[Callable[[], None], None, list[TargetError | None]]:
+    """Put several files in place: bring the bytes onto the disk, rename, bring the new names onto the disk, remove the
+    journals and close everything. Yields what waits for the disk, and does little else: it may be called in another
+    thread, and must have been before the next step. Files without `fsync` are only renamed: nothing waits for them.
 
     `files`: each with its time of change in seconds since 1970 (None: now). Returns an error or None for each; a file
     that fails keeps no other from being finished, and leaves everything as it was.
@@ -45,33 +47,41 @@ def commit_files(files: Sequence[tuple[CompleteFile, float | None]]) -> Generato
                     failure.__cause__ = error
         return [partial for (partial, _), failure in zip(files, failures, strict=True) if failure is None]
 
-    def write_out(partial: CompleteFile, _: object) -> None:
-        if partial.fsync and partial.folder.device not in written_out:
-            partial.sync_data()
+    def write_out() -> None:
+        done = _write_out_file_systems([partial.folder for partial in ready if partial.fsync])
 
-    def settle(partial: CompleteFile, _: object) -> None:
-        if partial.fsync and (error := unsynced.get(partial.folder.identity)) is not None:
-            raise error
+        def write(partial: CompleteFile, _: object) -> None:
+            if partial.fsync and partial.folder.device not in done:
+                partial.sync_data()
+
+        for_each(write)
+
+    def settle() -> None:
+        unsynced = _sync_folders(partial.folder for partial in renamed if partial.fsync)
+
+        def look(partial: CompleteFile, _: object) -> None:
+            if partial.fsync and (error := unsynced.get(partial.folder.identity)) is not None:
+                raise error
+
+        for_each(look)
 
     ready = for_each(lambda partial, mtime: partial.prepare_commit(mtime))
-    written_out = _write_out_file_systems([partial.folder for partial in ready if partial.fsync])
-    for_each(write_out)
-    yield
+    fsync = any(partial.fsync for partial in ready)
+    if fsync:
+        yield write_out
     renamed = for_each(lambda partial, _: partial.put_in_place())
-    yield
-    unsynced = _sync_folders(partial.folder for partial in renamed if partial.fsync)
-    for_each(settle)
-    yield
+    if fsync:
+        yield settle
     for partial in ready:
         partial.finish_commit()
     return failures
 
 
-def all_steps(steps: Generator[None, None, _T]) -> _T:
-    """What the generator returns after all its steps, or those that are left."""
+def all_steps(steps: Generator[Callable[[], None], None, _T]) -> _T:
+    """What the generator returns after all its steps, those included that wait for the disk."""
     while True:
         try:
-            next(steps)
+            next(steps)()
         except StopIteration as end:
             result: _T = end.value
             return result

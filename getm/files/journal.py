@@ -40,6 +40,7 @@ _DURABLE_SLOTS, _WRITTEN_SLOTS = (0, 1), (2, 3)
 SPANS_AT_MOST = 160
 _TEXTS_BYTES = 2000
 
+_JOURNAL = "getm-journal"
 _HEAD = re.compile(rb"getm-journal 2 ([0-9a-f]{16}) ([0-9a-f]{8}) ([0-9a-f]{32})\n")
 _HEAD_BYTES = len(b"getm-journal 2 \n") + 16 + 1 + 8 + 1 + 32
 _NAME_LIMIT_BYTES = 255
@@ -77,7 +78,12 @@ def new_identity() -> str:
 
 def journal_name(target: str) -> str:
     """The journal's name beside the target of that name."""
-    return _beside(target, "getm-journal")
+    return _beside(target, _JOURNAL)
+
+
+def is_journal_name(name: str) -> bool:
+    """Whether that may be a journal's name."""
+    return name.startswith(".") and name.endswith(_JOURNAL)
 
 
 def data_name(target: str, identity: str) -> str:

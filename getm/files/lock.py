@@ -14,11 +14,13 @@ import enum
 import errno
 import fcntl
 import functools
+import itertools
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from getm.core.this_process import process_number
 from getm.files.folder import Folder, closing
 from getm.files.journal import Journal, Record, journal_name, new_identity
 
@@ -103,8 +105,12 @@ def remove(folder: Folder, target: str, journal: Journal) -> None:
 
 
 def private_name() -> str:
-    """A unique name."""
-    return f".getm-{new_identity()}.part"
+    """A unique name. Made without a system call, which gives up the GIL, for which a busy thread may wait for long."""
+    return f".getm-{_of_process(process_number())}-{next(_counter):x}.part"
+
+
+_counter = itertools.count()
+_of_process = functools.lru_cache(maxsize=1)(lambda _: new_identity())
 
 
 def is_our_file(status: os.stat_result) -> bool:

@@ -160,7 +160,7 @@ def test_row_41_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) ->
 def test_row_41_a_link_at_the_temporary_name_is_neither_followed_nor_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("getm.files.lock.new_identity", lambda: "foreseen")
+    monkeypatch.setattr("getm.files.lock.private_name", lambda: ".getm-foreseen.part")
     (tmp_path / "outside").write_bytes(b"precious")
     (tmp_path / ".getm-foreseen.part").symlink_to("outside")
     with pytest.raises(TargetError, match="File exists"):
