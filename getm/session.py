@@ -187,7 +187,10 @@ class Session:
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
     ) -> reader.Reader:
-        """Open a URL as a file, to be read in order. Returns once the response's head is there.
+        """Open a URL as a file whose reads are views. Returns once the response's head is there.
+
+        The whole is requested, for programs that read from start to end. `seek` works where the server grants range
+        requests; `open` suits programs that mostly seek.
 
         Args:
             url: An http(s) URL. What is percent-encoded already is sent as it is.

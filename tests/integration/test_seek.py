@@ -446,3 +446,33 @@ def test_every_reader_of_a_batch_seeks_on_its_own(nginx: NginxServer, make_objec
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("size", [0, 1, MIN_BYTES - 1, MIN_BYTES, MIN_BYTES + 1, 3 * MIN_BYTES])
+@pytest.mark.parametrize("via", ["", "no-ranges", "chunked", "gzip"])
+def test_any_size_is_read_and_sought_in_where_that_is_possible(
+    session: getm.Session, nginx: NginxServer, make_object: Make, size: int, via: str
+) -> None:
+    served = make_object(size)
+    content = served.read()
+    with session.open(nginx.url(served, via=via)) as fh:
+        assert fh.read(10) == content[:10]
+        assert fh.read() == content[10:] and fh.read() == b"" and fh.tell() == size
+        if fh.seekable():
+            for position in (0, size // 2, size, size + 5):
+                assert fh.seek(position) == position and fh.read() == content[position:]
+            assert fh.seek(0, io.SEEK_END) == size
+        assert fh.seekable() or via != ""
+
+
+def test_spans_come_from_the_mirror_that_has_answered(
+    session: getm.Session, nginx: NginxServer, served: ServedObject
+) -> None:
+    missing, content = nginx.url("/objects/missing"), served.read()
+    mark = nginx.log.mark()
+    with session.open(missing, mirrors=[nginx.url(served, via="redirect/absolute")]) as fh:
+        for position in (2 * MIB, MIB):
+            fh.seek(position)
+            assert fh.read(1000) == content[position : position + 1000]
+    # Validators are those of one server: the first one is not asked again.
+    assert [each.status for each in nginx.log.since(mark)] == [404, 302, 206, 206, 206]
