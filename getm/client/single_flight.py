@@ -204,7 +204,11 @@ class _Waiting:
 def _folder() -> Path:
     """The folder of this user. Raises `TargetError` where others could use it as well."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime) / "getm" if runtime else Path(tempfile.gettempdir()) / f"getm-{os.geteuid()}"
+    # Some set it for sessions that have none.
+    if runtime and os.access(runtime, os.W_OK):
+        folder = Path(runtime) / "getm"
+    else:
+        folder = Path(tempfile.gettempdir()) / f"getm-{os.geteuid()}"
     try:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)

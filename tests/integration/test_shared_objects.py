@@ -32,7 +32,8 @@ Make = Callable[..., ServedObject]
 # Prints the digest of what it has of the object, and of which memory; then waits for a line.
 PROGRAM = """
 import sys, getm
-shared = getm.shared(sys.argv[1], once=True, checksum=None)
+# Not "auto", where a connection may be given up with some bytes on their way.
+shared = getm.shared(sys.argv[1], once=True, checksum=None, concurrency=1)
 print(getm.checksum(shared.view, "md5"), shared._memory.name, flush=True)
 sys.stdin.readline()
 for line in open("/proc/self/smaps"):
