@@ -18,6 +18,8 @@ from typing import Any
 import fsspec
 import fsspec.asyn
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import getm
 from getm.integrations.fsspec import GetmFileSystem, register
@@ -345,6 +347,26 @@ def test_a_file_can_be_sought_in(fs: GetmFileSystem, root: str) -> None:
         fs.open(root + "a.bin", "wb")
     with pytest.raises(FileNotFoundError):
         fs.open(root + "nothing")
+
+
+steps = st.one_of(
+    st.tuples(st.just("seek"), st.integers(0, len(DATA) + 10), st.just(0)),
+    st.tuples(st.just("seek"), st.integers(-len(DATA), 10), st.just(2)),
+    st.tuples(st.just("read"), st.one_of(st.integers(0, 3000), st.just(-1))),
+    st.tuples(st.just("readline")),
+    st.tuples(st.just("tell")),
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(steps, max_size=8), st.sampled_from([None, "readahead"]))
+def test_any_steps_give_what_a_file_in_memory_gives(
+    fs: GetmFileSystem, root: str, steps: list[tuple[Any, ...]], cache: str | None
+) -> None:
+    memory = io.BytesIO(DATA)
+    with fs.open(root + "a.bin", cache_type=cache, block_size=5000) as file:
+        for name, *arguments in steps:
+            assert getattr(file, name)(*arguments) == getattr(memory, name)(*arguments), (name, arguments)
 
 
 @pytest.mark.parametrize("cache", ("none", "bytes", "readahead", "blockcache", "all", "first"))
