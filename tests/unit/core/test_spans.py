@@ -8,7 +8,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from getm.core.spans import MAX_POSITION, ContentRange, Span, parse_content_range, plan_parts
+from getm.core.spans import MAX_POSITION, ContentRange, Span, join, lay_out, parse_content_range, plan_parts, resolve
 
 POSITIONS = st.integers(0, 2**61)
 
@@ -115,3 +115,38 @@ def test_parts_cover_a_span_exactly_in_order_and_without_overlap(start: int, siz
 def test_parts_come_one_by_one_however_large_the_object_is_said_to_be() -> None:
     parts = plan_parts(Span(0, 10**19), 7)
     assert list(itertools.islice(parts, 2)) == [Span(0, 7), Span(7, 14)]
+
+
+wanted = st.one_of(
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: Span(min(pair), max(pair))),
+    st.integers(0, 60).map(lambda start: Span(start, MAX_POSITION)),
+    st.integers(1, 60).map(lambda count: Span(-count, MAX_POSITION)),
+)
+
+
+@given(wanted, st.integers(0, 50))
+def test_what_is_wanted_of_an_object_is_a_slice_of_it(span: Span, size: int) -> None:
+    positions = range(size)
+    found = resolve(span, size)
+    assert (
+        positions[found.start : found.stop] == positions[span.start : None if span.stop == MAX_POSITION else span.stop]
+    )
+    assert 0 <= found.start <= found.stop <= size
+
+
+@given(st.lists(wanted), st.integers(0, 50), st.integers(0, 5))
+def test_joined_spans_have_all_that_is_wanted_and_no_larger_gaps(several: list[Span], size: int, max_gap: int) -> None:
+    resolved = [resolve(span, size) for span in several]
+    joined = join(resolved, max_gap)
+    assert all(before.stop + max_gap < after.start for before, after in itertools.pairwise(joined))
+    needed = {position for span in resolved for position in range(span.start, span.stop)}
+    covered = {position for span in joined for position in range(span.start, span.stop)}
+    assert needed <= covered
+    for span in filter(len, resolved):
+        assert any(each.start <= span.start and span.stop <= each.stop for each in joined)
+    assert lay_out(several, size) == join(resolved)
+    assert {position for span in join(resolved) for position in range(span.start, span.stop)} == needed
+
+
+def test_the_range_header_of_a_suffix_has_no_first_position() -> None:
+    assert Span(-5, MAX_POSITION).range_header() == "bytes=-5"
