@@ -31,8 +31,14 @@ _MADV_POPULATE_WRITE = 23
 
 # A share of what is available is left for others: so it is for those that come to need a little.
 _LEFT_SHARE = 16
-# Those that are being filled, whose pages may not be taken yet.
-_filling: weakref.WeakSet[ObjectMemory] = weakref.WeakSet()
+# Those that are being filled, whose pages may not be taken yet, by their identities. Used by single calls, which are
+# atomic: objects are read in several threads, and end in finalisers.
+_filling: dict[int, weakref.ref[ObjectMemory]] = {}
+
+
+def _being_filled() -> list[ObjectMemory]:
+    return [memory for reference in list(_filling.values()) if (memory := reference()) is not None]
+
 
 # Pages are taken so many bytes at a time, just before they are written: the kernel clears them in one call, and they
 # are still in the processor's cache. (All at once, before the first byte, takes a fifth more CPU.)
@@ -50,7 +56,11 @@ def is_supported() -> bool:
     if sys.platform != "linux" or os.environ.get(BACKING_VARIABLE) == "posix":
         return False
     try:
-        os.close(_create())
+        descriptor = _create()
+        try:
+            fcntl.fcntl(descriptor, _F_ADD_SEALS, _F_SEAL_GROW)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         # Those that have no descriptor left are told so.
         return DescriptorsExhausted.found(error) is not None
@@ -78,10 +88,10 @@ class ObjectMemory:
             return
         available = available_bytes()
         if available is not None:
-            available -= available // _LEFT_SHARE + sum(other.size for other in list(_filling))
+            available -= available // _LEFT_SHARE + sum(other.size for other in _being_filled())
             if size > available:
                 raise _unavailable(size, max(0, available), "others need the rest")
-        _filling.add(self)
+        _filling[id(self)] = weakref.ref(self)
         try:
             self.descriptor = _create(self.name)
             os.ftruncate(self.descriptor, size)
@@ -96,14 +106,14 @@ class ObjectMemory:
 
     def close(self) -> None:
         """Close the descriptor."""
-        _filling.discard(self)
+        _filling.pop(id(self), None)
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def seal(self) -> None:
         """Nobody can change it any more."""
-        _filling.discard(self)
+        _filling.pop(id(self), None)
         try:
             fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _F_SEAL_WRITE | _F_SEAL_SEAL)
         except OSError as error:
@@ -163,7 +173,7 @@ class ObjectMemory:
 
 def _after_fork_in_child() -> None:
     # The threads that wait for them are not in the child, which would keep the memory as long as it lives.
-    for memory in list(_filling):
+    for memory in _being_filled():
         memory.close()
 
 
