@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import enum
-import functools
 import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from getm import errors
 from getm.batch.attempt import Attempt, Leftover, SmallFile
-from getm.batch.folders import ExistingFolder
 from getm.batch.hosts import Host
+from getm.batch.target import Opened, Target
 from getm.client.connection import ClientConnection
 from getm.core.lazy import importing
 from getm.core.log import get_logger
@@ -28,13 +25,8 @@ from getm.core.stats import Stats
 from getm.core.units import MIB
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files.commit import CompleteFile
-from getm.files.journal import journal_name
-from getm.files.lock import private_name
-from getm.files.names import changed_name, name_from_url, resolve_target, target_in, unusable
-from getm.files.os_errors import as_target_error, target_error
-from getm.files.partial import PartialFile, open_partial
-from getm.files.stored import StoredFile
-from getm.files.streams import StreamTarget, may_be_file, needs_order
+from getm.files.os_errors import target_error
+from getm.files.partial import PartialFile
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
@@ -104,22 +96,9 @@ class Job:
         self.not_before_s: float | None = None
         self.deadline_s: float | None = None
         self._batch = batch
-        self._given_path = path
-        self._root = root
+        self._target = Target(batch, index, self.url, path, root)
         self._waived = waived
         self._attempt = Attempt(self)
-        # The target of the bytes (a Path takes ten times as long to make), and whether the URL alone suggests it.
-        self._target: str | None = None
-        # Where the bytes are: in a file that is being written, in one that is complete, or in neither yet.
-        self._partial: PartialFile | None = None
-        self._stored: StoredFile | None = None
-        self._stream: StreamTarget | None = None
-        self._is_guess = False
-        self._is_stream = False
-        # The folder that the given path names, where it was there already.
-        self._into: ExistingFolder | None = None
-        # The name by the server or the URL, where a safe name was made of it.
-        self._suggested: str | None = None
         self._verdict: Verdict = unverified("not finished")
         self._announced_start = False
         # Earlier attempts: why they ended, and their statistics together.
@@ -142,75 +121,18 @@ class Job:
         if self.deadline_s is None and self.request.total_s is not None:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
-            if self._target is None:
-                self._into = self._existing_folder(self._given_path)
-                self._is_stream = self._into is None and needs_order(self._given_path)
-                self._target = str(Path(self._given_path or "")) if self._is_fixed() else self._foreseen()
-            target = self._target
-            if target is None or self._stream is not None or self._partial is not None or self._open(target):
+            if self._target.foresee():
                 self._send(connection)
+            else:
+                self._skip()
         except errors.EngineDied:
             raise
         except errors.GetmError as error:
             self.fail(error)
 
-    def _existing_folder(self, path: str | None) -> ExistingFolder | None:
-        try:
-            return self._batch.existing_folder(path, self._root)
-        except OSError as error:
-            raise target_error(error, self.path) from error
-
-    def _is_fixed(self) -> bool:
-        """Whether the path is known before the response is: neither a folder, nor something to be written in order."""
-        path = self._given_path
-        if not path or path.endswith(os.sep) or self._batch.options.dry_run:
-            return False
-        try:
-            return may_be_file(path)
-        except ValueError:
-            raise unusable(path) from None
-
-    def _foreseen(self) -> str | None:
-        """The target by the URL alone, where an earlier run has left partial data under that name, most likely of the
-        same object: then only the rest need be requested. None where there is none."""
-        options, path = self._batch.options, self._given_path
-        if not options.resume or options.no_clobber or options.dry_run or self._is_stream:
-            return None
-        if self._into is not None:
-            name = name_from_url(self.url)
-            self._is_guess = self._into.has_journal(name)
-            return os.path.join(self._into.path, name) if self._is_guess else None  # noqa: PTH118
-        target = resolve_target(path, url=self.url, headers=())
-        self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
-        return str(target) if self._is_guess else None
-
-    def _take(self, target: str) -> bool:
-        """Have `target` for this download; False where it is to be skipped."""
-        if self._batch.options.no_clobber and os.path.lexists(target):
-            self._attempt.cancel()
-            self._batch.post(Skipped(self.index, Path(target), "it exists"))
-            self._end()
-            return False
-        self._batch.targets.take(target, self.index)
-        self._target = target
-        return True
-
-    def _open(self, target: str) -> bool:
-        """Write to `target`, where an earlier run may have left something; False where it is to be skipped."""
-        if not self._take(target):
-            return False
-        options, path = self._batch.options, Path(target)
-        if self._into is not None:
-            folder = self._into.folder
-        else:
-            with as_target_error(path):
-                folder = self._batch.open_folder(os.path.dirname(target), self._root)  # noqa: PTH120
-        self._partial = open_partial(path, resume=options.resume, folder=folder, fsync=options.fsync)
-        return True
-
     def _send(self, connection: ClientConnection) -> None:
         """Request what is missing: all of it, where no partial data is known."""
-        partial, small = self._partial, None
+        partial, small = self._target.partial, None
         changes: dict[str, Any] = {}
         if self.deadline_s is not None and self._before is not None:
             changes["total_s"] = self.deadline_s - time.monotonic()
@@ -219,22 +141,12 @@ class Job:
         if partial is not None and partial.saved is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             changes |= {"spans": missing, "version": partial.saved, "or_whole": True}
-        if not (self._batch.options.dry_run or self._is_stream):
+        if not (self._batch.options.dry_run or self._target.takes_in_order):
             if not changes.get("or_whole"):
-                small = self._small_file()
+                small = self._target.small_file()
             changes["file"] = self._batch.file_request(small)
         request = msgspec.structs.replace(self.request, concurrency=self.connections, **changes)
         self._attempt.send(connection, request, small)
-
-    def _small_file(self) -> SmallFile | None:
-        """A name for the object's file, for an engine to write it by itself; None where its folder is not there yet."""
-        if self._partial is not None:
-            return SmallFile(self._partial.folder, private_name())
-        into = self._into
-        if into is None:
-            folder = str(Path.cwd()) if self._given_path is None else self._given_path
-            into = self._existing_folder(f"{folder}{os.sep}")
-        return None if into is None else SmallFile(into.folder, private_name())
 
     def leave(self, small: SmallFile, connection: ClientConnection) -> Leftover:
         """A cancelled attempt's small file, which may be there by now."""
@@ -245,45 +157,50 @@ class Job:
     def begin(self, info: HeadInfo) -> None:
         """The head of the response has come."""
         self._hear(info)
+        target = self._target
         if self._batch.options.dry_run:
             # Only what would be done with the object is reported.
-            if self._take(self._named_by(info)):
+            if target.name_by(info):
                 self._report_start()
                 self._attempt.cancel()
                 self._end()
+            else:
+                self._skip()
             return
-        if self._target is None and self._is_stream:
-            self._target = str(self.path)
-            # Said before, for whoever stops the batch: a FIFO without a reader blocks here.
-            self.streams = True
-            self._stream = StreamTarget.open(self.path)
-        if (self._target is None or self._is_guess) and not self._open_named(info):
+        # Said before, for whoever stops the batch: a FIFO without a reader blocks.
+        self.streams = target.takes_in_order
+        opened = target.open_for(info)
+        if opened is Opened.NOT:
+            self._skip()
             return
-        partial = self._partial
-        if partial is not None:
+        if opened is Opened.WITH_PART:
+            self._ask_again()
+            return
+        if target.partial is not None:
             declared = info.declared[0] if info.declared else None
-            partial.begin(info.version, declared=declared, resumed=info.resumed)
-            self._attempt.write_to(self._batch.entry(partial.folder, partial.name))
-            self.done = partial.done_bytes
+            target.partial.begin(info.version, declared=declared, resumed=info.resumed)
+            self._attempt.write_to(self._batch.entry(target.partial.folder, target.partial.name))
+            self.done = target.partial.done_bytes
         self._report_start()
+
+    def _ask_again(self) -> None:
+        """Only now it is known what an earlier run has left of the object: this response brings too much of it, or too
+        little."""
+        connection = self._attempt.connection
+        self._attempt.cancel()
+        self._attempt = Attempt(self)
+        if connection is None or connection.closed:
+            self._wait()
+        else:
+            self._send(connection)
 
     def begin_stored(self, info: HeadInfo, small: SmallFile) -> bool:
         """All of a small object is there, of which this is the head. False where it is not wanted. Raises
         `TargetError`; the file is still the caller's then."""
         self._hear(info)
-        target = self._target
-        if target is None or self._is_guess:
-            target = self._named_by(info)
-        self._leave_other(target)
-        if target != self._target and not self._take(target):
+        if not self._target.adopt(info, small):
+            self._skip()
             return False
-        if self._partial is not None:
-            # What an earlier run has left is of no use any more.
-            self._partial.discard()
-            self._partial = None
-        name = os.path.basename(target)  # noqa: PTH119
-        self._stored = StoredFile(small.folder, small.name, name, fsync=self._batch.options.fsync)
-        self._note_suggested(info)
         self.done = info.size or 0
         self._report_start()
         return True
@@ -292,73 +209,25 @@ class Job:
         for note in info.notes:
             _log.warning("%s: %s", self.url, note)
         if info.size is not None:
-            self._learn_size(info.size)
+            self.host.sized(self.size, info.size)
+            self.size = info.size
 
-    def _learn_size(self, size: int) -> None:
-        self.host.sized(self.size, size)
-        self.size = size
-
-    def _open_named(self, info: HeadInfo) -> bool:
-        """Use the path that the response names. False where nothing of the response is wanted: the file is to be
-        skipped, or another request brings only what is missing of it."""
-        target = self._named_by(info)
-        self._leave_other(target)
-        known = target == self._target
-        if not known and not self._open(target):
-            return False
-        self._note_suggested(info)
-        # Whether an earlier run seems to have left a part of this very object.
-        saved, version = None if self._partial is None else self._partial.saved, info.version
-        same = saved is not None and (saved.size, saved.strong) == (version.size, version.strong)
-        if known or not (info.resumed or same):
-            return True
-        connection = self._attempt.connection
+    def _skip(self) -> None:
+        """The target exists, and is to be kept."""
         self._attempt.cancel()
-        self._attempt = Attempt(self)
-        if connection is None or connection.closed:
-            self._wait()
-        else:
-            self._send(connection)
-        return False
-
-    def _leave_other(self, target: str) -> None:
-        """The target is known: where another one was guessed, the partial data under that name is left alone."""
-        guessed, self._is_guess = self._is_guess, False
-        if guessed and target != self._target:
-            self._batch.targets.leave(self._target or "")
-            self._target = None
-            self._close_file(keep=True)
-
-    def _named_by(self, info: HeadInfo) -> str:
-        try:
-            return self._resolve(info, may_exist=self._batch.options.no_clobber)
-        except errors.TargetError:
-            # Where it is another download's of this batch, that is what the caller can do something about.
-            self._batch.targets.take(self._resolve(info, may_exist=True), self.index)
-            raise
-
-    def _resolve(self, info: HeadInfo, *, may_exist: bool) -> str:
-        headers = _disposition(info)
-        if self._into is not None:
-            return target_in(self._into.path, url=self.url, headers=headers, may_exist=may_exist)
-        return str(resolve_target(self._given_path, url=self.url, headers=headers, may_exist=may_exist))
-
-    def _note_suggested(self, info: HeadInfo) -> None:
-        self._suggested = changed_name(self.url, _disposition(info))
-        if self._suggested is not None:
-            path = self.path
-            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self._suggested, path)
+        self._batch.post(Skipped(self.index, self._target.path, "it exists"))
+        self._end()
 
     def write(self, offset: int, view: memoryview) -> None:
         """Bytes of an object that goes to a stream have come. Raises `TargetError`, `SizeMismatch`."""
-        if self._stream is not None:
-            self._stream.write(offset, view, may_be_last=self._attempt.may_be_last(offset + len(view)))
+        if self._target.stream is not None:
+            self._target.stream.write(offset, view, may_be_last=self._attempt.may_be_last(offset + len(view)))
         self._count(len(view))
 
     def wrote_to_file(self, offset: int, length: int) -> None:
         """The engine has written bytes of the object to its file. Raises `TargetError`, `SizeMismatch`."""
-        if self._partial is not None:
-            self._partial.wrote(offset, length)
+        if self._target.partial is not None:
+            self._target.partial.wrote(offset, length)
         self._count(length)
 
     def _count(self, length: int) -> None:
@@ -373,12 +242,12 @@ class Job:
     def wrote(self) -> None:
         """All bytes so far have been written."""
         self._batch.progressed(self)
-        if self._partial is not None and self._partial.checkpoint_due:
-            self._batch.checkpoint(self, self._partial)
+        if self._target.partial is not None and self._target.partial.checkpoint_due:
+            self._batch.checkpoint(self, self._target.partial)
 
     def checkpoint_failed(self, partial: PartialFile, error: errors.TargetError) -> None:
         """The disk failed to take the bytes of `partial`."""
-        if self._partial is partial and self.state is State.RUNNING:
+        if self._target.partial is partial and self.state is State.RUNNING:
             self.fail(error)
 
     def note_retry(self, note: NoteInfo) -> None:
@@ -394,8 +263,8 @@ class Job:
         """All bytes have come."""
         if self._batch.options.dry_run:
             return
-        if self._stream is not None:
-            self._stream.finish()
+        if self._target.stream is not None:
+            self._target.stream.finish()
         if self._batch.wants_events:
             self._batch.post(self.progress())
         self._verdict = end.verdict
@@ -411,12 +280,12 @@ class Job:
             # The time limit of this attempt was the rest of the deadline.
             reported, error = error.stats, self._too_late()
             error.stats = reported
-        if self._stream is not None and self._stream.written:
+        if self._target.stream is not None and self._target.stream.written:
             # Bytes that were written to a pipe cannot be taken back.
             self.fail(error)
         elif isinstance(error, errors.TargetError) and error.errno is not None:
             # The engine's, which knows nothing but a hidden file.
-            self.fail(target_error(OSError(error.errno, os.strerror(error.errno)), self.path))
+            self.fail(target_error(OSError(error.errno, os.strerror(error.errno)), self._target.path))
         elif isinstance(error, errors.RemoteChanged | errors.RangesRefused) and self._restarts < _MAX_RESTARTS:
             # What came so far is of a version that is gone, or cannot be completed.
             self._restarts += 1
@@ -448,7 +317,7 @@ class Job:
     def engine_died(self, error: errors.GetmError) -> None:
         """Continue with another engine: what is written stays."""
         self._deaths += 1
-        written = self._stream is not None and self._stream.written
+        written = self._target.stream is not None and self._target.stream.written
         if self._deaths > _MAX_ENGINE_DEATHS or not isinstance(error, errors.EngineDied) or written:
             self.fail(error)
         else:
@@ -537,10 +406,10 @@ class Job:
         self._attempt.cancel()
         self._attempt = Attempt(self)
         self.note_retry(NoteInfo(why, number, delay_s, str(error)))
-        if self._partial is not None:
-            self._partial.interrupt(keep=keep)
-        if self._stream is not None:
-            self._stream.interrupt()
+        if self._target.partial is not None:
+            self._target.partial.interrupt(keep=keep)
+        if self._target.stream is not None:
+            self._target.stream.interrupt()
         self.done = 0
 
     def _wait(self, delay_s: float = 0.0) -> None:
@@ -567,20 +436,11 @@ class Job:
     @property
     def file(self) -> tuple[CompleteFile, float | None] | None:
         """The file to be put in place, with its time of change; None for a stream."""
-        file = self._stored or self._partial
+        file = self._target.stored or self._target.partial
         if file is None:
             return None
         head = self._attempt.head if self._batch.options.remote_time else None
         return file, None if head is None else head.head.modified_at()
-
-    @property
-    def path(self) -> Path:
-        """The target, as far as it is known."""
-        return self._known_path or Path(self._given_path or ".")
-
-    @property
-    def _known_path(self) -> Path | None:
-        return None if self._target is None else _as_path(self._target)
 
     @property
     def small(self) -> bool:
@@ -600,23 +460,23 @@ class Job:
         except errors.GetmError as error:
             return error
         except OSError as error:
-            return target_error(error, self.path)
+            return target_error(error, self._target.path)
         return None
 
     def _verify(self) -> None:
         """Raises `ChecksumMismatch`, `Unverified`."""
         head = self._attempt.head
-        if head is None or self._partial is None:
+        if head is None or self._target.partial is None:
             return
         # A partial response may declare less than the first one did.
-        saved = self._partial.declared
+        saved = self._target.partial.declared
         declared = head.declared or (() if saved is None else (saved,))
         if declared:
             expected = (Declared(parse_checksum(text), source) for text, source in declared)
             with importing:
                 # And with it all that hashes, which is otherwise an engine's work.
                 from getm.integrity.files import check_file
-            self._verdict = check_file(self._partial.path_now, expected)
+            self._verdict = check_file(self._target.partial.path_now, expected)
         if self._verdict.mismatch is not None:
             raise self._verdict.mismatch.as_error(self.url)
         if self.request.strict and not self._verdict.verified:
@@ -630,8 +490,7 @@ class Job:
         """The file is in place."""
         self.host.succeeded()
         self._batch.post(Finished(self.index, self._result(), self._waived))
-        self._stored = None
-        self._close_file(keep=True)
+        self._target.in_place()
         self._end()
 
     def finish_failed(self, error: errors.GetmError) -> None:
@@ -649,7 +508,7 @@ class Job:
         """The batch ends before this download: keep partial data."""
         self._attempt.cancel()
         self.state = State.ENDED
-        self._close_file(keep=self._batch.options.resume)
+        self._target.close(keep=self._batch.options.resume)
 
     def fail(self, error: errors.GetmError) -> None:
         """It has failed for good."""
@@ -663,28 +522,14 @@ class Job:
         own.stats = self._stats_with(error.stats)
         self._attempt.cancel()
         self._end(failed=True)
-        event = Failed(self.index, self.url, self._known_path, own)
+        event = Failed(self.index, self.url, self._target.known_path, own)
         # Bytes that proved wrong are useless to a later run.
         keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
-        self._close_file(keep=keep, event=event)
+        self._target.close(keep=keep, event=event)
 
     def _end(self, *, failed: bool = False) -> None:
         self.state = State.ENDED
         self._batch.over(self, failed=failed)
-
-    def _close_file(self, *, keep: bool, event: Failed | None = None) -> None:
-        """Close the target; `event` is posted when a later run could use the partial data."""
-        partial, self._partial = self._partial, None
-        stored, self._stored = self._stored, None
-        if self._stream is not None:
-            self._stream.close()
-        if stored is not None:
-            with contextlib.suppress(OSError):
-                stored.remove()
-        if partial is not None and partial.begun:
-            self._batch.close_file(partial, keep=keep, event=event)
-        elif event is not None:
-            self._batch.post(event)
 
     def progress(self) -> Progressed:
         """Its progress."""
@@ -694,7 +539,7 @@ class Job:
         verdict, head, end = self._verdict, self._attempt.head, self._attempt.end
         seconds = time.monotonic() - self.began_s
         return DownloadResult(
-            path=self.path,
+            path=self._target.path,
             size=self._attempt.size or 0,
             checksum=verdict,
             verified=verdict.verified,
@@ -705,19 +550,10 @@ class Job:
             version=None if head is None else head.version,
             started_at=datetime.now(UTC) - timedelta(seconds=seconds),
             index=self.index,
-            suggested_name=self._suggested,
+            suggested_name=self._target.suggested,
         )
 
     def _report_start(self) -> None:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
-            self._batch.post(Started(self.index, self.url, self._known_path, self._attempt.size, self.done))
-
-
-# Asked for when a download begins and when it has ended, with some hundred others between.
-_as_path = functools.lru_cache(maxsize=1024)(Path)
-
-
-def _disposition(info: HeadInfo) -> tuple[tuple[str, str], ...]:
-    """The header fields, where one of them may name the file: most responses have none."""
-    return info.head.headers if "content-disposition" in info.head.lines.lower() else ()
+            self._batch.post(Started(self.index, self.url, self._target.known_path, self._attempt.size, self.done))

@@ -151,6 +151,9 @@ class ResponseProtocol(ResponseHandler):
     def _take(self, data: bytes) -> bytes:
         """Receive `data` up to the end of one head; returns what is to be received after it."""
         if not self._in_head:
+            if self.exception() is not None:
+                # What came before is wrong already.
+                return b""
             if data and (self.bypassed or (self._payload is not None and self._payload.is_eof())):
                 # It was not requested. Kept, it would be taken for the answer to the next request.
                 self._refuse(HeadError("bytes came beyond the end of the response"))
