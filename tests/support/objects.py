@@ -13,6 +13,7 @@ from pathlib import Path
 
 import crc32c
 import numpy as np
+import numpy.random  # NumPy imports it on first use, and swallows what a signal's handler raises meanwhile
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 
