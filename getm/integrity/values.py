@@ -60,7 +60,7 @@ def canonical_algorithm(name: str) -> str:
 
 def find_algorithm(name: str) -> str | None:
     """The same, None for a name that getm does not know."""
-    return _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
+    return _CANONICAL.get(name) or _CANONICAL.get(_IGNORED_IN_NAMES.sub("", name.lower()))
 
 
 def _unknown(name: object) -> InvalidInput:

@@ -20,6 +20,7 @@ _BY_NAME = {name: field for field, names in _NAMES.items() for name in names}
 
 # "checksum_sha256", "sha256 checksum", "md5sum", "file_md5", "MD5 hash".
 _AROUND_ALGORITHMS = re.compile(r"\b(?:checksum|hash|digest|sum|file|hex|base64)\b")
+_MARK = re.compile("[:=]")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
 
@@ -53,7 +54,7 @@ def checksums_of(algorithm: str | None, value: str | None) -> list[Checksum]:
 
 def looks_like_checksum(text: str) -> bool:
     """Whether it begins as "ALG:VALUE" or "ALG=VALUE" does, with an algorithm that getm knows."""
-    mark = re.search("[:=]", text)
+    mark = _MARK.search(text)
     return mark is not None and find_algorithm(text[: mark.start()].strip()) is not None
 
 

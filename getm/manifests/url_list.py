@@ -72,7 +72,7 @@ def read_url_list(document: Document) -> Iterator[Item]:
 
 def _entry(place: str, line: str, options: list[tuple[int, str]], ignored: set[str]) -> Entry:
     name = folder = ""
-    urls, checksums = _split(line)
+    given, checksums = _split(line)
     headers: list[tuple[str, str]] = []
     for number, text in options:
         option, equals, value = (part.strip() for part in text.partition("="))
@@ -95,11 +95,16 @@ def _entry(place: str, line: str, options: list[tuple[int, str]], ignored: set[s
             raise InvalidInput(f"line {number} of its options: {error.message}") from error
     # Within `dir`, as in aria2: join() would take an absolute `out` alone.
     path = f"{folder}/{name}" if folder else name
-    return Entry(usable_urls(urls), path, checksums, headers=headers, place=place, trusted_path=False)
+    urls = usable_urls(given)
+    url = urls[0] if len(urls) == 1 else urls
+    return Entry(url, path, checksums or None, headers=headers or None, place=place, trusted_path=False)
 
 
 def _split(line: str) -> tuple[list[str], list[Checksum]]:
     """URLs and checksums with tabs between them; the last word may also be a checksum with a blank before it."""
+    if line.startswith(_URL_STARTS) and len(line.split(maxsplit=1)) == 1:
+        # Most lines.
+        return [line], []
     urls: list[str] = []
     checksums: list[Checksum] = []
     for number, part in enumerate(filter(None, map(str.strip, line.split("\t"))), 1):
