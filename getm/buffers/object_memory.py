@@ -48,6 +48,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
@@ -214,6 +215,7 @@ class WritableMemory:
         self.descriptor: int = descriptor
         self.size: int = size
         self._view = memoryview(self._map)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         # Which steps have pages.
         self._taken = bytearray(-(-size // _STEP_BYTES))
 
@@ -230,11 +232,11 @@ class WritableMemory:
         # A page that is not there when it is written would end in SIGBUS where the memory has run out.
         length = min(_STEP_BYTES, self.size - start)
         try:
-            try:
-                self._map.madvise(_MADV_POPULATE_WRITE, start, length)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
+            # By ctypes, which releases the GIL, as Python's own call does not: hash threads want it.
+            if _libc.madvise(self._address + start, length, _MADV_POPULATE_WRITE) < 0:
+                number = ctypes.get_errno()
+                if number != errno.EINVAL:
+                    raise OSError(number, os.strerror(number))
                 # Older than Linux 5.14.
                 os.posix_fallocate(self.descriptor, start, length)
         except OSError as error:
