@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from getm import errors
@@ -19,9 +20,10 @@ _LINE = rb"\n(%b):([^\n]*(?:\n[ \t][^\n]*)*)"
 _FRAMING = re.compile(_LINE % rb"content-length|transfer-encoding", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})")
 _USUAL = frozenset({b"http/1. 200", b"http/1. 206"})
-_PLAIN = re.compile(
-    r"HTTP/1\.1 (200|206)(?: ([\t\x20-\x7e]*))?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n"
-)
+_PLAIN_STATUS = re.compile(rb"HTTP/1\.1 (200|206)(?: ([\t\x20-\x7e]*))?")
+_PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e]*?)[ \t]*")
+# Longer lines are not remembered: they hardly come twice.
+_MAX_KNOWN_BYTES = 256
 # What could say of a content that it is more than so many bytes of the object, or, in a 206, of the span.
 _FRAMERS = frozenset({"transfer-encoding", "content-encoding", "trailer", "upgrade"})
 _DIGITS = re.compile(r"[0-9]{1,19}")
@@ -55,19 +57,24 @@ class PlainHead(NamedTuple):
 def plain_head(head: bytes, status: int = 200) -> PlainHead | None:
     """A 200, or 206, as `status` says, of HTTP/1.1 with one Content-Length, of an identity content on a connection that
     stays open, whose every line is what RFC 9112, section 5, has it to be, in ASCII. None for all others."""
-    try:
-        found = _PLAIN.fullmatch(head.decode("ascii"))
-    except UnicodeDecodeError:
+    if not head.endswith(b"\r\n\r\n"):
         return None
-    if found is None or int(found[1]) != status:
+    first, *rest = head[:-4].split(b"\r\n")
+    found = _plain_status(first)
+    if found is None or found[0] != status:
         return None
     lines: list[str] = []
     fields: dict[str, list[str]] = {}
-    for line in found[3].split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        value = value.strip(" \t")
+    for line in rest:
+        field = _known_field(line) if len(line) <= _MAX_KNOWN_BYTES else _plain_field(line)
+        if field is None:
+            return None
+        name, value, lower = field
         lines += (name, value)
-        fields.setdefault(name.lower(), []).append(value)
+        if lower in fields:
+            fields[lower].append(value)
+        else:
+            fields[lower] = [value]
     lengths = fields.get("content-length", ())
     if len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0]) or not _FRAMERS.isdisjoint(fields):
         return None
@@ -75,7 +82,23 @@ def plain_head(head: bytes, status: int = 200) -> PlainHead | None:
         return None
     if any(value.lower() != "keep-alive" for value in fields.get("connection", ())):
         return None
-    return PlainHead(int(lengths[0]), (found[2] or "").strip(), "\n".join(lines), fields)
+    return PlainHead(int(lengths[0]), found[1], "\n".join(lines), fields)
+
+
+@lru_cache(maxsize=16)
+def _plain_status(line: bytes) -> tuple[int, str] | None:
+    found = _PLAIN_STATUS.fullmatch(line)
+    return None if found is None else (int(found[1]), (found[2] or b"").decode().strip())
+
+
+def _plain_field(line: bytes) -> tuple[str, str, str] | None:
+    """Name, value and the name in lower case; None where the line is not in the plainest form."""
+    found = _PLAIN_FIELD.fullmatch(line)
+    return None if found is None else (found[1].decode(), found[2].decode(), found[1].decode().lower())
+
+
+# Most lines of a server's heads are the same for many objects.
+_known_field = lru_cache(maxsize=512)(_plain_field)
 
 
 class Framing(NamedTuple):

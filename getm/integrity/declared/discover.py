@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 
 from msgspec import Struct
@@ -89,9 +90,13 @@ def _may_declare(head: ResponseHead) -> bool:
 
     Every store's own fields begin with "x-"; an ETag counts where it has the form that S3's have.
     """
-    return any([name.startswith("x-") or name in _STANDARD_FIELDS for name in head.fields]) or any(
-        [S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")]
-    )
+    return _any_may_declare(tuple(head.fields)) or any([S3_ETAG.fullmatch(etag) for etag in head.get_all("etag")])
+
+
+@lru_cache(maxsize=64)
+def _any_may_declare(names: tuple[str, ...]) -> bool:
+    # Remembered: all heads of a server have the same fields.
+    return any(name.startswith("x-") or name in _STANDARD_FIELDS for name in names)
 
 
 def _weigh(findings: Iterable[Finding]) -> Discovery:
