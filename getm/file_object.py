@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,10 +53,10 @@ class BufferedFile(_Buffered):
         self._reader = raw
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size <= MIN_BYTES:
+        if size is None or (count := operator.index(size)) <= MIN_BYTES:
             return super().read(size)
         # The buffer asks for it in two pieces.
-        self._reader.expected_stop = self.tell() + size
+        self._reader.expected_stop = self.tell() + count
         try:
             return super().read(size)
         finally:

@@ -223,12 +223,14 @@ class Reader(ResponseInfo, io.RawIOBase):
             ChecksumMismatch: The whole is not what was declared; raised in place of the last bytes.
             SlotsExhausted: The caller's own views leave no slot to receive into.
             ReaderClosed: The reader, or its session, was closed.
+            TypeError: `size` is no whole number; nothing was read.
 
         Example:
             >>> with getm.urlopen("https://data.example.org/reads.bam") as fh:
             ...     magic, rest = fh.read(4), fh.read()
         """
-        wanted = None if size is None or size < 0 else size
+        # As a plain int: the position is one, and the engine takes no other.
+        wanted = None if size is None or (count := operator.index(size)) < 0 else count
         with self._use:
             self._check()
             access, count = self._access, sys.maxsize if wanted is None else wanted

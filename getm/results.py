@@ -101,6 +101,10 @@ class SpanContents(list[memoryview]):
         self.version: Version = version
         self.stats: Stats = stats
 
+    def __repr__(self) -> str:
+        verified = "verified" if self.checksum.verified else "not verified"
+        return f"SpanContents({len(self)} views, {sum(map(len, self))} of {self.size} bytes, {verified})"
+
 
 class DownloadFailure(Struct, frozen=True):
     """One of several downloads, which failed.

@@ -1524,13 +1524,21 @@ def _object_info(transfer: Receiver) -> ObjectInfo:
         head.url,
         info.size,
         info.version.etag,
-        None if modified is None else datetime.fromtimestamp(modified, UTC),
+        None if modified is None else _in_utc(modified),
         media_type or None,
         head.content_coding(),
         True if info.ranged or "bytes" in units else False if "none" in units else None,
         tuple([parse_checksum(text) for text, _ in info.declared]),
         HeaderMap(head),
     )
+
+
+def _in_utc(seconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):
+        # What a time zone takes beyond the last year that there is (or before the first) was no time.
+        return None
 
 
 async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_T]]) -> _T:
@@ -1587,6 +1595,8 @@ def _part(offset: int, length: int | None, checksum: object) -> Span | None:
     count = None if length is None else validate_integer(length, "length", 0, none=", or None for all")
     if start == 0 and count is None:
         return None
+    # A span that has no bytes is none that could be requested, and there is nothing at the last position either.
+    start = min(start, MAX_POSITION - 1)
     if start < 0 and count is not None:
         raise errors.InvalidInput(
             f"length {count} with the offset {start}, which is before the end: leave length out, and take a slice"
@@ -1614,6 +1624,8 @@ def _span(pair: tuple[int, int | None]) -> Span:
     try:
         start, stop = (None if each is None else operator.index(each) for each in pair)
     except (TypeError, ValueError):
+        refuse("spans", expected, pair)
+    if any(isinstance(each, bool) for each in pair):
         refuse("spans", expected, pair)
     end = MAX_POSITION if stop is None else stop
     if start is None or not -MAX_POSITION <= start <= end <= MAX_POSITION or (start < 0 and stop is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -42,7 +43,8 @@ class ContentParts:
 
     def __init__(self, receiver: Receiver, chunk_size: int | None) -> None:
         self._reader = ChunkReader(receiver)
-        self._chunk_size = chunk_size
+        # A plain int, as the position of the reader is.
+        self._chunk_size = None if chunk_size is None else operator.index(chunk_size)
         self.complete: bool = False
 
     def clear(self) -> None:

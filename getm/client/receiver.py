@@ -466,6 +466,11 @@ class ResponseInfo:
     def __init__(self, transfer: Receiver | None) -> None:
         self._transfer_ = transfer
 
+    def __repr__(self) -> str:
+        if self._transfer_ is None:
+            return f"<getm.{type(self).__name__}, not opened yet>"
+        return f"<getm.{type(self).__name__} of {self._transfer.url}, {self.size} bytes>"
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"a getm.{type(self).__name__} cannot be pickled or copied, since its transfer belongs to this process: "

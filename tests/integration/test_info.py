@@ -141,3 +141,10 @@ def test_arguments_are_checked_before_any_request(session: getm.Session, fault_s
     with pytest.raises(getm.InvalidInput):
         session.info(fault_server.url("/x"), retries=-1)
     assert fault_server.requests == []
+
+
+def test_a_time_that_no_calendar_has_is_none(session: getm.Session, fault_server: FaultServer) -> None:
+    """Its time zone takes it beyond the last year."""
+    reply = Reply(body=b"1234", last_modified="Fri, 31 Dec 9999 23:59:59 -1200")
+    about = session.info(fault_server.serve("/late", reply))
+    assert about.last_modified is None and about.size == 4

@@ -248,3 +248,8 @@ def test_an_empty_object(spans: list[tuple[int, int | None]], fault_server: Faul
     url = fault_server.serve("/empty", Reply(body=b""))
     found = session.read_ranges(url, spans)
     assert not any(map(len, found)) and found.size == 0
+
+
+def test_a_result_shows_itself_in_one_line(fault_server: FaultServer, session: getm.Session) -> None:
+    found = session.read_ranges(fault_server.serve("/x", Reply(body=SMALL)), [(0, 4), (-5, None)])
+    assert repr(found) == "SpanContents(2 views, 9 of 300 bytes, not verified)"

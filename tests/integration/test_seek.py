@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -123,6 +124,26 @@ def test_positions_that_a_file_refuses_are_refused(
     for call in calls:
         with pytest.raises(getm.ReaderClosed):
             call()
+
+
+def test_sizes_are_plain_integers_whatever_was_given(
+    session: getm.Session, nginx: NginxServer, served: ServedObject
+) -> None:
+    """A NumPy integer would become the position, and the engine takes no such span; a float takes no byte."""
+    content = served.read()
+    for opens in (session.open, session.urlopen):
+        with opens(nginx.url(served)) as fh:
+            for other in (2.5, "5", np.float64(4), np.bool_(True)):
+                with pytest.raises(TypeError):
+                    fh.read(other)  # type: ignore[call-overload,arg-type]  # what is to be refused
+            assert fh.tell() == 0
+            for position, size in ((2 * MIB, np.int64(500_000)), (1 * MIB, np.int32(700_000)), (5, np.uint8(200))):
+                fh.seek(np.int64(position))
+                assert fh.read(size) == content[position : position + int(size)]  # type: ignore[call-overload]
+                assert type(fh.tell()) is int
+                assert fh.read(np.int16(10)) == content[position + int(size) :][:10]  # type: ignore[call-overload]
+    with session.iter_content(nginx.url(served), np.int64(100_000)) as parts:
+        assert b"".join(map(bytes, parts)) == content
 
 
 def test_all_of_it_at_once_is_held_once(session: getm.Session, nginx: NginxServer, make_object: Make) -> None:

@@ -299,7 +299,7 @@ def test_a_cancelled_task_ends_its_transfer(fault_server: FaultServer, session: 
 
 
 @each_mode
-@pytest.mark.parametrize("offset", (0, 7, 5 * MIB, -100, -len(BODY) - 5))
+@pytest.mark.parametrize("offset", (0, 7, 5 * MIB, 2**63 - 1, -100, -len(BODY) - 5))
 def test_into_a_buffer(offset: int, concurrency: int | None, fault_server: FaultServer, session: getm.Session) -> None:
     url = fault_server.serve("/x", Reply(body=BODY))
     buffer = bytearray(b"." * (len(BODY) + 3))

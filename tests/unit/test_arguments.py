@@ -54,7 +54,19 @@ NO_CHECKSUM: list[Any] = [[], {}, 5, True, b"md5:00", [5], [None], "md5", "md5:x
 NO_URL: list[Any] = [None, 5, True, b"http://h/", "ftp://h/", "h", "", object()]
 NO_RETRIES: list[Any] = [value for value in NO_COUNT if value != 0]
 
-NO_SPAN: list[Any] = [5, (1,), (0, 1, 2), (2, 1), (-5, 3), ("0", 1), (0.0, 1), (None, 1), (0, 2**63)]
+NO_SPAN: list[Any] = [
+    5,
+    (1,),
+    (0, 1, 2),
+    (2, 1),
+    (-5, 3),
+    ("0", 1),
+    (0.0, 1),
+    (None, 1),
+    (0, 2**63),
+    (True, 2),
+    (0, True),
+]
 
 # For each parameter values that cannot be used: wrong types, and numbers out of range.
 WRONG: dict[str, list[Any]] = {
