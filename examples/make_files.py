@@ -8,8 +8,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.numpy
+from make_bam import write_bam
 
 folder = Path(sys.argv[1])
 folder.mkdir(exist_ok=True)
@@ -27,3 +30,11 @@ pq.write_table(table, folder / "table.parquet", compression="none", use_dictiona
 with zipfile.ZipFile(folder / "members.zip", "w") as archive:
     for number in range(1000):
         archive.writestr(f"member-{number}.txt", f"This is member {number}.\n" * 1000)
+
+write_bam(folder / "alignments.bam", generator)
+
+layers = {f"layer{number}.weight": np.full((512, 512), number, dtype=np.float32) for number in range(10)}
+safetensors.numpy.save_file({**layers, "bias": np.arange(512, dtype=np.float32)}, folder / "model.safetensors")
+
+# 10,000 samples of 64 numbers, each of which is the sample's own number.
+np.repeat(np.arange(10_000, dtype=np.float32), 64).tofile(folder / "samples.f32")

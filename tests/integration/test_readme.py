@@ -179,7 +179,16 @@ def test_two_commands_set_everything_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "docs/integrations.md"]
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/design.md",
+        "docs/integrations.md",
+        "docs/two-phase.md",
+        "examples/README.md",
+    ],
 )
 def test_links_between_the_documents_lead_somewhere(name: str) -> None:
     document = ROOT / name
