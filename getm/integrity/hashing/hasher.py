@@ -14,7 +14,7 @@ from getm.integrity.declared.types import Declared
 from getm.integrity.hashing.streams import Block, CrcStream, HashStream, OrderedStream
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.multipart_etag import PartedMd5, candidate_part_bytes
-from getm.integrity.values import Checksum
+from getm.integrity.values import DIGEST_BYTES, Checksum
 from getm.integrity.verdict import Mismatch, Verdict, unverified
 
 _log = get_logger("integrity")
@@ -201,13 +201,14 @@ def check_small(declared: Declared, content: bytes) -> Verdict:
     """The verdict on a representation by one checksum, which is none of a multipart upload: at once, in this thread.
     For up to `INLINE_BYTES`. Raises `MissingExtra`."""
     expected, view = declared.checksum, memoryview(content)
-    stream: HashStream
-    if expected.algorithm in GENERATORS:
-        stream = CrcStream(expected.algorithm, crc_function(expected.algorithm), 1)
+    name = expected.algorithm
+    if name in GENERATORS:
+        value = crc_function(name)(view, 0).to_bytes(DIGEST_BYTES[name], "big")
     else:
-        stream = OrderedStream(new_digest(expected.algorithm))
-    stream.merge(Block(0, len(content), view, lambda: None, 1), stream.read(view))
-    actual = Checksum(expected.algorithm, stream.digest())
+        digest = new_digest(name)
+        digest.update(view)
+        value = digest.digest()
+    actual = Checksum(name, value)
     if actual != expected:
         return Verdict(False, None, None, _DIFFERENT, (actual,), Mismatch(declared, actual))
     return Verdict(True, expected, declared.source, None, (actual,))
