@@ -53,21 +53,29 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 def read_url_list(document: Document) -> Iterator[Item]:
     """The entries of a list of URLs or an aria2 input file."""
-    blocks: list[list[tuple[int, str]]] = []
+    block: list[tuple[int, str]] = []
     ignored: set[str] = set()
     for number, line in document.lines():
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         if line[0] not in " \t" or text.lower().startswith(_URL_STARTS):
-            blocks.append([(number, text)])
-        elif blocks:
-            blocks[-1].append((number, text))
+            if block:
+                yield _item(block, ignored)
+            block = [(number, text)]
+        elif block:
+            block.append((number, text))
         else:
             yield InvalidInput(f"line {number}: an option without a URL above it")
-    for (number, urls), *options in blocks:
-        yield attempt(_entry, f"line {number}", urls, options, ignored)
+    if block:
+        yield _item(block, ignored)
     yield from sorted(ignored)
+
+
+def _item(block: list[tuple[int, str]], ignored: set[str]) -> Item:
+    """The entry of a line with URLs, and of the lines with its options."""
+    (number, urls), *options = block
+    return attempt(_entry, f"line {number}", urls, options, ignored)
 
 
 def _entry(place: str, line: str, options: list[tuple[int, str]], ignored: set[str]) -> Entry:
