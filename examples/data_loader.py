@@ -39,4 +39,5 @@ if __name__ == "__main__":
         batches = DataLoader(
             Samples(shared), batch_size=250, shuffle=True, num_workers=2, multiprocessing_context="spawn"
         )
-        print(len(batches), "batches, mean", sum(float(batch.mean()) for batch in batches) / len(batches))
+        means = [float(batch.mean()) for batch in batches]
+        print(f"{len(means)} batches, mean {sum(means) / len(means):.1f}")
