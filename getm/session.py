@@ -948,9 +948,9 @@ class Session:
 
         Returns:
             A list of read-only views in the order of `spans`, with `size` and `version` of the object and `checksum`,
-            the verdict: a part of an object is not verified. From 1 MiB on they share one block of memory, which is
-            freed with the last of them. Where the server ignores Range,
-            one response is read up to the end of the last span, and what is not wanted is dropped.
+            the verdict: a part of an object is not verified. From 1 MiB on, and where they are more than 16, they share
+            one block of memory, which is freed with the last of them. Where the server ignores Range, one response is
+            read up to the end of the last span, and what is not wanted is dropped.
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
@@ -1049,8 +1049,10 @@ class Session:
     def _opening_of(self, request: OpenRequest, concurrency: int | Literal["auto"] | None) -> Opening:
         spans = [(0, -start) if start < 0 else (start, stop) for start, stop in request.spans]
         if concurrency is not None and not request.adaptive and all(stop - start <= MIB for start, stop in spans):
-            # They take a slot each: the ring of one stream has enough for 16 at once, that of N parts for 8 * N.
-            width = 1 if request.concurrency <= 16 else -(-request.concurrency // 8)
+            # They take a slot each, unless they are placed: the ring of one stream has enough for 16 at once, that of N
+            # parts for 8 * N.
+            placed = request.place_from is not None
+            width = 1 if placed or request.concurrency <= 16 else -(-request.concurrency // 8)
             return Opening(self, self._pool, request, DEFAULT_CHUNK_BYTES, width)
         return self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
 

@@ -242,6 +242,14 @@ class WritableMemory:
         except OSError as error:
             raise _unavailable(self.size, available_bytes(), str(error)) from None
 
+    def write(self, start: int, data: memoryview) -> None:
+        """Copy `data` to `start`. By a system call: pages that it fills need not be cleared first, as those of `space`.
+        Raises `MemoryUnavailable`."""
+        try:
+            write_all(self.descriptor, data, start)
+        except OSError as error:
+            raise _unavailable(self.size, available_bytes(), str(error)) from None
+
     def bytes(self, start: int, stop: int) -> memoryview:
         """What was written there."""
         return self._view[start:stop].toreadonly()

@@ -1,7 +1,7 @@
 """Spans of one object, collected into memory of their own: what is requested for them, and where their bytes go.
 
 The engine writes them to their final place, one behind the other, where it can have exactly them. Where they are few
-bytes, or come with others (a server that ignores Range, `max_gap`), they are copied out of the ring.
+and small, or come with others (a server that ignores Range, `max_gap`), they are copied out of the ring.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class CollectedSpans:
         large = max(map(_length, spans)) > MIB
         if concurrency is None:
             concurrency = min(len(spans), _MAX_LARGE_AT_ONCE if large else _MAX_SMALL_AT_ONCE)
+        # The ring has slots for a few; for many, one block costs less than their slots, however small they are.
+        place_from = common.place_from if len(spans) <= _MAX_SMALL_AT_ONCE or common.place_from is None else 1
         adaptive = common.adaptive and len(spans) == 1 and _length(spans[0]) >= _ADAPTIVE_BYTES
         pairs = tuple((span.start, span.stop) for span in spans)
         return msgspec.structs.replace(
@@ -102,7 +104,7 @@ class CollectedSpans:
             version=None if self._version == Version() else self._version,
             concurrency=common.concurrency if adaptive else concurrency,
             adaptive=adaptive,
-            place_from=common.place_from if self._exact else None,
+            place_from=place_from if self._exact else None,
         )
 
     # What comes -------------------------------------------------------------------------------------------------------

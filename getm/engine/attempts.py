@@ -18,6 +18,7 @@ from getm.engine.counters import Counters
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient, Response
 from getm.engine.http.responses import WHOLE, refusal, wrong_size
+from getm.engine.small_exchange import SmallExchange
 from getm.engine.sources import Ranges, Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest, Route
 
@@ -127,8 +128,24 @@ class Attempts:
 
     # One request ----------------------------------------------------------------------------------------------------
 
+    def begin(self, source: Source, span: Span, exchange: SmallExchange) -> bool:
+        """Ask `source` for a span over a connection that waits for a request, as `get` would; False where there is
+        none. `exchange` gets the response."""
+        begun = self.http.begin(self.request, source.route, exchange, span, source.version.strong)
+        if begun is None:
+            return False
+        exchange.begun = begun
+        return True
+
     async def get(
-        self, source: Source, span: Span | None, if_range: str | None, *, may_skip: bool, proves: bool = False
+        self,
+        source: Source,
+        span: Span | None,
+        if_range: str | None,
+        *,
+        may_skip: bool,
+        proves: bool = False,
+        begun: Begun | None = None,
     ) -> Response:
         """One request, and one more where the server is found not to grant what the first one asked for. Raises
         `Failed` for a status that brings nothing of the object, apart from those that answer the range (416) and the
@@ -136,7 +153,8 @@ class Attempts:
 
         `may_skip`: a response from the object's start on can be used as well (RFC 9110, section 14.2: a server may
         ignore Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
-        `RangesRefused`. `proves`: whether ranges are granted is not known, and nothing relies on it.
+        `RangesRefused`. `proves`: whether ranges are granted is not known, and nothing relies on it. `begun`: this very
+        request, which was sent before.
         """
         if may_skip and source.ranges is not Ranges.GRANTED:
             source.ranges = Ranges.REFUSED
@@ -144,7 +162,7 @@ class Attempts:
         if not source.takes_if_range:
             if_range = None
         try:
-            response = await self._current(source, span, if_range)
+            response = await self._current(source, span, if_range, begun)
             head = response.head
         except errors.Truncated:
             if span is not None and may_skip:
@@ -209,11 +227,13 @@ class Attempts:
                     source.grants_whole = whole.head.status in WHOLE
         return source.grants_whole
 
-    async def _current(self, source: Source, span: Span | None, if_range: str | None) -> Response:
+    async def _current(
+        self, source: Source, span: Span | None, if_range: str | None, begun: Begun | None = None
+    ) -> Response:
         """The response from where the source is now; if the target of a redirect refuses us, the redirect is followed
         again."""
         route = source.route
-        response = await self._ask(route, span, if_range)
+        response = await self._ask(route, span, if_range, begun)
         if response.head.status in _EXPIRED and route != source.origin:
             await response.discard()
             response = await self._resolve_again(source, route, span, if_range)
@@ -224,10 +244,13 @@ class Attempts:
         self.counters.requests += 1
         return self.http.get(self.request, source.route, method="HEAD")
 
-    def _ask(self, route: Route, span: Span | None, if_range: str | None) -> Awaitable[Response]:
+    def _ask(
+        self, route: Route, span: Span | None, if_range: str | None, begun: Begun | None = None
+    ) -> Awaitable[Response]:
         self.counters.requests += 1
         range_header = None if span is None else span.range_header()
-        begun, self._begun = self._begun, None
+        if begun is None:
+            begun, self._begun = self._begun, None
         return self.http.get(self.request, route, range_header=range_header, if_range=if_range, begun=begun)
 
     async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:

@@ -16,16 +16,26 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.framing import PlainHead
 from getm.engine.plan import WHOLE_OBJECT, Order, Plan, continues, decide
 from getm.engine.sinks.file import target_error, write_new_file
+from getm.engine.small_exchange import PATIENCE_S
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
 from getm.integrity.verdict import unverified
-from getm.protocol.messages import END, FAILED, HEAD, WHOLE, EndInfo, FailedInfo, FolderEntry, HeadInfo, OpenRequest
+from getm.protocol.messages import (
+    END,
+    FAILED,
+    HEAD,
+    WHOLE,
+    EndInfo,
+    FailedInfo,
+    FolderEntry,
+    HeadInfo,
+    OpenRequest,
+    Route,
+)
 
 if TYPE_CHECKING:
     from getm.engine.connection import EngineConnection
 
-# A response that takes longer than this is received as any other one, with all limits on its time.
-_PATIENCE_S = 0.2
 # Longer spans come as any other one does, without a copy.
 _MAX_SPAN_BYTES = 128 * 1024
 # What is asked for: all of it, by one request.
@@ -63,14 +73,15 @@ class SmallFetches:
         fetch = self._span(number, request) if request.delegated else self._file(number, request)
         if fetch is None:
             return False
-        begun = self._connection.http.begin(request, fetch, *fetch.part())
+        route = request.route or Route(request.url, request.headers)
+        begun = self._connection.http.begin(request, route, fetch, *fetch.part())
         if begun is None:
             fetch.release()
             return False
         fetch.begun = begun
         self._fetches[number] = fetch
         if self._timer is None:
-            self._timer = self._loop.call_later(_PATIENCE_S, self._look)
+            self._timer = self._loop.call_later(PATIENCE_S, self._look)
         return True
 
     def _file(self, number: int, request: OpenRequest) -> _SmallFile | None:
@@ -123,7 +134,7 @@ class SmallFetches:
     def _look(self) -> None:
         """No longer wait for those that take too long, and look again when the next one may."""
         self._timer = None
-        before_s = time.monotonic() - _PATIENCE_S
+        before_s = time.monotonic() - PATIENCE_S
         for fetch in list(self._fetches.values()):
             if fetch.began_s <= before_s:
                 fetch.begun.protocol.give_up_whole()

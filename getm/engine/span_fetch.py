@@ -16,8 +16,10 @@ from getm.core.spans import MAX_POSITION
 from getm.engine.attempts import Attempts, Failed
 from getm.engine.hedge import Watch
 from getm.engine.http.body import READ_ERRORS, receive
+from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import continues
+from getm.engine.small_exchange import PATIENCE_S, SmallExchange, may_exchange
 from getm.engine.sources import Ranges, Source
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class SpanFetch:
         self._hedges = 0
         # The response of a hedged request that got ahead.
         self._ahead: Answer | None = None
+        # A request that was sent, and whose response is not as small ones usually are.
+        self._begun: Begun | None = None
 
     async def prove(self) -> None:
         """Request the bytes by a range, once, before anything relies on that: `run` then begins with the response.
@@ -80,7 +84,8 @@ class SpanFetch:
         try:
             await writer.begin()
             with nullcontext() if tail is None else tail.watch(writer, self.hedge):
-                await self._fetch()
+                if not await self._exchange():
+                    await self._fetch()
             return writer.position
         finally:
             self._attempts.counters.received_bytes += writer.position - start
@@ -89,8 +94,41 @@ class SpanFetch:
             for unused in (self._answer, self._ahead):
                 if unused is not None:
                     unused.response.raw.close()
+            if self._begun is not None:
+                self._begun.connection.close()
             writer.close()
             self._attempts.part_ended(complete=not writer.remaining)
+
+    async def _exchange(self) -> bool:
+        """Whether all bytes have come by a small exchange, in the way that nearly all of many small spans do. Where its
+        response is another one, or is slow, the first attempt goes on with it."""
+        source, attempts, wanted = self._source, self._attempts, self._writer.remaining
+        if self._answer is not None or attempts.http.throttle is not None or not may_exchange(source, wanted):
+            return False
+        loop = asyncio.get_running_loop()
+        exchange = SmallExchange(source, wanted, loop.create_future())
+        if not attempts.begin(source, wanted, exchange):
+            return False
+        began_s = time.monotonic()
+        timer = loop.call_later(PATIENCE_S, exchange.begun.protocol.give_up_whole)
+        try:
+            with attempts.attempt(source):
+                content = await exchange.content
+        except asyncio.CancelledError:
+            if exchange.content.cancelled() or exchange.content.result() is None:
+                exchange.begun.connection.close()
+            raise
+        finally:
+            timer.cancel()
+        if content is None:
+            self._begun = exchange.begun
+            return False
+        attempts.counters.requests += 1
+        seconds = time.monotonic() - began_s
+        attempts.began(seconds)
+        attempts.sources.received(source, len(content), seconds)
+        await self._writer.write(content)
+        return True
 
     async def _fetch(self) -> None:
         """Fetch by one response after another, from one source after another, until all bytes have come."""
@@ -127,7 +165,14 @@ class SpanFetch:
     async def _ask(self, source: Source, *, proves: bool = False) -> Answer:
         """Request what the writer lacks. `proves`: to learn whether ranges are granted."""
         wanted, version, began_s = self._writer.remaining, source.version, time.monotonic()
-        response = await self._attempts.get(source, wanted, version.strong, may_skip=self._may_skip, proves=proves)
+        begun, self._begun = self._begun, None
+        if begun is not None and not may_exchange(source, wanted):
+            # Another part has learnt in the meantime that it has to be asked otherwise.
+            begun.connection.close()
+            begun = None
+        response = await self._attempts.get(
+            source, wanted, version.strong, may_skip=self._may_skip, proves=proves, begun=begun
+        )
         self._attempts.began(time.monotonic() - began_s)
         try:
             # Another part may have learnt in the meantime what the source has.

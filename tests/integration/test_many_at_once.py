@@ -372,7 +372,23 @@ def test_idle_rings_make_way_for_a_large_one(nginx: NginxServer) -> None:
 
         asyncio.run(read_many())
         spans = [(start, start + 1000) for start in range(0, 2_000_000, 40_000)]
-        found = session.read_ranges(nginx.url(served), spans, concurrency=len(spans))
+        # With some bytes between them, which none asks for, they are not placed.
+        spans.append((1001, 1010))
+        found = session.read_ranges(nginx.url(served), spans, concurrency=len(spans), max_gap=1)
         assert list(map(bytes, found)) == [served.read(*span) for span in spans]
-        # As many slots as there are spans.
-        assert max(each.layout.slots for each in session._pool._connections if not each.closed) >= len(spans)
+        # As many slots as there are requests.
+        assert max(each.layout.slots for each in session._pool._connections if not each.closed) >= len(spans) - 1
+
+
+def test_many_small_spans_use_the_ring_of_one_stream(nginx: NginxServer) -> None:
+    """Reads of one kind after another need no ring of their own."""
+    served = nginx.objects.make(3_000_000)
+    url = nginx.url(served)
+    with getm.Session() as session:
+        spans = [(start, start + 1000) for start in range(0, 2_000_000, 30_000)]
+        for _ in range(2):
+            assert b"".join(session.iter_content(url, concurrency=1)) == served.read()
+            found = session.read_ranges(url, spans, concurrency=len(spans))
+            assert list(map(bytes, found)) == [served.read(*span) for span in spans]
+            assert session.read(url, offset=5, length=10) == served.read(5, 15)
+        assert len(session._pool._connections) == 1

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import getm
 from getm.buffers.object_memory import ObjectMemory
-from tests.support.fault_script import Reply, Request, Script
+from tests.support.fault_script import Reply, Request, Script, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -215,6 +216,68 @@ def test_a_broken_connection_is_continued(fault_server: FaultServer, session: ge
     found = session.read_ranges(url, [(5, 3 * MIB), (4 * MIB, 5 * MIB)], concurrency=1)
     assert [bytes(view) for view in found] == [BODY[5 : 3 * MIB], BODY[4 * MIB : 5 * MIB]]
     assert found.stats.retries
+
+
+SMALL_SPANS: list[tuple[int, int | None]] = [(start, start + 3000) for start in range(0, 40 * 4000, 4000)]
+
+
+def _usual(request: Request) -> Reply:
+    return Reply(body=BODY)
+
+
+@pytest.mark.parametrize("spans", (SMALL_SPANS, SMALL_SPANS[:12]), ids=("placed", "in slots"))
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        Reply(body=BODY, cut_at=1000),
+        Reply(body=BODY, cut_at=0, then="reset"),
+        Reply(body=BODY, framing="chunked"),
+        Reply(body=BODY, then="close"),
+        Reply(body=BODY, headers={"Connection": "close"}, then="close"),
+        lambda request: Reply(body=BODY, last_modified=None, etag=None, span=_asked(request)),
+        Reply(body=BODY, extra=b"?"),
+        failure(503, retry_after="0"),
+    ],
+    ids=("cut", "reset", "chunked", "closed", "to be closed", "no validator", "too much", "unavailable"),
+)
+def test_small_spans_after_an_unusual_response(
+    unusual: Script, spans: list[tuple[int, int | None]], fault_server: FaultServer, session: getm.Session
+) -> None:
+    """Most come by small exchanges, and some do not: all bytes are right, and none comes twice."""
+    # The connections are there, and then several of them bring what is unusual.
+    few: list[Script] = [unusual, _usual]
+    url = fault_server.serve("/x", *[_usual] * 6, *few * 3)
+    for _ in range(2):
+        found = session.read_ranges(url, spans, concurrency=4)
+        assert [bytes(view) for view in found] == expected(spans, BODY)
+    assert found.stats.received_bytes == 3000 * len(spans)
+
+
+def test_a_slow_small_span_is_waited_for_and_not_requested_again(
+    fault_server: FaultServer, session: getm.Session
+) -> None:
+    gate = fault_server.gate()
+    slow = Reply(body=BODY, stall_at=1000, gate=gate)
+    url = fault_server.serve("/x", *[_usual] * 5, slow, _usual)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(session.read_ranges, url, SMALL_SPANS, concurrency=2)
+        # All others come meanwhile.
+        gate.wait_reached()
+        requests = fault_server.wait_for_requests(len(SMALL_SPANS))
+        gate.open()
+        assert [bytes(view) for view in reading.result()] == expected(SMALL_SPANS, BODY)
+    assert len(fault_server.requests) == len(requests) == len(SMALL_SPANS)
+
+
+def test_a_small_span_of_another_version_is_never_joined(fault_server: FaultServer, session: getm.Session) -> None:
+    """A server that answers If-Range wrongly, after some right answers: the same bytes asked for, of another object."""
+
+    def wrong(request: Request) -> Reply:
+        return Reply(body=OTHER, etag='"v2"', span=_asked(request))
+
+    url = fault_server.serve("/x", *[_usual] * 20, wrong)
+    found = session.read_ranges(url, SMALL_SPANS, concurrency=2)
+    assert [bytes(view) for view in found] == expected(SMALL_SPANS, OTHER)
 
 
 def test_many_spans_are_placed_without_a_copy(

@@ -150,12 +150,16 @@ class HttpClient:
         return session
 
     def begin(
-        self, request: OpenRequest, listener: WholeListener, span: Span | None = None, if_range: str | None = None
+        self,
+        request: OpenRequest,
+        route: Route,
+        listener: WholeListener,
+        span: Span | None = None,
+        if_range: str | None = None,
     ) -> Begun | None:
-        """GET what `request` names, or a span of it, over a connection that waits for a request; None where there is
+        """GET `route`, or a span of what it leads to, over a connection that waits for a request; None where there is
         none, or where that cannot be sent (`get` says why). `listener` gets the response; where that is another one
         than expected, `get` goes on with what this returns."""
-        route = request.route or Route(request.url, request.headers)
         url = route.url
         range_header = None if span is None else span.range_header()
         try:

@@ -129,8 +129,11 @@ class ResponseProtocol(ResponseHandler):
             self.give_up_whole()
         elif not awaited.missing:
             self._awaited = None
-            # Joined once: these are few and small.
-            awaited.listener.came(b"".join(awaited.pieces)[awaited.stop :])
+            first, *others = awaited.pieces
+            if len(first) > awaited.stop or not others:
+                others.insert(0, first[awaited.stop :])
+            # Joined once, if at all: these are few and small.
+            awaited.listener.came(others[0] if len(others) == 1 else b"".join(others))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         if self._answered:

@@ -72,8 +72,10 @@ class SegmentSink:
     def space(self) -> memoryview | None:
         if self.position == self.stop:
             return None
-        end = min(self.stop, (self.position // _BLOCK_BYTES + 1) * _BLOCK_BYTES)
-        return self._memory.space(self.position + self._shift, end + self._shift)
+        return self._memory.space(self.position + self._shift, self._block_end() + self._shift)
+
+    def _block_end(self) -> int:
+        return min(self.stop, (self.position // _BLOCK_BYTES + 1) * _BLOCK_BYTES)
 
     def advance(self, count: int) -> bool:
         self.position += count
@@ -94,15 +96,14 @@ class SegmentSink:
     async def write(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
-            space = self.space()
-            if space is None:
+            if self.position == self.stop:
                 if self.ended:
                     return
                 self._resumed.clear()
                 await self._resumed.wait()
                 continue
-            count = min(len(space), len(rest))
-            space[:count] = rest[:count]
+            count = min(self._block_end() - self.position, len(rest))
+            self._memory.write(self.position + self._shift, rest[:count])
             rest = rest[count:]
             self.advance(count)
 
