@@ -236,8 +236,9 @@ class EnginePool:
 
     def _take_free(self, wanted: Wanted, *, at_least: int) -> ClientConnection | None:
         """The largest free ring that fits `wanted`; None where it is smaller than `at_least` and than the largest
-        useful one."""
-        enough = min(at_least, wanted.layout(self._max_memory).total_bytes)
+        that one would get."""
+        most = self._max_memory - self._max_memory // _SMALL_RINGS_SHARE
+        enough = min(at_least, wanted.layout(most).total_bytes)
         fitting = [
             connection
             for connection in self._free()

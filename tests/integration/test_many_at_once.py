@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -392,3 +392,21 @@ def test_many_small_spans_use_the_ring_of_one_stream(nginx: NginxServer) -> None
             assert list(map(bytes, found)) == [served.read(*span) for span in spans]
             assert session.read(url, offset=5, length=10) == served.read(5, 15)
         assert len(session._pool._connections) == 1
+
+
+@pytest.mark.parametrize("concurrency", (1, 4, "auto"))
+def test_the_ring_of_the_transfer_before_is_taken_without_looking_for_memory(
+    concurrency: int | Literal["auto"], nginx: NginxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes longer than a small object, and a coroutine would need a thread for it."""
+    served = nginx.objects.make(3000)
+    with getm.Session(max_memory=64 * MIB) as session:
+
+        async def read() -> memoryview:
+            return await session.aread(nginx.url(served), concurrency=concurrency)
+
+        assert asyncio.run(read()) == served.read()
+        looked: list[int] = []
+        monkeypatch.setattr("getm.client.pool.available_bytes", lambda: looked.append(1))
+        assert asyncio.run(read()) == served.read()
+        assert not looked
