@@ -170,15 +170,25 @@ class EnginePool:
             return connection
 
     def take_idle(self, wanted: Wanted) -> ClientConnection | None:
-        """A free connection of full size; None where one would have to be made, or where another thread is using the
-        pool. Never blocks."""
+        """A free connection of full size, or of any where the budget is used up; None where one would have to be made,
+        or where another thread is using the pool. Never blocks, and does not ask how much memory the system has."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
             self._collect()
-            return self._take_free(wanted, at_least=self._max_memory)
+            connection = self._take_free(wanted, at_least=self._max_memory)
+            if connection is None and self._is_used_up():
+                connection = self._take_free(wanted, at_least=0)
+            return connection
         finally:
             self._lock.release()
+
+    def _is_used_up(self) -> bool:
+        """Whether `_find` would give out one of the small rings that are free, however much memory the system has."""
+        used = sum(each.reserved_bytes for each in list(self._connections) if not each.closed)
+        least = max(_MIN_RING_BYTES, self._max_memory // 16)
+        left = self._max_memory - used - self._max_memory // _SMALL_RINGS_SHARE
+        return left < least and sum(each.reserved_bytes for each in self._free()) < least
 
     @contextlib.contextmanager
     def waiting(self, waiter: Waiter) -> Iterator[None]:

@@ -410,3 +410,26 @@ def test_the_ring_of_the_transfer_before_is_taken_without_looking_for_memory(
         monkeypatch.setattr("getm.client.pool.available_bytes", lambda: looked.append(1))
         assert asyncio.run(read()) == served.read()
         assert not looked
+
+
+def test_small_rings_are_taken_again_without_looking_for_memory(
+    nginx: NginxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = nginx.objects.make(3000)
+    with getm.Session(max_memory=64 * MIB) as session:
+
+        async def read_many() -> None:
+            url = nginx.url(served)
+            streams = [session.aiter_content(url, concurrency=1) for _ in range(12)]
+            for stream in streams:
+                await stream.__aenter__()
+            for stream in streams:
+                assert b"".join([bytes(part) async for part in stream]) == served.read()
+
+        asyncio.run(read_many())
+        layouts = {each.layout for each in session._pool._connections}
+        assert len(layouts) > 1
+        looked: list[int] = []
+        monkeypatch.setattr("getm.client.pool.available_bytes", lambda: looked.append(1))
+        asyncio.run(read_many())
+        assert not looked and {each.layout for each in session._pool._connections} == layouts
