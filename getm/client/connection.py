@@ -231,7 +231,7 @@ class ClientConnection:
         Raises `EngineDied` where the engine is gone, `ReaderClosed` where the session was closed.
         """
         if self._pid != process_number():
-            raise errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
+            raise self.closed_error()
         try:
             if self._unsent:
                 self._send_now()
@@ -256,12 +256,18 @@ class ClientConnection:
             self.close()
             raise
 
+    def closed_error(self) -> errors.ReaderClosed:
+        """What to raise where nothing can be received any more, since this process has closed it."""
+        if self._pid != process_number():
+            return errors.ReaderClosed("opened before fork: a forked process must open the URL itself")
+        return errors.ReaderClosed(
+            "closed or interrupted while its data was being read: the reader, or the session was closed"
+        )
+
     def _ended(self) -> errors.GetmError:
         """Why there is nothing more on the pipe: it was closed here, or the engine is gone."""
         if self.closed:
-            return errors.ReaderClosed(
-                "closed or interrupted while its data was being read: the reader, or the session was closed"
-            )
+            return self.closed_error()
         self.close()
         if not self._heard and self.team[0].alive and self.team[0].lives_on():
             return errors.DescriptorsExhausted.of("the engine for another transfer")

@@ -284,7 +284,9 @@ class Receiver:
         `ReaderClosed` where it is closed already."""
         # In this order, and `close` in the other one: the mark, then the check for waits. So no wait is overlooked.
         if not self.connection.begin_wait():
-            raise errors.ReaderClosed("closed while its data was being read: the session was closed", url=self.url)
+            error = self.connection.closed_error()
+            error.url = self.url
+            raise error
         if self._closed:
             self.connection.end_wait()
             self._check()

@@ -262,3 +262,25 @@ def test_the_number_of_the_process_is_that_of_a_forked_child() -> None:
     os.waitpid(child, 0)
     assert number == real != str(process_number())
     assert process_number() == os.getpid()
+
+
+def test_a_file_of_the_parent_says_so_in_the_child(nginx: NginxServer, make_object: Make) -> None:
+    """And the parent reads on."""
+    served = make_object(30 * MIB)
+    expected = served.read()
+
+    def refused(fh: getm.Reader) -> bool:
+        try:
+            fh.seek(20 * MIB)
+            fh.read(10)
+        except getm.ReaderClosed as error:
+            return "before fork" in str(error)
+        return False
+
+    with getm.Session() as session, session.open(nginx.url(served)) as fh:
+        fh.seek(10 * MIB)
+        assert fh.read(5) == expected[10 * MIB :][:5]
+        with child(lambda: refused(fh.raw)):
+            pass
+        fh.seek(5 * MIB)
+        assert fh.read(5) == expected[5 * MIB :][:5]
