@@ -127,9 +127,13 @@ class SmallFetches:
         for number in list(self._fetches):
             self.cancel(number)
 
-    def ended(self, number: int) -> None:
-        """Nothing more is to be done for it here."""
-        self._fetches.pop(number).release()
+    def ended(self, number: int) -> bool:
+        """Nothing more is to be done for it here. False where it has ended before: a connection that is closed in the
+        middle of a response says so later."""
+        fetch = self._fetches.pop(number, None)
+        if fetch is not None:
+            fetch.release()
+        return fetch is not None
 
     def _look(self) -> None:
         """No longer wait for those that take too long, and look again when the next one may."""
@@ -218,8 +222,8 @@ class _SmallFile:
         return 0o600 if self._request.file is None else self._request.file.mode
 
     def is_other(self) -> None:
-        self._fetches.ended(self._number)
-        self._connection.fetch(self._number, self._request, self.begun)
+        if self._fetches.ended(self._number):
+            self._connection.fetch(self._number, self._request, self.begun)
 
 
 class _SmallSpan:
@@ -279,5 +283,5 @@ class _SmallSpan:
         self._fetches.ended(number)
 
     def is_other(self) -> None:
-        self._fetches.ended(self._number)
-        self._connection.fetch(self._number, self._request, self.begun)
+        if self._fetches.ended(self._number):
+            self._connection.fetch(self._number, self._request, self.begun)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import re
@@ -107,3 +108,25 @@ def test_any_answer_ends_as_over_a_new_connection(
     requests = fault_server.requests
     first = next(number for number, request in enumerate(requests) if request.path == "/before")
     assert requests[first + 1].connection == requests[first].connection
+
+
+def test_a_small_file_that_is_cancelled_ends_quietly(
+    fault_server: FaultServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate, usual = fault_server.gate(), Reply(body=SMALL)
+    url = fault_server.serve("/x", usual, Reply(body=SMALL, hold=gate), usual)
+
+    async def cancel(session: getm.Session) -> None:
+        # The engine is in this process, which hears what it logs.
+        downloading = asyncio.create_task(session.adownload(url, tmp_path / "b", concurrency=None))
+        await asyncio.to_thread(gate.wait_reached)
+        downloading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await downloading
+
+    with getm.Session() as session:
+        session.download(url, tmp_path / "a", concurrency=None)
+        asyncio.run(cancel(session))
+        session.download(url, tmp_path / "c", concurrency=None)
+    assert names(tmp_path) == ["a", "c"]
+    assert not caplog.records
