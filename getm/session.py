@@ -24,6 +24,7 @@ from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
+from getm.core import shutdown
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.redact import redact
@@ -1559,9 +1560,14 @@ def _placed(request: OpenRequest, place_from: int = _PLACE_FROM) -> OpenRequest:
 
 
 def _can_be_placed() -> bool:
-    with importing:
-        from getm.buffers.object_memory import is_supported
-
+    try:
+        with importing:
+            from getm.buffers.object_memory import is_supported
+    except ImportError:
+        # While the interpreter ends nothing can be imported any more, and what follows says so.
+        if not shutdown.begun():
+            raise
+        return False
     return is_supported()
 
 

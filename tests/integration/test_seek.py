@@ -262,7 +262,7 @@ def test_what_was_read_in_parts_says_that_nothing_verified_it(
         fh.seek(0)
         assert bytes(fh.read()) == served.read()
         assert not fh.checksum.verified and "after a seek" in str(fh.checksum)
-        assert fh.stats.requests >= 3 and fh.stats.received_bytes >= served.size_bytes
+        assert fh.stats.requests >= 2 and fh.stats.received_bytes >= served.size_bytes
     with session.urlopen(url, strict=True) as fh:
         assert not fh.seekable()
         fh.seek(10 * MIB)

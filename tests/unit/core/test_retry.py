@@ -47,6 +47,7 @@ FINAL = {
     errors.SlotsExhausted,
     errors.MemoryUnavailable,
     errors.TargetError,
+    errors.FormatError,
 }
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529}
 
