@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from getm import errors
+from getm.buffers.object_memory import WritableMemory
 from getm.core.head import ResponseHead
-from getm.core.lazy import importing
 from getm.core.spans import Span, lay_out
 from getm.core.version import Version
 from getm.engine import counters
@@ -29,6 +29,7 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
+from getm.engine.sinks.segment import SegmentSink
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
@@ -37,7 +38,6 @@ from getm.integrity.verdict import unverified
 from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, FolderEntry, HeadInfo, OpenRequest
 
 if TYPE_CHECKING:
-    from getm.buffers.object_memory import WritableMemory
     from getm.engine.connection import EngineConnection
 
 
@@ -268,9 +268,6 @@ class Fetch:
         try:
             if descriptor is None:
                 raise errors.DescriptorsExhausted.of("the engine for the memory of an object")
-            with importing:
-                from getm.buffers.object_memory import WritableMemory
-
             placing.set_result(WritableMemory(descriptor, size))
         except errors.GetmError as error:
             placing.set_exception(error)
@@ -482,9 +479,6 @@ class Fetch:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
         if self._memory is not None:
-            with importing:
-                from getm.engine.sinks.segment import SegmentSink
-
             shift = self._places.of(span.start) - span.start
             sink = SegmentSink(self._memory, span, shift, self._on_block)
             return SpanFetch(self._attempts, source, sink, answer)

@@ -11,6 +11,7 @@ import secrets
 import tempfile
 import threading
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -71,8 +72,9 @@ def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
     `orphan_grace_s` to do so.
     """
     found = [f"process {line}" for line in _new_processes(before.pids, orphan_grace_s)]
+    tracker = _tracker("_fd")
     for fd, target in _open_fds().items():
-        if before.fds.get(fd) != target:
+        if before.fds.get(fd) != target and fd != tracker:
             found.append(f"file descriptor {fd} -> {target}")
     found += [f"thread {thread.name!r}" for thread in threading.enumerate() if thread not in before.threads]
     return found + files_left_behind(before)
@@ -127,7 +129,7 @@ def _open_fds() -> dict[int, str]:
 def _new_processes(pids_before: frozenset[int], orphan_grace_s: float) -> list[str]:
     children, orphans = [], []
     for pid in psutil.pids():
-        if pid in pids_before:
+        if pid in pids_before or pid == _tracker("_pid"):
             continue
         try:
             process = psutil.Process(pid)
@@ -139,6 +141,13 @@ def _new_processes(pids_before: frozenset[int], orphan_grace_s: float) -> list[s
             continue
     _, late = psutil.wait_procs(orphans, timeout=orphan_grace_s)
     return [_describe_and_kill(process) for process in children + late]
+
+
+def _tracker(what: str) -> int | None:
+    """Of the process that multiprocessing starts once, and keeps with a pipe to it until the end of the run: its number
+    or that pipe. (There are no public names.)"""
+    found: int | None = getattr(resource_tracker._resource_tracker, what)
+    return found
 
 
 def _describe_and_kill(process: psutil.Process) -> str:
