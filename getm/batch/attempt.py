@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from getm import errors
-from getm.client.connection import ClientConnection
+from getm.client.connection import ClientConnection, IgnoringListener
 from getm.core.stats import Stats
 from getm.files.folder import Folder
 from getm.protocol.messages import AdaptedInfo, EndInfo, FolderEntry, HeadInfo, NoteInfo, OpenRequest
@@ -30,28 +30,13 @@ class SmallFile(NamedTuple):
             self.folder.remove(self.name)
 
 
-class Leftover:
+class Leftover(IgnoringListener):
     """Listens in place of a cancelled attempt: the engine may have written its small file before it heard of that.
     `forget` is called when it is known."""
 
     def __init__(self, file: SmallFile, forget: Callable[[Leftover], None]) -> None:
         self.file = file
         self._forget = forget
-
-    def on_head(self, info: HeadInfo) -> None:
-        """Then nothing is written that nobody has asked for."""
-
-    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
-        """Bytes that go to a file come in no slot."""
-
-    def on_written(self, offset: int, length: int) -> None:
-        """As `on_head`."""
-
-    def on_note(self, info: NoteInfo) -> None:
-        """Of no interest any more."""
-
-    def on_adapted(self, info: AdaptedInfo) -> None:
-        """As `on_note`."""
 
     def on_end(self, info: EndInfo) -> None:
         self.file.remove()

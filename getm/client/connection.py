@@ -61,6 +61,26 @@ class Listener(Protocol):
     def on_failed(self, error: errors.GetmError) -> None: ...
 
 
+class IgnoringListener:
+    """The part of a listener that wants nothing more which all such have in common: those made of it say what the end
+    means to them, and where slots may come, who gives them back."""
+
+    def on_head(self, info: HeadInfo) -> None:
+        """Of no interest any more, as all that follows."""
+
+    def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
+        """Bytes that go to a file come in no slot."""
+
+    def on_written(self, offset: int, length: int) -> None:
+        """As `on_head`."""
+
+    def on_note(self, info: NoteInfo) -> None:
+        """As `on_head`."""
+
+    def on_adapted(self, info: AdaptedInfo) -> None:
+        """As `on_head`."""
+
+
 class ClientConnection:
     """The caller's end of one pipe: a ring of slots, and the objects that are open on it, one after another or at once.
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import msgspec
 
 from getm import errors
-from getm.client.connection import ClientConnection
+from getm.client.connection import ClientConnection, IgnoringListener
 from getm.client.receiver import Part, Receiver
 from getm.core.spans import Span
 from getm.core.stats import Stats
 from getm.core.url import origin_of
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest, Route
+from getm.protocol.messages import EndInfo, HeadInfo, OpenRequest, Route
 
 
 class _Earlier:
@@ -24,28 +24,16 @@ class _Earlier:
         self.stats = stats
 
 
-class _GivenUp:
+class _GivenUp(IgnoringListener):
     """Listens in place of a receiver that was given up, until its object ends."""
 
     def __init__(self, connection: ClientConnection, earlier: _Earlier) -> None:
         self._connection = connection
         self._earlier = earlier
 
-    def on_head(self, info: HeadInfo) -> None:
-        """Of no interest any more, as all that follows."""
-
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
         # The slot goes back with this lease.
         self._connection.lease(slot, start, length)
-
-    def on_written(self, offset: int, length: int) -> None:
-        """Bytes that go to slots go to no file."""
-
-    def on_note(self, info: NoteInfo) -> None:
-        """See `on_head`."""
-
-    def on_adapted(self, info: AdaptedInfo) -> None:
-        """See `on_head`."""
 
     def on_end(self, info: EndInfo) -> None:
         self._earlier.stats += info.stats

@@ -1,11 +1,11 @@
-"""Requests and the heads of their responses over connections of aiohttp's pool: the one module that uses aiohttp from
-underneath (tests/unit/engine/http/test_seams.py has a test for each such use).
+"""Requests and the heads of their responses over aiohttp's connections: with `response_protocol` and `idle`, the one
+place that uses aiohttp from underneath (tests/unit/engine/http/test_seams.py has a test for each such use).
 
 It replaces `ClientSession`, whose work for each request (cookies, tracing, middlewares, redirects, timers, and objects
 for all of them) getm does itself or does not need, and would be a third of the engine's work for a small object.
-aiohttp provides the connector with its pool, proxies and tunnels, the parser, and the reader of contents. What is sent
-is the same to the byte: `aiohttp.ClientRequest` makes the header fields, once for all requests to a server that differ
-only in their target.
+aiohttp provides the connector, with proxies, tunnels and the pool of connections to those, the parser, and the reader
+of contents. What is sent is the same to the byte: `aiohttp.ClientRequest` makes the header fields, once for all
+requests to a server that differ only in their target.
 """
 
 from __future__ import annotations
