@@ -127,32 +127,33 @@ class Finished(Event, frozen=True):
         return {
             "event": self.name,
             "index": self.index,
-            "url": self.result.url,
-            "path": _plain(self.result.path),
-            "size": self.result.size,
-            "seconds": round(self.result.seconds, 6),
-            "verified": verdict.verified,
-            "checksum": None if verdict.checksum is None else str(verdict.checksum),
-            "source": verdict.source,
+            **_result_facts(self.result),
             "reason": verdict.reason,
             "received_bytes": stats.received_bytes,
             "requests": stats.requests,
             "retries": dict(stats.retries),
+            **({} if self.result.replaced is None else {"replaced": self.result.replaced}),
         }
 
 
 class Skipped(Event, frozen=True):
-    """Nothing was downloaded, on purpose.
+    """Nothing was downloaded, on purpose: a file that is there was left.
 
     Attributes:
         index: the entry's position in the list.
         path: the target; None where it is not known.
         reason: why.
+        result: that file, and what verified it; None in a dry run.
     """
 
     index: int
     path: Path | None
     reason: str
+    result: DownloadResult | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        facts = {} if self.result is None else {**_result_facts(self.result), "requests": self.result.stats.requests}
+        return {"event": self.name, "index": self.index, **facts, "path": _plain(self.path), "reason": self.reason}
 
 
 class Failed(Event, frozen=True):
@@ -173,6 +174,20 @@ class Failed(Event, frozen=True):
     def to_json(self) -> dict[str, Json]:
         facts = {**error_facts(self.error), "url": self.url, "path": _plain(self.path)}
         return {"event": self.name, "index": self.index, **facts}
+
+
+def _result_facts(result: DownloadResult) -> dict[str, Json]:
+    """What there is to say of a file, however it came there."""
+    verdict = result.checksum
+    return {
+        "url": result.url,
+        "path": _plain(result.path),
+        "size": result.size,
+        "seconds": round(result.seconds, 6),
+        "verified": verdict.verified,
+        "checksum": None if verdict.checksum is None else str(verdict.checksum),
+        "source": verdict.source,
+    }
 
 
 def error_facts(error: GetmError) -> dict[str, Json]:

@@ -47,7 +47,7 @@ class ObjectInfo(Struct, frozen=True):
 
 
 class DownloadResult(Struct, frozen=True, gc=False):
-    """A download that succeeded.
+    """A download that succeeded, or a file that was there already and was left.
 
     Attributes:
         path: the file, complete and in place.
@@ -62,6 +62,8 @@ class DownloadResult(Struct, frozen=True, gc=False):
         started_at: when it began, in UTC.
         index: of several downloads, the position of its entry, from 0.
         suggested_name: what the server or the URL calls it, where that was not safe and another name was made of it.
+        left: why the file that was there was left as it was (`existing`); None: it was downloaded.
+        replaced: why the file that was there was downloaded again (`existing`); None: there was none, or nobody looked.
     """
 
     path: Path
@@ -76,10 +78,13 @@ class DownloadResult(Struct, frozen=True, gc=False):
     started_at: datetime | None = None
     index: int = 0
     suggested_name: str | None = None
+    left: str | None = None
+    replaced: str | None = None
 
     def __repr__(self) -> str:
         verified = "verified" if self.verified else "not verified"
-        return f"DownloadResult({_cut(repr(self.path.name), 40)}, {self.size} bytes, {verified})"
+        left = "" if self.left is None else ", left"
+        return f"DownloadResult({_cut(repr(self.path.name), 40)}, {self.size} bytes, {verified}{left})"
 
 
 class SpanContents(list[memoryview]):

@@ -1072,6 +1072,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
+        existing: Literal["replace", "keep", "verify"] = "replace",
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
@@ -1100,6 +1101,9 @@ class Session:
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
                 were delivered, another one continues only where a checksum verifies the whole.
+            existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
+                left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
+                that the server declares (one HEAD request), and downloaded again if not.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
@@ -1127,7 +1131,9 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         width = options.validate_concurrency(concurrency)
-        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, fsync=fsync, remote_time=remote_time)
+        chosen = BatchOptions(
+            jobs=1, concurrency=width, existing=existing, resume=resume, fsync=fsync, remote_time=remote_time
+        )
         start = self._single(path, request, chosen, on_progress)
         return outcomes.result(event_streams.events(start), on_progress)
 
@@ -1144,6 +1150,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
+        existing: Literal["replace", "keep", "verify"] = "replace",
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
@@ -1169,6 +1176,9 @@ class Session:
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             mirrors: Further URLs of the same object, tried where one fails; `headers` go to them as well. Once bytes
                 were delivered, another one continues only where a checksum verifies the whole.
+            existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
+                left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
+                that the server declares (one HEAD request), and downloaded again if not.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
@@ -1195,7 +1205,9 @@ class Session:
             url, concurrency, headers, timeout, checksum, strict, retries, mirrors, ranged_from
         )
         width = options.validate_concurrency(concurrency)
-        chosen = BatchOptions(jobs=1, concurrency=width, resume=resume, fsync=fsync, remote_time=remote_time)
+        chosen = BatchOptions(
+            jobs=1, concurrency=width, existing=existing, resume=resume, fsync=fsync, remote_time=remote_time
+        )
         start = self._single(path, request, chosen, on_progress)
         return await outcomes.aresult(event_streams.aevents(start), on_progress)
 
@@ -1213,11 +1225,11 @@ class Session:
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
         strict: bool = False,
         retries: int | Retries | None = None,
+        existing: Literal["replace", "keep", "verify"] = "replace",
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
         ranged_from: int = 0,
-        no_clobber: bool = False,
         per_host: int = DEFAULT_PER_HOST,
         dry_run: bool = False,
     ) -> Iterator[DownloadResult | DownloadFailure]:
@@ -1242,12 +1254,14 @@ class Session:
                 None, no verification.
             strict: Refuse bytes that nothing verified.
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
+                left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
+                that the server declares (one HEAD request), and downloaded again if not.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
             remote_time: Give the file the modification time that the server states (Last-Modified).
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
-            no_clobber: Leave targets that exist as they are (`on_event` hears `Skipped`).
             per_host: Connections to one host at most, over all downloads and whatever `concurrency` says.
             dry_run: Ask for the response heads only and write nothing: there are no results, but `on_event` hears a
                 `Started` with each name and size.
@@ -1278,7 +1292,7 @@ class Session:
             per_host=per_host,
             resume=resume,
             fsync=fsync,
-            no_clobber=no_clobber,
+            existing=existing,
             remote_time=remote_time,
             continue_after_error=continue_after_error,
             dry_run=dry_run,
@@ -1300,11 +1314,11 @@ class Session:
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
         strict: bool = False,
         retries: int | Retries | None = None,
+        existing: Literal["replace", "keep", "verify"] = "replace",
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
         ranged_from: int = 0,
-        no_clobber: bool = False,
         per_host: int = DEFAULT_PER_HOST,
         dry_run: bool = False,
     ) -> AsyncIterator[DownloadResult | DownloadFailure]:
@@ -1327,12 +1341,14 @@ class Session:
                 None, no verification.
             strict: Refuse bytes that nothing verified.
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+            existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
+                left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
+                that the server declares (one HEAD request), and downloaded again if not.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
             remote_time: Give the file the modification time that the server states (Last-Modified).
             ranged_from: Objects below so many bytes are fetched over one connection, whatever `concurrency` says.
-            no_clobber: Leave targets that exist as they are (`on_event` hears `Skipped`).
             per_host: Connections to one host at most, over all downloads and whatever `concurrency` says.
             dry_run: Ask for the response heads only and write nothing: there are no results, but `on_event` hears a
                 `Started` with each name and size.
@@ -1364,7 +1380,7 @@ class Session:
             per_host=per_host,
             resume=resume,
             fsync=fsync,
-            no_clobber=no_clobber,
+            existing=existing,
             remote_time=remote_time,
             continue_after_error=continue_after_error,
             dry_run=dry_run,

@@ -34,6 +34,7 @@ from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, Ope
 from getm.results import DownloadResult
 
 if TYPE_CHECKING:
+    from getm.batch.existing import Examined, Expected
     from getm.batch.scheduler import Batch
 
 _log = get_logger()
@@ -104,12 +105,96 @@ class Job:
         # Earlier attempts: why they ended, and their statistics together.
         self._restarts = self._deaths = self._retries = 0
         self._before: Stats | None = None
+        # What is there already: whether the server is asked what it should be, the path of which it is asked, and why
+        # it is not what it should be.
+        self._asks = False
+        self._asked_of: str | None = None
+        self._wrong: str | None = None
         # What the host refused it with, until others show whether that was for their sake; what these had brought when
         # it was last refused, or began; and whether they had brought any since the time before.
         self._refusal: errors.GetmError | None = None
         self._others_progressed = False
         self._others_bytes = 0
         self._own_bytes = 0
+
+    # What is there already --------------------------------------------------------------------------------------------
+
+    def examine_existing(self) -> bool:
+        """Before the first request: have a file that is there examined, in another thread. False where none is, as far
+        as that is known."""
+        try:
+            path = self._target.candidate()
+            if path is not None:
+                self._batch.examine(self, path, self._expected())
+        except errors.GetmError as error:
+            self.fail(error)
+            return True
+        return path is not None
+
+    def _expected(self, info: HeadInfo | None = None) -> Expected:
+        """What the file must be by what the caller says of it, or else by the head of a response."""
+        with importing:
+            from getm.batch.existing import Expected
+
+        size, checksums = self.request.size, self.request.checksums
+        if checksums or info is None:
+            return Expected.of(size, checksums or ())
+        return Expected(info.size, tuple(Declared(parse_checksum(text), source) for text, source in info.declared[:1]))
+
+    def existing_examined(self, path: str, found: Examined | errors.GetmError) -> None:
+        """A file that is there was examined: leave it, or go on."""
+        try:
+            if isinstance(found, errors.GetmError):
+                raise found
+            if found.verdict is not None:
+                self._leave(path, found.size, found.verdict, found.left)
+            elif self._target.chosen_by_server(path):
+                raise found.not_replaced(path)
+            elif found.wrong is None and self._asked_of is None and self.request.checksums is not None:
+                # Nothing says what it should be: the server may.
+                self._asks, self._asked_of = True, path
+                self._batch.ready(self)
+            else:
+                self._wrong = found.wrong or "nothing says what it should be"
+                _log.info("%s: downloaded again: %s", path, self._wrong)
+                self._target.examined(path)
+                self._batch.ready(self)
+        except errors.GetmError as error:
+            self.fail(error)
+
+    def _answered(self, info: HeadInfo) -> None:
+        """The server has said what the file should be that is there."""
+        self._asks = False
+        self._attempt = Attempt(self)
+        path = self._asked_of or ""
+        if self._target.is_named(info, path):
+            self._batch.examine(self, path, self._expected(info))
+        else:
+            self._batch.ready(self)
+
+    def _leave(self, path: str, size: int, verdict: Verdict, why: str) -> None:
+        """The file that is there is left as it is."""
+        self._target.leave(path)
+        result = None
+        if not self._batch.options.dry_run:
+            result = msgspec.structs.replace(
+                self._result(), size=size, checksum=verdict, verified=verdict.verified, left=why
+            )
+        self._batch.post(Skipped(self.index, self._target.path, why, result))
+        self._end()
+
+    def _existing_first(self) -> None:
+        """The target exists, which is known only now: it is kept, or examined."""
+        path, info = str(self._target.path), self._attempt.head
+        if not self._attempt.ended:
+            self._attempt.cancel()
+        if self._batch.options.existing == "keep":
+            self._leave(path, _file_size(path), unverified("it was there, and was not read"), "it exists")
+            return
+        if info is not None:
+            self._before = self._stats_with(Stats(requests=1) if self._attempt.end is None else self._attempt.end.stats)
+        self._attempt = Attempt(self)
+        self._batch.examine(self, path, self._expected(info))
 
     # Requests -------------------------------------------------------------------------------------------------------
 
@@ -121,27 +206,29 @@ class Job:
         if self.deadline_s is None and self.request.total_s is not None:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
-            if self._target.foresee():
+            if self._asks or self._target.foresee():
                 self._send(connection)
             else:
-                self._skip()
+                self._existing_first()
         except errors.EngineDied:
             raise
         except errors.GetmError as error:
             self.fail(error)
 
     def _send(self, connection: ClientConnection) -> None:
-        """Request what is missing: all of it, where no partial data is known."""
+        """Request what is missing: all of it, where no partial data is known; or what the server says of it."""
         partial, small = self._target.partial, None
         changes: dict[str, Any] = {}
         if self.deadline_s is not None and self._before is not None:
             changes["total_s"] = self.deadline_s - time.monotonic()
             if changes["total_s"] <= 0:
                 raise self._too_late()
-        if partial is not None and partial.saved is not None:
+        if self._asks:
+            changes["spans"] = ()
+        elif partial is not None and partial.saved is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             changes |= {"spans": missing, "version": partial.saved, "or_whole": True}
-        if not (self._batch.options.dry_run or self._target.takes_in_order):
+        if not (self._asks or self._batch.options.dry_run or self._target.takes_in_order):
             if not changes.get("or_whole"):
                 small = self._target.small_file()
             changes["file"] = self._batch.file_request(small)
@@ -157,6 +244,9 @@ class Job:
     def begin(self, info: HeadInfo) -> None:
         """The head of the response has come."""
         self._hear(info)
+        if self._asks:
+            # END has the statistics.
+            return
         target = self._target
         if self._batch.options.dry_run:
             # Only what would be done with the object is reported.
@@ -165,13 +255,13 @@ class Job:
                 self._attempt.cancel()
                 self._end()
             else:
-                self._skip()
+                self._existing_first()
             return
         # Said before, for whoever stops the batch: a FIFO without a reader blocks.
         self.streams = target.takes_in_order
         opened = target.open_for(info)
         if opened is Opened.NOT:
-            self._skip()
+            self._existing_first()
             return
         if opened is Opened.WITH_PART:
             self._ask_again()
@@ -199,7 +289,7 @@ class Job:
         `TargetError`; the file is still the caller's then."""
         self._hear(info)
         if not self._target.adopt(info, small):
-            self._skip()
+            self._existing_first()
             return False
         self.done = info.size or 0
         self._report_start()
@@ -211,12 +301,6 @@ class Job:
         if info.size is not None:
             self.host.sized(self.size, info.size)
             self.size = info.size
-
-    def _skip(self) -> None:
-        """The target exists, and is to be kept."""
-        self._attempt.cancel()
-        self._batch.post(Skipped(self.index, self._target.path, "it exists"))
-        self._end()
 
     def write(self, offset: int, view: memoryview) -> None:
         """Bytes of an object that goes to a stream have come. Raises `TargetError`, `SizeMismatch`."""
@@ -261,6 +345,10 @@ class Job:
 
     def complete(self, end: EndInfo) -> None:
         """All bytes have come."""
+        if self._asks and self._attempt.head is not None:
+            self._before = self._stats_with(end.stats)
+            self._answered(self._attempt.head)
+            return
         if self._batch.options.dry_run:
             return
         if self._target.stream is not None:
@@ -551,9 +639,18 @@ class Job:
             started_at=datetime.now(UTC) - timedelta(seconds=seconds),
             index=self.index,
             suggested_name=self._target.suggested,
+            replaced=self._wrong,
         )
 
     def _report_start(self) -> None:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
             self._batch.post(Started(self.index, self.url, self._target.known_path, self._attempt.size, self.done))
+
+
+def _file_size(path: str) -> int:
+    """In bytes; 0 for what is no file that can be reached."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return 0

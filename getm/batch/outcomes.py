@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 
 from getm.errors import ReaderClosed
-from getm.events import Event, Failed, Finished, Progressed
+from getm.events import Event, Failed, Finished, Progressed, Skipped
 from getm.results import DownloadFailure, DownloadResult
 
 ProgressCallback = Callable[[int, int | None], None]
@@ -54,7 +54,7 @@ class _Outcomes:
     def of(self, event: Event) -> DownloadResult | DownloadFailure | None:
         if self._on_event is not None:
             self._on_event(event)
-        if isinstance(event, Finished):
+        if isinstance(event, Finished | Skipped):
             return event.result
         if not isinstance(event, Failed):
             return None

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.batch.attempt import Leftover, SmallFile
@@ -22,7 +23,7 @@ from getm.batch.finishing import Steps, finishing
 from getm.batch.folders import ExistingFolder, open_folder
 from getm.batch.hosts import FEW, Host
 from getm.batch.job import Job
-from getm.batch.settings import DEFAULT_JOBS, BatchOptions
+from getm.batch.settings import DEFAULT_JOBS, EXAMINES, BatchOptions
 from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
@@ -37,10 +38,15 @@ from getm.files.streams import is_special
 from getm.options import DEFAULT_CHUNK_BYTES, MAX_AUTO_CONCURRENCY
 from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
+if TYPE_CHECKING:
+    from getm.batch.existing import Examined, Examiner, Expected
+
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
 # How many jobs are examined beyond those whose host has all the connections that it may have.
 _LOOK_AHEAD = 256
+# How many files that are there are examined, or wait for that, at a time.
+_MAX_EXAMINED = 64
 _FINISHERS = 4
 # How many folders stay open beside those that are in use.
 _MAX_FOLDERS = 32
@@ -56,6 +62,7 @@ _POST_S = 0.02
 _PROGRESS_S = 0.1
 
 Post = Callable[[list[Event] | None], None]
+_Work = Callable[[], None]
 _Follow = Callable[[errors.TargetError | None], None]
 _Outcomes = dict[Job, errors.GetmError | None]
 
@@ -113,6 +120,9 @@ class Batch:
         self._checkpointing: set[PartialFile] = set()
         self._grouping = False
         self._finishers: concurrent.futures.ThreadPoolExecutor | None = None
+        # What examines files that are there, and how many of them now.
+        self._examiner: Examiner | None = None
+        self._examining = 0
         self._stopping = False
         self._failed = False
         self._wake_end, self._wake = socket.socketpair()
@@ -223,6 +233,42 @@ class Batch:
         leftover = Leftover(small, self._leftovers.__delitem__)
         self._leftovers[leftover] = connection
         return leftover
+
+    def examine(self, job: Job, path: str, expected: Expected) -> None:
+        """Examine the file at its target, in another thread, and tell the job."""
+        self._release(job)
+        if self._examiner is None:
+            with importing:
+                from getm.batch.existing import Examiner
+            self._examiner = Examiner()
+        examiner = self._examiner
+        found: list[Examined | errors.GetmError] = []
+        self._examining += 1
+
+        def work() -> None:
+            try:
+                found.append(examiner.examine(path, expected, self._go_on_reading))
+            except errors.GetmError as error:
+                found.append(error)
+
+        def follow(_: errors.TargetError | None) -> None:
+            self._examining -= 1
+            if self._stopping:
+                job.stop()
+            else:
+                job.existing_examined(path, found[0])
+
+        self._in_thread(examiner.submit, work, follow)
+
+    def _go_on_reading(self, _: int) -> None:
+        """Ends the reading of a file where the batch ends. In any thread."""
+        if self._stopping:
+            raise errors.Cancelled("the batch has ended")
+
+    def ready(self, job: Job) -> None:
+        """It may request, as soon as there is room for it."""
+        self._release(job)
+        self._waiting.append(job)
 
     def again(self, job: Job) -> None:
         """It requests again: from the start, for the rest, or over another connection."""
@@ -350,8 +396,16 @@ class Batch:
                     jobs.remove(job)
                 if may_ask:
                     return job
-        while len(self._waiting) < _LOOK_AHEAD and (new := self._feed.take()) is not None:
+        examines = self.options.existing in EXAMINES
+        while (
+            len(self._waiting) < _LOOK_AHEAD
+            and self._examining < _MAX_EXAMINED
+            and not self._ending
+            and (new := self._feed.take()) is not None
+        ):
             new.began_s = time.monotonic()
+            if examines and new.examine_existing():
+                continue
             if new.host.has_room:
                 return new
             self._waiting.append(new)
@@ -377,7 +431,7 @@ class Batch:
     def _others_to_come(self) -> int:
         """How many more jobs may run beside those that do."""
         free = self.options.most_jobs - len(self._active)
-        return min(free, len(self._again) + len(self._waiting) + self._feed.upcoming(free))
+        return min(free, len(self._again) + len(self._waiting) + self._examining + self._feed.upcoming(free))
 
     def _connection(self, job: Job) -> ClientConnection | None:
         """The connection with the fewest jobs; a new one while there are engines without any. None where the batch was
@@ -465,6 +519,19 @@ class Batch:
 
     def _in_finisher(self, work: Callable[[], None], follow: _Follow) -> None:
         """Do `work`, which waits for the disk, in another thread, and then `follow` in this one, with its error."""
+
+        def submit(run: _Work) -> None:
+            if self._finishers is None:
+                # Asking for it imports its module.
+                with importing:
+                    executor = concurrent.futures.ThreadPoolExecutor
+                self._finishers = executor(_FINISHERS, thread_name_prefix="getm-finish")
+            self._finishers.submit(run)
+
+        self._in_thread(submit, work, follow)
+
+    def _in_thread(self, submit: Callable[[_Work], None], work: _Work, follow: _Follow) -> None:
+        """`submit` the work to another thread, and then `follow` in this one, with its error."""
         self._pending += 1
 
         def run() -> None:
@@ -477,12 +544,7 @@ class Batch:
             self.awaken()
 
         try:
-            if self._finishers is None:
-                # Asking for it imports its module.
-                with importing:
-                    executor = concurrent.futures.ThreadPoolExecutor
-                self._finishers = executor(_FINISHERS, thread_name_prefix="getm-finish")
-            self._finishers.submit(run)
+            submit(run)
         except RuntimeError:
             # The main thread has ended: executors take nothing any more.
             run()
@@ -510,6 +572,8 @@ class Batch:
         self._wait_for_finishers()
         if self._finishers is not None:
             self._finishers.shutdown()
+        if self._examiner is not None:
+            self._examiner.close()
         for connection in self._connections:
             connection.corked = False
             with contextlib.suppress(errors.EngineDied, errors.ReaderClosed):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from getm.core.validate import validate_bool, validate_integer
+from getm.core.validate import refuse, validate_bool, validate_integer
 from getm.options import MAX_CONCURRENCY
 
 MAX_JOBS = 256
@@ -17,6 +17,11 @@ MAX_AUTO_JOBS = 64
 # The most connections to one host, over all its downloads. Public archives begin to refuse at a few dozen.
 DEFAULT_PER_HOST = 64
 
+Existing = Literal["replace", "keep", "verify"]
+EXISTING: tuple[Existing, ...] = get_args(Existing)
+# Those for which a file that is there is examined.
+EXAMINES: frozenset[Existing] = frozenset({"verify"})
+
 
 class BatchOptions(Struct, frozen=True):
     """How the downloads of a batch are done. Raises `InvalidInput` for what cannot be used.
@@ -24,7 +29,8 @@ class BatchOptions(Struct, frozen=True):
     `jobs`: files at once; "auto": many small ones, and few large ones. `concurrency`: range requests at once for each
     file; "auto": as many as bring more; None: the engine runs in a thread of this process. `per_host`: connections to
     one host at most. `resume`: continue the partial data of an earlier run. `fsync`: bring files onto the disk before
-    they appear. `no_clobber`: skip targets that exist. `remote_time`: give files the server's modification time.
+    they appear. `existing`: what becomes of targets that exist. "replace": they are downloaded again; "keep": they are
+    left; "verify": those that are as they should be are left. `remote_time`: give files the server's modification time.
     `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the head only, and
     write nothing.
     """
@@ -34,7 +40,7 @@ class BatchOptions(Struct, frozen=True):
     per_host: int = DEFAULT_PER_HOST
     resume: bool = True
     fsync: bool = True
-    no_clobber: bool = False
+    existing: Existing = "replace"
     remote_time: bool = False
     continue_after_error: bool = False
     dry_run: bool = False
@@ -43,8 +49,10 @@ class BatchOptions(Struct, frozen=True):
         if not (isinstance(self.jobs, str) and self.jobs == "auto"):
             force_setattr(self, "jobs", validate_integer(self.jobs, "jobs", 1, MAX_JOBS, none=', or "auto"'))
         force_setattr(self, "per_host", validate_integer(self.per_host, "per_host", 1, MAX_JOBS * MAX_CONCURRENCY))
-        for name in ("resume", "fsync", "no_clobber", "remote_time", "continue_after_error", "dry_run"):
+        for name in ("resume", "fsync", "remote_time", "continue_after_error", "dry_run"):
             validate_bool(getattr(self, name), name)
+        if self.existing not in EXISTING:
+            refuse("existing", f"one of {', '.join(EXISTING)}", self.existing)
 
     @property
     def most_jobs(self) -> int:

@@ -33,7 +33,7 @@ class Opened(enum.Enum):
     """What `Target.open_for` has done."""
 
     READY = "open for what comes after the head"
-    NOT = "the file exists, and is to be kept"
+    NOT = "the file exists, and is to be kept, or to be examined first"
     WITH_PART = "open, with a part of the object that was not known when the request was made"
 
 
@@ -62,6 +62,8 @@ class Target:
         # The path, once it is known (a Path takes ten times as long to make), and whether only the URL suggests it.
         self._text: str | None = None
         self._is_guess = False
+        # The path of a file that was examined, and may be replaced.
+        self._examined: str | None = None
         # The folder that the given path names, where it was there already.
         self._into: ExistingFolder | None = None
 
@@ -74,18 +76,53 @@ class Target:
     def known_path(self) -> Path | None:
         return None if self._text is None else _as_path(self._text)
 
+    def chosen_by_server(self, text: str) -> bool:
+        """Whether that path has a name that only the server chose."""
+        is_given = self._into is None and bool(self._given) and text == str(Path(self._given or ""))
+        return not is_given and os.path.basename(text) != name_from_url(self._url)  # noqa: PTH119
+
     # Before the response ----------------------------------------------------------------------------------------------
 
+    def candidate(self) -> str | None:
+        """The path of a file that is there and may be what is wanted, as far as that is known before the response; None
+        where there is none. Raises `TargetError` for a path that cannot be used."""
+        self._find_folder()
+        if self.takes_in_order:
+            return None
+        if self._into is not None:
+            text = os.path.join(self._into.path, name_from_url(self._url))  # noqa: PTH118
+        else:
+            text = str(resolve_target(self._given, url=self._url, headers=(), may_exist=True))
+        return text if os.path.lexists(text) else None
+
+    def is_named(self, info: HeadInfo, text: str) -> bool:
+        """Whether the response names that path. Raises `TargetError`."""
+        return self._resolve(info, may_exist=True) == text
+
+    def examined(self, text: str) -> None:
+        """The file at that path was examined, and may be replaced."""
+        self._examined = text
+
+    def leave(self, text: str) -> None:
+        """The file at that path stays. Raises `TargetError` where another download writes to it."""
+        if self._batch.options.existing != "keep":
+            self._batch.targets.take(text, self._index)
+        self._text = text
+
     def foresee(self) -> bool:
-        """Find and open what is known before a response is; harmless when repeated. False where the file exists, and is
-        to be kept. Raises `GetmError` for a path that cannot be used."""
+        """Find and open what is known before a response is; harmless when repeated. False where the file exists, and
+        comes first. Raises `GetmError` for a path that cannot be used."""
         if self._text is None:
-            self._into = self._existing_folder(self._given)
-            self.takes_in_order = self._into is None and needs_order(self._given)
+            self._find_folder()
             self._text = str(Path(self._given or "")) if self._is_fixed() else self._foreseen()
         if self._text is None or self.stream is not None or self.partial is not None:
             return True
         return self._open(self._text)
+
+    def _find_folder(self) -> None:
+        if self._into is None:
+            self._into = self._existing_folder(self._given)
+            self.takes_in_order = self._into is None and needs_order(self._given)
 
     def _existing_folder(self, path: str | None) -> ExistingFolder | None:
         try:
@@ -107,7 +144,7 @@ class Target:
         """The path by the URL alone, where an earlier run has left partial data under that name, most likely of the
         same object: then only the rest need be requested. None where there is none."""
         options = self._batch.options
-        if not options.resume or options.no_clobber or options.dry_run or self.takes_in_order:
+        if not options.resume or options.existing == "keep" or options.dry_run or self.takes_in_order:
             return None
         if self._into is not None:
             name = name_from_url(self._url)
@@ -130,8 +167,7 @@ class Target:
     # By the response --------------------------------------------------------------------------------------------------
 
     def name_by(self, info: HeadInfo) -> bool:
-        """Have the path that the response names. False where the file exists, and is to be kept. Raises
-        `TargetError`."""
+        """Have the path that the response names. False where the file exists, and comes first. Raises `TargetError`."""
         if self._text is not None and not self._is_guess:
             return True
         text = self._resolved(info)
@@ -161,7 +197,7 @@ class Target:
         return Opened.WITH_PART if not known and (info.resumed or same) else Opened.READY
 
     def adopt(self, info: HeadInfo, small: SmallFile) -> bool:
-        """All of a small object is in that file. False where the target exists, and is to be kept. Raises
+        """All of a small object is in that file. False where the target exists, and comes first. Raises
         `TargetError`; the file is still the caller's then."""
         if not self.name_by(info):
             return False
@@ -184,15 +220,15 @@ class Target:
         return text == self._text
 
     def _take(self, text: str) -> bool:
-        """Have that path for this download; False where it is to be skipped."""
-        exists = self._batch.options.no_clobber and os.path.lexists(text)
+        """Have that path for this download; False where a file is there that is to be kept, or to be examined first."""
+        exists = self._batch.options.existing != "replace" and text != self._examined and os.path.lexists(text)
         if not exists:
             self._batch.targets.take(text, self._index)
         self._text = text
         return not exists
 
     def _open(self, text: str) -> bool:
-        """Write to that path, where an earlier run may have left something; False where it is to be skipped."""
+        """Write to that path, where an earlier run may have left something; False where a file there comes first."""
         if not self._take(text):
             return False
         options, path = self._batch.options, Path(text)
@@ -206,7 +242,7 @@ class Target:
 
     def _resolved(self, info: HeadInfo) -> str:
         try:
-            return self._resolve(info, may_exist=self._batch.options.no_clobber)
+            return self._resolve(info, may_exist=self._batch.options.existing != "replace")
         except errors.TargetError:
             # Where it is another download's of this batch, that is what the caller can do something about.
             self._batch.targets.take(self._resolve(info, may_exist=True), self._index)

@@ -196,7 +196,7 @@ def _run(
             strict=options.strict,
             resume=not options.no_resume,
             fsync=not options.no_fsync,
-            no_clobber=options.no_clobber,
+            existing=options.existing or "replace",
             remote_time=options.remote_time,
             per_host=options.per_host,
             ranged_from=options.multipart_threshold,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from getm._version import __version__
-from getm.batch.settings import DEFAULT_PER_HOST, MAX_JOBS
+from getm.batch.settings import DEFAULT_PER_HOST, EXISTING, MAX_JOBS
 from getm.cli.output.progress import KINDS
-from getm.cli.parser import Once, Parser, number
+from getm.cli.parser import Once, Parser, number, short_form
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.manifests.formats import FORMATS
 from getm.options import MAX_CONCURRENCY, Timeout
@@ -156,7 +156,12 @@ def build_parser() -> Parser:
     add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
     add = parser.add_argument_group("existing files").add_argument
     add("--no-resume", **flag, help="start over, and keep no partial data")
-    add("-nc", "--no-clobber", **flag, help="skip files that exist")
+    left = (
+        "what becomes of files that exist: replace (default), keep, or verify: those that have the size and checksum"
+        " of the list, or of the server, are left, others are downloaded again"
+    )
+    add("--existing", action=Once, choices=EXISTING, metavar="WHAT", help=left)
+    add("-nc", "--no-clobber", **short_form("existing", "keep"))
     add("-R", "--remote-time", **flag, help="give files the server's time (Last-Modified)")
     add = parser.add_argument_group("output").add_argument
     add("--dry-run", **flag, help="print names, sizes, the total and the free space, and download nothing")

@@ -11,12 +11,18 @@ from getm.errors import InvalidInput
 
 
 class Once(argparse.Action):
-    """Stores a value, and refuses a second one: of two lists or two targets one would be dropped silently."""
+    """Stores a value, or its `const` where it takes none, and refuses a second one: of two lists or two targets one
+    would be dropped silently."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         if getattr(namespace, self.dest) is not None:
             parser.error(f"{'/'.join(self.option_strings)} is given twice")
-        setattr(namespace, self.dest, values)
+        setattr(namespace, self.dest, values if self.const is None else self.const)
+
+
+def short_form(of: str, value: str) -> dict[str, Any]:
+    """What an option is that stands for another one with a value."""
+    return {"action": Once, "nargs": 0, "const": value, "dest": of, "help": f"--{of}={value}"}
 
 
 def number(

@@ -585,8 +585,9 @@ def test_case_36_a_file_that_the_server_names_and_that_exists_is_skipped(
     (tmp_path / "theirs").write_bytes(b"old")
     url = fault_server.serve("/x", Reply(body=b"new", headers={"Content-Disposition": "filename=theirs"}))
     heard: list[getm.Event] = []
-    results = run(session, "sync", [url], heard.append, directory=tmp_path, no_clobber=True, dry_run=dry_run)
-    assert results == [] and isinstance(heard[-1], getm.Skipped)
+    results = run(session, "sync", [url], heard.append, directory=tmp_path, existing="keep", dry_run=dry_run)
+    assert [isinstance(each, getm.DownloadResult) and each.left for each in results] == ["it exists"][dry_run:]
+    assert isinstance(heard[-1], getm.Skipped)
     assert heard[-1].path == tmp_path / "theirs"
     assert (tmp_path / "theirs").read_bytes() == b"old" and names(tmp_path) == ["theirs"]
 

@@ -422,8 +422,9 @@ def test_no_clobber(tmp_path: Path, session: getm.Session, fault_server: FaultSe
     heard: list[getm.Event] = []
     for listed in ([getm.Entry(url, "there")], [getm.Entry(fault_server.url("/there"))]):
         fault_server.serve("/there", Reply(body=b"new"))
-        options = {"no_clobber": True, "on_event": heard.append}
-        assert list(session.download_all(listed, directory=tmp_path, **options)) == []  # type: ignore[arg-type]
+        options = {"existing": "keep", "on_event": heard.append}
+        (result,) = session.download_all(listed, directory=tmp_path, **options)  # type: ignore[arg-type]
+        assert (result.left, result.size, result.verified) == ("it exists", 3, False)  # type: ignore[union-attr]
     assert [type(event) for event in heard if not isinstance(event, getm.Started)] == [getm.Skipped, getm.Skipped]
     assert (tmp_path / "there").read_text() == "old"
     assert names(tmp_path) == ["there"]

@@ -180,7 +180,8 @@ def test_a_small_object_that_a_server_names_as_what_is_there(
         session.download(url, f"{tmp_path}/")
     assert names(tmp_path) == ["precious"] and (tmp_path / "precious").read_bytes() == b"old"
     # Skipped.
-    assert list(session.download_all([url], directory=tmp_path, no_clobber=True)) == []
+    (result,) = session.download_all([url], directory=tmp_path, existing="keep")
+    assert isinstance(result, getm.DownloadResult) and result.left == "it exists"
     assert names(tmp_path) == ["precious"]
 
 

@@ -102,7 +102,7 @@ WRONG: dict[str, list[Any]] = {
     "mirrors": [None, 5, True, URL, b"http://h/", [5], [b"http://h/"], ["ftp://h/"]],
     "mode": ["w", "wb", "a", "x", "r+", "rb+", "", "b", None, 5, b"rb"],
     "newline": [5, "x", b"", "\n"],
-    "no_clobber": NO_BOOL,
+    "existing": [None, True, 5, "skip", ["keep"], b"keep"],
     "offset": [None, *(value for value in NO_COUNT if value != -1)],
     "once": NO_BOOL,
     "on_event": NO_FUNCTION,

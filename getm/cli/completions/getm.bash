@@ -11,7 +11,7 @@ _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j 
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve)
-_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header --cacert -k --insecure -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume -nc --no-clobber -R --remote-time --dry-run --json --progress -q --quiet --no-progress -v --verbose --version)
+_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header --cacert -k --insecure -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -R --remote-time --dry-run --json --progress -q --quiet --no-progress -v --verbose --version)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -37,6 +37,7 @@ _shtab_getm_pos_0_choices=(verify hash completion demo)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
 _shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm___existing_choices=(replace keep verify)
 _shtab_getm___progress_choices=(auto bar plain json none)
 
 _shtab_getm_verify_pos_0_nargs='*'

@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash completion demo
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --checksum --checksum-algorithm --columns --concurrency --dir --filepath --format --header --jobs --limit-rate --manifest --multipart-threshold --per-host --processes --progress --receipt --retries --serve --size --speed-limit --speed-time --timeout -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --checksum --checksum-algorithm --columns --concurrency --dir --existing --filepath --format --header --jobs --limit-rate --manifest --multipart-threshold --per-host --processes --progress --receipt --retries --serve --size --speed-limit --speed-time --timeout -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -83,7 +83,8 @@ complete -c getm -n _shtab_getm_using -l retries -x -d 'retries without progress
 complete -c getm -n _shtab_getm_using -l no-fsync -d 'do not wait for the disk: faster, but after a power failure new files may be empty or damaged'
 complete -c getm -n _shtab_getm_using -s c -l continue-after-error -d 'continue with the other files after a failure'
 complete -c getm -n _shtab_getm_using -l no-resume -d 'start over, and keep no partial data'
-complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d 'skip files that exist'
+complete -c getm -n _shtab_getm_using -l existing -xka "replace keep verify" -d 'what becomes of files that exist: replace (default), keep, or verify: those that have the size and checksum of the list, or of the server, are left, others are downloaded again'
+complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d --existing=keep
 complete -c getm -n _shtab_getm_using -s R -l remote-time -d 'give files the server'"'"'s time (Last-Modified)'
 complete -c getm -n _shtab_getm_using -l dry-run -d 'print names, sizes, the total and the free space, and download nothing'
 complete -c getm -n _shtab_getm_using -l json -d 'a JSON object on standard output for each file'
