@@ -152,10 +152,15 @@ class HTTPStatusError(NetworkError):
     reason: str | None
 
 
-class URLExpired(HTTPStatusError):
-    """A signed URL stopped being accepted (401 or 403) after bytes had been delivered; ask its issuer for a new one."""
+class URLExpired(NetworkError):
+    """A signed URL has expired; ask its issuer for a new one. `status` and its `reason` phrase: how the server refused
+    it; None where nothing was requested, since the clock alone said so. `expired_at`: since when, in UTC (RFC 3339);
+    None where that is unknown. Never retried."""
 
     code = "url-expired"
+    status: int | None
+    reason: str | None
+    expired_at: str | None
 
 
 class RedirectError(NetworkError):

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 
 from msgspec import Struct
 
-from getm.errors import GetmError, HTTPStatusError
+from getm.errors import GetmError, HTTPStatusError, URLExpired
 from getm.results import DownloadResult
 
 Json = str | int | float | bool | None | dict[str, "Json"] | list["Json"]
@@ -194,7 +194,7 @@ def error_facts(error: GetmError) -> dict[str, Json]:
     """What is known of an error, as on standard error: "message", "error" (its code), "url" (redacted) and its fields,
     without those that are not known. The status of the server is "status_code"."""
     facts: dict[str, Json] = {"message": error.message, "error": error.code, "url": error.url, **error.fields()}
-    if isinstance(error, HTTPStatusError):
+    if isinstance(error, HTTPStatusError | URLExpired):
         facts["status_code"] = facts.pop("status")
     return {name: value for name, value in facts.items() if value is not None}
 

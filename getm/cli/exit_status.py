@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from getm.errors import GetmError, HTTPStatusError, IntegrityError, InvalidInput, NetworkError, TargetError
+from getm.errors import GetmError, HTTPStatusError, IntegrityError, InvalidInput, NetworkError, TargetError, URLExpired
 
 EXIT_OK = 0
 EXIT_OTHER = 1
@@ -22,6 +22,7 @@ _BY_ERROR: tuple[tuple[type[GetmError], int], ...] = (
     (InvalidInput, EXIT_USAGE),
     (TargetError, EXIT_DISK),
     (HTTPStatusError, EXIT_HTTP),
+    (URLExpired, EXIT_HTTP),
     (NetworkError, EXIT_NETWORK),
     (IntegrityError, EXIT_INTEGRITY),
 )

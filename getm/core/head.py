@@ -132,6 +132,10 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
             return self.get("last-modified")
         return None
 
+    def sent_at(self) -> float | None:
+        """The Date in seconds since the epoch, by the server's clock; None where it is missing or malformed."""
+        return _timestamp(self.get("date"))
+
     def modified_at(self) -> float | None:
         """The Last-Modified in seconds since the epoch; None where it is missing or malformed."""
         return _timestamp(self.get("last-modified"))

@@ -15,10 +15,12 @@ from getm.core.version import Version
 # Statuses that say "not now" rather than "no": RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585. 509: bandwidth limit
 # exceeded (cPanel); 520 to 524: Cloudflare cannot reach the origin; 529: the site is overloaded.
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529})
-# A name that does not exist, a wrong certificate, a replaced object or a refused redirect is the same the next time.
+# A name that does not exist, a wrong certificate, an expired URL, a replaced object or a refused redirect is the same
+# the next time.
 _FINAL = (
     errors.HostNotFound,
     errors.TLSFailed,
+    errors.URLExpired,
     errors.RemoteChanged,
     errors.RedirectError,
     errors.RangesRefused,
@@ -33,6 +35,7 @@ _CAUSES: tuple[tuple[type[errors.GetmError], str], ...] = (
     (errors.TLSFailed, "tls"),
     (errors.Truncated, "truncation"),
     (errors.HTTPStatusError, "status"),
+    (errors.URLExpired, "status"),
     (errors.RemoteChanged, "changed"),
     (errors.RedirectError, "redirect"),
     (errors.BadResponse, "bad response"),

@@ -13,17 +13,15 @@ from getm import errors
 from getm.core.head import retry_after_s
 from getm.core.redact import redact
 from getm.core.retry import Fail, cause, is_transient
+from getm.core.signed_url import expired_by_clock, utc_text
 from getm.core.spans import Span
 from getm.engine.counters import Counters
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient, Response
-from getm.engine.http.responses import WHOLE, refusal, wrong_size
+from getm.engine.http.responses import REFUSED, WHOLE, refusal, url_expired, wrong_size
 from getm.engine.small_exchange import SmallExchange
 from getm.engine.sources import Ranges, Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest, Route
-
-# The statuses for an expired signed URL: usually 401 or 403, 400 by S3 for an expired token.
-_EXPIRED = frozenset({400, 401, 403})
 
 # Error statuses that never mean that a server refuses ranges: they are about who asks, when, how often, or for which
 # range.
@@ -156,6 +154,7 @@ class Attempts:
         `RangesRefused`. `proves`: whether ranges are granted is not known, and nothing relies on it. `begun`: this very
         request, which was sent before.
         """
+        self._check_not_expired(source)
         if may_skip and source.ranges is not Ranges.GRANTED:
             source.ranges = Ranges.REFUSED
             span = if_range = None
@@ -168,9 +167,13 @@ class Attempts:
             if span is not None and may_skip:
                 source.doubt_ranges()
             raise
+        content: bytes | None = None
         if span is not None and self._may_refuse_ranges(head.status, if_range, may_skip=may_skip):
             # First, so that its connection is not lost where the next request fails.
-            await response.discard()
+            content = await response.discard()
+            expired = self._refusal(source, response, content, span, if_range, answered=False)
+            if isinstance(expired, errors.URLExpired):
+                raise Failed(expired)
             if not may_skip:
                 if not proves and await self._grants_whole(source):
                     raise self._refused(f"it answered {head.status} to a range, and 200 to the whole")
@@ -180,7 +183,7 @@ class Attempts:
                 whole = await self._current(source, None, None)
                 if whole.head.status in WHOLE or whole.head.status in self.request.retries.statuses:
                     # One that may pass is retried, for the whole.
-                    source.ranges, response, span = Ranges.REFUSED, whole, None
+                    source.ranges, response, span, content = Ranges.REFUSED, whole, None, None
                 else:
                     await whole.discard()
         elif if_range and head.status in WHOLE and if_range == source.version.strong == head.strong_validator():
@@ -189,14 +192,48 @@ class Attempts:
             source.takes_if_range = False
             response = await self._current(source, span, None)
         head = response.head
-        refused = refusal(head, span, if_range, answered=self._answered, proxy=response.proxy)
-        failure = refused or wrong_size(self.request.size, head)
+        failure = refusal(head, span, if_range) or wrong_size(self.request.size, head)
         if failure is None:
             return response
         if span is not None and may_skip and head.status not in _NOT_OF_RANGES:
             source.doubt_ranges()
-        await response.discard()
-        raise Failed(failure, retry_after_s(head, time.time()))
+        if content is None:
+            content = await response.discard()
+        refused = self._refusal(source, response, content, span, if_range, answered=self._answered)
+        raise Failed(refused or failure, retry_after_s(head, time.time()))
+
+    def _refusal(
+        self,
+        source: Source,
+        response: Response,
+        content: bytes,
+        span: Span | None,
+        if_range: str | None,
+        *,
+        answered: bool,
+    ) -> errors.HTTPStatusError | errors.URLExpired | None:
+        """The error of a response of `source` whose content was read; None where its status is none."""
+        return refusal(
+            response.head,
+            span,
+            if_range,
+            answered=answered,
+            proxy=response.proxy,
+            content=content,
+            headers=response.route.user_headers,
+            redirected=response.route.url != source.origin.url,
+        )
+
+    def _check_not_expired(self, source: Source) -> None:
+        """Raises `Failed` for a signed URL that needs no request to be known as expired. What has been answered is
+        requested again in any case: that server seems not to mind."""
+        if self._answered or source.route != source.origin:
+            return
+        url, now_s = source.origin.url, time.time()
+        expired_s = expired_by_clock(url, now_s)
+        if expired_s is not None:
+            why = f"no request was made: it is {utc_text(now_s)} by the clock of this machine"
+            raise Failed(url_expired(url, expired_s, why))
 
     def _may_refuse_ranges(self, status: int, if_range: str | None, *, may_skip: bool) -> bool:
         """Whether the answer to a request for a range may mean that the server takes none, whatever status it has for
@@ -234,13 +271,14 @@ class Attempts:
         again."""
         route = source.route
         response = await self._ask(route, span, if_range, begun)
-        if response.head.status in _EXPIRED and route != source.origin:
+        if response.head.status in REFUSED and route != source.origin:
             await response.discard()
             response = await self._resolve_again(source, route, span, if_range)
         return response
 
     def head(self, source: Source) -> Awaitable[Response]:
         """One HEAD, whatever the answer is."""
+        self._check_not_expired(source)
         self.counters.requests += 1
         return self.http.get(self.request, source.route, method="HEAD")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.core.head import ResponseHead
+from getm.core.signed_url import expired_by_clock
 from getm.core.spans import Span
 from getm.core.stats import Stats
 from getm.core.version import Version
@@ -89,6 +90,8 @@ class SmallFetches:
         if request.file is None or request.file.small is None or request.spans != WHOLE or request.version is not None:
             return None
         if not request.adaptive and request.concurrency != 1:
+            return None
+        if expired_by_clock(request.url, time.time()) is not None:
             return None
         entry = request.file.small
         try:

@@ -13,6 +13,9 @@ from getm.core.version import Version
 from getm.engine.speeds import Speeds
 from getm.protocol.messages import OpenRequest, Route
 
+# Errors that are about the object, not the host.
+_OF_THE_OBJECT = (errors.HTTPStatusError, errors.URLExpired, errors.RemoteChanged, errors.SizeMismatch)
+
 
 class Ranges(enum.Enum):
     """Whether a source grants range requests, as far as is known."""
@@ -111,8 +114,7 @@ class Sources:
     def give_up(self, source: Source, error: errors.GetmError) -> None:
         """`source` is asked no more."""
         source.error = source.error or error
-        if not isinstance(error, errors.HTTPStatusError | errors.RemoteChanged | errors.SizeMismatch):
-            # Those are about the object, not the host.
+        if not isinstance(error, _OF_THE_OBJECT):
             self._speeds.failed(source.host)
 
     def all_failed(self) -> errors.GetmError:

@@ -24,7 +24,7 @@ from typing import Literal, Self
 import msgspec
 
 from getm.core.stats import Stats
-from getm.errors import Cancelled, HTTPStatusError, InvalidInput
+from getm.errors import Cancelled, HTTPStatusError, InvalidInput, URLExpired
 from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.files.os_errors import as_target_error
 from getm.files.streams import needs_order
@@ -155,7 +155,7 @@ class Receipt:
             retries=sum(stats.retries.values()),
             error=error.code,
             message=error.message,
-            status_code=error.status if isinstance(error, HTTPStatusError) else None,
+            status_code=error.status if isinstance(error, HTTPStatusError | URLExpired) else None,
         )
 
     def _named(self, path: Path | None) -> str | None:

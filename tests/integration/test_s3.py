@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.auth import S3SigV4QueryAuth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 import getm
+from getm.core.signed_url import find_signature
 from tests.support.command import getm as getm_command
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
@@ -283,3 +288,34 @@ def test_a_list_of_presigned_urls(s3: S3Server, keys: dict[str, bytes], tmp_path
         assert (tmp_path / "out" / key).read_bytes() == keys[key]
         assert done[f"out/{key}"]["checksum"].startswith(algorithm)
         assert done[f"out/{key}"]["url"] == f"{s3.endpoint}/bucket/{key}"
+
+
+@pytest.mark.parametrize("version", ("s3v4", "s3"))
+def test_when_what_boto3_signs_expires(version: str) -> None:
+    config = Config(signature_version=version)
+    with contextlib.closing(boto3.client("s3", region_name=REGION, config=config, **CREDENTIALS)) as client:
+        before_s = int(time.time())
+        url = client.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "a b+c"}, ExpiresIn=600)
+        after_s = time.time()
+    found = find_signature(url)
+    assert found is not None and found.expires_s is not None
+    assert before_s + 600 <= found.expires_s <= after_s + 601
+
+
+def test_a_presigned_url_that_has_expired(s3: S3Server, keys: dict[str, bytes], session: getm.Session) -> None:
+    """moto does not look at the time: what is refused here was not requested."""
+    url = s3.presigned("plain", checksum_mode=True)
+    signed_at = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
+    now = datetime.now(UTC)
+    just_expired = url.replace(signed_at, f"{now - timedelta(seconds=900):%Y%m%dT%H%M%SZ}")
+    long_expired = url.replace(signed_at, f"{now - timedelta(days=2):%Y%m%dT%H%M%SZ}")
+    assert session.read(just_expired) == keys["plain"]
+    with pytest.raises(getm.URLExpired, match="get a new one") as caught:
+        session.read(long_expired)
+    assert caught.value.attempts == 0 and caught.value.url == f"{s3.endpoint}/bucket/plain"
+
+
+def test_what_s3_says_of_a_missing_key(s3: S3Server, keys: dict[str, bytes], session: getm.Session) -> None:
+    with pytest.raises(getm.HTTPStatusError) as caught:
+        session.read(s3.presigned("missing", checksum_mode=False))
+    assert caught.value.message.lower() == "404 not found: nosuchkey: the specified key does not exist"

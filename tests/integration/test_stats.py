@@ -251,7 +251,7 @@ def test_retries_are_logged_in_the_callers_process(
         session.read(f"{url}?X-Amz-Signature=secret", concurrency=concurrency)
     told = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
     assert [(name, level) for name, level, _ in told] == [("getm", logging.INFO)] * 2
-    assert told[0][2].startswith(f"retry 1 of {url} in 0.0 s (status): the server answered 503")
+    assert told[0][2].startswith(f"retry 1 of {url} in 0.0 s (status): 503")
     assert told[1][2].startswith(f"retry 1 of {url} in 0.0 s (truncation): the con")
     assert "secret" not in caplog.text
 

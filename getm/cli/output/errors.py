@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, exit_status
 from getm.cli.output.formatting import json_text
 from getm.core.log import get_logger
-from getm.errors import GetmError, HTTPStatusError, TargetError
+from getm.errors import GetmError, HTTPStatusError, TargetError, URLExpired
 from getm.events import Json, error_facts
 
 _log = get_logger("cli")
@@ -55,7 +55,8 @@ def print_summary(failures: Sequence[Exception], downloads: int) -> int:
     if len(failures) > 1:
         facts: dict[str, Json] = {"message": f"{len(failures)} of {downloads} downloads failed."}
         facts["failed"] = len(failures)
-        statuses = [error.status for error in failures if isinstance(error, HTTPStatusError)]
+        answers = [error.status for error in failures if isinstance(error, HTTPStatusError | URLExpired)]
+        statuses = [status for status in answers if status is not None]
         # Callers read the last status on standard error, and retry by it. One that no retry mends decides.
         lasting = [status for status in statuses if 400 <= status < 500 and status not in (408, 429)]
         if statuses:

@@ -65,22 +65,27 @@ class Response(Struct, frozen=True):
     route: Route
     proxy: Proxy | None = None
 
-    async def discard(self) -> None:
-        """Drop the response: keep the connection where its content is small, otherwise close it."""
+    async def discard(self) -> bytes:
+        """Drop the response: keep the connection where its content is small, otherwise close it. Returns what was read
+        of it; of an error, which may say more than its status, also where its length is not declared."""
         try:
             length = self.head.content_length()
         except HeadError:
             length = None
+        small = self.head.status >= 400 if length is None else length <= _SMALL_CONTENT_BYTES
+        content = bytearray()
         try:
-            if length is not None and length <= _SMALL_CONTENT_BYTES:
+            if small:
                 async with asyncio.timeout(_SMALL_CONTENT_S):
-                    await self.raw.content.read()
-        except (ClientError, OSError) as error:
-            # The content is not needed (a TimeoutError is an OSError): only the connection is lost.
+                    while len(content) <= _SMALL_CONTENT_BYTES and (piece := await self.raw.readany()):
+                        content += piece
+        except (ClientError, OSError, errors.GetmError) as error:
+            # The rest is not needed (a TimeoutError is an OSError): only the connection is lost.
             _log.debug("the content of status %d could not be read: %s", self.head.status, error)
         finally:
             # Without effect where all of it was read.
             self.raw.close()
+        return bytes(content)
 
 
 class _Trust(NamedTuple):

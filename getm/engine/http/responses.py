@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 
 from getm import errors
 from getm.core.head import HeadError, ResponseHead
+from getm.core.lazy import importing
 from getm.core.proxy import Proxy
 from getm.core.redact import redact
+from getm.core.signed_url import find_signature, utc_text
 from getm.core.spans import Span
+from getm.engine.http.request_head import HeaderFields
 
 # The whole object (RFC 9110, sections 15.3.1 and 15.3.4). No other status is: not even 202, which promises one.
 WHOLE = frozenset({200, 203})
 
+# The statuses by which a signed URL is refused: S3 and Google Cloud Storage answer 400 where a token has expired.
+REFUSED = frozenset({400, 401, 403})
+
 _ADVICE = {
+    401: "; give credentials in a header (Authorization)",
     304: "; leave out If-None-Match and If-Modified-Since: nothing is kept here that the server could refer to",
     202: "; the server is still preparing it: try again later",
 }
 
 
 def refusal(
-    head: ResponseHead, wanted: Span | None, if_range: str | None, *, answered: bool = False, proxy: Proxy | None = None
-) -> errors.HTTPStatusError | None:
+    head: ResponseHead,
+    wanted: Span | None,
+    if_range: str | None,
+    *,
+    answered: bool = False,
+    proxy: Proxy | None = None,
+    content: bytes = b"",
+    headers: HeaderFields = (),
+    redirected: bool = False,
+) -> errors.HTTPStatusError | errors.URLExpired | None:
     """The error of a response that brings nothing of the object; None where it brings the whole, or answers the range
     that was `wanted` (206, 416) or the condition `if_range` (412). `answered`: the same request was answered before.
-    `proxy`: the one that it came through, and may come from."""
+    `proxy`: the one that it came through, and may come from. `content`: what was read of it; `headers` are those that
+    were sent. `redirected`: the caller gave another URL."""
     status, advice = head.status, _ADVICE.get(head.status, "")
     if status in WHOLE or (wanted is not None and status in (206, 416)) or (if_range is not None and status == 412):
         return None
@@ -33,14 +52,48 @@ def refusal(
             return None
         covers = head.get("content-range") or "no Content-Range"
         advice = f" to a request without Range, with {covers}: expected 200 and the whole object"
-    kind: type[errors.HTTPStatusError] = errors.HTTPStatusError
+    elif status < 400:
+        advice = f", which is not the object: expected 200{advice}"
+    answer = f"{status} {head.reason or _phrase(status)}".rstrip() + ("" if proxy is None else f" through {proxy}")
+    said = None
+    if content and status >= 400:
+        with importing:
+            # Most transfers meet no error.
+            from getm.core.error_content import read_error_content
+        said = read_error_content(content, head.url, headers)
+        answer = f"{answer}: {said}".removesuffix(": ")
+    if status in REFUSED and (signature := find_signature(head.url)) is not None:
+        # By the server's clock, where it says what that is.
+        now_s = head.sent_at() or time.time()
+        due = signature.expires_s is not None and signature.expires_s <= now_s
+        if due or (said is not None and said.expired):
+            if redirected:
+                advice = "; the server redirects to a URL that has expired: only its operator can mend that"
+            else:
+                expires_s = signature.expires_s if due else None if said is None else said.expired_s
+                return url_expired(head.url, expires_s, answer, status, head.reason)
     if answered and if_range is not None and status in (401, 403):
         # The same request was answered before: what changed is the time.
-        kind, advice = errors.URLExpired, "; the URL has probably expired: ask its issuer for a new one"
-    elif status < 400 and status != 206:
-        advice = f", which is not the object: expected 200{advice}"
-    message = f"the server answered {status} {head.reason}".rstrip() + ("" if proxy is None else f" through {proxy}")
-    return kind(f"{message}{advice}", url=redact(head.url), status=status, reason=head.reason)
+        message = f"this URL has probably expired; get a new one ({answer})"
+        return errors.URLExpired(message, url=redact(head.url), status=status, reason=head.reason)
+    return errors.HTTPStatusError(f"{answer}{advice}", url=redact(head.url), status=status, reason=head.reason)
+
+
+def url_expired(
+    url: str, expires_s: float | None, why: str, status: int | None = None, reason: str | None = None
+) -> errors.URLExpired:
+    """The error for a signed URL that expired at that time, in seconds since the epoch; None: at some time before."""
+    when = "has expired" if expires_s is None else f"expired {utc_text(expires_s)}"
+    at = None if expires_s is None else f"{datetime.fromtimestamp(expires_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    message = f"this URL {when}; get a new one ({why})"
+    return errors.URLExpired(message, url=redact(url), status=status, reason=reason, expired_at=at)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def covers_all(head: ResponseHead) -> bool:
