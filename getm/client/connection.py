@@ -17,7 +17,10 @@ from getm.buffers.ledger import Owner
 from getm.client.engines import NO_SIGNAL, NO_WAIT, SEND_NOW, Engine
 from getm.client.process import passed_pair
 from getm.core.readable import readable
+from getm.core.spans import Span
+from getm.core.stats import Stats
 from getm.core.this_process import process_number
+from getm.integrity.verdict import unverified
 from getm.protocol import messages
 from getm.protocol.codec import Decoder, decode_body, encode, encode_body
 from getm.protocol.messages import (
@@ -42,6 +45,10 @@ _CORKED_READ_BYTES = 4 * 1024
 _MAX_OPEN_BYTES = 32 * 1024
 # Credits that wait for a flush while corked: with more, the engine might run out of slots.
 _MAX_CORKED = 8
+
+
+# Checksums are of the whole.
+_SPAN_VERDICT = unverified("a span of the object")
 
 
 class Listener(Protocol):
@@ -161,13 +168,21 @@ class ClientConnection:
 
     def open(self, request: OpenRequest, listener: Listener) -> int:
         """Send OPEN; `listener` gets what comes. Returns the object's number on this connection."""
-        self._last_number += 1
-        number = self._last_number
+        number = self._last_number + 1
         data = encode_body(messages.OPEN, number, request)
         if len(data) > _MAX_OPEN_BYTES:
             raise errors.InvalidInput(f"the URL and the headers together are longer than {_MAX_OPEN_BYTES} bytes")
+        return self._open(messages.OPEN, data, listener)
+
+    def open_span(self, span: Span, listener: Listener) -> int:
+        """`open` as the last OPEN here, which was for a span, for another one."""
+        data = encode(messages.SPAN, self._last_number + 1, span.start, length=len(span))
+        return self._open(messages.SPAN, data, listener)
+
+    def _open(self, kind: messages.Kind, data: bytes, listener: Listener) -> int:
+        self._last_number = number = self._last_number + 1
         try:
-            self._conversation.pass_(messages.OPEN, number)
+            self._conversation.pass_(kind, number)
             self._listeners[number] = listener
             self._unsent.append(data)
             if not self.corked:
@@ -299,6 +314,11 @@ class ClientConnection:
         kind = message.kind
         if kind is PART or kind is messages.PREFIX:
             self._on_bytes(message, listener)
+        elif kind is messages.ONLY:
+            self._on_bytes(message, listener)
+            if listener is not None:
+                del self._listeners[message.object]
+                listener.on_end(EndInfo(message.length, _SPAN_VERDICT, Stats(message.length, requests=1)))
         elif kind is messages.RETURN:
             # A connection's slots are never granted for one object.
             raise errors.ProtocolError(f"slot {message.slot} came back, which was not granted for an object")
@@ -322,7 +342,7 @@ class ClientConnection:
                 listener.on_failed(decode_body(message, FailedInfo).error())
 
     def _on_bytes(self, message: Message, listener: Listener | None) -> None:
-        slot, full = message.slot, message.kind is PART
+        slot, full = message.slot, message.kind is not messages.PREFIX
         start, lease = self._growing.get(slot, (0, None))
         if full:
             self._ledger.receive(slot)

@@ -11,7 +11,6 @@ from getm.client.read_ahead import SKIPPED_BYTES, ReadAhead, first_span
 from getm.client.receiver import Receiver
 from getm.client.span_receiver import receive_span
 from getm.core.spans import MAX_POSITION
-from getm.protocol.messages import HeadInfo
 
 
 class RandomAccess:
@@ -32,6 +31,8 @@ class RandomAccess:
         if transfer.first_bytes and head is not None and head.ranged:
             self._ahead = ReadAhead(head.size or 0, 0, transfer.first_bytes)
         self.quiet_until: int = MAX_POSITION if self._ahead is None else self._ahead.quiet_until
+        # `why_not`, once it is known.
+        self._refusal: tuple[str | None] | None = None
 
     @property
     def position(self) -> int:
@@ -40,10 +41,9 @@ class RandomAccess:
 
     def why_not(self) -> str | None:
         """Why the object can only be read on; None where it can be read anywhere."""
-        head = self.transfer.head
-        if head is None or self.transfer.strict:
-            return "strict was asked for, and only what is read from start to end can be verified"
-        return _why_not(head)
+        if self._refusal is None:
+            self._refusal = (_why_not(self.transfer),)
+        return self._refusal[0]
 
     def seek(self, target: int) -> None:
         """Let the next read begin at `target`. Raises `NotSeekable`."""
@@ -102,8 +102,13 @@ class RandomAccess:
     def _jump(self, target: int, count: int) -> None:
         size = self.transfer.size or 0
         span = first_span(size, target, target + count)
-        self.transfer = receive_span(self.transfer, span, self._acquire)
-        self.chunks = ChunkReader(self.transfer, span.start, keeps=True)
+        # Before the request is sent, which takes with it that their slots are free.
+        self.chunks.clear()
+        before, self.transfer = self.transfer, receive_span(self.transfer, span, self._acquire)
+        if self.transfer is before:
+            self.chunks.position = span.start
+        else:
+            self.chunks = ChunkReader(self.transfer, span.start, keeps=True)
         self._ahead = ReadAhead(size, target, span.stop)
         self.quiet_until = self._ahead.quiet_until
 
@@ -113,8 +118,11 @@ class RandomAccess:
         self.chunks.clear()
 
 
-def _why_not(info: HeadInfo) -> str | None:
+def _why_not(transfer: Receiver) -> str | None:
     """Why nothing but a whole response can be had of the object."""
+    info = transfer.head
+    if info is None or transfer.strict:
+        return "strict was asked for, and only what is read from start to end can be verified"
     if info.size is None:
         return "the server does not say how long it is"
     if info.version.strong is None:

@@ -92,10 +92,14 @@ class Receiver:
         self._closed = False
         self._released = False
         try:
-            self._number = connection.open(request, self)
+            self._number = self._open()
         except BaseException:
             release(connection)
             raise
+
+    def _open(self) -> int:
+        """Send the request. Raises `EngineDied`."""
+        return self.connection.open(self._request, self)
 
     # Called by the connection ----------------------------------------------------------------------------------------
 

@@ -14,14 +14,16 @@ from getm.core.spans import Span
 from getm.core.stats import Stats
 from getm.core.url import origin_of
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import EndInfo, HeadInfo, OpenRequest, Route
+from getm.protocol.messages import MAX_LENGTH, EndInfo, HeadInfo, OpenRequest, Route
 
 
 class _Earlier:
-    """The statistics of all that was received of an object before: those of what was given up are still to come."""
+    """The statistics of all that was received of an object before, and when that began: those of what was given up are
+    still to come."""
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: Stats, began: float) -> None:
         self.stats = stats
+        self.began = began
 
 
 class _GivenUp(IgnoringListener):
@@ -43,7 +45,7 @@ class _GivenUp(IgnoringListener):
 
 
 def _earlier(before: Receiver) -> _Earlier:
-    return before._earlier if isinstance(before, SpanReceiver) else _Earlier(before.stats_so_far())
+    return before._earlier if isinstance(before, SpanReceiver) else _Earlier(before.stats_so_far(), before._began)
 
 
 class SpanReceiver(Receiver):
@@ -52,14 +54,18 @@ class SpanReceiver(Receiver):
 
     def __init__(self, before: Receiver, connection: ClientConnection, span: Span, earlier: _Earlier) -> None:
         self._earlier: _Earlier = earlier
-        # Where the span that was requested last ends, and where the next one is to end.
-        self._stop = self._wanted = span.stop
+        # The span that was requested last, and where the next one is to end.
+        self._span = span
+        self._wanted = span.stop
         self._due = len(span)
         self._in_flight = True
-        super().__init__(connection, _request_of(before, span), before._release)
+        # Whether the last OPEN on the connection was this request, for whichever span.
+        self._is_known: bool = isinstance(before, SpanReceiver) and before.has_sent(connection)
+        request = before._request if isinstance(before, SpanReceiver) else _request_of(before)
+        super().__init__(connection, request, before._release)
         self.head: HeadInfo | None = before.head
         self._given = span.start
-        self._began = before._began
+        self._began = earlier.began
 
     # What it is asked for ---------------------------------------------------------------------------------------------
 
@@ -69,16 +75,45 @@ class SpanReceiver(Receiver):
 
     def want(self, stop: int) -> None:
         self._wanted = max(self._wanted, stop)
-        if not self._in_flight and self._wanted > self._stop:
+        if not self._in_flight and self._wanted > self._span.stop:
             self._request_more()
+
+    def go_on_with(self, span: Span) -> bool:
+        """Receive `span` next, in place of all else; False where something is still to come, or where the engine has
+        ended. Raises `ReaderClosed`, and the error of what was received before."""
+        if self._in_flight:
+            return False
+        self._check()
+        self._pending.clear()
+        self._span, self._wanted, self._given = span, span.stop, span.start
+        self._due = self._received + len(span)
+        try:
+            self._number = self._open()
+        except errors.EngineDied:
+            return False
+        self._in_flight = True
+        return True
+
+    def has_sent(self, connection: ClientConnection) -> bool:
+        """Whether the last OPEN on the connection was this request, for whichever span."""
+        return self._is_known and self.connection is connection
 
     def _request_more(self) -> None:
         """Raises `EngineDied`."""
-        self._request = _request_of(self, Span(self._stop, self._wanted))
-        self._due += self._wanted - self._stop
-        self._stop = self._wanted
-        self._number = self.connection.open(self._request, self)
+        self._span = Span(self._span.stop, self._wanted)
+        self._due += len(self._span)
+        self._number = self._open()
         self._in_flight = True
+
+    def _open(self) -> int:
+        span, request = self._span, self._request
+        if self._is_known and len(span) <= MAX_LENGTH:
+            return self.connection.open_span(span, self)
+        left_s = None if request.total_s is None else request.total_s - (time.monotonic() - self._earlier.began)
+        # What is left of the time is said each time.
+        self._is_known = left_s is None
+        request = msgspec.structs.replace(request, spans=((span.start, span.stop),), total_s=left_s)
+        return self.connection.open(request, self)
 
     # Called by the connection -----------------------------------------------------------------------------------------
 
@@ -88,7 +123,7 @@ class SpanReceiver(Receiver):
     def on_end(self, info: EndInfo) -> None:
         self._earlier.stats += info.stats
         self._in_flight = False
-        if self._wanted > self._stop:
+        if self._wanted > self._span.stop:
             try:
                 self._request_more()
             except errors.GetmError as error:
@@ -125,43 +160,45 @@ class SpanReceiver(Receiver):
         return self._received == self._due
 
 
-def _request_of(before: Receiver, span: Span) -> OpenRequest:
-    """For `span` of the version that `before` has, from where its redirects led to."""
-    request, head = before._request, before.head
-    if head is not None and not isinstance(before, SpanReceiver):
-        url, final = request.url, head.head.url
-        if request.mirrors:
-            # Validators are compared only with those of the server that answered.
-            url = final
-        same = origin_of(final) == origin_of(request.url)
-        route = None if final == url else Route(final, request.headers if same else ())
-        headers = request.headers if same or not request.mirrors else ()
-        request = msgspec.structs.replace(
-            request,
-            url=url,
-            headers=headers,
-            route=route,
-            mirrors=(),
-            concurrency=1,
-            adaptive=False,
-            checksums=None,
-            strict=False,
-            version=head.version,
-            delegated=True,
-            first_bytes=0,
-            size=None,
-            delay_s=0.0,
-        )
-    return msgspec.structs.replace(request, spans=((span.start, span.stop),), total_s=before._left_s())
+def _request_of(before: Receiver) -> OpenRequest:
+    """For any span of the version that `before` has, from where its redirects led to."""
+    request, head = before.request, before.head
+    if head is None:
+        return request
+    url, final = request.url, head.head.url
+    if request.mirrors:
+        # Validators are compared only with those of the server that answered.
+        url = final
+    same = origin_of(final) == origin_of(request.url)
+    return msgspec.structs.replace(
+        request,
+        url=url,
+        headers=request.headers if same or not request.mirrors else (),
+        route=None if final == url else Route(final, request.headers if same else ()),
+        mirrors=(),
+        concurrency=1,
+        adaptive=False,
+        checksums=None,
+        strict=False,
+        version=head.version,
+        delegated=True,
+        first_bytes=0,
+        size=None,
+        delay_s=0.0,
+    )
 
 
 def receive_span(before: Receiver, span: Span, acquire: Callable[[], ClientConnection]) -> SpanReceiver:
     """Receive `span` in place of all that `before` was to receive: over its connection, or where the engine of that has
-    ended, idle, over one that `acquire` gives. Closes `before`. Raises `EngineDied`, `ReaderClosed`."""
+    ended, idle, over one that `acquire` gives. Closes `before`, unless that goes on with the span. Raises `EngineDied`,
+    `ReaderClosed`."""
     # Whoever closes `before` in the meantime ends its pipe, and what follows fails.
     before.begin_wait()
-    connection, earlier = before.connection, _earlier(before)
+    connection = before.connection
     try:
+        if isinstance(before, SpanReceiver) and before.go_on_with(span):
+            return before
+        earlier = _earlier(before)
         if connection.team[0].alive:
             before.give_up(_GivenUp(connection, earlier))
             return SpanReceiver(before, connection, span, earlier)

@@ -19,7 +19,6 @@ from getm.engine.counters import Counters
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient, Response
 from getm.engine.http.responses import REFUSED, WHOLE, refusal, url_expired, wrong_size
-from getm.engine.small_exchange import SmallExchange
 from getm.engine.sources import Ranges, Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest, Route
 
@@ -125,15 +124,6 @@ class Attempts:
         return self.size is not None and (self.certain or nothing_yet)
 
     # One request ----------------------------------------------------------------------------------------------------
-
-    def begin(self, source: Source, span: Span, exchange: SmallExchange) -> bool:
-        """Ask `source` for a span over a connection that waits for a request, as `get` would; False where there is
-        none. `exchange` gets the response."""
-        begun = self.http.begin(self.request, source.route, exchange, span, source.version.strong)
-        if begun is None:
-            return False
-        exchange.begun = begun
-        return True
 
     async def get(
         self,

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from getm import errors
 from getm.buffers.ledger import Owner, SlotLedger
 from getm.buffers.segment import Segment
@@ -32,7 +34,19 @@ from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool
 from getm.protocol import messages
 from getm.protocol.codec import decode_body, encode, encode_body
-from getm.protocol.messages import GRANT, OPEN, PART, FailedInfo, FolderEntry, Kind, Message, OpenRequest, Record
+from getm.protocol.messages import (
+    GRANT,
+    ONLY,
+    OPEN,
+    PART,
+    SPAN,
+    FailedInfo,
+    FolderEntry,
+    Kind,
+    Message,
+    OpenRequest,
+    Record,
+)
 from getm.protocol.order import Conversation
 
 
@@ -68,6 +82,8 @@ class EngineConnection:
         self._conversation = Conversation()
         self._transfers: dict[int, Fetch] = {}
         self._small = SmallFetches(self)
+        # Of the last OPEN for a span.
+        self._span_request: OpenRequest | None = None
         self._on_change = on_change
         self._unsent: list[bytes] = []
         # Small files that are there, and of which the consumer has not heard.
@@ -124,8 +140,13 @@ class EngineConnection:
                 # It is this object's failure, and no reason to end the others of the connection.
                 self.send(Kind.FAILED, message.object, FailedInfo.of(error, Stats()))
                 return
-            if not self._small.begin(message.object, request):
+            if request.delegated:
+                self._span_request = request
+                self._begin_span(message.object, Span(*request.spans[0]))
+            elif not self._small.begin(message.object, request):
                 self.fetch(message.object, request)
+        elif message.kind is SPAN:
+            self._begin_span(message.object, Span(message.offset, message.offset + message.length))
         elif message.kind is Kind.CANCEL:
             if message.object in self._transfers:
                 self._cancel(message.object)
@@ -144,6 +165,18 @@ class EngineConnection:
         """Serve an OPEN, whose first request may have begun."""
         transfer = self._transfers[number] = Fetch(self, number, request, begun)
         transfer.task = self._loop.create_task(self._serve(number, transfer))
+
+    def fetch_span(self, number: int, request: OpenRequest, span: Span, begun: Begun | None = None) -> None:
+        """`fetch` of a span by the request for another one."""
+        spans = ((span.start, span.stop),)
+        self.fetch(number, request if request.spans == spans else replace(request, spans=spans), begun)
+
+    def _begin_span(self, number: int, span: Span) -> None:
+        request = self._span_request
+        if request is None:
+            raise errors.ProtocolError(f"SPAN for object {number}, and no OPEN of a span before it")
+        if not self._small.begin_span(number, request, span):
+            self.fetch_span(number, request, span)
 
     def _place(self, message: Message) -> None:
         descriptor = self._pipe.take_descriptor()
@@ -203,6 +236,12 @@ class EngineConnection:
         self._ledger.send(slot)
         self._queue(encode(PART, number, offset, slot, length))
         self._hash(number, offset, slot, length, hasher)
+
+    def only(self, number: int, offset: int, slot: int, length: int) -> None:
+        """The slot goes to the consumer, with all of a span that one request has brought."""
+        self._conversation.pass_(ONLY, number)
+        self._ledger.send(slot)
+        self._queue(encode(ONLY, number, offset, slot, length))
 
     def keep(self, number: int, offset: int, slot: int, length: int, hasher: PartsHasher | None) -> None:
         """The slot, which is pinned for a file, stays here; the hasher reads it at the same time."""
@@ -299,7 +338,7 @@ class EngineConnection:
         """A slot for so many bytes, to be filled and sent, or dropped; None where they have to wait for one."""
         return self._ledger.take() if size <= self.slot_bytes else None
 
-    def fill(self, slot: int, content: bytes) -> None:
+    def fill(self, slot: int, content: bytes | memoryview) -> None:
         """Put all of a small object into a slot that was taken for it."""
         start = slot * self.slot_bytes
         self._memory[start : start + len(content)] = content

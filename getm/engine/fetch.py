@@ -6,7 +6,8 @@ import asyncio
 import gc
 import os
 from bisect import bisect_right
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
 from getm.engine.sinks.segment import SegmentSink
+from getm.engine.small_exchange import SmallSpans
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
@@ -467,27 +469,29 @@ class Fetch:
             self.emit(0, slot, size, size, full=True)
         return slot is not None
 
-    def _span(self, span: Span, source: Source, answer: Answer | None = None) -> SpanFetch:
+    def _span(self, span: Span, source: Source, answer: Answer | None = None, begun: Begun | None = None) -> SpanFetch:
         """The bytes of `span`, on their way to the consumer."""
         alone = self._request.delegated or not self._attempts.in_parts
-        fetch = self._open_span(span, source, answer, alone=alone)
+        fetch = self._open_span(span, source, answer, begun, alone=alone)
         self._alone = fetch if alone else None
         return fetch
 
-    def _open_span(self, span: Span, source: Source, answer: Answer | None, *, alone: bool) -> SpanFetch:
+    def _open_span(
+        self, span: Span, source: Source, answer: Answer | None, begun: Begun | None = None, *, alone: bool
+    ) -> SpanFetch:
         if source.error is not None:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
         if self._memory is not None:
             shift = self._places.of(span.start) - span.start
             sink = SegmentSink(self._memory, span, shift, self._on_block)
-            return SpanFetch(self._attempts, source, sink, answer)
+            return SpanFetch(self._attempts, source, sink, answer, begun)
         hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
         ring = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)
-        return SpanFetch(self._attempts, source, ring, answer)
+        return SpanFetch(self._attempts, source, ring, answer, begun)
 
     async def _work(
         self, worker: int, plan: Plan, source: Source, answer: Answer | None, tail: Hedger | None = None
@@ -496,15 +500,53 @@ class Fetch:
         the others from any mirror where wrong bytes would be noticed, else from `source`. Returns where the last one
         ended."""
         helper, stop = self._helper(worker), 0
-        for span in plan.pieces:
+        while True:
             if answer is None and self._attempts.in_parts and self._attempts.certain:
                 source = self._attempts.sources.spread()
+            begun: Begun | None = None
+            if answer is None and helper is None and plan.partial:
+                span, begun = await self._small_spans(plan.pieces, source, tail)
+            else:
+                span = next(plan.pieces, None)
+            if span is None:
+                return stop
             if helper is None or tail is None:
-                stop = await self._span(span, source, answer).run(tail)
+                stop = await self._span(span, source, answer, begun).run(tail)
                 answer = None
-                continue
-            await self._have_fetched(helper, span, source, plan.version, tail)
-        return stop
+            else:
+                await self._have_fetched(helper, span, source, plan.version, tail)
+
+    async def _small_spans(
+        self, spans: Iterator[Span], source: Source, tail: Hedger | None
+    ) -> tuple[Span | None, Begun | None]:
+        """Fetch small ones, in the way in which nearly all of them come, until one takes more; see `SmallSpans.run`."""
+        connection, memory = self._connection, self._memory
+        slots: list[int] = []
+
+        def begin(span: Span) -> bool:
+            if memory is not None:
+                return True
+            if not slots and (slot := connection.take(len(span))) is not None:
+                slots.append(slot)
+            return bool(slots)
+
+        def put(span: Span, content: bytes | memoryview) -> None:
+            if memory is None:
+                slot = slots.pop()
+                connection.fill(slot, content)
+                self.emit(span.start, slot, len(content), len(content), full=True)
+            else:
+                start = self._places.of(span.start)
+                memory.write(start, memoryview(content))
+                self._on_block(span.start, memory.bytes(start, start + len(content)))
+
+        small = SmallSpans(self._attempts, source, spans, begin, put)
+        try:
+            with nullcontext() if tail is None else tail.watch(small, lambda: None):
+                return await small.run()
+        finally:
+            for slot in slots:
+                connection.drop(slot)
 
     async def _have_fetched(
         self, helper: HelperPipe, span: Span, source: Source, version: Version, watch: Watch

@@ -12,15 +12,13 @@ from getm.core.head import ResponseHead
 from getm.core.signed_url import expired_by_clock
 from getm.core.spans import Span
 from getm.core.stats import Stats
-from getm.core.version import Version
-from getm.engine.http.connections import Begun
+from getm.engine.http.connections import Begun, SpanRequests
 from getm.engine.http.framing import PlainHead
-from getm.engine.plan import WHOLE_OBJECT, Order, Plan, continues, decide
+from getm.engine.plan import WHOLE_OBJECT, Order, Plan, decide
 from getm.engine.sinks.file import target_error, write_new_file
-from getm.engine.small_exchange import PATIENCE_S
+from getm.engine.small_exchange import PATIENCE_S, SlotSpan, may_exchange
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
-from getm.integrity.verdict import unverified
 from getm.protocol.messages import (
     END,
     FAILED,
@@ -37,8 +35,6 @@ from getm.protocol.messages import (
 if TYPE_CHECKING:
     from getm.engine.connection import EngineConnection
 
-# Longer spans come as any other one does, without a copy.
-_MAX_SPAN_BYTES = 128 * 1024
 # What is asked for: all of it, by one request.
 _ORDER = Order(WHOLE_OBJECT, None, False, 1, 0)
 
@@ -55,7 +51,10 @@ class SmallFetches:
     def __init__(self, connection: EngineConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._fetches: dict[int, _SmallFile | _SmallSpan] = {}
+        self._fetches: dict[int, _SmallFile | SlotSpan] = {}
+        # The last request for a span, and what asks for others of the same kind; None: it takes more than this.
+        self._span_request: OpenRequest | None = None
+        self._spans: SpanRequests | None = None
         # Set while there are any.
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,19 +62,32 @@ class SmallFetches:
         return len(self._fetches)
 
     def begin(self, number: int, request: OpenRequest) -> bool:
-        """Serve that OPEN; False where it takes more than this."""
-        if (
-            request.total_s is not None
-            or request.mirrors
-            or request.delay_s
-            or self._connection.http.throttle is not None
-        ):
+        """Serve that OPEN for a small object; False where it takes more than this."""
+        fetch = self._file(number, request) if self._may_begin(request) else None
+        return fetch is not None and self._begun(
+            number, fetch, self._connection.http.begin(request, _route_of(request), fetch)
+        )
+
+    def begin_span(self, number: int, request: OpenRequest, span: Span) -> bool:
+        """Serve that request for a span; False where it takes more than this."""
+        if request is not self._span_request:
+            self._span_request, self._spans = request, None
+            if self._may_begin(request) and request.version is not None and request.place_from is None:
+                self._spans = self._connection.http.spans(request, _route_of(request), request.version.strong)
+        if self._spans is None or request.version is None or not may_exchange(request.version, span):
             return False
-        fetch = self._span(number, request) if request.delegated else self._file(number, request)
-        if fetch is None:
+        slot = self._connection.take(len(span))
+        if slot is None:
             return False
-        route = request.route or Route(request.url, request.headers)
-        begun = self._connection.http.begin(request, route, fetch, *fetch.part())
+        fetch = SlotSpan(self, self._connection, number, request, span, slot)
+        return self._begun(number, fetch, self._spans.begin(span, fetch))
+
+    def _may_begin(self, request: OpenRequest) -> bool:
+        throttled = self._connection.http.throttle is not None
+        return request.total_s is None and not (request.mirrors or request.delay_s or throttled)
+
+    def _begun(self, number: int, fetch: _SmallFile | SlotSpan, begun: Begun | None) -> bool:
+        """Whether the request for it was sent."""
         if begun is None:
             fetch.release()
             return False
@@ -100,19 +112,6 @@ class SmallFetches:
             # The other way says so.
             return None
         return _SmallFile(self, self._connection, number, request, entry, folder)
-
-    def _span(self, number: int, request: OpenRequest) -> _SmallSpan | None:
-        """Where a slot is free for it."""
-        span, version = Span(*request.spans[0]), request.version
-        if (
-            version is None
-            or not version.joinable
-            or request.place_from is not None
-            or not 0 < len(span) <= _MAX_SPAN_BYTES
-        ):
-            return None
-        slot = self._connection.take(len(span))
-        return None if slot is None else _SmallSpan(self, self._connection, number, request, span, version, slot)
 
     def cancel(self, number: int) -> bool:
         """Whether it was one of these."""
@@ -151,6 +150,10 @@ class SmallFetches:
             self._timer = self._loop.call_later(max(0.0, oldest.began_s - before_s), self._look)
 
 
+def _route_of(request: OpenRequest) -> Route:
+    return request.route or Route(request.url, request.headers)
+
+
 class _SmallFile:
     """One that goes to a file: a `WholeListener`. `entry`: the file, and `folder` a descriptor of its folder."""
 
@@ -177,10 +180,6 @@ class _SmallFile:
         self._head: HeadInfo
         self._first_byte_s: float | None = None
 
-    def part(self) -> tuple[Span | None, str | None]:
-        """What is requested: the whole, without a condition."""
-        return None, None
-
     def release(self) -> None:
         """Nothing more is written."""
         self._connection.folders.release(self.entry.folder)
@@ -199,7 +198,7 @@ class _SmallFile:
         self._head = HeadInfo(response, plan.version, notes=notes, declared=declared)
         return True
 
-    def came(self, content: bytes) -> None:
+    def came(self, content: bytes | memoryview) -> None:
         self.begun.keep(self.begun.connection)
         connection, number, size = self._connection, self._number, len(content)
         failure: errors.GetmError | None = None
@@ -223,67 +222,6 @@ class _SmallFile:
     @property
     def _mode(self) -> int:
         return 0o600 if self._request.file is None else self._request.file.mode
-
-    def is_other(self) -> None:
-        if self._fetches.ended(self._number):
-            self._connection.fetch(self._number, self._request, self.begun)
-
-
-class _SmallSpan:
-    """A span of an object of that version, which goes to a slot: a `WholeListener`."""
-
-    status = 206
-
-    def __init__(
-        self,
-        fetches: SmallFetches,
-        connection: EngineConnection,
-        number: int,
-        request: OpenRequest,
-        span: Span,
-        version: Version,
-        slot: int,
-    ) -> None:
-        self.began_s: float = time.monotonic()
-        self.begun: Begun
-        self._fetches = fetches
-        self._connection = connection
-        self._number = number
-        self._request = request
-        self._span = span
-        self._version = version
-        self._slot: int | None = slot
-        self._first_byte_s: float | None = None
-
-    def part(self) -> tuple[Span | None, str | None]:
-        """What is requested, and on which condition."""
-        return self._span, self._version.strong
-
-    def release(self) -> None:
-        """Nothing more is put into the slot."""
-        if self._slot is not None:
-            self._connection.drop(self._slot)
-
-    def accepts(self, head: PlainHead) -> bool:
-        response = ResponseHead.with_fields(206, self._request.url, head.lines, head.fields, head.reason)
-        self._first_byte_s = time.monotonic() - self.began_s
-        try:
-            found, _ = continues(self._version, response, self._span, self._version.size or 0)
-        except errors.GetmError:
-            return False
-        return found == self._span and head.length == len(found)
-
-    def came(self, content: bytes) -> None:
-        self.begun.keep(self.begun.connection)
-        connection, number, size, slot = self._connection, self._number, len(content), self._slot
-        if slot is not None:
-            self._slot = None
-            connection.send(HEAD, number, HeadInfo(ResponseHead(206, self._request.url), self._version, ranged=True))
-            connection.fill(slot, content)
-            connection.part(number, self._span.start, slot, size, None)
-            stats = Stats(size, requests=1, first_byte_s=self._first_byte_s, seconds=time.monotonic() - self.began_s)
-            connection.send(END, number, EndInfo(size, unverified("a span of the object"), stats))
-        self._fetches.ended(number)
 
     def is_other(self) -> None:
         if self._fetches.ended(self._number):

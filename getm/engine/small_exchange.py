@@ -1,62 +1,189 @@
-"""A small span of an object that is known, received whole over a connection that waits for a request."""
+"""Small spans of an object that is known, each received whole over a connection that waits for a request."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
+from getm import errors
 from getm.core.spans import Span
-from getm.engine.http.connections import Begun
+from getm.core.version import Version
+from getm.engine.attempts import Attempts
+from getm.engine.http.connections import Begun, SpanRequests
 from getm.engine.http.framing import PlainHead
-from getm.engine.sources import Ranges, Source
+from getm.engine.sources import Source
+from getm.protocol.messages import OpenRequest
+
+if TYPE_CHECKING:
+    from getm.engine.connection import EngineConnection
+    from getm.engine.small import SmallFetches
 
 # A response that takes longer than this is received as any other one, with all limits on its time.
 PATIENCE_S = 0.2
 # Longer spans are received as any other one, straight to their place.
-MAX_SPAN_BYTES = 256 * 1024
+_MAX_SPAN_BYTES = 256 * 1024
 
 
-def may_exchange(source: Source, span: Span) -> bool:
-    """Whether `source` is known to grant such a span, on the condition that the object is of its version."""
+def may_exchange(version: Version, span: Span) -> bool:
+    """Whether the whole of the span may be awaited, on the condition that the object is of that version."""
+    return 0 < len(span) <= _MAX_SPAN_BYTES and version.joinable
+
+
+def is_usual(head: PlainHead, version: Version, span: Span) -> bool:
+    """Whether it is the head of exactly what was asked for: the usual way says what is wrong with anything else."""
+    fields = head.fields
     return (
-        0 < len(span) <= MAX_SPAN_BYTES
-        and source.ranges is Ranges.GRANTED
-        and source.takes_if_range
-        and source.version.joinable
+        head.length == len(span)
+        and fields["content-range"] == [f"bytes {span.start}-{span.stop - 1}/{version.size}"]
+        and fields.get("etag", [version.etag]) == [version.etag]
+        and fields.get("last-modified", [version.last_modified]) == [version.last_modified]
     )
 
 
-class SmallExchange:
-    """One request for `span` of what `source` has: a `WholeListener`. No reader and no limits on its time wait for it:
-    for a small span they would be most of the work.
-
-    `content` gets the bytes; None where the response is not the usual one, and is to be received as any other, by
-    `begun`.
-    """
+class SlotSpan:
+    """A span that a consumer wants on its own, and gets in a slot: a `WholeListener`."""
 
     status = 206
 
-    def __init__(self, source: Source, span: Span, content: asyncio.Future[bytes | None]) -> None:
+    def __init__(
+        self,
+        fetches: SmallFetches,
+        connection: EngineConnection,
+        number: int,
+        request: OpenRequest,
+        span: Span,
+        slot: int,
+    ) -> None:
+        self.began_s: float = time.monotonic()
         self.begun: Begun
-        self.content = content
-        self._source = source
+        self._fetches = fetches
+        self._connection = connection
+        self._number = number
+        self._request = request
         self._span = span
+        self._slot: int | None = slot
+
+    def release(self) -> None:
+        """Nothing more is put into the slot."""
+        if self._slot is not None:
+            self._connection.drop(self._slot)
 
     def accepts(self, head: PlainHead) -> bool:
-        # Exactly what was asked for: the usual way says what is wrong with anything else.
-        span, version, fields = self._span, self._source.version, head.fields
-        return (
-            head.length == len(span)
-            and fields["content-range"] == [f"bytes {span.start}-{span.stop - 1}/{version.size}"]
-            and fields.get("etag", [version.etag]) == [version.etag]
-            and fields.get("last-modified", [version.last_modified]) == [version.last_modified]
-        )
+        version = self._request.version
+        return version is not None and is_usual(head, version, self._span)
 
-    def came(self, content: bytes) -> None:
-        # Before the one who waits runs: others may use it meanwhile.
+    def came(self, content: bytes | memoryview) -> None:
         self.begun.keep(self.begun.connection)
-        if not self.content.done():
-            self.content.set_result(content)
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._connection.fill(slot, content)
+            self._connection.only(self._number, self._span.start, slot, len(content))
+        self._fetches.ended(self._number)
 
     def is_other(self) -> None:
-        if not self.content.done():
-            self.content.set_result(None)
+        if self._fetches.ended(self._number):
+            self._connection.fetch_span(self._number, self._request, self._span, self.begun)
+
+
+class SmallSpans:
+    """Fetches spans of what `source` has, one after another: a `WholeListener`. No task, no reader and no limits on its
+    time wait for a response: for a small span they would be most of the work.
+
+    `begin(span)` says whether there is room for its bytes, and `put(span, content)` takes them.
+    """
+
+    status = 206
+    # As a `Watched`: no part of them is slower than the others.
+    waited, waits, remaining = False, 0, Span(0, 0)
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        source: Source,
+        spans: Iterator[Span],
+        begin: Callable[[Span], bool],
+        put: Callable[[Span, bytes | memoryview], None],
+    ) -> None:
+        self.position = 0
+        self._attempts = attempts
+        self._source = source
+        self._version = source.version
+        self._spans = spans
+        self._begin = begin
+        self._put = put
+        self._requests: SpanRequests | None = None
+        # The span that is awaited, the request for it, and when that was sent.
+        self._span = Span(0, 0)
+        self._begun: Begun | None = None
+        self._began_s = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._left: asyncio.Future[Span | None] = self._loop.create_future()
+
+    async def run(self) -> tuple[Span | None, Begun | None]:
+        """Fetch spans until one takes more than this: that one, and the request for it where it was sent. None: there
+        are no more."""
+        attempts, source = self._attempts, self._source
+        if attempts.http.throttle is None:
+            self._requests = attempts.http.spans(attempts.request, source.route, source.version.strong)
+        self._next()
+        if not self._left.done():
+            self._timer = self._loop.call_later(PATIENCE_S, self._look)
+            try:
+                with attempts.attempt(source):
+                    await self._left
+            except BaseException:
+                if self._begun is not None:
+                    self._begun.connection.close()
+                raise
+            finally:
+                self._timer.cancel()
+                attempts.part_ended(complete=True)
+        return self._left.result(), self._begun
+
+    def _next(self) -> None:
+        """Ask for the next span."""
+        self._begun = None
+        span = next(self._spans, None)
+        if span is not None and self._may_begin(span) and self._requests is not None and self._begin(span):
+            self._span, self._began_s = span, time.monotonic()
+            self._begun = self._requests.begin(span, self)
+        if self._begun is None:
+            self._left.set_result(span)
+
+    def _may_begin(self, span: Span) -> bool:
+        return self._source.takes_spans and may_exchange(self._version, span)
+
+    def _look(self) -> None:
+        """No longer wait for what takes too long."""
+        waited_s = time.monotonic() - self._began_s
+        if waited_s < PATIENCE_S:
+            self._timer = self._loop.call_later(PATIENCE_S - waited_s, self._look)
+        elif self._begun is not None:
+            self._begun.protocol.give_up_whole()
+
+    def accepts(self, head: PlainHead) -> bool:
+        return is_usual(head, self._version, self._span)
+
+    def came(self, content: bytes | memoryview) -> None:
+        if self._begun is None:
+            return
+        self._begun.keep(self._begun.connection)
+        attempts, size, seconds = self._attempts, len(content), time.monotonic() - self._began_s
+        attempts.counters.requests += 1
+        attempts.counters.received_bytes += size
+        attempts.began(seconds)
+        attempts.sources.received(self._source, size, seconds)
+        self.position += size
+        try:
+            self._put(self._span, content)
+        except errors.GetmError as error:
+            self._begun = None
+            self._left.set_exception(error)
+            return
+        self._next()
+
+    def is_other(self) -> None:
+        if not self._left.done():
+            self._left.set_result(self._span)

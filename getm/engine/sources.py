@@ -48,6 +48,11 @@ class Source:
         # Parts that are being fetched from it.
         self.active = 0
 
+    @property
+    def takes_spans(self) -> bool:
+        """Whether it grants ranges on the condition that the object is of its version, as far as is known."""
+        return self.ranges is Ranges.GRANTED and self.takes_if_range
+
     def doubt_ranges(self) -> None:
         """A request for a range has failed in a way that may pass. Where it does so again, the next one is for the
         whole: it may have been the range."""

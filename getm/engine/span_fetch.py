@@ -19,7 +19,6 @@ from getm.engine.http.body import READ_ERRORS, receive
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import continues
-from getm.engine.small_exchange import PATIENCE_S, SmallExchange, may_exchange
 from getm.engine.sources import Ranges, Source
 
 if TYPE_CHECKING:
@@ -42,12 +41,14 @@ class Answer(Struct, frozen=True):
 
 class SpanFetch:
     """Fetches one span, retrying and failing over between sources, into `writer`: the first bytes by `answer`, where
-    there is one, the rest by requests. Owns the writer and the responses.
+    there is one, the rest by requests, of which the first may have `begun`. Owns the writer and the responses.
 
     Where nothing would show that the rest is of the same version as `answer`, no request follows it.
     """
 
-    def __init__(self, attempts: Attempts, source: Source, writer: Sink, answer: Answer | None) -> None:
+    def __init__(
+        self, attempts: Attempts, source: Source, writer: Sink, answer: Answer | None, begun: Begun | None = None
+    ) -> None:
         self.writer: Sink = writer
         self.start: int = writer.position
         self._attempts = attempts
@@ -63,8 +64,7 @@ class SpanFetch:
         self._hedges = 0
         # The response of a hedged request that got ahead.
         self._ahead: Answer | None = None
-        # A request that was sent, and whose response is not as small ones usually are.
-        self._begun: Begun | None = None
+        self._begun = begun
 
     async def prove(self) -> None:
         """Request the bytes by a range, once, before anything relies on that: `run` then begins with the response.
@@ -84,8 +84,7 @@ class SpanFetch:
         try:
             await writer.begin()
             with nullcontext() if tail is None else tail.watch(writer, self.hedge):
-                if not await self._exchange():
-                    await self._fetch()
+                await self._fetch()
             return writer.position
         finally:
             self._attempts.counters.received_bytes += writer.position - start
@@ -98,37 +97,6 @@ class SpanFetch:
                 self._begun.connection.close()
             writer.close()
             self._attempts.part_ended(complete=not writer.remaining)
-
-    async def _exchange(self) -> bool:
-        """Whether all bytes have come by a small exchange, in the way that nearly all of many small spans do. Where its
-        response is another one, or is slow, the first attempt goes on with it."""
-        source, attempts, wanted = self._source, self._attempts, self._writer.remaining
-        if self._answer is not None or attempts.http.throttle is not None or not may_exchange(source, wanted):
-            return False
-        loop = asyncio.get_running_loop()
-        exchange = SmallExchange(source, wanted, loop.create_future())
-        if not attempts.begin(source, wanted, exchange):
-            return False
-        began_s = time.monotonic()
-        timer = loop.call_later(PATIENCE_S, exchange.begun.protocol.give_up_whole)
-        try:
-            with attempts.attempt(source):
-                content = await exchange.content
-        except asyncio.CancelledError:
-            if exchange.content.cancelled() or exchange.content.result() is None:
-                exchange.begun.connection.close()
-            raise
-        finally:
-            timer.cancel()
-        if content is None:
-            self._begun = exchange.begun
-            return False
-        attempts.counters.requests += 1
-        seconds = time.monotonic() - began_s
-        attempts.began(seconds)
-        attempts.sources.received(source, len(content), seconds)
-        await self._writer.write(content)
-        return True
 
     async def _fetch(self) -> None:
         """Fetch by one response after another, from one source after another, until all bytes have come."""
@@ -166,7 +134,7 @@ class SpanFetch:
         """Request what the writer lacks. `proves`: to learn whether ranges are granted."""
         wanted, version, began_s = self._writer.remaining, source.version, time.monotonic()
         begun, self._begun = self._begun, None
-        if begun is not None and not may_exchange(source, wanted):
+        if begun is not None and not source.takes_spans:
             # Another part has learnt in the meantime that it has to be asked otherwise.
             begun.connection.close()
             begun = None

@@ -75,7 +75,7 @@ class Verification:
             return not self._strict
         return len(self.declared) == 1 and self.certain and size <= INLINE_BYTES
 
-    def check(self, content: bytes) -> Verdict:
+    def check(self, content: bytes | memoryview) -> Verdict:
         """The verdict on all of a small object. Raises `ChecksumMismatch`, `MissingExtra`."""
         verdict = check_small(self.declared[0], content) if self.declared else unverified(self._reason)
         if verdict.mismatch is not None:

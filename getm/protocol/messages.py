@@ -7,6 +7,7 @@ kinds that carry one:
 
 Consumer to engine:
     OPEN    object, body OpenRequest      fetch this object; its number was not used before on this pipe
+    SPAN    object, offset, length        the same as the last OPEN for a span, for the `length` bytes from `offset` on
     GRANT   slot, length                  `length` slots from `slot` on are the engine's: at the start, and as credit;
             object                        with an object's number: to be filled with that object only
     WRITE   object, body FolderEntry      the file that takes the object's bytes, for one that is opened with `file` and
@@ -22,6 +23,7 @@ Engine to consumer:
     PREFIX  object, offset, slot, length  the slot has `length` bytes so far, the first at `offset`, which may be read:
                                           may be repeated; a PART of the slot follows
     PART    object, offset, slot, length  the slot is the consumer's and holds `length` bytes, the first at `offset`
+    ONLY    object, offset, slot, length  HEAD, PART and END in one: the slot holds a whole span
     RETURN  object, slot                  a slot that was granted for that object comes back unfilled
     ADAPTED object, body AdaptedInfo      so many connections bring it from now on, and why
     WRITTEN object, offset, length        bytes of the object are in its file
@@ -71,6 +73,8 @@ class Kind(enum.IntEnum):
     ADAPTED = 16
     PLACE = 17
     MORE = 18
+    SPAN = 19
+    ONLY = 20
 
 
 # Looked up once: otherwise one small object would take sixty look-ups in the class.
@@ -93,6 +97,8 @@ class Kind(enum.IntEnum):
     ADAPTED,
     PLACE,
     MORE,
+    SPAN,
+    ONLY,
 ) = Kind
 
 
@@ -103,6 +109,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     slot: int = 0
     length: int = 0
     body: bytes = b""
+
+
+# The most that the frame's `length` can say.
+MAX_LENGTH = 2**32 - 1
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -289,13 +299,16 @@ class ServeRequest(Record, frozen=True):
     limit_rate: float | None  # bytes a second over all that the engine receives; the same in each of its SERVEs
 
 
-FROM_CONSUMER = frozenset({Kind.OPEN, Kind.GRANT, Kind.WRITE, Kind.PLACE, Kind.CANCEL, Kind.HEDGE, Kind.MORE})
+FROM_CONSUMER = frozenset(
+    {Kind.OPEN, Kind.SPAN, Kind.GRANT, Kind.WRITE, Kind.PLACE, Kind.CANCEL, Kind.HEDGE, Kind.MORE}
+)
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
 FROM_ENGINE = frozenset(
     {
         Kind.HEAD,
         Kind.PREFIX,
         Kind.PART,
+        Kind.ONLY,
         Kind.RETURN,
         Kind.WRITTEN,
         Kind.NOTE,

@@ -2,8 +2,9 @@
 
 For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with PREFIXes before the PART of their slot,
 ADAPTEDs between HEAD and the end, and NOTEs anywhere before it. For one that goes to a file: WRITTEN in place of PART;
-an END that has the head is all that comes of a small one. Objects are independent of each other, and many may be open
-on one pipe. `Conversation` holds this order on either end; a message out of order is a `ProtocolError`.
+an END that has the head is all that comes of a small one. A SPAN is another OPEN, and ONLY all that comes of a small
+one. Objects are independent of each other, and many may be open on one pipe. `Conversation` holds this order on either
+end; a message out of order is a `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from getm.protocol.messages import (
     HEDGE,
     MORE,
     NOTE,
+    ONLY,
     OPEN,
     PART,
     PLACE,
     PREFIX,
     RETURN,
+    SPAN,
     WRITE,
     WRITTEN,
     Kind,
@@ -46,8 +49,8 @@ class Phase(enum.StrEnum):
 UNOPENED, OPENED, STREAMING, OVER = Phase
 # phase -> message -> phase after it.
 _ORDER: dict[Phase, dict[Kind, Phase]] = {
-    UNOPENED: {OPEN: OPENED},
-    OPENED: {HEAD: STREAMING, NOTE: OPENED, END: OVER, FAILED: OVER},
+    UNOPENED: {OPEN: OPENED, SPAN: OPENED},
+    OPENED: {HEAD: STREAMING, NOTE: OPENED, ONLY: OVER, END: OVER, FAILED: OVER},
     STREAMING: {
         PREFIX: STREAMING,
         PART: STREAMING,
@@ -80,9 +83,9 @@ class Conversation(Struct):
             if kind in _ALWAYS:
                 return
             raise ProtocolError(f"{kind.name} may not come for object {object_number}, which is {before.value}")
-        if kind is OPEN:
+        if before is UNOPENED:
             if object_number <= self._last_opened:
-                raise ProtocolError(f"OPEN bears the number {object_number}, which was used before")
+                raise ProtocolError(f"{kind.name} bears the number {object_number}, which was used before")
             self._last_opened = object_number
         if after is OVER:
             del self.phases[object_number]

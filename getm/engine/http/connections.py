@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from msgspec import Struct
 
+from getm.core.spans import Span
 from getm.engine.http.framing import decoded
 from getm.engine.http.idle import IdleConnections
 from getm.engine.http.request_head import HeaderFields, RequestHeads
@@ -139,10 +141,11 @@ class _ConnectLimit(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """A request that was sent, and whose response is awaited, over a connection of its own."""
+    """A request that is sent, and its response awaited, over a connection of its own."""
 
     connection: Connection
     protocol: ResponseProtocol
+    transport: asyncio.Transport
     # Where the connection goes when all of the response has come.
     keep: Callable[[Connection], None]
 
@@ -173,21 +176,39 @@ class Exchanges:
         `listener` gets the response, and `get` goes on with what this returns where that is another one than expected.
         The arguments: as for `get`. Raises `ValueError`."""
         heads = self._heads_for(origin, headers, proxy)
-        sent = heads.encode(heads.request(), "GET", target, wanted)
-        connection = self._waiting(heads)
-        if connection is None:
-            return None
-        try:
-            protocol, transport = _ready(connection)
-        except ServerDisconnectedError:
-            connection.close()
-            return None
-        protocol.expect_whole(listener)
-        transport.write(sent)
-        return Begun(connection, protocol, partial(self._keep, heads))
+        return self.send(heads, heads.encode(heads.request(), "GET", target, wanted), listener)
 
-    def _waiting(self, heads: RequestHeads) -> Connection | None:
-        return None if heads.server is None else self._idle.take(heads.server)
+    def spans(
+        self, origin: str, target: str, headers: HeaderFields, wanted: HeaderFields, proxy: str | None
+    ) -> SpanRequests:
+        """`begin` for many spans of one target. Raises `ValueError`."""
+        heads = self._heads_for(origin, headers, proxy)
+        return SpanRequests(self, heads, heads.encode(heads.request(), "GET", target, wanted))
+
+    def send(self, heads: RequestHeads, head: bytes, listener: WholeListener, least: int = 0) -> Begun | None:
+        """Send `head` over a connection that waits for a request; None where there is none. `least`: how many bytes the
+        response that `listener` expects has at least."""
+        begun = self._take(heads)
+        if begun is not None:
+            begun.protocol.expect_whole(listener, least)
+            begun.transport.write(head)
+        return begun
+
+    def _take(self, heads: RequestHeads) -> Begun | None:
+        """A connection that waits for a request, and may carry one; None where there is none."""
+        while heads.server is not None and (connection := self._idle.take(heads.server)) is not None:
+            with suppress(ServerDisconnectedError):
+                return self._begun(heads, connection)
+        return None
+
+    def _begun(self, heads: RequestHeads, connection: Connection) -> Begun:
+        """A connection to which the request can be written now. Raises `ServerDisconnectedError`, and closes it, where
+        it may not carry one."""
+        protocol, transport = connection.protocol, connection.transport
+        if not isinstance(protocol, ResponseProtocol) or transport is None or protocol.out_of_step:
+            connection.close()
+            raise ServerDisconnectedError
+        return Begun(connection, protocol, transport, partial(self._keep, heads))
 
     def _keep(self, heads: RequestHeads, connection: Connection) -> None:
         if heads.server is None:
@@ -232,21 +253,21 @@ class Exchanges:
         self, heads: RequestHeads, method: str, target: str, wanted: HeaderFields, connect_s: float | None
     ) -> Begun:
         request = heads.request()
-        connection = self._waiting(heads)
-        if connection is None:
+        begun = self._take(heads)
+        if begun is None:
             try:
                 limit: Any = _ConnectLimit(connect_s)
                 connection = await self._connector.connect(request, [], limit)
             except TimeoutError as error:
                 raise ConnectionTimeoutError("no connection in time") from error
+            begun = self._begun(heads, connection)
         try:
-            protocol, transport = _ready(connection)
-            protocol.expect_head(alone=method == "HEAD")
-            transport.write(heads.encode(request, method, target, wanted))
+            begun.protocol.expect_head(alone=method == "HEAD")
+            begun.transport.write(heads.encode(request, method, target, wanted))
         except BaseException:
-            connection.close()
+            begun.connection.close()
             raise
-        return Begun(connection, protocol, partial(self._keep, heads))
+        return begun
 
     async def _answer(self, begun: Begun, head_s: float | None) -> Reply:
         connection, protocol = begun.connection, begun.protocol
@@ -261,10 +282,16 @@ class Exchanges:
             raise
 
 
-def _ready(connection: Connection) -> tuple[ResponseProtocol, asyncio.Transport]:
-    """The protocol and transport of a connection that may carry a request. Raises `ServerDisconnectedError` for any
-    other one."""
-    protocol, transport = connection.protocol, connection.transport
-    if not isinstance(protocol, ResponseProtocol) or transport is None or protocol.out_of_step:
-        raise ServerDisconnectedError
-    return protocol, transport
+class SpanRequests:
+    """Requests for spans of one target, which differ only in their Range (RFC 9110, section 14.2)."""
+
+    def __init__(self, exchanges: Exchanges, heads: RequestHeads, head: bytes) -> None:
+        self._exchanges = exchanges
+        self._heads = heads
+        # Without the line that ends it.
+        self._head = head[:-2]
+
+    def begin(self, span: Span, listener: WholeListener) -> Begun | None:
+        """Ask for `span` over a connection that waits for a request; see `Exchanges.begin`."""
+        head = b"%bRange: %b\r\n\r\n" % (self._head, span.range_header().encode())
+        return self._exchanges.send(self._heads, head, listener, len(span))

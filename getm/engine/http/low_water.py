@@ -37,7 +37,7 @@ class LowWater:
         # uvloop's own TLS (behind a proxy) buffers bytes that no mark can see.
         hidden = transport.get_extra_info("sslcontext") is not None and not self._reserve
         self._socket = transport.get_extra_info("socket")
-        self._usable = sys.platform == "linux" and self._socket is not None and not hidden
+        self._usable = self._socket is not None and not hidden
         self.lower(length)
 
     def lower(self, missing: int) -> None:
@@ -46,14 +46,21 @@ class LowWater:
         mark = min(_MARK_BYTES, missing - self._reserve) if self._usable else 0
         if mark < _MIN_MARK_BYTES:
             mark = 0
-        # A timer may fire after the socket was closed and before its owner learns of it.
-        if mark != self._mark and self._socket.fileno() >= 0:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
+        if mark != self._mark and set_mark(self._socket, mark):
             self._mark, self.floor = mark, mark + self._reserve if mark else 0
 
     def waiting(self) -> int:
         """How many bytes the kernel holds for us."""
         return unread_bytes(self._socket) if self._mark else 0
+
+
+def set_mark(sock: socket.socket, mark: int) -> bool:
+    """Have the socket reported readable only when so many bytes are there; False where that cannot be set. (A timer may
+    fire after the socket was closed and before its owner learns of it.)"""
+    if sys.platform != "linux" or sock.fileno() < 0:
+        return False
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, mark))
+    return True
 
 
 def unread_bytes(sock: socket.socket) -> int:

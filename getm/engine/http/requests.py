@@ -30,11 +30,10 @@ from getm.core.head import HeadError, ResponseHead, decode_phrase, header_lines
 from getm.core.log import get_logger
 from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
-from getm.core.spans import Span
 from getm.core.text import brief, encodable
 from getm.core.url import follow, is_tls, origin_of, split_url
 from getm.engine.host_load import HostLoads
-from getm.engine.http.connections import Begun, Connector, Exchanges, Reply
+from getm.engine.http.connections import Begun, Connector, Exchanges, Reply, SpanRequests
 from getm.engine.http.request_head import HeaderFields
 from getm.engine.http.response_protocol import WholeListener
 from getm.engine.http.throttle import Throttle
@@ -154,28 +153,31 @@ class HttpClient:
             )
         return session
 
-    def begin(
-        self,
-        request: OpenRequest,
-        route: Route,
-        listener: WholeListener,
-        span: Span | None = None,
-        if_range: str | None = None,
-    ) -> Begun | None:
-        """GET `route`, or a span of what it leads to, over a connection that waits for a request; None where there is
-        none, or where that cannot be sent (`get` says why). `listener` gets the response; where that is another one
-        than expected, `get` goes on with what this returns."""
-        url = route.url
-        range_header = None if span is None else span.range_header()
+    def begin(self, request: OpenRequest, route: Route, listener: WholeListener) -> Begun | None:
+        """GET `route` over a connection that waits for a request; None where there is none, or where that cannot be
+        sent (`get` says why). `listener` gets the response; where that is another one than expected, `get` goes on with
+        what this returns."""
         try:
-            origin, target = split_url(url)
-            proxy = _proxy(origin, tuple(request.environment.items()))
-            through = None if proxy is None else proxy.url
-            session = self._session(request, origin, through)
-            headers = _headers(url, route.user_headers, ranged=span is not None)
-            return session.begin(origin, target, headers, _wanted(range_header, if_range), through, listener)
+            session, origin, target, through = self._way(request, route)
+            return session.begin(origin, target, _headers(route.url, route.user_headers), (), through, listener)
         except (errors.GetmError, ValueError):
             return None
+
+    def spans(self, request: OpenRequest, route: Route, if_range: str | None) -> SpanRequests | None:
+        """`begin` for spans of what `route` leads to, on that condition; None where they cannot be sent."""
+        try:
+            session, origin, target, through = self._way(request, route)
+            headers = _headers(route.url, route.user_headers, ranged=True)
+            return session.spans(origin, target, headers, _wanted(None, if_range), through)
+        except (errors.GetmError, ValueError):
+            return None
+
+    def _way(self, request: OpenRequest, route: Route) -> tuple[Exchanges, str, str, str | None]:
+        """The connections by which `route` is asked, its origin and target, and the URL of the proxy, if any."""
+        origin, target = split_url(route.url)
+        proxy = _proxy(origin, tuple(request.environment.items()))
+        through = None if proxy is None else proxy.url
+        return self._session(request, origin, through), origin, target, through
 
     async def get(
         self,

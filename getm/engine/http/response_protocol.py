@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from getm.core.head import HeadError
 from getm.engine.http.framing import PlainHead, frame, plain_head, usual_length
-from getm.engine.http.low_water import unread_bytes
+from getm.engine.http.low_water import set_mark, unread_bytes
 
 # Signed redirects (CloudFront, Hugging Face) have Locations of several KiB.
 _MAX_HEADER_BYTES = 64 * 1024
@@ -33,7 +33,7 @@ class WholeListener(Protocol):
     def accepts(self, head: PlainHead) -> bool:
         """Whether the content that follows is to be awaited whole."""
 
-    def came(self, content: bytes) -> None:
+    def came(self, content: bytes | memoryview) -> None:
         """All of it is there."""
 
     def is_other(self) -> None:
@@ -70,6 +70,8 @@ class ResponseProtocol(ResponseHandler):
         # While another protocol receives the content instead of this one.
         self.bypassed = False
         self._awaited: _Awaited | None = None
+        # How many bytes are to be there before the loop wakes up; 0: any.
+        self._mark = 0
         # What has broken the connection, where that is no clean end.
         self.broken_by: OSError | None = None
 
@@ -79,6 +81,7 @@ class ResponseProtocol(ResponseHandler):
         self._in_head = True
         self._answered = False
         self._responses += 1
+        self._wake_at(0)
         self.set_response_params(
             skip_payload=alone,
             read_until_eof=True,
@@ -89,11 +92,17 @@ class ResponseProtocol(ResponseHandler):
             max_headers=_MAX_HEADERS,
         )
 
-    def expect_whole(self, listener: WholeListener) -> None:
-        """Expect a small response of the usual form next. aiohttp's parser and reader, and a task that waits for both,
-        would take longer than all the rest of a small object."""
+    def expect_whole(self, listener: WholeListener, least: int = 0) -> None:
+        """Expect a small response of the usual form next, with a content of at least so many bytes: less does not wake
+        the loop. aiohttp's parser and reader, and a task that waits for both, would take longer than all the rest of a
+        small object."""
         self._responses += 1
         self._awaited = _Awaited(listener, [])
+        self._wake_at(least)
+
+    def _wake_at(self, count: int) -> None:
+        if count != self._mark and self.transport is not None:
+            self._mark = count if set_mark(self.transport.get_extra_info("socket"), count) else 0
 
     def give_up_whole(self) -> None:
         """What has come so far is received as after `expect_head`, and so is the rest. Harmless where nothing is
@@ -118,6 +127,7 @@ class ResponseProtocol(ResponseHandler):
             if not awaited.stop:
                 if len(data) > _MAX_PLAIN_HEAD_BYTES:
                     self.give_up_whole()
+                self._wake_at(0)
                 return
             head = plain_head(data[: awaited.stop], awaited.listener.status)
             if head is None or not awaited.listener.accepts(head):
@@ -130,10 +140,12 @@ class ResponseProtocol(ResponseHandler):
         elif not awaited.missing:
             self._awaited = None
             first, *others = awaited.pieces
-            if len(first) > awaited.stop or not others:
-                others.insert(0, first[awaited.stop :])
             # Joined once, if at all: these are few and small.
-            awaited.listener.came(others[0] if len(others) == 1 else b"".join(others))
+            rest = memoryview(first)[awaited.stop :]
+            awaited.listener.came(b"".join((rest, *others)) if others else rest)
+        else:
+            # What is missing may be less than the mark.
+            self._wake_at(0)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         if self._answered:

@@ -197,7 +197,7 @@ class PartsHasher:
         return unverified("; ".join(reasons) or "no checksum was declared", computed)
 
 
-def check_small(declared: Declared, content: bytes) -> Verdict:
+def check_small(declared: Declared, content: bytes | memoryview) -> Verdict:
     """The verdict on a representation by one checksum, which is none of a multipart upload: at once, in this thread.
     For up to `INLINE_BYTES`. Raises `MissingExtra`."""
     expected, view = declared.checksum, memoryview(content)

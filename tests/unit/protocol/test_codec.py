@@ -256,6 +256,7 @@ def test_plain_makes_of_any_value_one_that_travels(value: object) -> None:
 ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
     None: {
         Kind.OPEN: Phase.OPENED,
+        Kind.SPAN: Phase.OPENED,
         Kind.GRANT: None,
         Kind.RETURN: None,
         Kind.WRITE: None,
@@ -269,6 +270,7 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.NOTE: Phase.OPENED,
         Kind.WRITE: Phase.OPENED,
         Kind.PLACE: Phase.OPENED,
+        Kind.ONLY: None,
         Kind.END: None,
         Kind.HEDGE: Phase.OPENED,
         Kind.MORE: Phase.OPENED,

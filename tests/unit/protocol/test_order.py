@@ -73,6 +73,9 @@ class Engine:
             elif message.kind is Kind.OPEN:
                 (span,) = decode_body(message, OpenRequest).spans
                 self.serving[message.object] = Serving(message.object, *span, pace=1 + sum(span) % SLOT_BYTES)
+            elif message.kind is Kind.SPAN:
+                start, stop = message.offset, message.offset + message.length
+                self.serving[message.object] = Serving(message.object, start, stop, alone=True)
             elif message.kind is Kind.CANCEL and message.object in self.serving:
                 self.serving[message.object].cancelled = True
 
@@ -88,6 +91,11 @@ class Engine:
         number = serving.number
         if serving.cancelled:
             self.fail(serving, errors.Cancelled("the transfer was cancelled"))
+        elif serving.claim is None and serving.alone and (slot := self._take(serving)) is not None:
+            self.memory[slot] = bytes(position % 251 for position in range(serving.start, serving.stop))
+            self._over(serving)
+            self.ledger.send(slot)
+            self.send(encode(Kind.ONLY, number, 0, slot, serving.stop - serving.start), Kind.ONLY, number)
         elif serving.claim is None:
             response = ResponseHead(200, "https://example.test/object", reason="OK")
             head = HeadInfo(response, Version(serving.stop - serving.start))
@@ -106,6 +114,10 @@ class Engine:
                 serving.slot = serving.claim.next()
             if serving.slot is not None:
                 self._fill(serving, serving.slot)
+
+    def _take(self, serving: Serving) -> int | None:
+        """A slot for all of a small object, where one is free."""
+        return self.ledger.take() if serving.stop - serving.start <= SLOT_BYTES and not serving.lent else None
 
     def _fill(self, serving: Serving, slot: int) -> None:
         """The next bytes of the slot: it goes to the consumer when it is full, else its first bytes may be read."""
@@ -162,6 +174,8 @@ class Serving:
     filled: int = 0
     # Whether slots were granted for it alone: it gets no others.
     lent: bool = False
+    # Whether all of it may come in one slot, and with one message.
+    alone: bool = False
 
     def __post_init__(self) -> None:
         self.position = self.start
@@ -203,8 +217,12 @@ class Consumer:
 
     def open(self, first_byte: int, size: int, *, lend: bool) -> None:
         number = len(self.objects) + 1
-        self.conversation.pass_(Kind.OPEN, number)
-        self.out += encode_body(Kind.OPEN, number, request(first_byte, size))
+        if size and number > 1 and not lend:
+            self.conversation.pass_(Kind.SPAN, number)
+            self.out += encode(Kind.SPAN, number, first_byte, length=size)
+        else:
+            self.conversation.pass_(Kind.OPEN, number)
+            self.out += encode_body(Kind.OPEN, number, request(first_byte, size))
         wanted = Wanted(bytes(position % 251 for position in range(first_byte, first_byte + size)))
         self.objects[number] = wanted
         needed = -(-size // SLOT_BYTES)
@@ -245,12 +263,15 @@ class Consumer:
             self.ledger.receive(message.slot)
             wanted.lent.remove(message.slot)
             self.spare.add(message.slot)
-        elif message.kind is Kind.PART:
+        elif message.kind in (Kind.PART, Kind.ONLY):
             self.ledger.receive(message.slot)
             assert not wanted.lent or message.slot in wanted.lent, "another object's slot"
             assert self.memory[message.slot].startswith(self.growing.pop(message.slot, b""))
             self.held[message.slot] = self.memory[message.slot]
             wanted.received[message.offset] = self.memory[message.slot][: message.length]
+            if message.kind is Kind.ONLY:
+                assert not wanted.head and wanted.received == {0: wanted.expected}
+                wanted.endings.append(message.kind)
             if wanted.cancelled:
                 self.let_go(message.slot)
         elif message.kind is Kind.NOTE:
