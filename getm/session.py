@@ -25,6 +25,7 @@ from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
 from getm.core import shutdown
+from getm.core.connection_options import ConnectionOptions, validate_connection_options
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.redact import redact
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from getm import aio
     from getm.buffers.object_memory import ObjectMemory
     from getm.client.collected_spans import CollectedSpans
+    from getm.files.netrc import Logins
     from getm.shared_object import SharedObject
 
 _T = TypeVar("_T")
@@ -96,6 +98,17 @@ class Session:
         limit_rate: Bytes a second, over all transfers together; None for no limit. Each engine process gets an equal
             share of it.
         insecure: Do not check certificates: anyone on the network path can read and alter the data.
+        cert: A PEM file with a certificate (and the chain above it, perhaps also its key), which is shown to servers
+            that ask for one.
+        key: A PEM file with its private key; None, the key is in `cert`.
+        key_password: The password of an encrypted key.
+        netrc: Send the login (Basic authentication) that a netrc file has for exactly the host of a URL: True for
+            `$NETRC` or `~/.netrc`, or the file's path. It is not sent after a redirect to another host, nor where the
+            URL or the headers have a login. A "default" entry is not used.
+        resolve: Addresses to connect to in place of what a name resolves to: {"data.example.org:443": "127.0.0.1"}, or
+            several of them in a list. TLS still wants the certificate of the name.
+        ip_version: 4 or 6: use only addresses of that version; None, both.
+        interface: Make all connections over this network interface ("eth0"), or from this address of the machine.
 
     Raises:
         InvalidInput: An argument cannot be used.
@@ -116,6 +129,13 @@ class Session:
         retries: int | Retries = Retries(),  # noqa: B008  # a frozen value
         limit_rate: float | None = None,
         insecure: bool = False,
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
+        key_password: str | None = None,
+        netrc: bool | str | os.PathLike[str] = False,
+        resolve: Mapping[str, str | Iterable[str]] | None = None,
+        ip_version: Literal[4, 6] | None = None,
+        interface: str | None = None,
     ) -> None:
         self._headers = options.validate_headers(headers)
         self._timeout = options.validate_timeout(timeout, Timeout())
@@ -140,7 +160,9 @@ class Session:
             insecure=validate_bool(insecure, "insecure"),
             cacert=None if cacert is None else os.fsencode(_existing(cacert)),
             environment={},
+            connection=_connection(ip_version, interface, resolve, cert, key, key_password),
         )
+        self._logins = _logins(netrc)
         self._pool = self._make_pool()
         # A session that is dropped without close() must not leave processes behind. When the interpreter shuts down,
         # the pools close by themselves.
@@ -1419,10 +1441,12 @@ class Session:
             fields["custom_retries"] = Retries.of(retries, self._retries)
         if ranged_from != 0:
             fields["ranged_from"] = validate_integer(ranged_from, "ranged_from", 0)
+        url, mirrors = validate_url(url), validate_mirrors(mirrors)
         return msgspec.structs.replace(
             self._usual,
-            url=validate_url(url),
-            mirrors=validate_mirrors(mirrors),
+            url=url,
+            mirrors=mirrors,
+            logins=() if self._logins is None else self._logins.of((url, *mirrors)),
             concurrency=options.MAX_AUTO_CONCURRENCY if width == "auto" else width or 1,
             adaptive=width == "auto",
             environment=_environment(),
@@ -1485,7 +1509,7 @@ class Session:
             if count == 1 or chosen.jobs != "auto":
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
         folder = None if directory is None else validate_path(directory, "directory")
-        its_jobs = partial(jobs_of, entries, common, folder)
+        its_jobs = partial(jobs_of, entries, common, folder, self._logins)
         return lambda post: Batch(its_jobs, self._pool, chosen, post, wants_events=on_event is not None)
 
     def _open(self, opening: Opening) -> Receiver:
@@ -1684,6 +1708,25 @@ def _expected(checksum: str | Checksum | Iterable[str | Checksum] | None) -> tup
     if not given or not all(isinstance(each, str | Checksum) for each in given):
         refuse("checksum", '"auto", "ALGORITHM:VALUE", a Checksum, several of these, or None', checksum)
     return tuple(str(each if isinstance(each, Checksum) else parse_checksum(each)) for each in given)
+
+
+def _connection(ip_version: Literal[4, 6] | None, interface: str | None, *others: Any) -> ConnectionOptions | None:
+    chosen = validate_connection_options(ip_version, interface, *others)
+    if chosen is not None and chosen.interface is not None:
+        with importing:
+            from getm.client.interface import check_interface
+
+        check_interface(chosen.interface, chosen.ip_version)
+    return chosen
+
+
+def _logins(netrc: bool | str | os.PathLike[str]) -> Logins | None:
+    if netrc is False:
+        return None
+    with importing:
+        from getm.files.netrc import read_netrc
+
+    return read_netrc(None if netrc is True else validate_path(netrc, "netrc"))
 
 
 def _existing(cacert: str | os.PathLike[str]) -> str:

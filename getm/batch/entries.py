@@ -15,25 +15,29 @@ from getm.protocol.messages import OpenRequest
 
 if TYPE_CHECKING:
     from getm.batch.scheduler import Batch
+    from getm.files.netrc import Logins
 
 # Larger files wait until the smaller ones have begun.
 _SMALL_FILE_BYTES = 64 * MIB
 
 
-def jobs_of(entries: Iterable[Entry | str], common: OpenRequest, folder: str | None, batch: Batch) -> Iterator[Job]:
+def jobs_of(
+    entries: Iterable[Entry | str], common: OpenRequest, folder: str | None, logins: Logins | None, batch: Batch
+) -> Iterator[Job]:
     """The downloads of `entries`, made as they are needed.
 
     Args:
         entries: Entries or URLs.
         common: What their requests have in common.
         folder: Where relative targets go, and what no target may leave; None: the current folder.
+        logins: Of their hosts.
         batch: That they belong to.
 
     Raises:
         InvalidInput: An entry cannot be used.
     """
     for index, entry in _small_first(entries):
-        request = _for_entry(entry, common)
+        request = _for_entry(entry, common, logins)
         waived = request.checksums is None or not entry.warn_unverified
         yield Job(batch, index, *_place(entry, folder), request, waived=waived)
 
@@ -64,7 +68,7 @@ def _is_large(entry: Entry) -> bool:
     return (entry.size or 0) > _SMALL_FILE_BYTES
 
 
-def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
+def _for_entry(entry: Entry, common: OpenRequest, logins: Logins | None) -> OpenRequest:
     """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
     headers, checksums = common.headers, common.checksums
     if entry.headers:
@@ -74,7 +78,13 @@ def _for_entry(entry: Entry, common: OpenRequest) -> OpenRequest:
         checksums = tuple(map(str, entry.verifiable))
     url, *mirrors = entry.urls
     return msgspec.structs.replace(
-        common, url=url, mirrors=tuple(mirrors), headers=headers, checksums=checksums, size=entry.size
+        common,
+        url=url,
+        mirrors=tuple(mirrors),
+        headers=headers,
+        logins=() if logins is None else logins.of(entry.urls),
+        checksums=checksums,
+        size=entry.size,
     )
 
 

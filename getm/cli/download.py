@@ -12,11 +12,13 @@ from itertools import zip_longest
 
 from msgspec.structs import replace
 
+from getm.cli import defaults
 from getm.cli.options import build_parser
 from getm.cli.output.errors import print_summary
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
+from getm.cli.secrets import password_in
 from getm.core.log import get_logger
 from getm.errors import GetmError, InvalidInput, TargetError
 from getm.files.names import follow_link
@@ -24,7 +26,7 @@ from getm.integrity.algorithms import require_algorithm
 from getm.integrity.values import Checksum, parse_checksum, parse_pair
 from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
-from getm.options import Timeout, parse_header, validate_timeout
+from getm.options import Timeout, validate_timeout
 from getm.session import Session
 
 _log = get_logger("cli")
@@ -38,7 +40,7 @@ _RESUMABLE = "Partial data is kept; run the same command to resume."
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with `arguments` and return its exit status; raises what getm raises."""
-    options = build_parser().parse(arguments)
+    options = defaults.parse(build_parser(), arguments)
     if options.manifest is not None:
         return _download_list(options)
     urls, path = _operands(options)
@@ -112,16 +114,36 @@ def _agreeing(checksums: list[Checksum]) -> list[Checksum]:
 
 
 def _session(options: argparse.Namespace) -> Session:
+    password = options.key_password_file
     floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
     return Session(
         processes=options.processes,
-        headers=[parse_header(line) for line in options.header],
+        headers=options.header,
         timeout=replace(validate_timeout(options.timeout, Timeout()), **floor),
         cacert=options.cacert,
         insecure=options.insecure,
         limit_rate=options.limit_rate,
         retries=options.retries,
+        cert=options.cert,
+        key=options.key,
+        key_password=None if password is None else password_in(password),
+        netrc=options.netrc_file or options.netrc,
+        resolve=_addresses(options.resolve),
+        ip_version=options.ip_version,
+        interface=options.interface,
     )
+
+
+def _addresses(given: list[str]) -> dict[str, list[str]]:
+    """HOST:PORT:ADDR[,ADDR], as curl takes it. Raises `InvalidInput`."""
+    addresses = {}
+    for text in given:
+        host, _, rest = text.partition(":")
+        port, colon, several = rest.partition(":")
+        if not colon:
+            raise InvalidInput(f"--resolve: expected HOST:PORT:ADDR, got {text[:100]!r}")
+        addresses[f"{host}:{port}"] = [address.strip() for address in several.split(",")]
+    return addresses
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -163,7 +185,16 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
     """The files that the command itself reads or writes, and what they are: no download may replace them.
 
     Raises InvalidInput where the receipt is one of the others."""
-    named = {"the list itself": options.manifest, "the file of certificates (--cacert)": options.cacert}
+    named = {
+        "the list itself": options.manifest,
+        "the file of certificates (--cacert)": options.cacert,
+        "the client certificate (--cert)": options.cert,
+        "the key (--key)": options.key,
+        "the file with the key's password": options.key_password_file,
+        "the netrc file": options.netrc_file or (_netrc_path() if options.netrc else None),
+        "the configuration (--config)": options.config,
+        **{f"a file of headers (-H @{path})": path for path in getattr(options, "header_files", ())},
+    }
     files = {os.path.realpath(path): what for what, path in named.items() if path not in (None, "-")}
     if options.receipt is not None:
         path = os.path.realpath(options.receipt)
@@ -171,6 +202,13 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
             raise InvalidInput(f"the receipt {options.receipt} is {files[path]}; give it a file of its own")
         files[path] = "the receipt"
     return files
+
+
+def _netrc_path() -> str:
+    # Needed by few.
+    from getm.files.netrc import netrc_path
+
+    return netrc_path()
 
 
 def _run(
@@ -184,6 +222,8 @@ def _run(
     reporter = Reporter(options, files=len(entries), total_bytes=entries.total_bytes, to_stdout=to_stdout)
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
+        for variable in options.unknown_variables:
+            _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
         if entries.ignored:
             _log.info("%s: understood and not used: %s", entries.name, ", ".join(map(printable, entries.ignored)))
         session = stack.enter_context(_session(options))

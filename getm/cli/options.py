@@ -11,6 +11,7 @@ from getm._version import __version__
 from getm.batch.settings import DEFAULT_PER_HOST, EXISTING, MAX_JOBS
 from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, number, short_form
+from getm.cli.secrets import Headers
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.manifests.formats import FORMATS
 from getm.options import MAX_CONCURRENCY, Timeout
@@ -121,10 +122,26 @@ def build_parser() -> Parser:
     add("--base-url", action=Once, metavar="URL", help="what the names in a checksum file are relative to")
     columns = "which columns of a CSV or TSV hold url, path, size, md5, ..."
     add("--columns", action=Once, metavar="FIELD=NAME,...", help=columns)
-    add("-H", "--header", **each, metavar="'NAME: VALUE'", help="send this header; repeatable")
+    add = parser.add_argument_group("requests and connections").add_argument
+    headers = "send this header; repeatable. @FILE: one on each line of a file"
+    add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help=headers)
+    add("-n", "--netrc", **flag, help="send the login that $NETRC or ~/.netrc has for exactly the URL's host")
+    add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
     trusted = "trust the certificate authorities in this PEM file"
     add("--cacert", action=Once, type=existing, metavar="FILE", help=trusted)
     add("-k", "--insecure", **flag, help="do not check certificates (anyone on the network path can alter the data)")
+    add("-E", "--cert", action=Once, metavar="FILE", help="show this client certificate (PEM) to servers that ask")
+    add("--key", action=Once, metavar="FILE", help="its private key (default: in the file of --cert)")
+    add("--key-password-file", action=Once, metavar="FILE", help="its first line opens an encrypted key")
+    given = "connect to these addresses, in place of what the name HOST resolves to; repeatable"
+    add("--resolve", **each, metavar="HOST:PORT:ADDR[,ADDR]", help=given)
+    for version in (4, 6):
+        only: dict[str, Any] = {"action": "store_const", "dest": "ip_version", "const": version}
+        add(f"-{version}", f"--ipv{version}", **only, help=f"use only IPv{version} addresses")
+    over = "make all connections over this network interface, or from this address"
+    add("--interface", action=Once, metavar="NAME|ADDR", help=over)
+    defaults = 'take defaults of options from this TOML file (limit-rate = "20M"); see getm help config'
+    add("--config", action=Once, metavar="FILE", help=defaults)
     add = parser.add_argument_group("verification").add_argument
     checksums = (
         "what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing"

@@ -15,8 +15,11 @@ class Once(argparse.Action):
     would be dropped silently."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        if getattr(namespace, self.dest) is not None:
+        # A default may be set: only the command line counts.
+        given: set[str] = namespace.__dict__.setdefault("given_once", set())
+        if self.dest in given:
             parser.error(f"{'/'.join(self.option_strings)} is given twice")
+        given.add(self.dest)
         setattr(namespace, self.dest, values if self.const is None else self.const)
 
 
@@ -61,11 +64,21 @@ class Parser(argparse.ArgumentParser):
         self._width = None
         return super().format_help()
 
+    def option(self, name: str) -> argparse.Action | None:
+        """The option --NAME; None where there is none."""
+        return self._option_string_actions.get(f"--{name}")
+
+    def long_names(self) -> set[str]:
+        """The names of all options, without the hyphens in front."""
+        return {option[2:] for option in self._option_string_actions if option.startswith("--")}
+
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(f"{message}; see {self.prog} --help")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The options and operands, in any order. Raises `InvalidInput`."""
+        # Because of -4 and -6, "-x -1" would lack its value, and its error would not say what is wrong with it.
+        self._has_negative_number_optionals.clear()
         options, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
             # Names only: what stands behind the "=", or after the name, may be a secret.

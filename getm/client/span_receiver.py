@@ -174,7 +174,7 @@ def _request_of(before: Receiver) -> OpenRequest:
         request,
         url=url,
         headers=request.headers if same or not request.mirrors else (),
-        route=None if final == url else Route(final, request.headers if same else ()),
+        route=None if final == url else Route(final, request.headers_for(final) if same else ()),
         mirrors=(),
         concurrency=1,
         adaptive=False,

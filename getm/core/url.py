@@ -55,7 +55,7 @@ def validate_url(url: str) -> str:
     try:
         if not host.startswith("["):
             name, colon, digits = host.partition(":")
-            encoded = _encode_name(name)
+            encoded = encode_name(name)
             if encoded != name:
                 url = url.replace(parts.netloc, f"{userinfo}{at}{encoded}{colon}{digits}", 1)
         # Everything printable in ASCII is safe here, "%" included: nothing that is encoded may be encoded twice.
@@ -64,7 +64,7 @@ def validate_url(url: str) -> str:
         raise InvalidInput(f"the URL has characters that cannot be sent ({error})", url=redact(url)) from None
 
 
-def _encode_name(name: str) -> str:
+def encode_name(name: str) -> str:
     """A host's name as it is resolved and sent. Raises `UnicodeError` for what is none."""
     ascii_name = unquote(name, errors="strict") if "%" in name else name
     if not ascii_name.isascii():

@@ -151,7 +151,7 @@ class SmallFetches:
 
 
 def _route_of(request: OpenRequest) -> Route:
-    return request.route or Route(request.url, request.headers)
+    return request.route or Route(request.url, request.headers_for(request.url))
 
 
 class _SmallFile:

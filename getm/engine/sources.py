@@ -78,7 +78,7 @@ class Sources:
     """The URL of a request and its mirrors. The headers of the caller go to all of them: all are the caller's URLs."""
 
     def __init__(self, request: OpenRequest, speeds: Speeds) -> None:
-        self._all = [Source(Route(url, request.headers)) for url in (request.url, *request.mirrors)]
+        self._all = [Source(Route(url, request.headers_for(url))) for url in (request.url, *request.mirrors)]
         # That of the request's own URL.
         self.given: Source = self._all[0]
         self._speeds = speeds

@@ -41,10 +41,12 @@ from __future__ import annotations
 
 import enum
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from getm import errors
+from getm.core.connection_options import ConnectionOptions
 from getm.core.head import ResponseHead
 from getm.core.retry import Retries
 from getm.core.spans import MAX_POSITION
@@ -208,6 +210,10 @@ class OpenRequest(Record, frozen=True):
     # Only so many bytes of the whole object are requested before MORE asks for further ones, where ranges are granted;
     # 0: all of it.
     first_bytes: int = 0
+    # None: the usual ones.
+    connection: ConnectionOptions | None = None
+    # Hosts of these URLs, and the Authorization field that each of them gets, unless `headers` have one.
+    logins: tuple[tuple[str, str], ...] = ()
 
     @property
     def retries(self) -> Retries:
@@ -217,6 +223,16 @@ class OpenRequest(Record, frozen=True):
     def head_only(self) -> bool:
         """Whether nothing of the object is wanted but what its head says."""
         return not self.spans and self.version is None
+
+    def headers_for(self, url: str) -> tuple[tuple[str, str], ...]:
+        """The caller's headers for one of its URLs, with the login for its host."""
+        if self.logins:
+            parts = urlsplit(url)
+            login = dict(self.logins).get(parts.hostname or "")
+            given = any(name.lower() == "authorization" for name, _ in self.headers) or "@" in parts.netloc
+            if login is not None and not given:
+                return (*self.headers, ("Authorization", login))
+        return self.headers
 
 
 class HeadInfo(Record, frozen=True):

@@ -517,7 +517,7 @@ def test_case_36_no_clobber_where_the_server_names_the_file(
         ("--retries", ["-1", "9999999"], "argument --retries: must be a number from 0 to 1000000, not"),
         ("--cacert", ["/nowhere"], "argument --cacert: there is no file or folder '/nowhere'"),
         ("--retries", ["1.5"], "argument --retries: invalid int value"),
-        ("-4", [""], "unknown option: -4"),
+        ("-5", [""], "unknown option: -5"),
     ],
 )
 def test_case_44_errors_of_options_name_the_option(tmp_path: Path, option: str, values: list[str], words: str) -> None:

@@ -22,6 +22,14 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._unread = b""
 
+    @property
+    def client(self) -> str:
+        """The address at the other end; "" where that has reset the connection."""
+        try:
+            return str(self._sock.getpeername()[0])
+        except OSError:
+            return ""
+
     async def open(self) -> None:
         """Whatever must pass before the first request: nothing over TCP."""
 
@@ -82,6 +90,10 @@ class TLSChannel(Channel):
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._feed()
+            except ssl.SSLError:
+                # The alert that says why.
+                await self._flush()
+                raise
             else:
                 await self._flush()
                 return

@@ -24,7 +24,8 @@ _WAIT_S = 20.0
 
 @dataclass(eq=False)
 class Request:
-    """A request as it came: `target` as the bytes of the request line, headers in order with their spelling.
+    """A request as it came: `target` as the bytes of the request line, headers in order with their spelling;
+    `client`: the address that it came from.
 
     `number` counts the server's requests and `connection` its connections, from 0. `outcome` and `sent_bytes` (of the
     body) tell how the reply went, once `wait_ended` has returned.
@@ -35,6 +36,7 @@ class Request:
     method: str
     target: bytes
     headers: tuple[tuple[str, str], ...]
+    client: str = ""
     outcome: Outcome = "open"
     sent_bytes: int = 0
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)

@@ -34,18 +34,18 @@ class _ClientLeft(Exception):
 
 
 class FaultServer:
-    """Serves scripts by path on a free loopback port, over HTTP, or HTTPS when `tls` is given.
+    """Serves scripts by path on a loopback port (0: any free one), over HTTP, or HTTPS when `tls` is given.
 
     `requests` holds every request in order of arrival. An error in a script or in the server itself is raised when the
     context ends, so that no test passes on a server that failed.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self.failed_handshakes = 0
         self._tls = tls
-        self._address = address
+        self._address, self._port = address, port
         self._scripts: dict[str, list[Script]] = {}
         self._limit: int | None = None
         self._excess: Excess = "close"
@@ -58,7 +58,7 @@ class FaultServer:
         # The socket listens before the thread runs: a client may connect at once and waits in the accept queue.
         self._loop = asyncio.new_event_loop()
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        self._listener = socket.create_server((self._address, 0), family=family)
+        self._listener = socket.create_server((self._address, self._port), family=family)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._thread.start()
@@ -174,7 +174,7 @@ class FaultServer:
         pairs = (line.decode("latin-1").partition(":") for line in lines)
         headers = tuple((name, value.strip()) for name, _, value in pairs)
         with self._arrived:
-            request = Request(len(self.requests), connection, method.decode(), target, headers)
+            request = Request(len(self.requests), connection, method.decode(), target, headers, channel.client)
             self.requests.append(request)
             self._arrived.notify_all()
         return request

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.certificates import Authority
-from tests.support.nginx_config import DECLARED_HEADERS, nginx_config
+from tests.support.nginx_config import DECLARED_HEADERS, PRIVATE_NAME, nginx_config
 from tests.support.objects import ObjectStore, ServedObject
 from tests.support.request_log import RequestLog
 
@@ -53,7 +53,7 @@ class NginxServer:
         with socket.create_server(("127.0.0.1", 0)) as http_socket, socket.create_server(("127.0.0.1", 0)) as tls:
             self.http_port, self.https_port = http_socket.getsockname()[1], tls.getsockname()[1]
             self.log = RequestLog(self._folder / "requests.log", self.http_port)
-            certificate = self.authority.issue()
+            certificate, private = self.authority.issue(), self.authority.issue(PRIVATE_NAME)
             config = self._folder / "nginx.conf"
             config.write_text(
                 nginx_config(
@@ -62,6 +62,9 @@ class NginxServer:
                     https_port=self.https_port,
                     chain=certificate.chain,
                     key=certificate.key,
+                    private_chain=private.chain,
+                    private_key=private.key,
+                    authority=self.ca_path,
                     workers=self._workers,
                     log=self._log_requests,
                     tcp_nopush=self._tcp_nopush,

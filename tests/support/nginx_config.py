@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# The name of the server that wants a certificate of its clients, on the port of HTTPS.
+PRIVATE_NAME = "private.test"
+
 STATUSES = (400, 401, 403, 404, 408, 410, 429, 500, 502, 503, 504)
 
 # Response headers of "/declared/": each takes its value, as it stands, from the query argument named here; an argument
@@ -54,6 +57,9 @@ def nginx_config(
     https_port: int,
     chain: Path,
     key: Path,
+    private_chain: Path,
+    private_key: Path,
+    authority: Path,
     workers: int,
     log: bool,
     user: str | None,
@@ -145,6 +151,17 @@ http {{
         location = /redirect/loop {{ absolute_redirect off; return 302 /redirect/loop; }}
 
 {statuses}
+    }}
+
+    # Shows what it serves only to clients with a certificate of the authority.
+    server {{
+        listen 127.0.0.1:{https_port} ssl;
+        server_name {PRIVATE_NAME};
+        ssl_certificate {private_chain};
+        ssl_certificate_key {private_key};
+        ssl_client_certificate {authority};
+        ssl_verify_client on;
+        location / {{ alias {files}; add_header X-Client $ssl_client_s_dn; }}
     }}
 }}
 """

@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash completion demo
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --checksum --checksum-algorithm --columns --concurrency --dir --existing --filepath --format --header --jobs --limit-rate --manifest --multipart-threshold --per-host --processes --progress --receipt --retries --serve --size --speed-limit --speed-time --timeout -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -63,9 +63,19 @@ complete -c getm -n _shtab_getm_using -s m -s i -l manifest -xka "(__fish_comple
 complete -c getm -n _shtab_getm_using -l format -xka "json jsonl urls aria2 sums csv tsv gdc ena metalink bagit" -d 'format of the list: json, jsonl, urls, aria2, sums, csv, tsv, gdc, ena, metalink, bagit (default: detected)'
 complete -c getm -n _shtab_getm_using -l base-url -x -d 'what the names in a checksum file are relative to'
 complete -c getm -n _shtab_getm_using -l columns -x -d 'which columns of a CSV or TSV hold url, path, size, md5, ...'
-complete -c getm -n _shtab_getm_using -s H -l header -x -d 'send this header; repeatable'
+complete -c getm -n _shtab_getm_using -s H -l header -x -d 'send this header; repeatable. @FILE: one on each line of a file'
+complete -c getm -n _shtab_getm_using -s n -l netrc -d 'send the login that $NETRC or ~/.netrc has for exactly the URL'"'"'s host'
+complete -c getm -n _shtab_getm_using -l netrc-file -xka "(__fish_complete_path (commandline -ct))" -d 'the same, from this file'
 complete -c getm -n _shtab_getm_using -l cacert -xka "(__fish_complete_path (commandline -ct))" -d 'trust the certificate authorities in this PEM file'
 complete -c getm -n _shtab_getm_using -s k -l insecure -d 'do not check certificates (anyone on the network path can alter the data)'
+complete -c getm -n _shtab_getm_using -s E -l cert -xka "(__fish_complete_path (commandline -ct))" -d 'show this client certificate (PEM) to servers that ask'
+complete -c getm -n _shtab_getm_using -l key -xka "(__fish_complete_path (commandline -ct))" -d 'its private key (default: in the file of --cert)'
+complete -c getm -n _shtab_getm_using -l key-password-file -xka "(__fish_complete_path (commandline -ct))" -d 'its first line opens an encrypted key'
+complete -c getm -n _shtab_getm_using -l resolve -x -d 'connect to these addresses, in place of what the name HOST resolves to; repeatable'
+complete -c getm -n _shtab_getm_using -s 4 -l ipv4 -d 'use only IPv4 addresses'
+complete -c getm -n _shtab_getm_using -s 6 -l ipv6 -d 'use only IPv6 addresses'
+complete -c getm -n _shtab_getm_using -l interface -x -d 'make all connections over this network interface, or from this address'
+complete -c getm -n _shtab_getm_using -l config -xka "(__fish_complete_path (commandline -ct))" -d 'take defaults of options from this TOML file (limit-rate = "20M"); see getm help config'
 complete -c getm -n _shtab_getm_using -s cs -l checksum -x -d 'what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing'
 complete -c getm -n _shtab_getm_using -s ca -l checksum-algorithm -xka "sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag" -d 'md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone'
 complete -c getm -n _shtab_getm_using -l strict -d 'fail where nothing verifies the data'

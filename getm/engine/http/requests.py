@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp.client_exceptions import (
@@ -17,6 +18,7 @@ from aiohttp.client_exceptions import (
     ClientConnectorError,
     ClientError,
     ClientHttpProxyError,
+    ClientOSError,
     ClientResponseError,
     ClientSSLError,
     ConnectionTimeoutError,
@@ -26,13 +28,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from getm import errors
+from getm.core.connection_options import ConnectionOptions
 from getm.core.head import HeadError, ResponseHead, decode_phrase, header_lines
 from getm.core.log import get_logger
 from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
-from getm.core.text import brief, encodable
+from getm.core.text import brief
 from getm.core.url import follow, is_tls, origin_of, split_url
 from getm.engine.host_load import HostLoads
+from getm.engine.http.certificates import Certificates
 from getm.engine.http.connections import Begun, Connector, Exchanges, Reply, SpanRequests
 from getm.engine.http.request_head import HeaderFields
 from getm.engine.http.response_protocol import WholeListener
@@ -51,6 +55,8 @@ _SMALL_CONTENT_S = 0.5
 _KEEPALIVE_S = 30.0
 # The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
+_CERTIFICATE_ALERT = re.compile("CERTIFICATE_(?:REQUIRED|EXPIRED|REVOKED|UNKNOWN)|BAD_CERTIFICATE|UNKNOWN_CA")
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
@@ -87,49 +93,12 @@ class Response(Struct, frozen=True):
         return bytes(content)
 
 
-class _Trust(NamedTuple):
-    """Which certificates are trusted: those of a file and a folder, or of OpenSSL's own places; or, `insecure`, any.
-    Connections that were made without checks are never used by a transfer that asks for them."""
-
-    cafile: bytes | None
-    capath: bytes | None
-    insecure: bool
-
-    @classmethod
-    def of(cls, request: OpenRequest) -> _Trust:
-        """What the request names: a file or folder, as curl's --cacert does it; else by OpenSSL's own variables."""
-        if named := request.cacert:
-            folder = os.path.isdir(named)  # noqa: PTH112
-            return cls(None if folder else named, named if folder else None, request.insecure)
-        variables = request.environment
-        return cls(variables.get("SSL_CERT_FILE") or None, variables.get("SSL_CERT_DIR") or None, request.insecure)
-
-    def context(self) -> ssl.SSLContext:
-        """Raises `InvalidInput` for certificates that cannot be loaded."""
-        try:
-            context = ssl.create_default_context(cafile=self.cafile, capath=self.capath)
-        except (OSError, ssl.SSLError) as error:
-            if found := errors.DescriptorsExhausted.found(error, "the engine"):
-                # The file may be all right.
-                raise found from None
-            named = encodable(os.fsdecode(self.cafile or self.capath or b"the default places"))
-            reason = encodable(str(error))
-            raise errors.InvalidInput(f"the certificates in {named} cannot be loaded: {reason}") from None
-        # Debian's OpenSSL may take an end without close_notify for a clean one: a body that ends with the connection
-        # could then be cut short unseen.
-        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
 class HttpClient:
-    """The connections of one engine: a pool without TLS, one for each set of trusted certificates, and those without
-    checks."""
+    """The connections of one engine: a pool without TLS, one for each set of certificates, and those without checks;
+    each once more for other ways of making connections."""
 
     def __init__(self) -> None:
-        self._sessions: dict[_Trust | None, Exchanges] = {}
+        self._sessions: dict[tuple[Certificates | None, ConnectionOptions | None], Exchanges] = {}
         self.speeds: Speeds = Speeds()
         self.loads: HostLoads = HostLoads()
         # The limit on the rate of everything that the engine receives.
@@ -144,13 +113,18 @@ class HttpClient:
         object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
         would fall back to, trusts either no certificates or those of the system.)"""
         tls = is_tls(url) or (proxy is not None and is_tls(proxy))
-        trust = _Trust.of(request) if tls else None
-        session = self._sessions.get(trust)
+        certificates = Certificates.of(request) if tls else None
+        session = self._sessions.get((certificates, request.connection))
         if session is None:
-            context = True if trust is None else trust.context()
-            session = self._sessions[trust] = Exchanges(
-                Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S), _KEEPALIVE_S
-            )
+            arguments: dict[str, Any] = {}
+            if request.connection is not None:
+                # Needed by few.
+                from getm.engine.http.dialing import connector_arguments
+
+                arguments = connector_arguments(request.connection)
+            context = True if certificates is None else certificates.context()
+            connector = Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S, **arguments)
+            session = self._sessions[certificates, request.connection] = Exchanges(connector, _KEEPALIVE_S)
         return session
 
     def begin(self, request: OpenRequest, route: Route, listener: WholeListener) -> Begun | None:
@@ -231,6 +205,7 @@ class HttpClient:
             origin, target = split_url(url)
             proxy = _proxy(origin, tuple(request.environment.items()))
             through = None if proxy is None else proxy.url
+            _require_version(request, origin if through is None else through)
             session = self._session(request, origin, through)
             limits = request.connect_s, request.stall_s
             raw = await session.get(origin, target, headers, wanted, through, *limits, method=method, begun=begun)
@@ -242,6 +217,18 @@ class HttpClient:
             translated = translate(error, urlsplit(url).hostname, request, proxy)
             translated.url = redact(url)
             raise translated from error
+
+
+def _require_version(request: OpenRequest, at: str) -> None:
+    """Raise `InvalidInput` where `at` has an address of another version of IP than is wanted: no name to look up."""
+    wanted = None if request.connection is None else request.connection.ip_version
+    host = urlsplit(at).hostname or ""
+    version = 6 if ":" in host else 4 if _IPV4.fullmatch(host) else None
+    if wanted is not None and version not in (None, wanted):
+        raise errors.InvalidInput(
+            f"{host} is an IPv{version} address, and only IPv{wanted} was asked for (by ip_version, or interface)",
+            url=redact(at),
+        )
 
 
 def _wanted(range_header: str | None, if_range: str | None) -> HeaderFields:
@@ -315,7 +302,9 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
             return errors.HostNotFound(f"there is no host {name} ({why}); check the name in {where}")
         return errors.ConnectFailed(f"the name {name} could not be resolved ({why})")
     if isinstance(error, ClientConnectorError):
-        whom = f"{error.host}:{error.port}" if proxy is None else proxy
+        whom = f"{error.host}:{error.port}" if proxy is None else f"{proxy}"
+        if request.connection is not None and request.connection.interface is not None:
+            whom += f" over {request.connection.interface}"
         return errors.ConnectFailed(f"no connection to {whom} ({brief(error.strerror or '')})")
     if isinstance(error, ClientHttpProxyError) and proxy is not None:
         return proxy_refused(proxy, error.status, decode_phrase(error.message))
@@ -326,6 +315,11 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
     if isinstance(error, ClientResponseError | HttpProcessingError):
         came = brief(error.message)
         return errors.BadResponse(f"expected an HTTP response{through}, and what came is none ({came})")
+    if isinstance(error, ClientOSError) and (alert := _CERTIFICATE_ALERT.search(str(error))):
+        # In TLS 1.3 a server asks after the handshake (RFC 8446, section 4.4.2.4).
+        if request.connection is None or request.connection.cert is None:
+            return errors.TLSFailed(f"{host} wants a client certificate ({alert[0].lower()}): give cert, and key")
+        return errors.TLSFailed(f"{host} refused the client certificate ({alert[0].lower()})")
     if isinstance(error, ClientError | OSError):
         return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")
     return errors.InvalidInput(f"the request could not be made ({brief(str(error))})")

@@ -1,0 +1,66 @@
+"""Logins from a netrc file, as curl, wget and Python's own `netrc` read it."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from getm.core.log import get_logger
+from getm.core.url import basic_credentials
+from getm.errors import InvalidInput
+
+_log = get_logger()
+
+
+class Logins:
+    """What a netrc file says of hosts. `hosts`: user name and password by the name of the host, in lower case."""
+
+    def __init__(self, hosts: dict[str, tuple[str, str]]) -> None:
+        self._hosts = hosts
+
+    def of(self, urls: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Each host of `urls` for which there is a login, and its Authorization field. Raises `InvalidInput`."""
+        hosts = {urlsplit(url).hostname or "" for url in urls}
+        return tuple((host, _authorization(host, *self._hosts[host])) for host in sorted(hosts & self._hosts.keys()))
+
+
+def netrc_path() -> str:
+    """Where the file is that nobody names: `$NETRC`, or else `~/.netrc`."""
+    return os.path.expanduser(os.environ.get("NETRC") or "~/.netrc")  # noqa: PTH111 - Path raises where there is no home
+
+
+def read_netrc(path: str | None) -> Logins:
+    """The logins of the file at `path`; None for `$NETRC`, or else `~/.netrc`. A "default" entry is left out: it would
+    be for any host that a list or a mirror names.
+
+    Raises:
+        InvalidInput: There is none, or it cannot be read.
+    """
+    file = Path(path or netrc_path())
+    try:
+        _warn_of_readers(file, file.stat())
+        found = netrc.netrc(file)
+    except netrc.NetrcParseError as error:
+        # Its message may quote a password.
+        raise InvalidInput(f"{file}:{error.lineno}: this line of the netrc file cannot be understood") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"the netrc file {file} cannot be read: {reason}") from None
+    return Logins(
+        {host.lower(): (login, password) for host, (login, _, password) in found.hosts.items() if host != "default"}
+    )
+
+
+def _warn_of_readers(file: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        _log.warning("others than you may read the passwords in %s: chmod 600 %s", file, file)
+
+
+def _authorization(host: str, login: str, password: str) -> str:
+    if ":" in login:
+        raise InvalidInput(f"the user name for {host} in the netrc file holds a colon, and cannot be sent (RFC 7617)")
+    return basic_credentials(f"{quote(login, safe='')}:{quote(password, safe='')}")
