@@ -15,7 +15,7 @@ _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Most URLs, and nothing that `validate_url` would refuse or change: taking one apart costs ten times as much.
 _PLAIN_URL = re.compile(
-    r"https?://(?:[a-zA-Z0-9\-]{1,63}\.){0,4}[a-zA-Z0-9\-]{1,63}(?::[1-5]?[1-9][0-9]{0,3})?(?:/[!-\"$-~]*)?"
+    r"https?://(?:[a-zA-Z0-9\-]{1,63}\.){0,4}[a-zA-Z0-9\-]{1,63}(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4})?(?:/[!-\"$-~]*)?"
 )
 _PARTS = re.compile(r"([^:]+://[^/?#]*)([^?#]*)((?:\?[^#]*)?)(?:#.*)?", re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")

@@ -123,6 +123,8 @@ def require_algorithm(name: str) -> str:
 
 def is_available(name: str) -> bool:
     """Whether the package of an algorithm is installed. Raises `InvalidInput` for an unknown name."""
+    if name in DIGEST_BYTES and name not in _PACKAGES:
+        return True
     try:
         return bool(require_algorithm(name))
     except MissingExtra:

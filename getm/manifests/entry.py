@@ -192,6 +192,8 @@ def known_checksums(named: Iterable[tuple[str, str]]) -> list[Checksum]:
 def _strongest_first(checksum: ChecksumsInput) -> tuple[Checksum, ...]:
     if checksum is None:
         return ()
+    if isinstance(checksum, Checksum):
+        return (checksum,)
     given = checksum if not isinstance(checksum, str) and isinstance(checksum, Iterable) else [checksum]
     by_algorithm: dict[str, Checksum] = {}
     for item in given:
