@@ -359,16 +359,18 @@ class ClientConnection:
         """Grant the slots that so many connections need, as far as there is memory for them."""
         layout, ready, segment = self.layout, self.ready_slots, self._growing_segment
         slots = min(layout.slots, (connections + 1) * layout.part_slots)
-        count = slots - ready
-        if segment is None or count <= 0 or not self._may_take(count * layout.slot_bytes):
+        if segment is None or slots <= ready or not self._may_take((slots - ready) * layout.slot_bytes):
             return
-        if segment.reserve(slots * layout.slot_bytes):
-            self.ready_slots = slots
-            for slot in range(ready, slots):
+        # New memory takes about a second a GiB: the first parts need not wait for that of the last.
+        for start in range(ready, slots, layout.part_slots):
+            stop = min(start + layout.part_slots, slots)
+            if not segment.reserve(stop * layout.slot_bytes):
+                break
+            self.ready_slots = stop
+            for slot in range(start, stop):
                 self._ledger.give_back(slot)
-            self._unsent.append(encode(GRANT, slot=ready, length=count))
-            if not self.corked:
-                self._send_now()
+            self._unsent.append(encode(GRANT, slot=start, length=stop - start))
+            self._send_now()
 
     def lease(self, slot: int, start: int, length: int) -> memoryview:
         """A read-only view of bytes that `on_bytes` announced; the slot is given back once it is full and all views of

@@ -36,6 +36,8 @@ _MAX_AHEAD_PARTS = 4
 # the first response may be waiting at the cut. So long, and some times what the first response took.
 _PROOF_S = 2.0
 _PROOF_LATENCIES = 3
+# Where a response takes so long to begin, those connections that the proof decides about are opened during it.
+_FAR_S = 0.02
 
 
 class OpenSpan(Protocol):
@@ -217,6 +219,14 @@ class AdaptiveFetch:
         self.wanted = connections
         while len(self._workers) < connections and self._may_start():
             self._start(None)
+            if self._proving and (self._attempts.counters.first_byte_s or 0.0) >= _FAR_S:
+                self._open_ahead()
+
+    def _open_ahead(self) -> None:
+        """Open connections for the workers that begin once the proof is there. One more, where it may have that: the
+        first response is given up with its connection."""
+        connections = min(self.wanted + 1, self.most) - len(self._workers)
+        self._attempts.open_ahead(self._source, min(connections, self._pieces.left // self._part_bytes))
 
     # Workers ----------------------------------------------------------------------------------------------------------
 

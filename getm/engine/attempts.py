@@ -125,6 +125,10 @@ class Attempts:
 
     # One request ----------------------------------------------------------------------------------------------------
 
+    def open_ahead(self, source: Source, count: int) -> None:
+        """Open `count` connections for parts that will probably be requested from `source`."""
+        self.http.open_ahead(self.request, source.route, count)
+
     async def get(
         self,
         source: Source,

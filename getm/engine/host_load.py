@@ -14,7 +14,7 @@ from typing import Protocol
 
 from getm.engine.concurrency import Controller, Decision, Sample, shares
 
-_TICK_S = 0.05
+_TICK_S = 0.02
 # A further connection is worth its start for so many bytes, at least.
 MIN_SHARE_BYTES = 4 * 1024 * 1024
 _SCHEDULED = Path("/proc/thread-self/schedstat")

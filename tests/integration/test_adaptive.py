@@ -143,6 +143,19 @@ def test_no_more_connections_than_the_host_may_have(fault_server: FaultServer, t
     assert {event.connections for event in events if isinstance(event, getm.Adapted)} == {2}
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_connections_to_a_far_server_are_opened_ahead_and_not_too_many(
+    ranges: bool, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """Where it then refuses ranges they are of no use, and do no harm."""
+    url = fault_server.serve("/x", Reply(body=BODY, pace=PACE, delay_s=0.05, ranges=ranges))
+    with getm.Session() as session:
+        list(session.download_all([url], directory=tmp_path, per_host=3, concurrency="auto"))
+    assert (tmp_path / "x").read_bytes() == BODY
+    # Those of the first response and of the proof; one more was opened ahead, and one may follow the first.
+    assert 3 <= fault_server.connections <= 4
+
+
 def test_several_downloads_share_what_the_host_may_have(fault_server: FaultServer, tmp_path: Path) -> None:
     urls = [fault_server.serve(f"/{name}", SLOW) for name in "abc"]
     events: list[getm.Event] = []

@@ -11,9 +11,10 @@ requests to a server that differ only in their target.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -21,10 +22,12 @@ from aiohttp import hdrs
 from aiohttp.client_exceptions import (
     ClientConnectionError,
     ClientConnectorError,
+    ClientError,
     ClientOSError,
     ConnectionTimeoutError,
     ServerDisconnectedError,
 )
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection, TCPConnector
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -158,8 +161,15 @@ class Exchanges:
         self._connector = connector
         self._idle = IdleConnections(keep_s)
         self._heads_for = lru_cache(maxsize=_MAX_SERVERS)(RequestHeads)
+        # Connections that are opened ahead: all of them, and by server those that no request waits for.
+        self._opening: set[asyncio.Task[None]] = set()
+        self._unclaimed: defaultdict[str, deque[asyncio.Task[None]]] = defaultdict(deque)
 
     async def close(self) -> None:
+        opening = list(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         self._idle.close()
         await self._connector.close()
 
@@ -197,7 +207,7 @@ class Exchanges:
     def _take(self, heads: RequestHeads) -> Begun | None:
         """A connection that waits for a request, and may carry one; None where there is none."""
         while heads.server is not None and (connection := self._idle.take(heads.server)) is not None:
-            with suppress(ServerDisconnectedError):
+            with contextlib.suppress(ServerDisconnectedError):
                 return self._begun(heads, connection)
         return None
 
@@ -209,6 +219,42 @@ class Exchanges:
             connection.close()
             raise ServerDisconnectedError
         return Begun(connection, protocol, transport, partial(self._keep, heads))
+
+    def open_ahead(
+        self, origin: str, headers: HeaderFields, proxy: str | None, connect_s: float | None, count: int
+    ) -> None:
+        """Open `count` connections for requests that will soon be made, which then need not wait for that. Not through
+        a proxy. The other arguments: as for `get`. Raises `ValueError`."""
+        heads = self._heads_for(origin, headers, proxy)
+        if heads.server is None:
+            return
+        for _ in range(count):
+            task = asyncio.create_task(self._open_idle(heads, heads.server, connect_s))
+            self._opening.add(task)
+            self._unclaimed[heads.server].append(task)
+            task.add_done_callback(partial(self._opened, heads.server))
+
+    async def _open_idle(self, heads: RequestHeads, server: str, connect_s: float | None) -> None:
+        # A request that finds none opens one itself, and reports what is wrong.
+        with contextlib.suppress(ClientError, OSError):
+            self._idle.put(server, await self._connect(heads.request(), connect_s))
+
+    def _opened(self, server: str, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        unclaimed = self._unclaimed[server]
+        if task in unclaimed:
+            unclaimed.remove(task)
+        if not unclaimed:
+            del self._unclaimed[server]
+
+    async def _opened_ahead(self, heads: RequestHeads) -> Begun | None:
+        """A connection that was opened ahead, as soon as it is there; None where there is none."""
+        while heads.server is not None and (unclaimed := self._unclaimed.get(heads.server)):
+            # Goes on where this request is cancelled.
+            await asyncio.wait([unclaimed.popleft()])
+            if (begun := self._take(heads)) is not None:
+                return begun
+        return None
 
     def _keep(self, heads: RequestHeads, connection: Connection) -> None:
         if heads.server is None:
@@ -253,14 +299,9 @@ class Exchanges:
         self, heads: RequestHeads, method: str, target: str, wanted: HeaderFields, connect_s: float | None
     ) -> Begun:
         request = heads.request()
-        begun = self._take(heads)
+        begun = self._take(heads) or await self._opened_ahead(heads)
         if begun is None:
-            try:
-                limit: Any = _ConnectLimit(connect_s)
-                connection = await self._connector.connect(request, [], limit)
-            except TimeoutError as error:
-                raise ConnectionTimeoutError("no connection in time") from error
-            begun = self._begun(heads, connection)
+            begun = self._begun(heads, await self._connect(request, connect_s))
         try:
             begun.protocol.expect_head(alone=method == "HEAD")
             begun.transport.write(heads.encode(request, method, target, wanted))
@@ -268,6 +309,13 @@ class Exchanges:
             begun.connection.close()
             raise
         return begun
+
+    async def _connect(self, request: ClientRequest, connect_s: float | None) -> Connection:
+        try:
+            limit: Any = _ConnectLimit(connect_s)
+            return await self._connector.connect(request, [], limit)
+        except TimeoutError as error:
+            raise ConnectionTimeoutError("no connection in time") from error
 
     async def _answer(self, begun: Begun, head_s: float | None) -> Reply:
         connection, protocol = begun.connection, begun.protocol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -152,6 +153,13 @@ class HttpClient:
         proxy = _proxy(origin, tuple(request.environment.items()))
         through = None if proxy is None else proxy.url
         return self._session(request, origin, through), origin, target, through
+
+    def open_ahead(self, request: OpenRequest, route: Route, count: int) -> None:
+        """Open `count` connections for requests for `route` that will soon be made: see `Exchanges.open_ahead`."""
+        with contextlib.suppress(errors.GetmError, ValueError):
+            # Those requests say why.
+            session, origin, _, through = self._way(request, route)
+            session.open_ahead(origin, _headers(route.url, route.user_headers), through, request.connect_s, count)
 
     async def get(
         self,
