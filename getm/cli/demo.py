@@ -23,7 +23,8 @@ from urllib.parse import unquote
 import getm
 from getm._version import __version__
 from getm.cli.exit_status import EXIT_OK
-from getm.cli.parser import Parser, number
+from getm.cli.output.errors import JSON_ERRORS
+from getm.cli.parser import Parser, json_errors, number
 from getm.errors import GetmError, InvalidInput
 from getm.integrity.files import checksum
 from getm.integrity.verdict import Verdict
@@ -189,6 +190,7 @@ def build_parser() -> Parser:
     parser.add_argument("--size", **size, help="size of the file in MiB (default 64)")
     what = "read nothing: serve the files of this folder on the loopback until Ctrl-C, and print its URL"
     parser.add_argument("--serve", metavar="DIR", type=Path, help=what)
+    parser.add_argument(JSON_ERRORS, **json_errors())
     return parser
 
 

@@ -13,8 +13,9 @@ from itertools import zip_longest
 from msgspec.structs import replace
 
 from getm.cli import defaults
+from getm.cli.exit_status import EXIT_USAGE
 from getm.cli.options import build_parser
-from getm.cli.output.errors import print_summary
+from getm.cli.output.errors import errors_are_for_people, print_summary
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
@@ -40,7 +41,11 @@ _RESUMABLE = "Partial data is kept; run the same command to resume."
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with `arguments` and return its exit status; raises what getm raises."""
-    options = defaults.parse(build_parser(), arguments)
+    parser = build_parser()
+    if not arguments and errors_are_for_people():
+        sys.stderr.write(f"{parser.format_usage()}\ngetm --help lists the options; getm demo tries it out.\n")
+        return EXIT_USAGE
+    options = defaults.parse(parser, arguments)
     if options.manifest is not None:
         return _download_list(options)
     urls, path = _operands(options)

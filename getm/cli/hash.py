@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
-from getm.cli.output.errors import print_unreadable
+from getm.cli.output.errors import JSON_ERRORS, print_unreadable
 from getm.cli.output.result_lines import Lines
-from getm.cli.parser import Parser, number, refuse_urls
+from getm.cli.parser import Parser, json_errors, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
 from getm.integrity.algorithms import available_algorithms, require_algorithm
@@ -73,4 +73,5 @@ def build_parser() -> Parser:
     add("--bsd", "--tag", action="store_true", help='write "ALGORITHM (NAME) = DIGEST"')
     add("-j", "--jobs", **number(1), help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no progress bar on a terminal")
+    add(JSON_ERRORS, **json_errors())
     return parser

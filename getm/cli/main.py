@@ -1,9 +1,10 @@
 """The command `getm`: chooses what to run, and turns what it raises into an exit status.
 
-What callers may rely on: on success standard error is empty (unless it is a terminal, which gets a progress bar). On
+What callers may rely on, where standard error is no terminal or `--json-errors` is given: on success it is empty. On
 failure it begins `ERROR:getm.cli:`, followed on the same line by one JSON object with `"message"`, `"url"` (without
 query and userinfo) where a URL is concerned, and `"status_code"` for HTTP errors; in a batch there is such a line for
-each failure and, after several, one that sums them up. No traceback, no warning and no log record goes there.
+each failure and, after several, one that sums them up. No traceback, no warning and no log record goes there. A
+terminal gets progress, and errors as lines for people.
 
 This process imports nearly everything while the engine that it needs starts.
 """
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 launch_ahead()
             return _run(arguments)
         except KeyboardInterrupt as stop:
-            return _report_stop(stop)
+            return _report_stop(stop, arguments)
         finally:
             end_ahead()
 
@@ -54,11 +55,11 @@ def _is_download(arguments: list[str]) -> bool:
 def _run(arguments: list[str]) -> int:
     """Import what is asked for, run it, and report what it raises."""
     from getm.cli.exit_status import EXIT_BROKEN_PIPE, EXIT_OK, is_broken_pipe
-    from getm.cli.output.errors import print_failure
+    from getm.cli.output.errors import error_form, print_failure
     from getm.cli.output.logs import quiet_process
     from getm.core.this_process import set_rare_collections
 
-    with quiet_process():
+    with quiet_process(), error_form(arguments):
         try:
             # A URL has a scheme, so that none is taken for one of the words.
             word = arguments[0] if arguments and arguments[0] in _WORDS else "download"
@@ -78,11 +79,13 @@ def _run(arguments: list[str]) -> int:
             return print_failure(error)
 
 
-def _report_stop(stop: KeyboardInterrupt) -> int:
+def _report_stop(stop: KeyboardInterrupt, arguments: list[str]) -> int:
     from getm.cli.exit_status import EXIT_SIGNAL
-    from getm.cli.output.errors import print_error
+    from getm.cli.output.errors import error_form, print_error
 
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     word = "Interrupted" if number == signal.SIGINT else "Terminated"
-    print_error({"message": " ".join([f"{word} by {signal.Signals(number).name}.", *getattr(stop, "__notes__", ())])})
+    with error_form(arguments):
+        text = " ".join([f"{word} by {signal.Signals(number).name}.", *getattr(stop, "__notes__", ())])
+        print_error({"message": text})
     return EXIT_SIGNAL + number

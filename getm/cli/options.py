@@ -9,8 +9,9 @@ from typing import Any
 
 from getm._version import __version__
 from getm.batch.settings import DEFAULT_PER_HOST, EXISTING, MAX_JOBS
+from getm.cli.output.errors import JSON_ERRORS
 from getm.cli.output.progress import KINDS
-from getm.cli.parser import Once, Parser, number, short_form
+from getm.cli.parser import Once, Parser, json_errors, number, short_form
 from getm.cli.secrets import Headers
 from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.manifests.formats import FORMATS
@@ -58,8 +59,8 @@ exit status:
   130  interrupted (Ctrl-C); 143 terminated
   141  the reader of standard output is gone
 
-On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on
-the same line.
+On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line,
+unless it is a terminal, which gets a line for people.
 """
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -183,6 +184,7 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("output").add_argument
     add("--dry-run", **flag, help="print names, sizes, the total and the free space, and download nothing")
     add("--json", **flag, help="a JSON object on standard output for each file")
+    add(JSON_ERRORS, **json_errors())
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
     add("-q", "--quiet", "--no-progress", **flag, help="no progress bar on a terminal")
     add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")

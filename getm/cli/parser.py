@@ -28,6 +28,11 @@ def short_form(of: str, value: str) -> dict[str, Any]:
     return {"action": Once, "nargs": 0, "const": value, "dest": of, "help": f"--{of}={value}"}
 
 
+def json_errors() -> dict[str, Any]:
+    """What the option --json-errors is; `getm.cli.output.errors` acts on it."""
+    return {"action": "store_true", "help": "errors as JSON on a terminal as well, as they are everywhere else"}
+
+
 def number(
     low: int, high: int | None = None, default: int | str | None = None, *, auto: bool = False
 ) -> dict[str, Any]:

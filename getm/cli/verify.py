@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
-from getm.cli.output.errors import print_error, print_failure, print_unreadable
+from getm.cli.output.errors import JSON_ERRORS, print_error, print_failure, print_unreadable
 from getm.cli.output.result_lines import Lines, one_line, size_bytes
-from getm.cli.parser import Once, Parser, number, refuse_urls
+from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
 from getm.files.receipt import read_receipt
@@ -54,8 +54,8 @@ exit status:
   1  a file is not, or cannot be read or verified; a line cannot be understood
   2  bad options, or a sums file or receipt that cannot be read
 
-On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on
-the same line.
+On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line,
+unless it is a terminal, which gets a line for people.
 """
 
 _OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read", "NOT VERIFIED"
@@ -104,6 +104,7 @@ def build_parser() -> Parser:
     add("--ignore-missing", action="store_true", help="skip files of a sums file or receipt that do not exist")
     add("-j", "--jobs", **number(1), help="files at once (default: the number of cores)")
     add("-q", "--quiet", action="store_true", help="no lines for files that are as expected, no progress bar")
+    add(JSON_ERRORS, **json_errors())
     add("--receipt", action="append", default=[], metavar="FILE", help="check the files of a receipt; repeatable")
     return parser
 

@@ -909,12 +909,6 @@ def test_a_quiet_terminal(tmp_path: Path, nginx: NginxServer, small: ServedObjec
     assert (tmp_path / "out").read_bytes() == small.read()
 
 
-def test_a_failure_on_a_terminal_ends_with_its_line(tmp_path: Path, nginx: NginxServer) -> None:
-    status, shown = on_a_terminal(nginx.url("/status/404"), "out", cwd=tmp_path)
-    assert status == 8
-    assert 'ERROR:getm.cli:{"message"' in shown and '"status_code": 404' in shown
-
-
 def test_version(tmp_path: Path) -> None:
     run = getm("--version", cwd=tmp_path)
     assert (run.returncode, run.stdout.decode(), run.stderr) == (0, f"getm {__version__}\n", b"")

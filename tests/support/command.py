@@ -72,14 +72,22 @@ def failure(run: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
 
 
 def on_a_terminal(
-    *arguments: object, cwd: Path, watch: Callable[[str], None] | None = None, stdout: int = subprocess.DEVNULL
+    *arguments: object,
+    cwd: Path,
+    watch: Callable[[str], None] | None = None,
+    begun: Callable[[int], None] | None = None,
+    stdout: int = subprocess.DEVNULL,
+    **variables: str,
 ) -> tuple[int, str]:
-    """Exit status, and what came on a terminal of 100 columns as standard error; `watch` sees it grow."""
+    """Exit status, and what came on a terminal of 100 columns as standard error; `watch` sees it grow, `begun` gets the
+    process's number. `variables`: of the environment."""
     controller, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **variables}
     ends = {"stdin": terminal, "stdout": stdout, "stderr": terminal}
     with started(*arguments, cwd=cwd, env=environment, **ends) as process:
         os.close(terminal)
+        if begun is not None:
+            begun(process.pid)
         shown = b""
         # Reading a terminal whose other end is closed is EIO on Linux, where a pipe would give b"".
         with contextlib.suppress(OSError):

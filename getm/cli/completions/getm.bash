@@ -7,11 +7,11 @@
 
 _shtab_getm_subparsers=(verify hash completion demo)
 
-_shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --receipt)
-_shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet)
+_shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt)
+_shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
-_shtab_getm_demo_option_strings=(-h --help --size --serve)
-_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -R --remote-time --dry-run --json --progress -q --quiet --no-progress -v --verbose --version)
+_shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
+_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -R --remote-time --dry-run --json --json-errors --progress -q --quiet --no-progress -v --verbose --version)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -52,6 +52,7 @@ _shtab_getm_verify___help_nargs=0
 _shtab_getm_verify___ignore_missing_nargs=0
 _shtab_getm_verify__q_nargs=0
 _shtab_getm_verify___quiet_nargs=0
+_shtab_getm_verify___json_errors_nargs=0
 _shtab_getm_hash_pos_0_nargs=+
 _shtab_getm_hash__h_nargs=0
 _shtab_getm_hash___help_nargs=0
@@ -59,10 +60,12 @@ _shtab_getm_hash___bsd_nargs=0
 _shtab_getm_hash___tag_nargs=0
 _shtab_getm_hash__q_nargs=0
 _shtab_getm_hash___quiet_nargs=0
+_shtab_getm_hash___json_errors_nargs=0
 _shtab_getm_completion__h_nargs=0
 _shtab_getm_completion___help_nargs=0
 _shtab_getm_demo__h_nargs=0
 _shtab_getm_demo___help_nargs=0
+_shtab_getm_demo___json_errors_nargs=0
 _shtab_getm_pos_0_nargs=A...
 _shtab_getm__h_nargs=0
 _shtab_getm___help_nargs=0
@@ -85,6 +88,7 @@ _shtab_getm__R_nargs=0
 _shtab_getm___remote_time_nargs=0
 _shtab_getm___dry_run_nargs=0
 _shtab_getm___json_nargs=0
+_shtab_getm___json_errors_nargs=0
 _shtab_getm__q_nargs=0
 _shtab_getm___quiet_nargs=0
 _shtab_getm___no_progress_nargs=0

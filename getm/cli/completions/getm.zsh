@@ -13,7 +13,7 @@ _shtab_getm_commands() {
     completion:'Print a script by which a shell completes getm'"'"'s options.'
     demo:'Read a file of random bytes from an embedded server in every mode.'
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
-    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). On failure, standard error begins with "ERROR:getm.cli:" and a JSON object on the same line.'
+    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line, unless it is a terminal, which gets a line for people.'
   )
   _describe 'getm commands' _commands
 }
@@ -61,6 +61,7 @@ _shtab_getm_options=(
   {-R,--remote-time}"[give files the server\'s time (Last-Modified)]"
   "--dry-run[print names, sizes, the total and the free space, and download nothing]"
   "--json[a JSON object on standard output for each file]"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
   "--progress[on standard error (default auto\: bars on a terminal)]:progress:(auto bar plain json none)"
   {-q,--quiet,--no-progress}"[no progress bar on a terminal]"
   "*"{-v,--verbose}"[log to standard output (with -\: to a terminal)\; -vv\: more]"
@@ -82,6 +83,7 @@ _shtab_getm_demo_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--size[size of the file in MiB (default 64)]:MIB:"
   "--serve[read nothing\: serve the files of this folder on the loopback until Ctrl-C, and print its URL]:DIR:_files -/"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -93,6 +95,7 @@ _shtab_getm_hash_options=(
   {--bsd,--tag}"[write \"ALGORITHM (NAME) \= DIGEST\"]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
   {-q,--quiet}"[no progress bar on a terminal]"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
   "(*):a file\; - alone is standard input:_files"
 )
 
@@ -105,6 +108,7 @@ _shtab_getm_verify_options=(
   "--ignore-missing[skip files of a sums file or receipt that do not exist]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
   {-q,--quiet}"[no lines for files that are as expected, no progress bar]"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
   "*--receipt[check the files of a receipt\; repeatable]:FILE:_files"
   "(*)::- as FILE or SUMSFILE is standard input:_files"
 )

@@ -71,6 +71,8 @@ class Bars(Live):
     """A `Display` that draws on the terminal `stream`; `clock` gives seconds. The lines of files that have ended are
     written above the live region, many at once."""
 
+    shows_failures = True
+
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._clock = clock
         # Live's own lock is held while the terminal takes what is drawn.

@@ -1,22 +1,45 @@
-"""Errors on standard error, in the one form that callers read.
+"""Errors on standard error: for people where that is a terminal, else in the one form that callers read.
 
+For people: "✗ reads.bam: 404 Not Found (https://host/reads.bam)". For callers, and with `--json-errors`:
 `ERROR:getm.cli:`, followed on the same line by one JSON object with `"message"`, `"url"` (without query and userinfo)
 where a URL is concerned, and `"status_code"` for HTTP errors.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, exit_status
-from getm.cli.output.formatting import json_text
+from getm.cli.output.formatting import error_text, json_text
 from getm.core.log import get_logger
 from getm.errors import GetmError, HTTPStatusError, TargetError, URLExpired
 from getm.events import Json, error_facts
 
 _log = get_logger("cli")
+
+JSON_ERRORS = "--json-errors"
+# Whether this run writes JSON to terminals, too. Of the process, as standard error is.
+_always_json = False
+
+
+@contextlib.contextmanager
+def error_form(arguments: Sequence[str]) -> Iterator[None]:
+    """Within the context, errors have the form that the command's `arguments` ask for: known before they are parsed,
+    since an error may be about them."""
+    global _always_json
+    before, _always_json = _always_json, JSON_ERRORS in arguments
+    try:
+        yield
+    finally:
+        _always_json = before
+
+
+def errors_are_for_people() -> bool:
+    """Whether errors are not written as JSON."""
+    return not _always_json and sys.stderr is not None and sys.stderr.isatty()
 
 
 def print_failure(error: Exception, url: str | None = None, path: str | None = None) -> int:
@@ -73,7 +96,23 @@ def print_unreadable(name: str, error: OSError | None) -> None:
 
 
 def print_error(facts: dict[str, Json]) -> None:
-    """Write the line of one failure to standard error."""
+    """Write the line of one failure to standard error. `facts` has its "message", and perhaps "path" and "url"."""
+    if errors_are_for_people():
+        texts = {name: str(value) for name, value in facts.items()}
+        print_text(error_text(texts["message"], texts.get("path"), texts.get("url")))
+    else:
+        _write(f"ERROR:getm.cli:{json_text(facts)}")
+
+
+def print_text(text: str) -> None:
+    """Write the line of one failure for people to standard error."""
+    # What a progress bar puts in its place has no encoding.
+    stream = sys.stderr if getattr(sys.stderr, "encoding", None) else sys.__stderr__
+    utf8 = stream is not None and stream.encoding.lower().startswith("utf")
+    _write(f"{'✗' if utf8 else 'x'} {text}")
+
+
+def _write(text: str) -> None:
     if sys.stderr is not None:
         # The line's end goes with it, or a line of progress from another thread could come between.
-        print(f"ERROR:getm.cli:{json_text(facts)}\n", end="", file=sys.stderr, flush=True)
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from getm.events import Failed
+from getm.files.names import name_from_url
 from getm.results import DownloadResult
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -64,5 +65,17 @@ def finished_text(result: DownloadResult, *, digest: bool = True) -> str:
 
 
 def failed_text(event: Failed) -> str:
-    """How a download failed."""
-    return f"{name_of(event.path, event.url)}: {printable(event.error.message)}"
+    """How a download failed, on one line."""
+    name = name_from_url(event.url) if event.path is None else os.fspath(event.path)
+    return error_text(printable(event.error.message), name, event.error.url or event.url)
+
+
+def error_text(message: str, name: str | None = None, url: str | None = None) -> str:
+    """An error for people: "reads.bam: 404 Not Found (https://host/reads.bam)". `name`: of the file, where it is about
+    one; `url` is redacted. Further lines of a message are lines of this as well."""
+    lines = [printable(line) for line in message.removesuffix(".").split("\n")]
+    if name not in (None, "-") and not message.startswith(name):
+        lines[0] = f"{printable(name)}: {lines[0]}"
+    if url is not None and url not in message:
+        lines[0] = f"{lines[0]} ({printable(url)})"
+    return "\n".join(lines)

@@ -41,6 +41,9 @@ class Display(Protocol):
     """A context manager that takes events, from any thread; this one shows nothing. A stream that nobody reads any
     longer, or that is full, ends the display and not the downloads: nothing is raised for it."""
 
+    # Whether people read of each failure here.
+    shows_failures: bool = False
+
     def on_event(self, event: Event) -> None:
         return
 
@@ -156,6 +159,8 @@ class _Shown(Struct):
 
 
 class _PlainLines(_Lines):
+    shows_failures = True
+
     def __init__(self, stream: TextIO, clock: _Clock) -> None:
         super().__init__(stream, clock)
         self._files: int | None = None

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from getm.cli.exit_status import is_broken_pipe
-from getm.cli.output.errors import print_failure
-from getm.cli.output.formatting import bytes_text, finished_text, json_text, name_of, printable
+from getm.cli.output.errors import errors_are_for_people, print_failure, print_text
+from getm.cli.output.formatting import bytes_text, failed_text, finished_text, json_text, name_of, printable
 from getm.cli.output.progress import open_display
 from getm.core.log import get_logger
 from getm.errors import GetmError
@@ -42,8 +42,9 @@ class Reporter(contextlib.ExitStack):
         self._total_bytes = total_bytes
         self._to_stdout = to_stdout
         shows_progress = not (to_stdout and sys.stdout.isatty())
-        # With -v, log records say what a bar would, and would break it.
-        silent = options.quiet or not shows_progress or (options.verbose and options.progress == "auto")
+        # With -v, log records say what a bar would, and would break it; and a bar would break the lines of a program.
+        read_otherwise = options.verbose or not errors_are_for_people()
+        silent = options.quiet or not shows_progress or (read_otherwise and options.progress == "auto")
         kind = "none" if silent else options.progress
         self._display = open_display(sys.stderr, kind)
         self._receipt: Receipt | None = None
@@ -85,9 +86,12 @@ class Reporter(contextlib.ExitStack):
             case Failed():
                 self.failures.append(event.error)
                 self._write(event)
-                # The URLs of many files may differ only in their queries: the path says which one it was.
-                path = os.fspath(event.path) if event.path is not None and self.files > 1 else None
-                print_failure(event.error, event.url, path)
+                if not errors_are_for_people():
+                    # The URLs of many files may differ only in their queries: the path says which one it was.
+                    path = os.fspath(event.path) if event.path is not None and self.files > 1 else None
+                    print_failure(event.error, event.url, path)
+                elif not self._display.shows_failures:
+                    print_text(failed_text(event))
 
     def finish(self) -> None:
         """Print what a dry run found: how much would go to which file system, and the free space there."""

@@ -191,7 +191,7 @@ def test_plain_tells_what_matters() -> None:
         "retry 1: data/a.bam: connection reset; again in 0.5 s",
         "retry 2: entry 7: refused; again in 1.0 s",
         f"done [1/3]: data/a.bam: 20,971,520 bytes in 1.2 s, verified: md5:{'0f' * 16} (from x-goog-hash)",
-        "failed [2/3]: https://host/b: no such\\nobject",
+        "failed [2/3]: b: no such\\nobject (https://host/b)",
         "skipped [3/3]: c: it exists",
     ]
 
@@ -367,7 +367,7 @@ def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         shown.shows("3/3 files", "1 failed")
     assert shown.end() == [
-        "✗ [1/3] b\\x1b[31m: no such object",
+        "✗ [1/3] b\\x1b[31m: no such object (https://host/b)",
         "✓ [2/3] data/a.bam: 20,971,520 bytes in 1.2 s, verified by md5 (from x-goog-hash), 1 retry",
         "· [3/3] [red]c: skipped: it exists",
     ]
