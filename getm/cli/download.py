@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from getm.cli import defaults
 from getm.cli.exit_status import EXIT_USAGE
 from getm.cli.options import build_parser
-from getm.cli.output.errors import errors_are_for_people, print_summary
+from getm.cli.output.errors import errors_are_for_people, print_summary, use_json_errors
 from getm.cli.output.formatting import printable
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{parser.format_usage()}\ngetm --help lists the options; getm demo tries it out.\n")
         return EXIT_USAGE
     options = defaults.parse(parser, arguments)
+    if options.json_errors:
+        use_json_errors()
     if options.manifest is not None:
         return _download_list(options)
     urls, path = _operands(options)

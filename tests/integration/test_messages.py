@@ -45,6 +45,12 @@ def test_json_on_a_terminal(options: list[str], fault_server: FaultServer, tmp_p
     assert (status, facts["status_code"], facts["url"]) == (8, 404, url)
 
 
+def test_json_on_a_terminal_by_default(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/nothere.bam", refusal(404))
+    status, shown = on_a_terminal(url, cwd=tmp_path, GETM_JSON_ERRORS="1")
+    assert status == 8 and shown.startswith("ERROR:getm.cli:{")
+
+
 def test_a_failure_elsewhere_is_one_line_of_json(fault_server: FaultServer, tmp_path: Path) -> None:
     url = fault_server.serve("/nothere.bam", refusal(404))
     for options in ([], ["--json-errors"]):

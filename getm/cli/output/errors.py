@@ -28,13 +28,19 @@ _always_json = False
 @contextlib.contextmanager
 def error_form(arguments: Sequence[str]) -> Iterator[None]:
     """Within the context, errors have the form that the command's `arguments` ask for: known before they are parsed,
-    since an error may be about them."""
+    since an error may be about them. `use_json_errors`: what else may ask for it."""
     global _always_json
     before, _always_json = _always_json, JSON_ERRORS in arguments
     try:
         yield
     finally:
         _always_json = before
+
+
+def use_json_errors() -> None:
+    """From now on, within `error_form`, errors are JSON."""
+    global _always_json
+    _always_json = True
 
 
 def errors_are_for_people() -> bool:
