@@ -26,6 +26,7 @@ __all__ = [
     "Cancelled",
     "Checksum",
     "ChecksumMismatch",
+    "CommandFailed",
     "ConnectFailed",
     "ContentIterator",
     "DescriptorsExhausted",

@@ -310,6 +310,15 @@ class TargetError(GetmError):
     errno: int | None
 
 
+class CommandFailed(GetmError):
+    """A command that was to be run for a file failed, which is in place: `path`; `exit_status` as
+    `subprocess.Popen.returncode` gives it, None where it could not be started. Only the command `getm` raises it."""
+
+    code = "command"
+    path: str
+    exit_status: int | None
+
+
 def _rebuild(
     cls: type[GetmError], message: str, url: str | None, fields: dict[str, Field], stats: Stats | None
 ) -> GetmError:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import signal
 
-from getm.errors import GetmError, HTTPStatusError, IntegrityError, InvalidInput, NetworkError, TargetError, URLExpired
+from getm.errors import (
+    CommandFailed,
+    GetmError,
+    HTTPStatusError,
+    IntegrityError,
+    InvalidInput,
+    NetworkError,
+    TargetError,
+    URLExpired,
+)
 
 EXIT_OK = 0
 EXIT_OTHER = 1
@@ -14,6 +23,7 @@ EXIT_DISK = 3
 EXIT_NETWORK = 4
 EXIT_HTTP = 8
 EXIT_INTEGRITY = 9
+EXIT_COMMAND = 10
 # 128 plus the number of a signal, as shells report it.
 EXIT_SIGNAL = 128
 EXIT_BROKEN_PIPE = EXIT_SIGNAL + signal.SIGPIPE
@@ -25,6 +35,7 @@ _BY_ERROR: tuple[tuple[type[GetmError], int], ...] = (
     (URLExpired, EXIT_HTTP),
     (NetworkError, EXIT_NETWORK),
     (IntegrityError, EXIT_INTEGRITY),
+    (CommandFailed, EXIT_COMMAND),
 )
 
 

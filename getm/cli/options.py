@@ -56,6 +56,7 @@ exit status:
   4  network: connection, TLS, timeout, truncation
   8  the server answered with an error status
   9  wrong checksum, or unverified with --strict
+  10  a command of --on-complete failed
   130  interrupted (Ctrl-C); 143 terminated
   141  the reader of standard output is gone
 
@@ -182,6 +183,9 @@ def build_parser() -> Parser:
     add("-nc", "--no-clobber", **short_form("existing", "keep"))
     add("-R", "--remote-time", **flag, help="give files the server's time (Last-Modified)")
     add = parser.add_argument_group("output").add_argument
+    command = "run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and "
+    command += "GETM_CHECKSUM; without a shell"
+    add("--on-complete", action=Once, metavar="CMD", help=command)
     add("--dry-run", **flag, help="print names, sizes, the total and the free space, and download nothing")
     add("--json", **flag, help="a JSON object on standard output for each file")
     add(JSON_ERRORS, **json_errors())

@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash completion demo
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --on-complete --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -96,6 +96,7 @@ complete -c getm -n _shtab_getm_using -l no-resume -d 'start over, and keep no p
 complete -c getm -n _shtab_getm_using -l existing -xka "replace keep verify" -d 'what becomes of files that exist: replace (default), keep, or verify: those that have the size and checksum of the list, or of the server, are left, others are downloaded again'
 complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d --existing=keep
 complete -c getm -n _shtab_getm_using -s R -l remote-time -d 'give files the server'"'"'s time (Last-Modified)'
+complete -c getm -n _shtab_getm_using -l on-complete -x -d 'run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and GETM_CHECKSUM; without a shell'
 complete -c getm -n _shtab_getm_using -l dry-run -d 'print names, sizes, the total and the free space, and download nothing'
 complete -c getm -n _shtab_getm_using -l json -d 'a JSON object on standard output for each file'
 complete -c getm -n _shtab_getm_using -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'

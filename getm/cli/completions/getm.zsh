@@ -59,6 +59,7 @@ _shtab_getm_options=(
   "--existing[what becomes of files that exist\: replace (default), keep, or verify\: those that have the size and checksum of the list, or of the server, are left, others are downloaded again]:WHAT:(replace keep verify)"
   {-nc,--no-clobber}"[--existing\=keep]"
   {-R,--remote-time}"[give files the server\'s time (Last-Modified)]"
+  "--on-complete[run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and GETM_CHECKSUM\; without a shell]:CMD:"
   "--dry-run[print names, sizes, the total and the free space, and download nothing]"
   "--json[a JSON object on standard output for each file]"
   "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"

@@ -16,10 +16,11 @@ from getm.cli.output.errors import errors_are_for_people, print_failure, print_t
 from getm.cli.output.formatting import bytes_text, failed_text, finished_text, json_text, name_of, printable
 from getm.cli.output.progress import open_display
 from getm.core.log import get_logger
-from getm.errors import GetmError
+from getm.errors import GetmError, InvalidInput
 from getm.events import Event, Failed, Finished, Planned, Skipped, Started
 
 if TYPE_CHECKING:
+    from getm.cli.on_complete import Commands
     from getm.files.receipt import Receipt
 
 _log = get_logger("cli")
@@ -49,6 +50,14 @@ class Reporter(contextlib.ExitStack):
         self._display = open_display(sys.stderr, kind)
         self._receipt: Receipt | None = None
         self._planned: list[Started] = []
+        self._commands: Commands | None = None
+        if options.on_complete is not None:
+            if to_stdout:
+                raise InvalidInput("--on-complete is for files; here the data goes to standard output")
+            from getm.cli.on_complete import Commands
+
+            # Lines of JSON stay alone on standard output.
+            self._commands = Commands(options.on_complete, output=2 if options.json else None)
         super().__init__()
 
     def __enter__(self) -> Self:
@@ -57,17 +66,21 @@ class Reporter(contextlib.ExitStack):
 
             self._receipt = self.enter_context(Receipt(self._options.receipt))
         self.enter_context(self._display)
+        if self._commands is not None:
+            self.enter_context(self._commands)
         self._display.on_event(Planned(self.files, self._total_bytes))
         return self
 
     def on_event(self, event: Event) -> None:
         """Raises `TargetError` where the receipt cannot be written, or where nobody reads the data on standard output;
-        `BrokenPipeError` where nobody reads what is printed there."""
+        `BrokenPipeError` where nobody reads what is printed there; `CommandFailed` where a command of --on-complete
+        has failed, and that ends the batch."""
         if self._to_stdout and isinstance(event, Failed) and is_broken_pipe(event.error):
             raise event.error
         self._display.on_event(event)
         if self._receipt is not None:
             self._receipt.on_event(event)
+        self._report_commands(wait=False)
         match event:
             case Started() if self._options.dry_run:
                 self._planned.append(event)
@@ -79,6 +92,8 @@ class Reporter(contextlib.ExitStack):
                 if _log.isEnabledFor(level):
                     _log.log(level, "%s", finished_text(event.result))
                 self._write(event)
+                if self._commands is not None:
+                    self._commands.run(event.result)
             case Skipped():
                 _log.info("%s: skipped: %s", name_of(event.path), event.reason)
                 text = f"{'skipped':>18}  {name_of(event.path)}  {printable(event.reason)}"
@@ -93,8 +108,21 @@ class Reporter(contextlib.ExitStack):
                 elif not self._display.shows_failures:
                     print_text(failed_text(event))
 
+    def _report_commands(self, *, wait: bool) -> None:
+        if self._commands is None:
+            return
+        for error in self._commands.failures(wait=wait):
+            self.failures.append(error)
+            print_failure(error)
+            if not self._options.continue_after_error:
+                self._commands.stop()
+                if not wait:
+                    raise error
+
     def finish(self) -> None:
-        """Print what a dry run found: how much would go to which file system, and the free space there."""
+        """Wait for the commands of --on-complete. Print what a dry run found: how much would go to which file system,
+        and the free space there."""
+        self._report_commands(wait=True)
         if not self._options.dry_run:
             return
         import shutil

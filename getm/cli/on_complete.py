@@ -1,0 +1,144 @@
+"""`--on-complete CMD`: a command that is run for each file that has come, once it is in place.
+
+It is split into words as a shell would, and started without one: a name of a file, which a server or a list may have
+chosen, is an argument and nothing else, whatever characters it has. It gets no URL.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from getm.core.threads import WorkerThreads
+from getm.errors import CommandFailed, InvalidInput
+from getm.results import DownloadResult
+
+# How long a command may take to end once it is asked to (SIGTERM).
+_GRACE_S = 5.0
+
+
+class Commands:
+    """Runs `command` for files, as many at a time as there are cores. A context manager: when it is left by an
+    exception, no further one is started, and those under way are ended.
+
+    `output`: the descriptor for what the commands print; None, standard output.
+
+    Raises:
+        InvalidInput: There is no such command.
+    """
+
+    def __init__(self, command: str, *, output: int | None = None) -> None:
+        try:
+            self._words = shlex.split(command)
+        except ValueError as error:
+            raise InvalidInput(f"--on-complete: the command cannot be split into words ({error})") from None
+        if not self._words or shutil.which(self._words[0]) is None:
+            name = self._words[0] if self._words else ""
+            raise InvalidInput(f"--on-complete: there is no command {name!r}; for a shell's own give: sh -c '...' sh")
+        self._output = output
+        self._threads = WorkerThreads("getm-on-complete", os.cpu_count() or 1)
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+        # One for each that was asked for; None where all is well.
+        self._outcomes: SimpleQueue[CommandFailed | None] = SimpleQueue()
+        self._awaited = 0
+        self._not_run = 0
+
+    def run(self, result: DownloadResult) -> None:
+        """Run it for a file, soon; it does not wait."""
+        self._awaited += 1
+        self._threads.submit(partial(self._run, result))
+
+    def failures(self, *, wait: bool) -> Iterator[CommandFailed]:
+        """Those that have failed since the last call; `wait`: until all commands have ended."""
+        while self._awaited and (wait or not self._outcomes.empty()):
+            outcome = self._outcomes.get()
+            self._awaited -= 1
+            if outcome is not None:
+                yield outcome
+
+    def stop(self) -> None:
+        """Start no further one."""
+        with self._lock:
+            self._stopped = True
+
+    def _run(self, result: DownloadResult) -> None:
+        outcome = None
+        try:
+            outcome = self._failed(result, self._exit_status(result))
+        except OSError as error:
+            outcome = self._error(result, f"could not be started ({error.strerror or error})", None)
+        finally:
+            self._outcomes.put(outcome)
+
+    def _exit_status(self, result: DownloadResult) -> int:
+        """Of the command, once it has ended; 0 where it was not started."""
+        # Absolute: none begins with a hyphen, and the command may change its folder.
+        path, checksum = os.path.abspath(result.path), result.checksum.checksum  # noqa: PTH100
+        facts = {
+            "GETM_PATH": path,
+            "GETM_SIZE": str(result.size),
+            "GETM_CHECKSUM": "" if checksum is None else str(checksum),
+        }
+        with self._lock:
+            if self._stopped:
+                self._not_run += 1
+                return 0
+            process = subprocess.Popen(
+                [*self._words, path], env={**os.environ, **facts}, stdin=subprocess.DEVNULL, stdout=self._output
+            )
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def _failed(self, result: DownloadResult, status: int) -> CommandFailed | None:
+        if status == 0:
+            return None
+        how = f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+        return self._error(result, how, status)
+
+    def _error(self, result: DownloadResult, how: str, status: int | None) -> CommandFailed:
+        path = os.fspath(result.path)
+        # Its name only: its arguments may be secrets.
+        message = f"the command {self._words[0]} (--on-complete) {how} for {path}; the file itself is in place"
+        return CommandFailed(message, path=path, exit_status=status)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.send_signal(number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._threads.close()
+            return
+        self._signal(signal.SIGTERM)
+        late = threading.Timer(_GRACE_S, self._signal, (signal.SIGKILL,))
+        late.daemon = True
+        late.start()
+        try:
+            self._threads.close()
+        finally:
+            late.cancel()
+        if isinstance(error, KeyboardInterrupt) and self._not_run:
+            files = "1 file is" if self._not_run == 1 else f"{self._not_run} files are"
+            error.add_note(f"{files} in place for which the command of --on-complete was not run.")
