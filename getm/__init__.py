@@ -23,6 +23,7 @@ __all__ = [
     "AsyncContentIterator",
     "AsyncUnorderedIterator",
     "BadResponse",
+    "Bottleneck",
     "Cancelled",
     "Checksum",
     "ChecksumMismatch",
@@ -73,6 +74,7 @@ __all__ = [
     "TargetError",
     "TimedOut",
     "Timeout",
+    "Times",
     "Truncated",
     "URLExpired",
     "UnorderedIterator",
@@ -106,7 +108,16 @@ __all__ = [
 # The modules that have them, the cheapest to import first: a name that is in several of them is the same in all.
 _HOMES = (
     *("errors", "options", "results", "events", "integrity.values", "integrity.verdict", "integrity.files"),
-    *("manifests.entry", "shared_object", "reader", "session", "manifests.entry_list", "manifests.read", "aio"),
+    *(
+        "manifests.entry",
+        "shared_object",
+        "reader",
+        "session",
+        "manifests.entry_list",
+        "manifests.read",
+        "aio",
+        "core.bottleneck",
+    ),
 )
 
 # Checkers of types take the name for what `typing` has under it, and importing that costs more than all else here.
@@ -114,6 +125,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from getm import errors
     from getm.aio import *
+    from getm.core.bottleneck import *
     from getm.errors import *
     from getm.events import *
     from getm.integrity.files import *

@@ -11,6 +11,7 @@ from msgspec import Struct
 from getm.core.head import HeaderMap
 from getm.core.redact import redact
 from getm.core.stats import Stats as Stats
+from getm.core.stats import Times as Times
 from getm.core.version import Version
 from getm.errors import GetmError
 from getm.integrity.values import Checksum

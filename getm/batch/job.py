@@ -21,7 +21,7 @@ from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
-from getm.core.stats import Stats
+from getm.core.stats import Stats, Times
 from getm.core.units import MIB
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files.commit import CompleteFile
@@ -116,6 +116,8 @@ class Job:
         self._others_progressed = False
         self._others_bytes = 0
         self._own_bytes = 0
+        # When its last byte had come, and how long it took to read it back.
+        self._complete_s = self._checking_s = 0.0
 
     # What is there already --------------------------------------------------------------------------------------------
 
@@ -356,6 +358,7 @@ class Job:
         if self._batch.wants_events:
             self._batch.post(self.progress())
         self._verdict = end.verdict
+        self._complete_s = time.monotonic()
         self.state = State.COMPLETE
         self._batch.to_finish(self)
 
@@ -543,12 +546,15 @@ class Job:
     def check(self) -> errors.GetmError | None:
         """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
         engine that died, brought a part. Returns what is wrong. In any thread."""
+        began_s = time.monotonic()
         try:
             self._verify()
         except errors.GetmError as error:
             return error
         except OSError as error:
             return target_error(error, self._target.path)
+        finally:
+            self._checking_s = time.monotonic() - began_s
         return None
 
     def _verify(self) -> None:
@@ -625,14 +631,20 @@ class Job:
 
     def _result(self) -> DownloadResult:
         verdict, head, end = self._verdict, self._attempt.head, self._attempt.end
-        seconds = time.monotonic() - self.began_s
+        now = time.monotonic()
+        seconds = now - self.began_s
+        stats = self._stats_with(None if end is None else end.stats)
+        if not self.small:
+            # Small ones wait for others that are put in place with them.
+            finishing_s = now - self._complete_s
+            stats = stats.and_then(Times(disk_s=max(0.0, finishing_s - self._checking_s), hashing_s=self._checking_s))
         return DownloadResult(
             path=self._target.path,
             size=self._attempt.size or 0,
             checksum=verdict,
             verified=verdict.verified,
             seconds=seconds,
-            stats=self._stats_with(None if end is None else end.stats),
+            stats=stats,
             url=self.url,
             url_host=None if head is None else host_of(head.head.url),
             version=None if head is None else head.version,

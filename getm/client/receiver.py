@@ -23,7 +23,7 @@ from getm.core.log import get_logger
 from getm.core.redact import redact
 from getm.core.retry import Retry, cannot_be_joined, cause
 from getm.core.spans import Span, lay_out
-from getm.core.stats import Stats
+from getm.core.stats import Stats, Times
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
 
@@ -84,6 +84,9 @@ class Receiver:
         self._began = time.monotonic()
         self._stats: Stats | None = None
         self._given = 0
+        # When the head came, and when the caller got the last bytes.
+        self._answered_s = self._began
+        self._taken_s: float | None = None
         # Who makes something else of the parts, if anybody does; how often the object was asked for again from its
         # start, and what that took.
         self.reader: PartsUser | None = None
@@ -118,6 +121,7 @@ class Receiver:
             )
             return
         self.head = info
+        self._answered_s = time.monotonic()
         if info.placed:
             try:
                 self._place(info)
@@ -274,6 +278,13 @@ class Receiver:
     def stats(self) -> Stats:
         """The statistics; until the end, what is known here."""
         if self._stats is not None:
+            if self._taken_s is not None and self._end is not None:
+                received = self._end.stats
+                # From the head on: an engine that has to start gets the request late.
+                elapsed_s = self._taken_s - self._answered_s
+                behind_s = max(0.0, elapsed_s - (received.seconds - (received.first_byte_s or 0.0)))
+                self._stats = self._stats.and_then(Times(consumer_s=behind_s))
+                self._taken_s = None
             return self._stats
         return Stats(
             received_bytes=self._received, seconds=time.monotonic() - self._began, retries=self._before.retries
@@ -352,6 +363,8 @@ class Receiver:
             return None
         del self._pending[offset]
         self._given += len(part.view)
+        if self._end is not None and not self._pending:
+            self._taken_s = time.monotonic()
         return part
 
     def _may_be_last(self, part: Part) -> bool:

@@ -11,19 +11,30 @@ from getm import errors
 from getm.client.connection import ClientConnection, IgnoringListener
 from getm.client.receiver import Part, Receiver
 from getm.core.spans import Span
-from getm.core.stats import Stats
+from getm.core.stats import Stats, Times
 from getm.core.url import origin_of
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import MAX_LENGTH, EndInfo, HeadInfo, OpenRequest, Route
 
 
 class _Earlier:
-    """The statistics of all that was received of an object before, and when that began: those of what was given up are
-    still to come."""
+    """The statistics of all that was received of an object before, and when that began, and was answered: those of what
+    was given up are still to come. `waited_s`: for spans, and `spans_s` of that by what an engine has measured."""
 
-    def __init__(self, stats: Stats, began: float) -> None:
+    def __init__(self, stats: Stats, began: float, answered_s: float) -> None:
         self.stats = stats
         self.began = began
+        self.answered_s = answered_s
+        self.waited_s = self.spans_s = 0.0
+
+    def stats_at(self, now: float) -> Stats:
+        """Up to `now`: what no engine has measured, the answers to small spans, was waited for here; the rest of the
+        time is the caller's own."""
+        stats = self.stats
+        rest_s = max(0.0, now - self.answered_s - (stats.seconds - (stats.first_byte_s or 0.0)))
+        response_s = min(rest_s, max(0.0, self.waited_s - self.spans_s))
+        stats = stats.and_then(Times(response_s=response_s, consumer_s=rest_s - response_s))
+        return msgspec.structs.replace(stats, seconds=now - self.began)
 
 
 class _GivenUp(IgnoringListener):
@@ -45,7 +56,9 @@ class _GivenUp(IgnoringListener):
 
 
 def _earlier(before: Receiver) -> _Earlier:
-    return before._earlier if isinstance(before, SpanReceiver) else _Earlier(before.stats_so_far(), before._began)
+    if isinstance(before, SpanReceiver):
+        return before._earlier
+    return _Earlier(before.stats_so_far(), before._began, before._answered_s)
 
 
 class SpanReceiver(Receiver):
@@ -122,6 +135,7 @@ class SpanReceiver(Receiver):
 
     def on_end(self, info: EndInfo) -> None:
         self._earlier.stats += info.stats
+        self._earlier.spans_s += info.stats.seconds
         self._in_flight = False
         if self._wanted > self._span.stop:
             try:
@@ -138,6 +152,13 @@ class SpanReceiver(Receiver):
         error.stats = None
         self._fail(error)
 
+    def pump(self, *, wait: bool) -> None:
+        began_s = time.monotonic()
+        try:
+            super().pump(wait=wait)
+        finally:
+            self._earlier.waited_s += time.monotonic() - began_s
+
     # What a reader asks -----------------------------------------------------------------------------------------------
 
     def verdict(self) -> Verdict:
@@ -146,7 +167,7 @@ class SpanReceiver(Receiver):
     def stats(self) -> Stats:
         if self._stats is not None:
             return self._stats
-        return msgspec.structs.replace(self._earlier.stats, seconds=time.monotonic() - self._began)
+        return self._earlier.stats_at(time.monotonic())
 
     @property
     def finished(self) -> bool:

@@ -60,14 +60,19 @@ class Failed(Exception):
 
 class Attempts:
     """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry. `begun`: the
-    first of them, where it was sent before; see `HttpClient.begin`."""
+    first of them, where it was sent before, at `began_s`; see `HttpClient.begin`."""
 
     def __init__(
-        self, http: HttpClient, request: OpenRequest, note: Callable[[NoteInfo], None], begun: Begun | None = None
+        self,
+        http: HttpClient,
+        request: OpenRequest,
+        note: Callable[[NoteInfo], None],
+        begun: Begun | None = None,
+        began_s: float | None = None,
     ) -> None:
         self.http = http
         self.request = request
-        self.counters: Counters = Counters()
+        self.counters: Counters = Counters(began_s)
         self.note = note
         self._begun = begun
         self._clock = asyncio.get_running_loop().time
@@ -321,7 +326,11 @@ class Attempts:
             # What came for this part says nothing of the others.
             since = self._deliveries if came else deliveries
             position, deliveries = progress(), self._deliveries
-            source = await self._after(source, failed, position, since, came)
+            began_s = time.monotonic()
+            try:
+                source = await self._after(source, failed, position, since, came)
+            finally:
+                self.counters.retry_s += time.monotonic() - began_s
 
     async def _after(self, source: Source, failed: Failed, position: int, since: int, came: bool) -> Source:
         """The source to ask after `source` has failed at `position`, once it is time to; `came`: it had brought

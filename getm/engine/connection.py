@@ -28,7 +28,7 @@ from getm.engine.http.requests import HttpClient
 from getm.engine.message_socket import Pipe
 from getm.engine.sinks.file import FileSink, Folders
 from getm.engine.sinks.ring import Emit, RingSink
-from getm.engine.sinks.slots import Claim, SlotPool
+from getm.engine.sinks.slots import Claim, Holder, SlotPool
 from getm.engine.small import SmallFetches
 from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool
@@ -130,6 +130,7 @@ class EngineConnection:
     def _on_message(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
         if message.kind is GRANT:
+            self._pool.holder = Holder.CONSUMER
             for slot in range(message.slot, message.slot + message.length):
                 self._pool.granted(message.object, slot, is_open=message.object in self._transfers)
             self._pool.distribute()
@@ -161,15 +162,19 @@ class EngineConnection:
         elif message.kind is Kind.WRITE and message.object in self._transfers:
             self._transfers[message.object].write_to(decode_body(message, FolderEntry))
 
-    def fetch(self, number: int, request: OpenRequest, begun: Begun | None = None) -> None:
-        """Serve an OPEN, whose first request may have begun."""
-        transfer = self._transfers[number] = Fetch(self, number, request, begun)
+    def fetch(
+        self, number: int, request: OpenRequest, begun: Begun | None = None, began_s: float | None = None
+    ) -> None:
+        """Serve an OPEN, whose first request may have begun, at `began_s`."""
+        transfer = self._transfers[number] = Fetch(self, number, request, begun, began_s)
         transfer.task = self._loop.create_task(self._serve(number, transfer))
 
-    def fetch_span(self, number: int, request: OpenRequest, span: Span, begun: Begun | None = None) -> None:
+    def fetch_span(
+        self, number: int, request: OpenRequest, span: Span, begun: Begun | None = None, began_s: float | None = None
+    ) -> None:
         """`fetch` of a span by the request for another one."""
         spans = ((span.start, span.stop),)
-        self.fetch(number, request if request.spans == spans else replace(request, spans=spans), begun)
+        self.fetch(number, request if request.spans == spans else replace(request, spans=spans), begun, began_s)
 
     def _begin_span(self, number: int, span: Span) -> None:
         request = self._span_request
@@ -205,10 +210,11 @@ class EngineConnection:
                 self.log.exception("object %d failed unexpectedly", number)
                 error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
         finally:
+            failed = None if error is None else FailedInfo.of(error, transfer.stats())
             del self._transfers[number]
             self._pool.end(number)
-        if error is not None:
-            self.send(Kind.FAILED, number, FailedInfo.of(error, transfer.counters.stats()))
+        if failed is not None:
+            self.send(Kind.FAILED, number, failed)
         self._changed()
 
     # Messages out ---------------------------------------------------------------------------------------------------
@@ -262,6 +268,7 @@ class EngineConnection:
 
         def unpin(slot: int) -> None:
             if self._ledger.unpin(slot):
+                self._pool.holder = Holder.DISK
                 self._pool.distribute()
 
         return FileSink(
@@ -306,6 +313,7 @@ class EngineConnection:
     def _unpin(self) -> None:
         # Cleared first: a slot that comes while the queue is being emptied schedules this again.
         self._unpin_scheduled = False
+        self._pool.holder = Holder.HASHING
         while self._unpinned:
             number, slot = self._unpinned.popleft()
             self._ledger.unpin(slot)
@@ -357,6 +365,10 @@ class EngineConnection:
         """A sink for those bytes, with a claim of its own. `max_unhashed`: see `SlotPool.claim`."""
         claim = self.claim(number, span, max_unhashed=max_unhashed)
         return RingSink(self._memory, self.slot_bytes, claim, span, emit)
+
+    def waited_s(self, number: int) -> dict[Holder, float]:
+        """How long the object has waited for slots, in seconds, by who had them."""
+        return self._pool.waited_s(number)
 
     def helper(self, worker: int) -> HelperPipe | None:
         """The helper engine that makes the requests of this worker; None: this engine itself."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext, suppress
@@ -18,6 +19,7 @@ from getm import errors
 from getm.buffers.object_memory import WritableMemory
 from getm.core.head import ResponseHead
 from getm.core.spans import Span, lay_out
+from getm.core.stats import Stats
 from getm.core.version import Version
 from getm.engine import counters
 from getm.engine.adaptive import AdaptiveFetch
@@ -36,7 +38,7 @@ from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
-from getm.integrity.verdict import unverified
+from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, FolderEntry, HeadInfo, OpenRequest
 
 if TYPE_CHECKING:
@@ -81,16 +83,26 @@ class Places:
 
 
 class Fetch:
-    """Serves one OPEN on a connection, from the first request, which may have `begun`, to END or an error."""
+    """Serves one OPEN on a connection, from the first request, which may have `begun` at `began_s`, to END or an
+    error."""
 
     def __init__(
-        self, connection: EngineConnection, number: int, request: OpenRequest, begun: Begun | None = None
+        self,
+        connection: EngineConnection,
+        number: int,
+        request: OpenRequest,
+        begun: Begun | None = None,
+        began_s: float | None = None,
     ) -> None:
         self._connection = connection
         self._number = number
         self._request = request
-        self._attempts = Attempts(connection.http, request, partial(connection.send, NOTE, number), begun)
+        self._attempts = Attempts(connection.http, request, partial(connection.send, NOTE, number), begun, began_s)
         self.counters: counters.Counters = self._attempts.counters
+        if began_s is not None:
+            self.counters.response_s = time.monotonic() - began_s
+        # What the thread had worked when the bytes began to come.
+        self._busy_s: float | None = None
         self._verification = Verification(request, connection.hash_pool)
         self.task: asyncio.Task[None]
         # The last first response: its content may never be read.
@@ -160,6 +172,7 @@ class Fetch:
         else:
             if request.delay_s:
                 await asyncio.sleep(request.delay_s)
+                self.counters.retry_s += request.delay_s
             if request.head_only:
                 await self._serve_head()
                 return
@@ -169,14 +182,34 @@ class Fetch:
             total = await self._execute(*await self._begin())
             if request.size is not None and total != request.size:
                 raise errors.SizeMismatch.of(request.size, total, self._attempts.at)
-            verdict = await self._verification.verdict(total, self._connection.call)
+            verdict = await self._verify(total)
         if self._held is not None:
             self._store()
         elif self._sink is not None:
+            began_s = time.monotonic()
             await self._sink.finish()
+            self.counters.last_disk_s = time.monotonic() - began_s
         elif self._memory is not None:
             await self._let_go(self._memory)
-        self._connection.send(END, self._number, EndInfo(total, verdict, self.counters.stats(), self._held))
+        self._connection.send(END, self._number, EndInfo(total, verdict, self.stats(), self._held))
+
+    async def _verify(self, total: int) -> Verdict:
+        """The verdict on all `total` bytes, which have come."""
+        if self._verification.hasher is None:
+            return await self._verification.verdict(total, self._connection.call)
+        began_s = time.monotonic()
+        verdict = await self._verification.verdict(total, self._connection.call)
+        self.counters.last_hashing_s = time.monotonic() - began_s
+        return verdict
+
+    def stats(self) -> Stats:
+        """What was counted so far."""
+        counted = self.counters
+        counted.waited_s = self._connection.waited_s(self._number)
+        counted.hashed_by = tuple([declared.checksum.algorithm for declared in self._verification.declared])
+        if self._busy_s is not None:
+            counted.cpu_s = self._connection.http.loads.busy_s() - self._busy_s
+        return counted.stats()
 
     # The first response -----------------------------------------------------------------------------------------------
 
@@ -369,6 +402,7 @@ class Fetch:
         if plan.stream and size is not None and self._memory is None and self._came_whole(response, size):
             self.counters.received_bytes += size
             return size
+        self._busy_s = self._connection.http.loads.busy_s()
         answer = Answer(response, source, plan.got.start, plan.got.stop)
         if self._request.first_bytes and not plan.stream:
             await self._fetch_as_wanted(plan.got.stop, size or 0, source, answer)
@@ -400,7 +434,9 @@ class Fetch:
         while stop < size:
             while self._wanted <= stop and self._more is not None:
                 self._more.clear()
+                began_s = time.monotonic()
                 await self._more.wait()
+                self.counters.wanted_s += time.monotonic() - began_s
             start, stop = stop, min(self._wanted, size)
             await self._span(Span(start, stop), source).run()
 
@@ -603,7 +639,7 @@ class Fetch:
         self.counters.answered()
         self._connection.send(HEAD, self._number, info)
         verdict = unverified("only the head was asked for")
-        self._connection.send(END, self._number, EndInfo(info.size or 0, verdict, self.counters.stats()))
+        self._connection.send(END, self._number, EndInfo(info.size or 0, verdict, self.stats()))
 
     def hedge(self) -> None:
         """As a helper: the lead finds the span slow."""

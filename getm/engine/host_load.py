@@ -8,8 +8,9 @@ connections it may have.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Protocol
 
 from getm.engine.concurrency import Controller, Decision, Sample, shares
@@ -17,7 +18,8 @@ from getm.engine.concurrency import Controller, Decision, Sample, shares
 _TICK_S = 0.02
 # A further connection is worth its start for so many bytes, at least.
 MIN_SHARE_BYTES = 4 * 1024 * 1024
-_SCHEDULED = Path("/proc/thread-self/schedstat")
+_SCHEDULED = "/proc/thread-self/schedstat"
+_SCHEDULED_BYTES = 128
 # How many hosts are remembered.
 _MAX_HOSTS = 64
 
@@ -47,10 +49,11 @@ class Scalable(Protocol):
 
 
 class HostLoad:
-    """The connections to one host."""
+    """The connections to one host. `busy_s`: see `HostLoads`."""
 
-    def __init__(self) -> None:
+    def __init__(self, busy_s: Callable[[], float]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._busy_s = busy_s
         self._controller = Controller()
         self._transfers: list[Scalable] = []
         # What those have received that have ended.
@@ -100,7 +103,7 @@ class HostLoad:
             most=max(len(transfers), sum(transfer.most for transfer in transfers)),
             left=sum(transfer.left for transfer in transfers),
             refused=self._refused,
-            busy_s=_busy_s(),
+            busy_s=self._busy_s(),
             # A list: each is asked.
             held=any([transfer.take_held() for transfer in transfers]),
             latency_s=max(latencies, default=None),
@@ -116,26 +119,37 @@ class HostLoad:
         return list(zip(transfers, shares(decision.connections, wants, MIN_SHARE_BYTES), strict=True))
 
 
-def _busy_s() -> float:
-    """Seconds in which this thread has had a processor, or has waited for one: what others take from it, further
-    connections cannot get either."""
-    try:
-        # Nanoseconds of both, since the thread's start (Documentation/scheduler/sched-stats of Linux).
-        had, waited, _ = _SCHEDULED.read_bytes().split()
-        return (int(had) + int(waited)) / 1e9
-    except (OSError, ValueError):
-        # Not Linux, or without these statistics.
-        return time.thread_time()
-
-
 class HostLoads:
-    """Those of an engine, by host."""
+    """Those of an engine, by host, and that of its thread."""
 
     def __init__(self) -> None:
         self._loads: dict[str, HostLoad] = {}
+        # Open from the first look on; -1 where there is no such file.
+        self._scheduled: int | None = None
+
+    def close(self) -> None:
+        """Nothing is measured any more."""
+        if self._scheduled is not None and self._scheduled >= 0:
+            os.close(self._scheduled)
+        self._scheduled = -1
+
+    def busy_s(self) -> float:
+        """Seconds in which this thread, that of the engine, has had a processor, or has waited for one: what others
+        take from it, further connections cannot get either."""
+        if self._scheduled is None:
+            try:
+                self._scheduled = os.open(_SCHEDULED, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                # Not Linux, or without these statistics.
+                self._scheduled = -1
+        if self._scheduled >= 0:
+            # Nanoseconds of both, since the thread's start (Documentation/scheduler/sched-stats of Linux).
+            had, waited, _ = os.pread(self._scheduled, _SCHEDULED_BYTES, 0).split()
+            return (int(had) + int(waited)) / 1e9
+        return time.thread_time()
 
     def of(self, host: str) -> HostLoad:
-        load = self._loads.pop(host, None) or HostLoad()
+        load = self._loads.pop(host, None) or HostLoad(self.busy_s)
         # The last one used comes last.
         self._loads[host] = load
         for name in [name for name, other in self._loads.items() if other.idle and other is not load]:

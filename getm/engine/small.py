@@ -225,4 +225,4 @@ class _SmallFile:
 
     def is_other(self) -> None:
         if self._fetches.ended(self._number):
-            self._connection.fetch(self._number, self._request, self.begun)
+            self._connection.fetch(self._number, self._request, self.begun, self.began_s)

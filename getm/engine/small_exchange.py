@@ -84,7 +84,7 @@ class SlotSpan:
 
     def is_other(self) -> None:
         if self._fetches.ended(self._number):
-            self._connection.fetch_span(self._number, self._request, self._span, self.begun)
+            self._connection.fetch_span(self._number, self._request, self._span, self.begun, self.began_s)
 
 
 class SmallSpans:
@@ -117,7 +117,7 @@ class SmallSpans:
         # The span that is awaited, the request for it, and when that was sent.
         self._span = Span(0, 0)
         self._begun: Begun | None = None
-        self._began_s = 0.0
+        self._began_s = self._answered_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._left: asyncio.Future[Span | None] = self._loop.create_future()
 
@@ -164,15 +164,19 @@ class SmallSpans:
             self._begun.protocol.give_up_whole()
 
     def accepts(self, head: PlainHead) -> bool:
+        self._answered_s = time.monotonic()
         return is_usual(head, self._version, self._span)
 
     def came(self, content: bytes | memoryview) -> None:
         if self._begun is None:
             return
         self._begun.keep(self._begun.connection)
-        attempts, size, seconds = self._attempts, len(content), time.monotonic() - self._began_s
-        attempts.counters.requests += 1
-        attempts.counters.received_bytes += size
+        attempts, size, now = self._attempts, len(content), time.monotonic()
+        counted, seconds = attempts.counters, now - self._began_s
+        counted.requests += 1
+        counted.received_bytes += size
+        counted.response_s += self._answered_s - self._began_s
+        counted.network_s += now - self._answered_s
         attempts.began(seconds)
         attempts.sources.received(self._source, size, seconds)
         self.position += size

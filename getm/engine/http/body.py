@@ -14,6 +14,7 @@ from aiohttp import hdrs
 from aiohttp.client_exceptions import ClientError, ClientPayloadError
 
 from getm import errors
+from getm.engine import counters
 from getm.engine.http.connections import Reply
 from getm.engine.http.limits import StallMonitor
 from getm.engine.http.low_water import LowWater
@@ -69,6 +70,7 @@ class SlotSink(asyncio.BufferedProtocol):
             raise
         finally:
             self._monitor.cancel()
+            _count(self._monitor)
 
     def _progress(self) -> int:
         # Bytes that wait below the low-water mark are progress, too.
@@ -189,6 +191,9 @@ async def receive(
     finally:
         if meter is not None:
             meter.close()
+            counted = counters.current.get(None)
+            if counted is not None:
+                counted.limit_s += meter.waited_s
 
 
 async def _receive_directly(
@@ -245,6 +250,7 @@ async def _receive_plain(
         raise errors.NetworkError(f"the connection broke ({error})") from None
     finally:
         monitor.cancel()
+        _count(monitor)
     if missing:
         raise errors.Truncated(
             f"the content ended {missing} bytes before the end of its range", received=writer.position, expected=None
@@ -254,6 +260,12 @@ async def _receive_plain(
         raise errors.NetworkError(f"the connection broke ({lost})")
     if missing is None:
         writer.end_of_content()
+
+
+def _count(monitor: StallMonitor) -> None:
+    counted = counters.current.get(None)
+    if counted is not None:
+        counted.network_s += monitor.asked_s
 
 
 def _cut_off(received: int, missing: int | None, error: Exception | None = None) -> errors.Truncated:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -34,6 +35,7 @@ from aiohttp.streams import StreamReader
 from msgspec import Struct
 
 from getm.core.spans import Span
+from getm.engine import counters
 from getm.engine.http.framing import decoded
 from getm.engine.http.idle import IdleConnections
 from getm.engine.http.request_head import HeaderFields, RequestHeads
@@ -49,6 +51,16 @@ class Connector(TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = partial(ResponseProtocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
+
+    async def _resolve_host(self, host: str, port: int, traces: Sequence[Any] | None = None) -> Any:
+        """Measured here: a name that another connection looks up is waited for as well."""
+        began_s = time.monotonic()
+        try:
+            return await super()._resolve_host(host, port, traces)
+        finally:
+            counted = counters.current.get(None)
+            if counted is not None:
+                counted.lookup_s += time.monotonic() - began_s
 
 
 class Reply:
@@ -235,9 +247,14 @@ class Exchanges:
             task.add_done_callback(partial(self._opened, heads.server))
 
     async def _open_idle(self, heads: RequestHeads, server: str, connect_s: float | None) -> None:
+        # Nobody waits for it yet: it is counted, and not its time.
+        counted, own = counters.current.get(None), counters.Counters()
+        counters.current.set(own)
         # A request that finds none opens one itself, and reports what is wrong.
         with contextlib.suppress(ClientError, OSError):
             self._idle.put(server, await self._connect(heads.request(), connect_s))
+            if counted is not None:
+                counted.connections += own.connections
 
     def _opened(self, server: str, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
@@ -299,9 +316,16 @@ class Exchanges:
         self, heads: RequestHeads, method: str, target: str, wanted: HeaderFields, connect_s: float | None
     ) -> Begun:
         request = heads.request()
-        begun = self._take(heads) or await self._opened_ahead(heads)
+        begun = self._take(heads)
         if begun is None:
-            begun = self._begun(heads, await self._connect(request, connect_s))
+            counted, began_s = counters.current.get(None), time.monotonic()
+            try:
+                begun = await self._opened_ahead(heads)
+                if begun is None:
+                    begun = self._begun(heads, await self._connect(request, connect_s))
+            finally:
+                if counted is not None:
+                    counted.opening_s += time.monotonic() - began_s
         try:
             begun.protocol.expect_head(alone=method == "HEAD")
             begun.transport.write(heads.encode(request, method, target, wanted))
@@ -319,6 +343,7 @@ class Exchanges:
 
     async def _answer(self, begun: Begun, head_s: float | None) -> Reply:
         connection, protocol = begun.connection, begun.protocol
+        counted, began_s = counters.current.get(None), time.monotonic()
         try:
             while True:
                 message, content = await protocol.read_head(head_s)
@@ -328,6 +353,9 @@ class Exchanges:
         except BaseException:
             connection.close()
             raise
+        finally:
+            if counted is not None:
+                counted.response_s += time.monotonic() - began_s
 
 
 class SpanRequests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from getm import errors
@@ -30,6 +31,10 @@ class StallMonitor:
         windows = (request.stall_s, None if request.floor_bytes_s is None else request.floor_window_s)
         self._period_s = min((window for window in windows if window is not None), default=0.0) / _LOOKS
         self._total = self._window_total = 0
+        # Seconds in which bytes were asked for, until the last pause, and since when they are now. Not by the loop's
+        # clock, which does not advance while received bytes are copied.
+        self.asked_s: float = 0.0
+        self._asked_at: float | None = time.monotonic()
         self._changed_at = self._window_began_s = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         if self._period_s:
@@ -38,9 +43,13 @@ class StallMonitor:
     def pause(self) -> None:
         """Nothing is requested: a slot or an allowance is waited for, or what was read is being passed on."""
         self._paused_at = self._loop.time()
+        if self._asked_at is not None:
+            self.asked_s += time.monotonic() - self._asked_at
+            self._asked_at = None
 
     def resume(self) -> None:
         self._paused_s, self._paused_at = self._loop.time() - self._unpaused_s(), None
+        self._asked_at = time.monotonic()
 
     def _unpaused_s(self) -> float:
         return (self._loop.time() if self._paused_at is None else self._paused_at) - self._paused_s
@@ -70,6 +79,8 @@ class StallMonitor:
 
     def cancel(self) -> None:
         """Stop watching; to be called once."""
+        if self._asked_at is not None:
+            self.asked_s += time.monotonic() - self._asked_at
         if self._timer is not None:
             self._timer.cancel()
         # They refer to each other: this way no garbage collection is needed to free them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl as tls
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from getm.engine.http.tls import open_tls
 
 class EngineLoop(uvloop.Loop):
     """The event loop of an engine: TLS over a given socket, which is how aiohttp opens it, is getm's, everything else
-    uvloop's. It counts the connections that it opens for a transfer."""
+    uvloop's. It counts the connections that it opens for a transfer, and the time of their TLS handshakes."""
 
     async def getaddrinfo(self, *args: Any, type: int = 0, **kwargs: Any) -> Any:
         """uvloop's `sock_connect` calls this, without a type, with the address that it was given. Without a type,
@@ -33,11 +34,24 @@ class EngineLoop(uvloop.Loop):
         **kwargs: Any,
     ) -> Any:
         made: Any
+        counted = counters.current.get(None)
+        began_s = time.monotonic()
         if isinstance(ssl, tls.SSLContext) and sock is not None:
             made = await open_tls(self, protocol_factory, sock, ssl, kwargs.get("server_hostname"))
         else:
             made = await super().create_connection(protocol_factory, *args, ssl=ssl, sock=sock, **kwargs)
-        counted = counters.current.get(None)
         if counted is not None:
             counted.connections += 1
+            if ssl:
+                counted.tls_s += time.monotonic() - began_s
         return made
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> Any:
+        """Within the tunnel of a proxy."""
+        counted = counters.current.get(None)
+        began_s = time.monotonic()
+        try:
+            return await super().start_tls(*args, **kwargs)
+        finally:
+            if counted is not None:
+                counted.tls_s += time.monotonic() - began_s

@@ -108,6 +108,7 @@ class HttpClient:
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
+        self.loads.close()
 
     def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small

@@ -9,6 +9,7 @@ back by the kernel's window.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -62,22 +63,27 @@ class Throttle:
 
 
 class Meter:
-    """The account of one response. `allowed` bytes may be read; who reads some takes them off."""
+    """The account of one response. `allowed` bytes may be read; who reads some takes them off. `waited_s`: how long it
+    has waited for them, in seconds."""
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
         self.allowed: int = 0
+        self.waited_s: float = 0.0
+        self._waits_since_s = 0.0
         self._on_allowed: Callable[[], None] | None = None
 
     def ready(self, on_allowed: Callable[[], None]) -> bool:
         """Whether something may be read now; otherwise `on_allowed()` is called once when that is so."""
         if not self.allowed and self._on_allowed is None:
+            self._waits_since_s = time.monotonic()
             self._throttle.ask(self)
         self._on_allowed = None if self.allowed else on_allowed
         return self.allowed > 0
 
     def give(self, count: int) -> None:
         self.allowed = count
+        self.waited_s += time.monotonic() - self._waits_since_s
         on_allowed, self._on_allowed = self._on_allowed, None
         if on_allowed is not None:
             on_allowed()

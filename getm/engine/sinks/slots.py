@@ -21,12 +21,17 @@ the start, and what it did not fill goes back to that consumer.
 
 This requires that all parts are consumed as they come: a consumer that opens several objects on a pipe must take the
 parts of all of them, and never let one wait while it asks for another.
+
+Who lets slots become free says who had them (`SlotPool.holder`): the time in which the first part of an object has
+waited until then is counted as that one's. What waits behind the first part waits for the same, or for that part.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import heapq
+import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
@@ -34,10 +39,18 @@ from collections.abc import Callable
 from getm.buffers.ledger import SlotLedger
 
 
+class Holder(enum.Enum):
+    """Who had a slot until it became free."""
+
+    CONSUMER = enum.auto()
+    HASHING = enum.auto()
+    DISK = enum.auto()
+
+
 class _Line:
     """The claims of one object, in the order of their offsets."""
 
-    __slots__ = ("claims", "granted", "number", "queued", "unhashed")
+    __slots__ = ("claims", "granted", "number", "queued", "unhashed", "waited_s")
 
     def __init__(self, number: int) -> None:
         self.number: int = number
@@ -48,6 +61,8 @@ class _Line:
         self.granted: list[int] | None = None
         # Whether it waits for a slot for its first part.
         self.queued: bool = False
+        # How long its first claim has waited, in seconds, by who had the slots.
+        self.waited_s: dict[Holder, float] = {}
 
     def lacking(self) -> Claim | None:
         """The first claim that reserves and does not have all that it needs."""
@@ -87,6 +102,8 @@ class Claim:
         # Slots that were reserved so far, used or not.
         self.given: int = 0
         self._waiting = False
+        # Since when it waits as the first of its object.
+        self._waits_since_s: float | None = None
         self.started: bool = False
 
     @property
@@ -147,11 +164,23 @@ class Claim:
         """Wait for a slot. True where there is one at once: queueing may have taken it back from a later part. Who asks
         is told so, and not called: nobody waits for the call yet."""
         self._waiting = True
+        self.note_first()
         on_slot, self.on_slot = self.on_slot, lambda: None
         if self.starved and self.is_first():
             self._pool.queue(self.line)
         self.on_slot = on_slot
         return not self._waiting
+
+    def note_first(self) -> None:
+        """Where it waits as the first of its object, that time counts."""
+        if self._waiting and self._waits_since_s is None and self.is_first():
+            self._waits_since_s = time.monotonic()
+
+    def _count_wait(self) -> None:
+        since_s, self._waits_since_s = self._waits_since_s, None
+        if since_s is not None:
+            waited_s, holder = self.line.waited_s, self._pool.holder
+            waited_s[holder] = waited_s.get(holder, 0.0) + time.monotonic() - since_s
 
     def _ahead(self) -> bool:
         """Whether it has to wait for the hashing of what it has sent."""
@@ -171,6 +200,7 @@ class Claim:
         ):
             self._waiting = False
             self.started = True
+            self._count_wait()
             self.on_slot()
 
     async def wait(self) -> None:
@@ -182,6 +212,7 @@ class Claim:
     def close(self) -> None:
         """The part is over: unused reserved slots go to the others. `on_slot` is not called any more."""
         self.on_slot = lambda: None
+        self._count_wait()
         self._pool.close(self)
 
 
@@ -191,6 +222,8 @@ class SlotPool:
 
     def __init__(self, ledger: SlotLedger, give_back: Callable[[int, int], None]) -> None:
         self.ledger = ledger
+        # Who had the slots that become free now: to be set before.
+        self.holder: Holder = Holder.CONSUMER
         self._give_back = give_back
         # By the object's number; `end` forgets them.
         self._lines: dict[int, _Line] = {}
@@ -237,6 +270,7 @@ class SlotPool:
         while claim.reserved:
             self._drop(line, claim.reserved.pop())
         if line.claims:
+            line.claims[0].note_first()
             self._look_at(line)
         else:
             self._busy -= 1
@@ -250,6 +284,11 @@ class SlotPool:
         else:
             self.ledger.send(slot)
             self._give_back(line.number, slot)
+
+    def waited_s(self, number: int) -> dict[Holder, float]:
+        """How long the object has waited for slots, in seconds, by who had them."""
+        line = self._lines.get(number)
+        return {} if line is None else line.waited_s
 
     def end(self, number: int) -> None:
         """The object has ended: there is no further claim of it."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from getm.buffers.ledger import Owner, SlotLedger
-from getm.engine.sinks.slots import Claim, SlotPool
+from getm.engine.sinks.slots import Claim, Holder, SlotPool
 
 
 def _nothing_comes_back(number: int, slot: int) -> None:
@@ -562,3 +562,40 @@ def test_case_7_a_slot_for_an_object_that_has_ended_comes_back_at_once() -> None
     pool.end(8)
     assert back == [(7, 1), (8, 2)]
     assert ledger.count(Owner.PEER) == 3
+
+
+# Who had the slots ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("holder", Holder)
+def test_the_wait_of_the_first_part_counts_for_who_had_the_slots(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("getm.engine.sinks.slots.time.monotonic", lambda: now[0])
+    ledger, pool = _empty_pool(2)
+    first, second = (pool.claim((1, offset), 2, lambda: None) for offset in (0, 2))
+    assert not first.start() and not second.start()
+    now[0] += 3.0
+    pool.holder = holder
+    ledger.grant(0)
+    pool.distribute()
+    assert first.started and not second.started
+    # What waits behind the first part waits for that one.
+    assert pool.waited_s(1) == {holder: 3.0}
+    slot = first.next()
+    assert slot is not None
+    ledger.send(slot)
+    first.close()
+    now[0] += 5.0
+    ledger.grant(slot)
+    pool.distribute()
+    assert second.started and pool.waited_s(1) == {holder: 8.0}
+    second.close()
+    pool.end(1)
+    assert pool.waited_s(1) == {}
+
+
+def _empty_pool(slots: int) -> tuple[SlotLedger, SlotPool]:
+    ledger = SlotLedger(slots, Owner.PEER)
+    return ledger, SlotPool(ledger, _nothing_comes_back)

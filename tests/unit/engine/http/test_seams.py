@@ -11,6 +11,7 @@ import struct
 import aiohttp
 import pytest
 
+from getm.engine import counters
 from getm.engine.http.connections import Connector, Exchanges
 from getm.engine.http.response_protocol import ResponseProtocol
 from tests.support.peer import WHOLE, ask, exchanges, peer
@@ -131,3 +132,14 @@ async def test_a_limit_for_connecting_is_not_rounded_up() -> None:
             origin = f"https://127.0.0.1:{silent.getsockname()[1]}"
             with pytest.raises(aiohttp.ConnectionTimeoutError):
                 await pool.get(origin, "/x", (), (), None, 0.05, 10.0)
+
+
+async def test_the_connector_looks_names_up_by_its_own_method() -> None:
+    """`TCPConnector._resolve_host`: where the time of name lookup is measured."""
+    counted = counters.Counters()
+    counters.current.set(counted)
+    async with peer() as server, exchanges() as pool:
+        server.origin = server.origin.replace("127.0.0.1", "localhost")
+        reply = await ask(pool, server, WHOLE)
+        assert reply.message.code == 200
+    assert 0 < counted.lookup_s <= counted.opening_s and counted.response_s > 0
