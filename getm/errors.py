@@ -80,9 +80,10 @@ class NetworkError(GetmError, OSError):
 
 
 class ConnectFailed(NetworkError, ConnectionError):
-    """No connection: name not resolved, refused, unreachable."""
+    """No connection: name not resolved, refused, unreachable. `reason`: that in a few words."""
 
     code = "connect"
+    reason: str | None
 
 
 class HostNotFound(ConnectFailed):
@@ -97,7 +98,6 @@ class ProxyRefused(ConnectFailed):
 
     code = "proxy"
     status: int
-    reason: str | None
 
 
 class TLSFailed(NetworkError):

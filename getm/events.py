@@ -86,6 +86,10 @@ class Retried(Event, frozen=True):
         attempt: how many failures there were in a row without progress.
         delay_s: seconds until the retry.
         message: why it failed, in a sentence.
+        reason: the same in a few words ("503 Service Unavailable"); empty where it is not waited for.
+        attempts: how many such failures are retried; 0 where that is not counted.
+        url: its URL, redacted.
+        path: the target; None where it is not known.
     """
 
     index: int
@@ -93,6 +97,10 @@ class Retried(Event, frozen=True):
     attempt: int
     delay_s: float
     message: str
+    reason: str = ""
+    attempts: int = 0
+    url: str = ""
+    path: Path | None = None
 
 
 class Adapted(Event, frozen=True):
@@ -132,6 +140,8 @@ class Finished(Event, frozen=True):
             "received_bytes": stats.received_bytes,
             "requests": stats.requests,
             "retries": dict(stats.retries),
+            "suggested_name": self.result.suggested_name,
+            "content_coding": self.result.content_coding,
             **({} if self.result.replaced is None else {"replaced": self.result.replaced}),
         }
 

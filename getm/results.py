@@ -65,6 +65,8 @@ class DownloadResult(Struct, frozen=True, gc=False):
         suggested_name: what the server or the URL calls it, where that was not safe and another name was made of it.
         left: why the file that was there was left as it was (`existing`); None: it was downloaded.
         replaced: why the file that was there was downloaded again (`existing`); None: there was none, or nobody looked.
+        content_coding: the coding ("gzip", ...) in which the server sent it though none was asked for, and which the
+            file has; None for none.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class DownloadResult(Struct, frozen=True, gc=False):
     suggested_name: str | None = None
     left: str | None = None
     replaced: str | None = None
+    content_coding: str | None = None
 
     def __repr__(self) -> str:
         verified = "verified" if self.verified else "not verified"

@@ -20,7 +20,7 @@ from getm.client.connection import ClientConnection
 from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
-from getm.core.retry import Fail, cannot_be_joined, cause, is_transient
+from getm.core.retry import Fail, cannot_be_joined, cause, is_transient, short_reason
 from getm.core.stats import Stats, Times
 from getm.core.units import MIB
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
@@ -338,7 +338,9 @@ class Job:
 
     def note_retry(self, note: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
-        self._batch.post(Retried(self.index, note.cause, note.attempt, note.delay_s, note.message))
+        path = self._target.known_path
+        told = note.cause, note.attempt, note.delay_s, note.message, note.reason, note.attempts
+        self._batch.post(Retried(self.index, *told, self.url, path))
 
     def note_adapted(self, info: AdaptedInfo) -> None:
         """It comes over another number of connections."""
@@ -356,7 +358,7 @@ class Job:
         if self._target.stream is not None:
             self._target.stream.finish()
         if self._batch.wants_events:
-            self._batch.post(self.progress())
+            self._batch.post(Progressed(self.index, end.total, end.total))
         self._verdict = end.verdict
         self._complete_s = time.monotonic()
         self.state = State.COMPLETE
@@ -496,7 +498,7 @@ class Job:
         self._before = self._stats_with(error.stats) + Stats(retries={why: 1})
         self._attempt.cancel()
         self._attempt = Attempt(self)
-        self.note_retry(NoteInfo(why, number, delay_s, str(error)))
+        self.note_retry(NoteInfo(why, number, delay_s, str(error), short_reason(error), self.request.retries.attempts))
         if self._target.partial is not None:
             self._target.partial.interrupt(keep=keep)
         if self._target.stream is not None:
@@ -652,6 +654,7 @@ class Job:
             index=self.index,
             suggested_name=self._target.suggested,
             replaced=self._wrong,
+            content_coding=None if head is None else head.head.content_coding(),
         )
 
     def _report_start(self) -> None:

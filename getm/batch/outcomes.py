@@ -28,9 +28,19 @@ async def aresult(events: AsyncGenerator[Event, None], on_progress: ProgressCall
 
 
 def _progress_only(on_progress: ProgressCallback | None) -> EventCallback:
+    last: tuple[int, int | None] | None = None
+
     def on_event(event: Event) -> None:
-        if on_progress is not None and isinstance(event, Progressed):
-            on_progress(event.done_bytes, event.total_bytes)
+        nonlocal last
+        if isinstance(event, Progressed):
+            now: tuple[int, int | None] = event.done_bytes, event.total_bytes
+        elif isinstance(event, Finished | Skipped) and event.result is not None:
+            now = event.result.size, event.result.size
+        else:
+            return
+        if on_progress is not None and now != last:
+            last = now
+            on_progress(*now)
 
     return on_event
 

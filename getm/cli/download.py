@@ -264,4 +264,4 @@ def _run(
             if not any(error is reported for reported in reporter.failures):
                 raise
         reporter.finish()
-    return print_summary(reporter.failures, reporter.files)
+    return print_summary(reporter.failures, reporter.summary, shown=reporter.shows_failures)

@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         reports = check_operands([(name, ()) for name in options.files], lines.advance, algorithms, options.jobs)
         for name, report in zip(options.files, reports, strict=True):
             if report.verdict is None:
-                print_unreadable(name, report.error)
+                with lines.paused():
+                    print_unreadable(name, report.error)
                 status = EXIT_OTHER
                 continue
             computed = {checksum.algorithm: checksum for checksum in report.verdict.computed}

@@ -21,7 +21,7 @@ from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.redact import redact
-from getm.core.retry import Retry, cannot_be_joined, cause
+from getm.core.retry import Retry, cannot_be_joined, cause, short_reason
 from getm.core.spans import Span, lay_out
 from getm.core.stats import Stats, Times
 from getm.integrity.verdict import Verdict, unverified
@@ -222,7 +222,8 @@ class Receiver:
         """Raises `EngineDied`."""
         self._restarts += 1
         why = cause(error)
-        self.on_note(NoteInfo(why, self._restarts, delay_s, str(error)))
+        attempts = self._request.retries.attempts
+        self.on_note(NoteInfo(why, self._restarts, delay_s, str(error), short_reason(error), attempts))
         self._before += (error.stats or Stats()) + Stats(retries={why: 1})
         self._pending.clear()
         self._drop_memory()

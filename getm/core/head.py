@@ -107,6 +107,9 @@ class ResponseHead(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     def content_coding(self) -> str | None:
         """The content coding in lower case, None for identity (RFC 9110, section 8.4)."""
+        if "content-encoding" not in self.lines.lower():
+            # Of most heads nothing else is asked, and their fields need not be made.
+            return None
         codings = [coding.strip() for coding in (self.get("content-encoding") or "").lower().split(",")]
         return ", ".join(coding for coding in codings if coding not in ("", "identity")) or None
 

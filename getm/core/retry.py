@@ -155,3 +155,27 @@ def cause(failure: errors.GetmError) -> str:
         if isinstance(failure, kind):
             return name
     return "reset" if isinstance(failure, errors.NetworkError) else failure.code
+
+
+def short_reason(failure: errors.GetmError) -> str:
+    """Why it failed, in a few words, for a line of which most is something else: "503 Service Unavailable"."""
+    match failure:
+        case errors.HTTPStatusError() | errors.ProxyRefused():
+            return f"{failure.status} {failure.reason or ''}".rstrip()
+        case errors.ConnectFailed():
+            return failure.reason or "no connection"
+        case errors.TimedOut(phase="connect"):
+            return f"no connection within {failure.timeout_s:g} s"
+        case errors.TimedOut(phase="pace"):
+            return "too slow"
+        case errors.TimedOut():
+            return f"no answer for {failure.timeout_s:g} s"
+        case errors.Truncated():
+            return "cut off"
+        case errors.BadResponse():
+            return "a broken response"
+        case errors.RemoteChanged():
+            return "replaced meanwhile"
+        case errors.NetworkError():
+            return "the connection broke"
+    return failure.code.replace("-", " ")

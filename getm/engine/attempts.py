@@ -12,7 +12,7 @@ from typing import TypeVar
 from getm import errors
 from getm.core.head import retry_after_s
 from getm.core.redact import redact
-from getm.core.retry import Fail, cause, is_transient
+from getm.core.retry import Fail, cause, is_transient, short_reason
 from getm.core.signed_url import expired_by_clock, utc_text
 from getm.core.spans import Span
 from getm.engine.counters import Counters
@@ -352,14 +352,14 @@ class Attempts:
             raise (self._broken_off or (self.sources.all_failed() if may_switch else error)) from None
         best = min(candidates, key=lambda candidate: candidate.failures)
         if (best.ranges is Ranges.UNDECIDED and not self.in_parts) or (best is not source and not best.failures):
-            self.again("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}")
+            self.again(NoteInfo("mirror", 1, 0.0, f"{error}; going on with {redact(best.origin.url)}"))
             return best
         failure = best.last_error or error
         if self.wait_for_others is not None and best is source and not came and is_refusal(error):
             left_s = self.left_s
             if await self.wait_for_others(_MAX_WAIT_S if left_s is None else min(_MAX_WAIT_S, left_s)):
                 source.failures -= 1
-                self.again(cause(error), 1, 0.0, f"{error}; going on as another connection has ended")
+                self.again(NoteInfo(cause(error), 1, 0.0, f"{error}; going on as another connection has ended"))
                 return source
         asked_for_s = failed.retry_after_s if best is source else None
         spent = best.failures > retries.attempts > 0 and is_transient(failure, retries.statuses)
@@ -379,7 +379,10 @@ class Attempts:
             for candidate in candidates:
                 self.sources.give_up(candidate, candidate.last_error or error)
             raise (self._broken_off or (self.sources.all_failed() if may_switch else failure)) from None
-        self.again(cause(failure), best.failures, verdict.delay_s, str(failure))
+        why = NoteInfo(
+            cause(failure), best.failures, verdict.delay_s, str(failure), short_reason(failure), retries.attempts
+        )
+        self.again(why)
         # Not after another part of the object has ended: its connection may be the one that this part lacks.
         await _came(self._part_ended if asked_for_s is None else asyncio.Event(), verdict.delay_s)
         return best
@@ -437,10 +440,10 @@ class Attempts:
             self._active -= 1
             self._changed.set()
 
-    def again(self, why: str, attempt: int, delay_s: float, message: str) -> None:
-        """Count and report a retry, after `delay_s` seconds."""
-        self.counters.retries[why] += 1
-        self.note(NoteInfo(why, attempt, delay_s, message))
+    def again(self, note: NoteInfo) -> None:
+        """Count and report a retry."""
+        self.counters.retries[note.cause] += 1
+        self.note(note)
 
     def annotate(self, error: errors.GetmError) -> errors.GetmError:
         """The error as the caller gets it: with the URL and the number of requests."""

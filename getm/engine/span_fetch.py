@@ -20,6 +20,7 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import continues
 from getm.engine.sources import Ranges, Source
+from getm.protocol.messages import NoteInfo
 
 if TYPE_CHECKING:
     from getm.engine.sinks.sink import Sink
@@ -217,5 +218,5 @@ class SpanFetch:
                 if self._ahead is None:
                     raw.close()
             message = f"a connection was far slower than the others: from byte {start} on by another one"
-            self._attempts.again(SLOW_TAIL, self._hedges, 0.0, message)
+            self._attempts.again(NoteInfo(SLOW_TAIL, self._hedges, 0.0, message))
             self._scope.reschedule(asyncio.get_running_loop().time())

@@ -265,13 +265,16 @@ class EndInfo(Record, frozen=True):
 
 
 class NoteInfo(Record, frozen=True):
-    """A retry: `message` says what failed, `cause` the same in a word (`getm.core.retry.cause`), `attempt` counts the
-    failures in a row without progress, and `delay_s` is the pause."""
+    """A retry: `message` says what failed, `reason` the same in a few words and `cause` in one
+    (`getm.core.retry.short_reason`, `cause`), `attempt` counts the failures in a row without progress, of `attempts`
+    that are retried (0: that is not counted), and `delay_s` is the pause."""
 
     cause: str
     attempt: int
     delay_s: float
     message: str
+    reason: str = ""
+    attempts: int = 0
 
 
 class AdaptedInfo(Record, frozen=True):

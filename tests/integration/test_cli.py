@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from getm._version import __version__
-from tests.support.command import GETM, failure, getm, names, on_a_terminal, refused, screen, started
+from tests.support.command import GETM, failure, getm, names, on_a_terminal, refused, started
 from tests.support.fault_script import Reply
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
+from tests.support.terminal import screen
 
 MIB = 1024 * 1024
 MakeObject = Callable[..., ServedObject]
@@ -889,7 +890,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path, fault_server: FaultServe
     assert status == 0
     assert "\x1b[" in shown and "[red]out" in shown
     (left,) = screen(shown)
-    assert left.startswith(f"· [red]out: {20 * MIB:,} bytes in ") and "not verified" in left
+    assert left.startswith("· [red]out: 20.0 MiB in ") and "not verified" in left
 
 
 def test_a_terminal_gets_the_bars_of_a_manifest(
@@ -901,6 +902,7 @@ def test_a_terminal_gets_the_bars_of_a_manifest(
     status, shown = on_a_terminal("-m", write_manifest(tmp_path, *entries), cwd=tmp_path)
     assert status == 0
     assert all(f"name{number}: " in shown for number in range(3)) and "[3/3]" in shown
+    assert re.fullmatch(r"3 files, [\d.]+ MiB, [\d.]+ s, 0 verified, 3 not verified, 0 failed", screen(shown)[-1])
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet", "--no-progress"])

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 import getm
-from tests.support.command import failure, names, on_a_terminal, screen, started
+from tests.support.command import failure, names, on_a_terminal, started
 from tests.support.command import getm as run_getm
 from tests.support.fault_script import Reply, redirect
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
+from tests.support.terminal import screen
 
 MIB = 1024 * 1024
 Make = Callable[..., ServedObject]
@@ -404,11 +405,13 @@ def test_progress_on_a_terminal(tmp_path: Path, nginx: NginxServer, make_object:
     assert status == 0
     lines = screen(shown)
     if kind == "bar":
-        assert "\x1b[" in shown and len(lines) == 2 and any("[2/2]" in line for line in lines)
+        assert "\x1b[" in shown and len(lines) == 3 and "[2/2]" in lines[1] and lines[2].startswith("2 files, ")
     elif kind == "plain":
         assert lines[0].startswith("files: 2") and any("[2/2]" in line for line in lines) and "\x1b[" not in shown
+        assert lines[-1].startswith("all: 2 files, ")
     elif kind == "json":
-        assert [json.loads(line)["event"] for line in shown.splitlines()].count("finished") == 2
+        told_events = [json.loads(line)["event"] for line in shown.splitlines()]
+        assert told_events.count("finished") == 2 and told_events[-1] == "summary"
     else:
         assert shown == ""
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import failure, getm, on_a_terminal, screen
+from tests.support.command import failure, getm, on_a_terminal
 from tests.support.fault_script import Reply
 from tests.support.fault_script import failure as refusal
 from tests.support.fault_server import FaultServer
+from tests.support.terminal import screen
 
 BODY = bytes(range(256)) * 8
 
@@ -40,7 +41,7 @@ def test_json_on_a_terminal(options: list[str], fault_server: FaultServer, tmp_p
     """A program may have a terminal, too."""
     url = fault_server.serve("/nothere.bam", refusal(404))
     status, shown = on_a_terminal(*options, url, cwd=tmp_path)
-    (line,) = [line for line in screen(shown) if line.startswith("ERROR:getm.cli:")]
+    (line,) = [line for line in screen(shown, columns=1000) if line.startswith("ERROR:getm.cli:")]
     facts = json.loads(line.removeprefix("ERROR:getm.cli:"))
     assert (status, facts["status_code"], facts["url"]) == (8, 404, url)
 

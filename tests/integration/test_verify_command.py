@@ -333,11 +333,23 @@ def test_help(tmp_path: Path, word: str) -> None:
 
 def test_results_go_to_standard_output_beside_a_bar(folder: Path) -> None:
     """The bar is on the terminal; the lines must still be in the file that standard output is."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+
+    def go_on_when_all_is_shown(shown: str) -> None:
+        if "100 %" in shown and pipe.exists():
+            with pipe.open("wb"):
+                pipe.unlink()
+
     with (folder / "SUMS").open("wb") as sums:
-        status, shown = on_a_terminal("hash", "deep/large", "empty", cwd=folder, stdout=sums.fileno())
-    assert status == 0
-    assert (folder / "SUMS").read_bytes() == tool("sha256sum", "deep/large", "empty", cwd=folder).stdout
-    assert "5.0 MiB" in shown and hashlib.sha256().hexdigest() not in shown
+        shown_by = on_a_terminal(
+            "hash", "deep/large", "empty", "pipe", cwd=folder, stdout=sums.fileno(), watch=go_on_when_all_is_shown
+        )
+    assert shown_by[0] == 0
+    sums_of_files = tool("sha256sum", "deep/large", "empty", cwd=folder).stdout
+    assert (folder / "SUMS").read_bytes() == sums_of_files + f"{hashlib.sha256().hexdigest()}  pipe\n".encode()
+    assert hashlib.sha256().hexdigest() not in shown_by[1]
+    (folder / "SUMS").write_bytes(sums_of_files)
     assert on_a_terminal("verify", "-q", "SUMS", cwd=folder) == (0, "")
 
 

@@ -7,10 +7,10 @@ import io
 import json
 import os
 import pty
-import re
 import shutil
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,16 @@ def on_a_terminal(
     watch: Callable[[str], None] | None = None,
     begun: Callable[[int], None] | None = None,
     stdout: int = subprocess.DEVNULL,
-    **variables: str,
+    columns: int = 100,
+    **environment: str,
 ) -> tuple[int, str]:
-    """Exit status, and what came on a terminal of 100 columns as standard error; `watch` sees it grow, `begun` gets the
-    process's number. `variables`: of the environment."""
+    """Exit status, and what came on a terminal as standard error; `watch` sees it grow, `begun` gets the process's
+    number. `environment`: more variables."""
     controller, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **variables}
+    termios.tcsetwinsize(terminal, (40, columns))
+    variables = {**os.environ, "TERM": "xterm", **environment}
     ends = {"stdin": terminal, "stdout": stdout, "stderr": terminal}
-    with started(*arguments, cwd=cwd, env=environment, **ends) as process:
+    with started(*arguments, cwd=cwd, env=variables, **ends) as process:
         os.close(terminal)
         if begun is not None:
             begun(process.pid)
@@ -97,24 +99,3 @@ def on_a_terminal(
                     watch(shown.decode(errors="replace"))
         os.close(controller)
     return process.returncode, shown.decode()
-
-
-def screen(shown: str) -> list[str]:
-    """The lines that a terminal shows after `shown`, without those that are empty: what it drew, erased and drew over.
-    Knows the sequences that rich uses to redraw (ECMA-48: CUU, EL); colours and the like change no text."""
-    rows = [""]
-    row = column = 0
-    for control, parameter, letter, text in re.findall(r"(\x1b\[([0-9;?]*)([A-Za-z])|[\r\n])|([^\x1b\r\n]+)", shown):
-        if text:
-            rows[row] = rows[row][:column].ljust(column) + text + rows[row][column + len(text) :]
-            column += len(text)
-        elif control == "\r":
-            column = 0
-        elif control == "\n":
-            row += 1
-            rows += [""] * (row + 1 - len(rows))
-        elif letter == "A":
-            row = max(0, row - int(parameter or 1))
-        elif letter == "K":
-            rows[row] = ""
-    return [line.rstrip() for line in rows if line.strip()]

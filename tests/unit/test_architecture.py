@@ -52,7 +52,6 @@ STRANGERS = {("reader", "aio"), ("aio", "reader")}
 HOMES = {
     "aiohttp": ("engine.http",),
     "uvloop": ("engine.http",),
-    "rich": ("cli.output",),
 }
 
 MAY_PRINT = ("cli",)
@@ -153,7 +152,7 @@ def test_module_keeps_to_its_layer(name: str) -> None:
         ("reader", "from getm.aio import x", "may not know each other"),
         ("reader", "import getm", "stands below it"),
         ("files.partial", "from getm.buffers import lease", "may not import getm.buffers"),
-        ("files.partial", "import rich", "whose home is"),
+        ("files.partial", "import uvloop", "whose home is"),
         ("cli.main", "from getm.files.partial import _open", "private name _open"),
         ("session", "print(1)", "calls print()"),
     ],

@@ -1,98 +1,111 @@
-"""Progress bars on a terminal, by rich: one over all files, a line for each under way, lines of ended ones above.
+"""Progress on a terminal: a line over all files, one for each file under way, and above them what has ended.
 
 An event changes a few numbers under a lock, and that is all: twenty thousand small files come at thousands of events a
-second. rich's own thread draws what the numbers are, a few times a second.
+second. A thread of its own draws what the numbers are, ten times a second at most.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import TextIO
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TextIO
 
 from msgspec import Struct
-from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.segment import Segment
-from rich.style import Style
-from rich.table import Table
-from rich.text import Text
 
-from getm.cli.output import formatting
-from getm.cli.output.formatting import amount_text, bytes_text, duration_text, name_of
+from getm.cli.output.cells import width_of
+from getm.cli.output.columns import Row
+from getm.cli.output.drawing import Drawing
+from getm.cli.output.formatting import Texts, failed_text, name_of, printable, result_texts
+from getm.cli.output.meter import Meter
+from getm.cli.output.summary import Summary
+from getm.cli.output.terminal import Style, Terminal
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 
-_REFRESHES_PER_S = 8
-_MAX_ROWS = 10
-# Speeds are those of the last seconds: long enough to be readable, short enough to show a stall.
-_SPEED_WINDOW_S = 10.0
-
-# Name, bar, amount, speed, time to go, note.
-_COLUMNS: tuple[JustifyMethod, ...] = ("left", "left", "right", "right", "right", "left")
-
-_GOOD, _BAD, _DIM = Style(color="green"), Style(color="red"), Style(dim=True)
+# Of more files than this only failures get a line, and those under way none.
+_MANY_FILES = 50
+_MOST_ROWS = 10
+# What is over sooner is not worth being said.
+_WAIT_WORTH_SAYING_S = 0.5
+# A terminal that cannot draw over what it shows gets the line over all files so often, as a further line.
+_DUMB_EACH_S = 10.0
 
 
 class _Bar(Struct):
-    """One download under way, or all of them: `resumed_bytes` of `done_bytes` came in an earlier run. `samples`: at
-    what time how many bytes had come in this one, taken when the bar is drawn."""
+    """One download under way, or all of them: `resumed_bytes` of `done_bytes` came in an earlier run."""
 
-    name: str
+    path: Path | None
+    url: str
     size: int | None
-    done_bytes: int
-    resumed_bytes: int
-    samples: deque[tuple[float, int]]
+    began: float
+    done_bytes: int = 0
+    resumed_bytes: int = 0
+    meter: Meter | None = None
 
-    def cells(self, now: float, width: int, note: str, done: int, total: int | None) -> Iterator[RenderableType]:
-        """What is drawn of it on a terminal of `width` columns; `done` of `total` is what the bar itself shows."""
-        samples = self.samples
-        samples.append((now, self.done_bytes - self.resumed_bytes))
-        while now - samples[0][0] > _SPEED_WINDOW_S:
-            samples.popleft()
-        elapsed_s, more = now - samples[0][0], samples[-1][1] - samples[0][1]
-        # A download that starts over falls back.
-        speed = max(0.0, more / elapsed_s) if elapsed_s else 0.0
-        remaining_s = None if self.size is None or not speed else max(0, self.size - self.done_bytes) / speed
-        name_width, bar_width = max(12, width // 3), max(5, min(40, width - width // 3 - 52))
-        # The end of a path says more than its beginning.
-        yield Text(self.name if len(self.name) <= name_width else f"…{self.name[1 - name_width :]}")
-        yield ProgressBar(total=total, completed=done, width=bar_width)
-        yield Text(amount_text(self.done_bytes, self.size))
-        yield Text(f"{bytes_text(round(speed))}/s" if speed else "")
-        yield Text("" if remaining_s is None else duration_text(remaining_s))
-        yield Text(note, style="yellow")
+    def row(self, name: str, now: float, counted: tuple[int, int | None] | None = None) -> Row:
+        """What is drawn of it at `now`; `counted`: see `Meter.row`."""
+        if self.meter is None:
+            # Most of many small files are never drawn.
+            self.meter = Meter(self.began, 0 if counted else self.resumed_bytes)
+        done_bytes, before_bytes = self.done_bytes, self.resumed_bytes
+        return self.meter.row(name, now, done_bytes, self.size, before_bytes=before_bytes, counted=counted)
 
 
-class Bars(Live):
+class _Wait(Struct):
+    """A retry that was announced: `until` it begins, by the clock."""
+
+    event: Retried
+    until: float
+
+    def texts(self, now: float, more: str = "") -> Texts:
+        """What it waits for, the longest text first; `more`: at the end, where there is room."""
+        event = self.event
+        which = f"retry {event.attempt} of {event.attempts}" if event.attempts else f"retry {event.attempt}"
+        when = f"{which} in {max(1, round(self.until - now))} s"
+        return tuple(
+            dict.fromkeys(
+                (
+                    f"waiting: {event.reason}, {when}{more}",
+                    f"waiting: {event.reason}, {when}",
+                    f"waiting: {event.cause}, {when}",
+                    f"waiting: {when}",
+                    "waiting",
+                )
+            )
+        )
+
+
+class Bars:
     """A `Display` that draws on the terminal `stream`; `clock` gives seconds. The lines of files that have ended are
-    written above the live region, many at once."""
+    written above the others, many at once."""
 
     shows_failures = True
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Live's own lock is held while the terminal takes what is drawn.
+        self._terminal = Terminal(stream)
+        self._drawing = Drawing(self._terminal, self._rows)
+        # Of all that is below; held for a moment only.
         self._numbers = threading.Lock()
+        self._began = self._line_at = clock()
         self._files: int | None = None
         self._ended = self._failed = 0
-        self._all = _Bar("", None, 0, 0, deque([(clock(), 0)]))
+        self._all = _Bar(None, "", None, self._began)
         self._active: dict[int, _Bar] = {}
         # Requests are made again before a file has started, too.
         self._retries: Counter[int] = Counter()
-        self._lines: list[tuple[str, Style, str]] = []
-        utf8 = (stream.encoding or "").lower().startswith("utf")
-        self._good, self._plain, self._bad = ("✓", "·", "✗") if utf8 else ("+", "-", "x")
-        console, redirect = Console(file=stream), False  # the data itself may go to standard output
-        super().__init__(console=console, refresh_per_second=_REFRESHES_PER_S, transient=True, redirect_stdout=redirect)
+        self._waits: dict[int, _Wait] = {}
+
+    def __enter__(self) -> Self:
+        self._drawing.__enter__()
+        return self
 
     def __exit__(self, *exc_info: object) -> None:
-        # The terminal may be gone: no reason for the downloads to fail.
-        with contextlib.suppress(OSError):
-            self.stop()
+        self._drawing.__exit__(*exc_info)
+
+    # Events ----------------------------------------------------------------------------------------------------------
 
     def on_event(self, event: Event) -> None:
         with self._numbers:
@@ -101,78 +114,131 @@ class Bars(Live):
                     if bar := self._active.get(event.index):
                         self._advance(bar, event.done_bytes)
                         bar.size = event.total_bytes
+                    self._waits.pop(event.index, None)
                 case Started():
                     resumed_bytes = event.resumed_bytes
-                    name, samples = name_of(event.path, event.url), deque([(self._clock(), 0)])
-                    self._active[event.index] = _Bar(name, event.size, resumed_bytes, resumed_bytes, samples)
+                    self._active[event.index] = _Bar(
+                        event.path, event.url, event.size, self._clock(), resumed_bytes, resumed_bytes
+                    )
                     self._all.done_bytes += resumed_bytes
                     self._all.resumed_bytes += resumed_bytes
+                    self._waits.pop(event.index, None)
                 case Retried():
                     self._retries[event.index] += 1
+                    self._waits[event.index] = _Wait(event, self._clock() + event.delay_s)
                 case Finished():
                     if bar := self._active.get(event.index):
                         self._advance(bar, event.result.size)
-                    mark, style = (self._good, _GOOD) if event.result.verified else (self._plain, _DIM)
-                    self._end(event.index, mark, style, formatting.finished_text(event.result, digest=False))
+                    self._end(event, event.result.verified, lambda: result_texts(event.result))
                 case Failed():
                     self._failed += 1
-                    self._end(event.index, self._bad, _BAD, formatting.failed_text(event))
+                    self._end(event, None, lambda: (failed_text(event),))
                 case Skipped():
-                    text = f"{name_of(event.path)}: skipped: {formatting.printable(event.reason)}"
-                    self._end(event.index, self._plain, _DIM, text)
+                    verified = event.result is not None and event.result.verified
+                    self._end(event, verified, lambda: (f"{name_of(event.path)}: skipped, {printable(event.reason)}",))
                 case Planned():
                     self._files, self._all.size = event.files, event.total_bytes
+
+    def finish(self, summary: Summary) -> None:
+        """The last line, where it says more than the line of a single file."""
+        if summary.files != 1:
+            self._drawing.write(summary.text())
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which others may write to the same terminal."""
+        return self._drawing.paused()
+
+    @property
+    def _many(self) -> bool:
+        return self._files is None or self._files > _MANY_FILES
+
+    def _count(self) -> str:
+        files = "" if self._files is None else f"/{self._files}"
+        return f"{self._ended:{max(1, len(files) - 1)}}{files}"
 
     def _advance(self, bar: _Bar, done_bytes: int) -> None:
         self._all.done_bytes += done_bytes - bar.done_bytes
         bar.done_bytes = done_bytes
 
-    def _end(self, index: int, mark: str, style: Style, text: str) -> None:
-        self._active.pop(index, None)
+    def _end(self, event: Finished | Failed | Skipped, verified: bool | None, texts: Callable[[], Texts]) -> None:
+        """A file has ended. `verified`: whether anything verified it; None: there is none."""
+        self._active.pop(event.index, None)
+        self._waits.pop(event.index, None)
         self._ended += 1
-        retries = _times(self._retries.pop(index, 0))
-        counted = f" [{self._ended}/{self._files}]" if self._files is not None and self._files > 1 else ""
-        self._lines.append((mark, style, f"{counted} {text}{retries and f', {retries}'}"))
+        retries = _times(self._retries.pop(event.index, 0))
+        if self._many and verified is not None:
+            return
+        marks = self._terminal.marks
+        mark, style = (marks.bad, Style.BAD) if verified is None else (marks.plain, Style.DIM)
+        if verified:
+            mark, style = marks.good, Style.GOOD
+        counted = "" if self._files in (None, 1) else f" [{self._count()}]"
+        self._drawing.write(self._fitting(mark, style, counted, texts(), retries))
 
-    # Drawing: in rich's thread ---------------------------------------------------------------------------------------
+    def _fitting(self, mark: str, style: Style, counted: str, texts: Texts, retries: str) -> str:
+        """The longest of the texts that fits into one line; the shortest where none does."""
+        terminal = self._terminal
+        candidates = [f"{counted} {text}, {retries}" for text in texts if retries]
+        candidates += [f"{counted} {text}" for text in texts]
+        candidates = [terminal.encodable(text) for text in candidates]
+        left = terminal.size().columns - len(mark)
+        text = next((text for text in candidates if width_of(text) < left), candidates[-1])
+        return terminal.styled(mark, style) + text
 
-    def refresh(self) -> None:
+    # Drawing: in a thread of its own ---------------------------------------------------------------------------------
+
+    def _rows(self, lines: int) -> list[Row]:
+        """What is under way now, for a terminal of so many `lines`."""
+        now = self._clock()
         with self._numbers:
-            lines, self._lines = self._lines, []
-        with self.console:
-            if lines:
-                self.console.print(_Ended(lines), soft_wrap=True)
-            super().refresh()
+            if not self._terminal.in_place:
+                return self._further_line(now)
+            rows = [] if self._files == 1 else [self._row_of_all(now)]
+            waits = {index: wait for index, wait in self._waits.items() if wait.until - now > _WAIT_WORTH_SAYING_S}
+            if self._many:
+                return rows + self._next_retry(waits, now)
+            shown = [*waits, *(index for index in self._active if index not in waits)]
+            most = max(1, min(_MOST_ROWS, lines - 3))
+            rows += [self._row(index, waits.get(index), now) for index in shown[:most]]
+            if len(shown) > most:
+                rows.append(Row(f"and {len(shown) - most} more"))
+            elif not rows and not self._ended and now - self._began > _WAIT_WORTH_SAYING_S:
+                rows.append(Row(f"waiting for the server, {round(now - self._began)} s"))
+        return rows
 
-    def get_renderable(self) -> RenderableType:
-        now, width = self._clock(), self.console.width
-        table = Table.grid(padding=(0, 1))
-        for justify in _COLUMNS:
-            table.add_column(no_wrap=True, justify=justify)
-        with self._numbers:
-            if self._files != 1:
-                bar, note = self._all, f"{self._failed:,} failed" if self._failed else ""
-                bar.name = f"{self._ended:,} files" if self._files is None else f"{self._ended:,}/{self._files:,} files"
-                # Where the bytes are not known in advance, the files are what can be counted.
-                counted = (self._ended, self._files) if bar.size is None else (bar.done_bytes, bar.size)
-                table.add_row(*bar.cells(now, width, note, *counted))
-            for index, bar in islice(self._active.items(), _MAX_ROWS):
-                table.add_row(*bar.cells(now, width, _times(self._retries[index]), bar.done_bytes, bar.size))
-            hidden = len(self._active) - _MAX_ROWS
-        if hidden > 0:
-            table.add_row(f"and {hidden} more")
-        return table if table.row_count else ""
+    def _further_line(self, now: float) -> list[Row]:
+        """On a terminal that cannot draw over what it shows, where it is time for another line."""
+        if now - self._line_at < _DUMB_EACH_S:
+            return []
+        self._line_at = now
+        return [self._row_of_all(now)]
 
+    def _row_of_all(self, now: float) -> Row:
+        # Where the bytes are not known in advance, the files are what can be counted.
+        bar = self._all
+        counted = (self._ended, self._files) if bar.size is None else None
+        row = bar.row(f"{self._count()} {'file' if self._files == 1 else 'files'}", now, counted)
+        row.note = f"{self._failed} failed" if self._failed else ""
+        return row
 
-class _Ended(Struct, frozen=True):
-    """Lines as they are: rich's own way through `Text` would cost a hundred times as much for each."""
+    def _row(self, index: int, wait: _Wait | None, now: float) -> Row:
+        if wait is not None:
+            return Row(self._name(wait.event.path, wait.event.url), waiting=wait.texts(now))
+        bar = self._active[index]
+        row = bar.row(self._name(bar.path, bar.url), now)
+        row.note = _times(self._retries[index])
+        return row
 
-    lines: list[tuple[str, Style, str]]
+    def _next_retry(self, waits: dict[int, _Wait], now: float) -> list[Row]:
+        """Of many files that wait, the one that does not for longest."""
+        if not waits:
+            return []
+        soonest = min(waits.values(), key=lambda wait: wait.until)
+        more = f" (and {len(waits) - 1} more)" if len(waits) > 1 else ""
+        return [Row(self._name(soonest.event.path, soonest.event.url), waiting=soonest.texts(now, more))]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for mark, style, text in self.lines:
-            yield Segment(mark, style)
-            yield Segment(f"{text}\n")
+    def _name(self, path: Path | None, url: str) -> str:
+        return self._terminal.encodable(name_of(path, url))
 
 
 def _times(retries: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, exit_status
 from getm.cli.output.formatting import error_text, json_text
+from getm.cli.output.summary import Summary
 from getm.core.log import get_logger
 from getm.errors import GetmError, HTTPStatusError, TargetError, URLExpired
 from getm.events import Json, error_facts
@@ -78,12 +79,13 @@ def _from_surroundings(error: Exception) -> Exception:
     return error
 
 
-def print_summary(failures: Sequence[Exception], downloads: int) -> int:
-    """Print the last line of a batch with several failures, which sums them up; the batch's exit status: that of its
-    failures where they agree."""
-    if len(failures) > 1:
-        facts: dict[str, Json] = {"message": f"{len(failures)} of {downloads} downloads failed."}
-        facts["failed"] = len(failures)
+def print_summary(failures: Sequence[Exception], summary: Summary, *, shown: bool) -> int:
+    """Print the last line of a batch with several failures, which sums them up, unless people have been `shown` it; the
+    batch's exit status: that of its failures where they agree."""
+    if len(failures) > 1 and not (shown and errors_are_for_people()):
+        facts: dict[str, Json] = {"message": summary.failed_text(), "failed": len(failures)}
+        if summary.not_tried:
+            facts["not_tried"] = summary.not_tried
         answers = [error.status for error in failures if isinstance(error, HTTPStatusError | URLExpired)]
         statuses = [status for status in answers if status is not None]
         # Callers read the last status on standard error, and retry by it. One that no retry mends decides.
@@ -112,9 +114,7 @@ def print_error(facts: dict[str, Json]) -> None:
 
 def print_text(text: str) -> None:
     """Write the line of one failure for people to standard error."""
-    # What a progress bar puts in its place has no encoding.
-    stream = sys.stderr if getattr(sys.stderr, "encoding", None) else sys.__stderr__
-    utf8 = stream is not None and stream.encoding.lower().startswith("utf")
+    utf8 = sys.stderr is not None and sys.stderr.encoding.lower().startswith("utf")
     _write(f"{'✗' if utf8 else 'x'} {text}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 
 from getm.events import Failed
 from getm.files.names import name_from_url
 from getm.results import DownloadResult
+
+# The same in the form that says most, and in shorter ones for narrower terminals.
+Texts = tuple[str, ...]
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -51,17 +53,49 @@ def amount_text(done_bytes: int, total_bytes: int | None) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Hours, minutes and seconds: "1:02:03"."""
-    return str(timedelta(seconds=round(seconds)))
+    """Minutes and seconds, and hours where there are any: "2:03", "1:02:03"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def finished_text(result: DownloadResult, *, digest: bool = True) -> str:
-    """How a download ended well. `digest`: with the checksum's value, too long for a line on a terminal."""
-    verdict = result.checksum
-    by = str(verdict)
-    if not digest and verdict.checksum is not None:
-        by = f"verified by {verdict.checksum.algorithm} (from {verdict.source})"
-    return f"{name_of(result.path)}: {result.size:,} bytes in {result.seconds:.1f} s, {printable(by)}"
+def finished_text(result: DownloadResult) -> str:
+    """How a download ended well."""
+    texts = [f"{result.size:,} bytes in {result.seconds:.1f} s", printable(str(result.checksum)), *_notes(result)]
+    return f"{name_of(result.path)}: {', '.join(texts)}"
+
+
+def result_texts(result: DownloadResult) -> Texts:
+    """The same for a line on a terminal."""
+    verdict, notes = result.checksum, _notes(result)
+    by = why = "verified" if result.verified else "not verified"
+    if verdict.checksum is not None:
+        by = f"verified by {verdict.checksum.algorithm}"
+        why = f"{by} (from {verdict.source})"
+    elif verdict.reason is not None:
+        why = f"not verified: {printable(verdict.reason)}"
+    size = bytes_text(result.size)
+    speed = f" ({bytes_text(round(result.size / result.seconds))}/s)" if result.seconds >= 1 else ""
+    parts = (
+        (f"{size} in {result.seconds:.1f} s{speed}", why, *notes),
+        (f"{size} in {result.seconds:.1f} s", why, *notes),
+        (f"{size} in {result.seconds:.1f} s", by, *notes),
+        (size, by, *notes),
+        (size, by),
+        (size,),
+        (),
+    )
+    return tuple(": ".join(filter(None, (name_of(result.path), ", ".join(each)))) for each in parts)
+
+
+def _notes(result: DownloadResult) -> list[str]:
+    """What a person may not expect of a file."""
+    notes = []
+    if result.suggested_name is not None:
+        notes.append(f"name changed from {printable(result.suggested_name)!r}")
+    if result.content_coding is not None:
+        notes.append(f"the file is coded: {printable(result.content_coding)}")
+    return notes
 
 
 def failed_text(event: Failed) -> str:

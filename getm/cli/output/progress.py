@@ -1,8 +1,8 @@
 """Displays of what happens: bars on a terminal, plain lines for logs, JSON for programs, or nothing.
 
 Each consumes the events of `getm.events`, of which there are thousands a second: an event costs microseconds, bars are
-drawn by a timer, lines of progress are few. rich is imported only when a bar is shown: a pipeline that runs getm ten
-thousand times pays nothing for it.
+drawn by a timer, lines of progress are few. What draws bars is imported only when one is shown: a pipeline that runs
+getm ten thousand times pays nothing for it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from getm.cli.output.formatting import (
     name_of,
     printable,
 )
+from getm.cli.output.summary import Summary
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 
 KINDS = ("auto", "bar", "plain", "json", "none")
@@ -46,6 +47,14 @@ class Display(Protocol):
 
     def on_event(self, event: Event) -> None:
         return
+
+    def finish(self, summary: Summary) -> None:
+        """What has become of all downloads: the last thing that is shown."""
+        return
+
+    def paused(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which others may write to the same terminal."""
+        return contextlib.nullcontext()
 
     def __enter__(self) -> Self:
         return self
@@ -97,9 +106,17 @@ class _Lines(Display, abc.ABC):
             self._stream.write(f"{line}\n")
             self._stream.flush()
 
+    def finish(self, summary: Summary) -> None:
+        with self._lock:
+            self._write(self._last_line(summary))
+
     @abc.abstractmethod
     def _line(self, event: Event) -> str | None:
         """The line of `event`, without its end; None where it gets none."""
+
+    @abc.abstractmethod
+    def _last_line(self, summary: Summary) -> str:
+        """The line after all others."""
 
 
 class _JsonLines(_Lines):
@@ -123,6 +140,10 @@ class _JsonLines(_Lines):
             self._shown_at.pop(event.index, None)
             self._held.pop(event.index, None)
         return json_text(event.to_json())
+
+    def _last_line(self, summary: Summary) -> str:
+        self._held.clear()
+        return json_text(summary.to_json())
 
     def _hold(self, event: Progressed) -> None:
         self._held[event.index] = event
@@ -178,10 +199,9 @@ class _PlainLines(_Lines):
                 resumed = f", {bytes_text(event.resumed_bytes)} of it from before" if event.resumed_bytes else ""
                 return f"start: {name}: {size}{resumed}"
             case Retried():
-                # A request may be retried before its file has started.
-                shown = self._shown.get(event.index)
-                name = f"entry {event.index}" if shown is None else shown.name
-                return f"retry {event.attempt}: {name}: {printable(event.message)}; again in {event.delay_s:.1f} s"
+                name = name_of(event.path, event.url)
+                count = f"{event.attempt} of {event.attempts}" if event.attempts else f"{event.attempt}"
+                return f"retry {count}: {name}: {printable(event.message)}; again in {event.delay_s:.1f} s"
             case Finished():
                 return self._end("done", event.index, finished_text(event.result))
             case Failed():
@@ -194,6 +214,9 @@ class _PlainLines(_Lines):
                 size = "size unknown" if event.total_bytes is None else bytes_text(event.total_bytes)
                 return f"files: {files}, {size}"
         return None
+
+    def _last_line(self, summary: Summary) -> str:
+        return f"all: {summary.text()}"
 
     def _progressed(self, event: Progressed) -> str | None:
         shown = self._shown.get(event.index)

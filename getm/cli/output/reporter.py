@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,7 @@ from getm.cli.exit_status import is_broken_pipe
 from getm.cli.output.errors import errors_are_for_people, print_failure, print_text
 from getm.cli.output.formatting import bytes_text, failed_text, finished_text, json_text, name_of, printable
 from getm.cli.output.progress import open_display
+from getm.cli.output.summary import Summary
 from getm.core.log import get_logger
 from getm.errors import GetmError, InvalidInput
 from getm.events import Event, Failed, Finished, Planned, Skipped, Started
@@ -31,7 +33,7 @@ class Reporter(contextlib.ExitStack):
 
     `files`: how many downloads there are; `total_bytes`: the sum of their sizes, None where that is not known.
     `to_stdout`: the data goes to standard output, where a display may disturb. `failures`: the errors of downloads, in
-    their order.
+    their order; `summary`: how many ended in which way.
     """
 
     def __init__(
@@ -42,7 +44,8 @@ class Reporter(contextlib.ExitStack):
         self._options = options
         self._total_bytes = total_bytes
         self._to_stdout = to_stdout
-        shows_progress = not (to_stdout and sys.stdout.isatty())
+        self._on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        shows_progress = not (to_stdout and self._on_terminal)
         # With -v, log records say what a bar would, and would break it; and a bar would break the lines of a program.
         read_otherwise = options.verbose or not errors_are_for_people()
         silent = options.quiet or not shows_progress or (read_otherwise and options.progress == "auto")
@@ -58,6 +61,8 @@ class Reporter(contextlib.ExitStack):
 
             # Lines of JSON stay alone on standard output.
             self._commands = Commands(options.on_complete, output=2 if options.json else None)
+        self.summary: Summary = Summary(files, continues=options.continue_after_error)
+        self._began_s = time.monotonic()
         super().__init__()
 
     def __enter__(self) -> Self:
@@ -69,7 +74,18 @@ class Reporter(contextlib.ExitStack):
         if self._commands is not None:
             self.enter_context(self._commands)
         self._display.on_event(Planned(self.files, self._total_bytes))
+        self.callback(self._sum_up)
         return self
+
+    @property
+    def shows_failures(self) -> bool:
+        """Whether people have read of each failure, and of all together."""
+        return self._display.shows_failures
+
+    def _sum_up(self) -> None:
+        self.summary.seconds = time.monotonic() - self._began_s
+        if not self._options.dry_run:
+            self._display.finish(self.summary)
 
     def on_event(self, event: Event) -> None:
         """Raises `TargetError` where the receipt cannot be written, or where nobody reads the data on standard output;
@@ -77,6 +93,7 @@ class Reporter(contextlib.ExitStack):
         has failed, and that ends the batch."""
         if self._to_stdout and isinstance(event, Failed) and is_broken_pipe(event.error):
             raise event.error
+        self.summary.count(event)
         self._display.on_event(event)
         if self._receipt is not None:
             self._receipt.on_event(event)
@@ -101,19 +118,24 @@ class Reporter(contextlib.ExitStack):
             case Failed():
                 self.failures.append(event.error)
                 self._write(event)
-                if not errors_are_for_people():
-                    # The URLs of many files may differ only in their queries: the path says which one it was.
-                    path = os.fspath(event.path) if event.path is not None and self.files > 1 else None
-                    print_failure(event.error, event.url, path)
-                elif not self._display.shows_failures:
-                    print_text(failed_text(event))
+                if errors_are_for_people() and self._display.shows_failures:
+                    return
+                with self._display.paused():
+                    if errors_are_for_people():
+                        print_text(failed_text(event))
+                    else:
+                        # The URLs of many files may differ only in their queries: the path says which one it was.
+                        path = os.fspath(event.path) if event.path is not None and self.files > 1 else None
+                        print_failure(event.error, event.url, path)
 
     def _report_commands(self, *, wait: bool) -> None:
         if self._commands is None:
             return
         for error in self._commands.failures(wait=wait):
             self.failures.append(error)
-            print_failure(error)
+            self.summary.commands_failed += 1
+            with self._display.paused():
+                print_failure(error)
             if not self._options.continue_after_error:
                 self._commands.stop()
                 if not wait:
@@ -156,10 +178,10 @@ class Reporter(contextlib.ExitStack):
 
     def _write(self, event: Event, text: str | None = None) -> None:
         """On standard output: the event for programs, `text` for people, if there is any."""
-        if self._options.json:
-            _print(json_text(event.to_json()))
-        elif text is not None:
-            _print(text)
+        line = json_text(event.to_json()) if self._options.json else text
+        if line is not None:
+            with self._display.paused() if self._on_terminal else contextlib.nullcontext():
+                _print(line)
 
 
 def _print(line: str) -> None:

@@ -1,6 +1,6 @@
 """Result lines on standard output, and one progress bar over all files on a terminal.
 
-rich is imported only when a bar is shown, as in `getm.cli.output.bars`.
+What draws the bar is imported only when one is shown, as in `getm.cli.output.progress`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import rich.progress
+    from getm.cli.output.drawing import Drawing
 
 
 def one_line(name: str) -> str:
@@ -39,36 +40,35 @@ class Lines(contextlib.ExitStack):
     `shown` False, or standard error not being a terminal: lines only. `advance` may be called from any thread.
     """
 
-    _bar: rich.progress.Progress | None = None
-    _task: rich.progress.TaskID
-
     def __init__(self, paths: Iterable[str], *, shown: bool) -> None:
         super().__init__()
+        self._done_bytes = 0
+        self._drawing: Drawing | None = None
         if not shown or sys.stderr is None or not sys.stderr.isatty():
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+        from getm.cli.output.drawing import Drawing
+        from getm.cli.output.meter import Meter
+        from getm.cli.output.terminal import Terminal
 
-        columns = BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn()
-        # Unless redirect_stdout is False, rich would stand between print() and standard output, even that of
-        # "getm hash FILE > SUMS".
-        self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False)
-        self._task = self._bar.add_task("", total=sum(size_bytes(path) or 0 for path in paths) or None)
-        self.enter_context(self._bar)
+        total_bytes = sum(size_bytes(path) or 0 for path in paths) or None
+        meter = Meter(time.monotonic())
+        self._drawing = self.enter_context(
+            Drawing(Terminal(sys.stderr), lambda _: [meter.row("", time.monotonic(), self._done_bytes, total_bytes)])
+        )
 
     def advance(self, path: Path, count: int) -> None:
         """`count` more bytes of `path` have been read."""
-        if self._bar is not None:
-            self._bar.advance(self._task, count)
+        self._done_bytes += count
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which others may write to the terminal: above the bar instead of through it."""
+        return contextlib.nullcontext() if self._drawing is None else self._drawing.paused()
 
     def write(self, line: str) -> None:
         """One line. Names that are not UTF-8 come out as the bytes that they are."""
         if sys.stdout is None:
             return
-        if self._bar is not None and sys.stdout.isatty():
-            # One terminal for both: above the bar instead of through it.
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            return
-        sys.stdout.flush()
-        sys.stdout.buffer.write(os.fsencode(f"{line}\n"))
-        sys.stdout.buffer.flush()
+        with self.paused() if sys.stdout.isatty() else contextlib.nullcontext():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(os.fsencode(f"{line}\n"))
+            sys.stdout.buffer.flush()

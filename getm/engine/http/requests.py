@@ -308,13 +308,16 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         why = brief(error.strerror or "")
         name, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
         if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
-            return errors.HostNotFound(f"there is no host {name} ({why}); check the name in {where}")
-        return errors.ConnectFailed(f"the name {name} could not be resolved ({why})")
+            return errors.HostNotFound(
+                f"there is no host {name} ({why}); check the name in {where}", reason="name not found"
+            )
+        return errors.ConnectFailed(f"the name {name} could not be resolved ({why})", reason="name not found")
     if isinstance(error, ClientConnectorError):
         whom = f"{error.host}:{error.port}" if proxy is None else f"{proxy}"
         if request.connection is not None and request.connection.interface is not None:
             whom += f" over {request.connection.interface}"
-        return errors.ConnectFailed(f"no connection to {whom} ({brief(error.strerror or '')})")
+        why = brief(error.strerror or "")
+        return errors.ConnectFailed(f"no connection to {whom} ({why})", reason=why[:1].lower() + why[1:])
     if isinstance(error, ClientHttpProxyError) and proxy is not None:
         return proxy_refused(proxy, error.status, decode_phrase(error.message))
     if isinstance(error, ServerDisconnectedError):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +14,11 @@ import pytest
 
 from getm import DownloadResult, Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.cli.output.formatting import amount_text, bytes_text, duration_text, printable
-from getm.cli.output.progress import KINDS, Display, open_display
+from getm.cli.output.progress import KINDS, open_display
+from getm.cli.output.summary import Summary
 from getm.errors import HTTPStatusError, ProxyRefused
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import unverified
-from tests.support.command import screen
 
 MIB = 1024 * 1024
 VERIFIED = Verdict(True, parse_checksum(f"md5:{'0f' * 16}"), "x-goog-hash", None)
@@ -48,6 +46,10 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
             "attempt": 1,
             "delay_s": 0.5,
             "message": "connection reset",
+            "reason": "",
+            "attempts": 0,
+            "url": "",
+            "path": None,
         },
     ),
     (
@@ -66,6 +68,8 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
             "received_bytes": 7,
             "requests": 3,
             "retries": {"reset": 2},
+            "suggested_name": None,
+            "content_coding": None,
         },
     ),
     (
@@ -127,7 +131,7 @@ def test_amounts(done: int, total: int | None, text: str) -> None:
 
 
 def test_durations() -> None:
-    assert [duration_text(seconds) for seconds in (0, 59.6, 3723)] == ["0:00:00", "0:01:00", "1:02:03"]
+    assert [duration_text(seconds) for seconds in (0, 59.6, 3723)] == ["0:00", "1:00", "1:02:03"]
     assert bytes_text(2048) == "2.0 KiB"
 
 
@@ -179,8 +183,8 @@ def test_plain_tells_what_matters() -> None:
         Planned(3, 60 * MIB),
         Started(0, "https://host/a", NAME, 20 * MIB, 5 * MIB),
         Started(1, "https://host/b", None, None),
-        Retried(0, "reset", 1, 0.5, "connection reset"),
-        Retried(7, "connect", 2, 1.0, "refused"),
+        Retried(0, "reset", 1, 0.5, "connection reset", "", 0, "https://host/a", NAME),
+        Retried(7, "connect", 2, 1.0, "refused", "connection refused", 5, "https://host/h"),
         finished(0),
         Failed(1, "https://host/b", None, error),
         Skipped(2, Path("c"), "it exists"),
@@ -189,11 +193,24 @@ def test_plain_tells_what_matters() -> None:
         "start: data/a.bam: 20.0 MiB, 5.0 MiB of it from before",
         "start: https://host/b: size unknown",
         "retry 1: data/a.bam: connection reset; again in 0.5 s",
-        "retry 2: entry 7: refused; again in 1.0 s",
+        "retry 2 of 5: https://host/h: refused; again in 1.0 s",
         f"done [1/3]: data/a.bam: 20,971,520 bytes in 1.2 s, verified: md5:{'0f' * 16} (from x-goog-hash)",
         "failed [2/3]: b: no such\\nobject (https://host/b)",
         "skipped [3/3]: c: it exists",
     ]
+
+
+def test_the_last_line_sums_up() -> None:
+    summary = Summary(2000, total_bytes=10_171_000, seconds=1.234, verified=1998, not_verified=2)
+    for kind in ("plain", "json"):
+        stream = io.StringIO()
+        with open_display(stream, kind) as display:
+            display.finish(summary)
+        line = stream.getvalue()
+        if kind == "plain":
+            assert line == "all: 2000 files, 9.7 MiB, 1.2 s, 1998 verified, 2 not verified, 0 failed\n"
+        else:
+            assert json.loads(line)["verified"] == 1998
 
 
 def test_plain_counts_files_whose_number_is_not_known() -> None:
@@ -286,149 +303,3 @@ def test_a_reader_that_has_gone_does_not_hurt(kind: str) -> None:
         stream.close()
     with open_display(stream, kind) as display:
         display.on_event(finished(0))
-
-
-# Bars ----------------------------------------------------------------------------------------------------------------
-
-
-class Terminal:
-    """A terminal of 100 columns with bars on it, and what came on it."""
-
-    def __init__(self, display: Display, clock: Clock, controller: int) -> None:
-        self.display = display
-        self.clock = clock
-        self._controller = controller
-        self._shown = ""
-        self._more = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        with suppress(OSError):
-            while data := os.read(self._controller, 65536):
-                with self._more:
-                    self._shown += data.decode(errors="replace")
-                    self._more.notify()
-
-    def tell(self, *events: Event) -> None:
-        for event in events:
-            self.display.on_event(event)
-
-    def shows(self, *texts: str) -> list[str]:
-        """Wait until every one of `texts` is on the screen; its lines."""
-        with self._more:
-            self._more.wait_for(lambda: all(any(text in line for line in screen(self._shown)) for text in texts))
-            return screen(self._shown)
-
-    def end(self) -> list[str]:
-        self._thread.join()
-        return screen(self._shown)
-
-
-@contextmanager
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    for name, value in (("TERM", "xterm"), ("COLUMNS", "100"), ("LINES", "40")):
-        monkeypatch.setenv(name, value)
-    controller, end = pty.openpty()
-    clock = Clock()
-    try:
-        with os.fdopen(end, "w", encoding="utf-8") as stream:
-            display = open_display(stream, clock=clock)
-            with display:
-                told = Terminal(display, clock, controller)
-                yield told
-        told.end()
-    finally:
-        os.close(controller)
-
-
-def test_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch) as shown:
-        shown.tell(
-            Planned(3, 60 * MIB),
-            Retried(0, "connect", 1, 0.5, "refused"),
-            Started(0, "https://host/a", NAME, 20 * MIB, 5 * MIB),
-            Started(1, "https://host/b", Path("x" * 90), None),
-        )
-        lines = shown.shows("0/3 files", "data/a.bam", "5.0/20.0 MiB")
-        assert "1 retry" in next(line for line in lines if line.startswith("data/a.bam"))
-        assert any(line.startswith("…xxx") for line in lines)
-        shown.clock.now += 4.0
-        shown.tell(Progressed(0, 13 * MIB, 20 * MIB), Progressed(1, 7 * MIB, None))
-        lines = shown.shows("13.0/20.0 MiB", "20.0/60.0 MiB")
-        (overall,) = (line for line in lines if "files" in line)
-        assert "3.8 MiB/s" in overall and "0:00:11" in overall
-        (row,) = (line for line in lines if line.startswith("data/a.bam"))
-        assert "2.0 MiB/s" in row and "0:00:04" in row
-        shown.tell(
-            Failed(1, "https://host/b", Path("b\x1b[31m"), HTTPStatusError("no such object", status=404)),
-            finished(0),
-            Skipped(2, Path("[red]c"), "it exists"),
-        )
-        shown.shows("3/3 files", "1 failed")
-    assert shown.end() == [
-        "✗ [1/3] b\\x1b[31m: no such object (https://host/b)",
-        "✓ [2/3] data/a.bam: 20,971,520 bytes in 1.2 s, verified by md5 (from x-goog-hash), 1 retry",
-        "· [3/3] [red]c: skipped: it exists",
-    ]
-
-
-def test_bars_show_ten_files_and_count_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch) as shown:
-        shown.tell(*(Started(number, "https://host/a", Path(f"name{number:03}"), 1) for number in range(64)))
-        lines = shown.shows("and 54 more")
-        assert sum(line.startswith("name") for line in lines) == 10
-        shown.tell(*(finished(number, Path(f"name{number:03}"), size=1) for number in range(64)))
-    assert [line.split(":")[0] for line in shown.end()] == [f"✓ name{number:03}" for number in range(64)]
-
-
-def test_one_file_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch) as shown:
-        shown.tell(Planned(1, None), Started(0, "https://host/a", NAME, None), Progressed(0, MIB, 20 * MIB))
-        assert len(shown.shows("1.0/20.0 MiB")) == 1
-
-
-def test_many_small_files_draw_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refresh for each event would make 20,000 small files slow."""
-    import rich.live
-
-    refreshes = 0
-    refresh = rich.live.Live.refresh
-
-    def counting(self: rich.live.Live) -> None:
-        nonlocal refreshes
-        refreshes += 1
-        refresh(self)
-
-    monkeypatch.setattr(rich.live.Live, "refresh", counting)
-    monkeypatch.setattr("getm.cli.output.bars._REFRESHES_PER_S", 0.001)
-    with terminal(monkeypatch) as shown:
-        for number in range(2000):
-            shown.tell(Started(number, "https://host/a", NAME, 1), Progressed(number, 1, 1), finished(number, size=1))
-    assert refreshes == 1
-    assert len(shown.end()) == 2000
-
-
-def test_bars_on_a_terminal_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    controller, end = pty.openpty()
-    stream = os.fdopen(end, "w", encoding="utf-8")
-    try:
-        with open_display(stream) as display:
-            display.on_event(Started(0, "https://host/a", NAME, 1))
-            os.close(controller)
-            display.on_event(finished(0, size=1))
-    finally:
-        with suppress(OSError):
-            stream.close()
-
-
-def test_an_ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    controller, end = pty.openpty()
-    try:
-        with os.fdopen(end, "w", encoding="ascii") as stream, open_display(stream) as display:
-            display.on_event(finished(0, size=1))
-        assert os.read(controller, 65536).startswith(b"+ data/a.bam: 1 bytes")
-    finally:
-        os.close(controller)
