@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from getm.buffers.object_memory import ObjectMemory
     from getm.client.collected_spans import CollectedSpans
     from getm.files.netrc import Logins
+    from getm.files.receipt import Receipt
     from getm.shared_object import SharedObject
 
 _T = TypeVar("_T")
@@ -1094,7 +1095,8 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
-        existing: Literal["replace", "keep", "verify"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
@@ -1125,7 +1127,11 @@ class Session:
                 were delivered, another one continues only where a checksum verifies the whole.
             existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
-                that the server declares (one HEAD request), and downloaded again if not.
+                of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
+                "update", it is left if the server answers that the object was not modified, by the ETag or the time in
+                `receipt`, or by the time of the file, which new files get from the server.
+            receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
+                which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
@@ -1156,8 +1162,9 @@ class Session:
         chosen = BatchOptions(
             jobs=1, concurrency=width, existing=existing, resume=resume, fsync=fsync, remote_time=remote_time
         )
-        start = self._single(path, request, chosen, on_progress)
-        return outcomes.result(event_streams.events(start), on_progress)
+        record = _receipt(receipt, chosen)
+        start = self._single(path, request, chosen, on_progress, record)
+        return outcomes.result(event_streams.events(start), on_progress, record)
 
     async def adownload(
         self,
@@ -1172,7 +1179,8 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
-        existing: Literal["replace", "keep", "verify"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
@@ -1200,7 +1208,11 @@ class Session:
                 were delivered, another one continues only where a checksum verifies the whole.
             existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
-                that the server declares (one HEAD request), and downloaded again if not.
+                of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
+                "update", it is left if the server answers that the object was not modified, by the ETag or the time in
+                `receipt`, or by the time of the file, which new files get from the server.
+            receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
+                which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
@@ -1230,8 +1242,9 @@ class Session:
         chosen = BatchOptions(
             jobs=1, concurrency=width, existing=existing, resume=resume, fsync=fsync, remote_time=remote_time
         )
-        start = self._single(path, request, chosen, on_progress)
-        return await outcomes.aresult(event_streams.aevents(start), on_progress)
+        record = _receipt(receipt, chosen)
+        start = self._single(path, request, chosen, on_progress, record)
+        return await outcomes.aresult(event_streams.aevents(start), on_progress, record)
 
     def download_all(
         self,
@@ -1247,7 +1260,8 @@ class Session:
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
         strict: bool = False,
         retries: int | Retries | None = None,
-        existing: Literal["replace", "keep", "verify"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
@@ -1278,7 +1292,11 @@ class Session:
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
-                that the server declares (one HEAD request), and downloaded again if not.
+                of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
+                "update", it is left if the server answers that the object was not modified, by the ETag or the time in
+                `receipt`, or by the time of the file, which new files get from the server.
+            receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
+                which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
@@ -1319,8 +1337,9 @@ class Session:
             continue_after_error=continue_after_error,
             dry_run=dry_run,
         )
-        start = self._many(entries, common, chosen, directory, on_event)
-        return outcomes.results(event_streams.events(start), on_event, continue_after_error)
+        record = _receipt(receipt, chosen)
+        start = self._many(entries, common, chosen, directory, on_event, record)
+        return outcomes.results(event_streams.events(start), on_event, continue_after_error, record)
 
     def adownload_all(
         self,
@@ -1336,7 +1355,8 @@ class Session:
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
         strict: bool = False,
         retries: int | Retries | None = None,
-        existing: Literal["replace", "keep", "verify"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
         remote_time: bool = False,
@@ -1365,7 +1385,11 @@ class Session:
             retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
             existing: What becomes of a file that is there already. "replace", it is downloaded again; "keep", it is
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
-                that the server declares (one HEAD request), and downloaded again if not.
+                of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
+                "update", it is left if the server answers that the object was not modified, by the ETag or the time in
+                `receipt`, or by the time of the file, which new files get from the server.
+            receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
+                which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
             fsync: Bring the file onto the disk before it appears. False: do not wait for the disk; after a power
                 failure the file may be empty or damaged.
@@ -1407,8 +1431,9 @@ class Session:
             continue_after_error=continue_after_error,
             dry_run=dry_run,
         )
-        start = self._many(entries, common, chosen, directory, on_event)
-        return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error)
+        record = _receipt(receipt, chosen)
+        start = self._many(entries, common, chosen, directory, on_event, record)
+        return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error, record)
 
     # The request of a call -------------------------------------------------------------------------------------------
 
@@ -1479,6 +1504,7 @@ class Session:
         request: OpenRequest,
         chosen: BatchOptions,
         on_progress: Callable[[int, int | None], None] | None,
+        receipt: Receipt | None,
     ) -> Callable[[Post], Batch]:
         validate_callback(on_progress, "on_progress")
         target = None if path is None else follow_link(validate_path(path, "path"))
@@ -1486,7 +1512,8 @@ class Session:
         def job_of(batch: Batch) -> list[Job]:
             return [Job(batch, 0, target, None, request)]
 
-        return lambda post: Batch(job_of, self._pool, chosen, post, wants_events=on_progress is not None)
+        wants_events = on_progress is not None
+        return lambda post: Batch(job_of, self._pool, chosen, post, receipt, wants_events=wants_events)
 
     def _many(
         self,
@@ -1495,6 +1522,7 @@ class Session:
         chosen: BatchOptions,
         directory: str | os.PathLike[str] | None,
         on_event: Callable[[Event], None] | None,
+        receipt: Receipt | None,
     ) -> Callable[[Post], Batch]:
         """`common`: what the entries have in common, checked once."""
         if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
@@ -1510,7 +1538,8 @@ class Session:
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
         folder = None if directory is None else validate_path(directory, "directory")
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
-        return lambda post: Batch(its_jobs, self._pool, chosen, post, wants_events=on_event is not None)
+        wants_events = on_event is not None
+        return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events)
 
     def _open(self, opening: Opening) -> Receiver:
         """Start a transfer and wait for its head."""
@@ -1597,6 +1626,16 @@ async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_
 def _placed(request: OpenRequest, place_from: int = _PLACE_FROM) -> OpenRequest:
     """For an object that goes to memory of its own, if it is not small and the system has such."""
     return msgspec.structs.replace(request, place_from=place_from) if _can_be_placed() else request
+
+
+def _receipt(path: str | os.PathLike[str] | None, chosen: BatchOptions) -> Receipt | None:
+    """The receipt, which is opened where the downloads begin."""
+    if path is None:
+        return None
+    validate_path(path, "receipt")
+    with importing:
+        from getm.files.receipt import Receipt
+    return Receipt(path, reads=chosen.examines, writes=not chosen.dry_run)
 
 
 def _can_be_placed() -> bool:

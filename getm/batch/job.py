@@ -34,8 +34,10 @@ from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, Ope
 from getm.results import DownloadResult
 
 if TYPE_CHECKING:
-    from getm.batch.existing import Examined, Expected
+    from getm.batch.existing import Examined
+    from getm.batch.existing_file import ExistingFile
     from getm.batch.scheduler import Batch
+    from getm.core.version import Version
 
 _log = get_logger()
 
@@ -105,11 +107,11 @@ class Job:
         # Earlier attempts: why they ended, and their statistics together.
         self._restarts = self._deaths = self._retries = 0
         self._before: Stats | None = None
-        # What is there already: whether the server is asked what it should be, the path of which it is asked, and why
-        # it is not what it should be.
-        self._asks = False
-        self._asked_of: str | None = None
-        self._wrong: str | None = None
+        self._existing: ExistingFile | None = None
+        if batch.options.existing != "replace":
+            with importing:
+                from getm.batch.existing_file import ExistingFile
+            self._existing = ExistingFile(self, batch, self._target)
         # What the host refused it with, until others show whether that was for their sake; what these had brought when
         # it was last refused, or began; and whether they had brought any since the time before.
         self._refusal: errors.GetmError | None = None
@@ -124,79 +126,38 @@ class Job:
     def examine_existing(self) -> bool:
         """Before the first request: have a file that is there examined, in another thread. False where none is, as far
         as that is known."""
-        try:
-            path = self._target.candidate()
-            if path is not None:
-                self._batch.examine(self, path, self._expected())
-        except errors.GetmError as error:
-            self.fail(error)
-            return True
-        return path is not None
+        return self._existing is not None and self._existing.examine()
 
-    def _expected(self, info: HeadInfo | None = None) -> Expected:
-        """What the file must be by what the caller says of it, or else by the head of a response."""
-        with importing:
-            from getm.batch.existing import Expected
+    def existing_examined(self, found: Examined | errors.GetmError) -> None:
+        """A file that is there was examined."""
+        if self._existing is not None:
+            self._existing.examined(found)
 
-        size, checksums = self.request.size, self.request.checksums
-        if checksums or info is None:
-            return Expected.of(size, checksums or ())
-        return Expected(info.size, tuple(Declared(parse_checksum(text), source) for text, source in info.declared[:1]))
-
-    def existing_examined(self, path: str, found: Examined | errors.GetmError) -> None:
-        """A file that is there was examined: leave it, or go on."""
-        try:
-            if isinstance(found, errors.GetmError):
-                raise found
-            if found.verdict is not None:
-                self._leave(path, found.size, found.verdict, found.left)
-            elif self._target.chosen_by_server(path):
-                raise found.not_replaced(path)
-            elif found.wrong is None and self._asked_of is None and self.request.checksums is not None:
-                # Nothing says what it should be: the server may.
-                self._asks, self._asked_of = True, path
-                self._batch.ready(self)
-            else:
-                self._wrong = found.wrong or "nothing says what it should be"
-                _log.info("%s: downloaded again: %s", path, self._wrong)
-                self._target.examined(path)
-                self._batch.ready(self)
-        except errors.GetmError as error:
-            self.fail(error)
-
-    def _answered(self, info: HeadInfo) -> None:
-        """The server has said what the file should be that is there."""
-        self._asks = False
+    def end_attempt(self, stats: Stats | None) -> None:
+        """What it asked for is not needed, or has come; another attempt may follow. `stats`: its statistics; None where
+        it made no request."""
+        self._attempt.cancel()
+        if stats is not None:
+            self._before = self._stats_with(stats)
         self._attempt = Attempt(self)
-        path = self._asked_of or ""
-        if self._target.is_named(info, path):
-            self._batch.examine(self, path, self._expected(info))
-        else:
-            self._batch.ready(self)
 
-    def _leave(self, path: str, size: int, verdict: Verdict, why: str) -> None:
-        """The file that is there is left as it is."""
+    def leave_existing(self, path: str, size: int, verdict: Verdict, why: str, version: Version | None = None) -> None:
+        """The file that is there stays. Raises `TargetError` where it is another download's target."""
         self._target.leave(path)
         result = None
         if not self._batch.options.dry_run:
             result = msgspec.structs.replace(
-                self._result(), size=size, checksum=verdict, verified=verdict.verified, left=why
+                self._result(), size=size, checksum=verdict, verified=verdict.verified, version=version, left=why
             )
         self._batch.post(Skipped(self.index, self._target.path, why, result))
         self._end()
 
-    def _existing_first(self) -> None:
-        """The target exists, which is known only now: it is kept, or examined."""
-        path, info = str(self._target.path), self._attempt.head
-        if not self._attempt.ended:
-            self._attempt.cancel()
-        if self._batch.options.existing == "keep":
-            self._leave(path, _file_size(path), unverified("it was there, and was not read"), "it exists")
-            return
-        if info is not None:
-            self._before = self._stats_with(Stats(requests=1) if self._attempt.end is None else self._attempt.end.stats)
-        self._attempt = Attempt(self)
-        self._batch.examine(self, path, self._expected(info))
+    def _let_existing_come_first(self) -> None:
+        if self._existing is not None:
+            head, end = self._attempt.head, self._attempt.end
+            # Only the end says more than that there was a request.
+            stats = None if head is None else Stats(requests=1) if end is None else end.stats
+            self._existing.come_first(head, stats)
 
     # Requests -------------------------------------------------------------------------------------------------------
 
@@ -208,10 +169,10 @@ class Job:
         if self.deadline_s is None and self.request.total_s is not None:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
-            if self._asks or self._target.foresee():
+            if (self._existing is not None and self._existing.asks) or self._target.foresee():
                 self._send(connection)
             else:
-                self._existing_first()
+                self._let_existing_come_first()
         except errors.EngineDied:
             raise
         except errors.GetmError as error:
@@ -225,13 +186,13 @@ class Job:
             changes["total_s"] = self.deadline_s - time.monotonic()
             if changes["total_s"] <= 0:
                 raise self._too_late()
-        if self._asks:
-            changes["spans"] = ()
+        if self._existing is not None and self._existing.asks:
+            changes |= self._existing.changes()
         elif partial is not None and partial.saved is not None:
             missing = tuple((span.start, span.stop) for span in partial.missing())
             changes |= {"spans": missing, "version": partial.saved, "or_whole": True}
-        if not (self._asks or self._batch.options.dry_run or self._target.takes_in_order):
-            if not changes.get("or_whole"):
+        if not (changes.get("spans") == () or self._batch.options.dry_run or self._target.takes_in_order):
+            if not (changes.get("or_whole") or changes.get("unless")):
                 small = self._target.small_file()
             changes["file"] = self._batch.file_request(small)
         request = msgspec.structs.replace(self.request, concurrency=self.connections, **changes)
@@ -246,8 +207,7 @@ class Job:
     def begin(self, info: HeadInfo) -> None:
         """The head of the response has come."""
         self._hear(info)
-        if self._asks:
-            # END has the statistics.
+        if self._existing is not None and self._existing.begin(info):
             return
         target = self._target
         if self._batch.options.dry_run:
@@ -257,13 +217,13 @@ class Job:
                 self._attempt.cancel()
                 self._end()
             else:
-                self._existing_first()
+                self._let_existing_come_first()
             return
         # Said before, for whoever stops the batch: a FIFO without a reader blocks.
         self.streams = target.takes_in_order
         opened = target.open_for(info)
         if opened is Opened.NOT:
-            self._existing_first()
+            self._let_existing_come_first()
             return
         if opened is Opened.WITH_PART:
             self._ask_again()
@@ -291,7 +251,7 @@ class Job:
         `TargetError`; the file is still the caller's then."""
         self._hear(info)
         if not self._target.adopt(info, small):
-            self._existing_first()
+            self._let_existing_come_first()
             return False
         self.done = info.size or 0
         self._report_start()
@@ -349,9 +309,7 @@ class Job:
 
     def complete(self, end: EndInfo) -> None:
         """All bytes have come."""
-        if self._asks and self._attempt.head is not None:
-            self._before = self._stats_with(end.stats)
-            self._answered(self._attempt.head)
+        if self._existing is not None and self._existing.complete(end, self._attempt.head):
             return
         if self._batch.options.dry_run:
             return
@@ -532,7 +490,7 @@ class Job:
         file = self._target.stored or self._target.partial
         if file is None:
             return None
-        head = self._attempt.head if self._batch.options.remote_time else None
+        head = self._attempt.head if self._batch.options.takes_time else None
         return file, None if head is None else head.head.modified_at()
 
     @property
@@ -653,7 +611,7 @@ class Job:
             started_at=datetime.now(UTC) - timedelta(seconds=seconds),
             index=self.index,
             suggested_name=self._target.suggested,
-            replaced=self._wrong,
+            replaced=None if self._existing is None else self._existing.replaced,
             content_coding=None if head is None else head.head.content_coding(),
         )
 
@@ -661,11 +619,3 @@ class Job:
         if not self._announced_start and self._batch.wants_events:
             self._announced_start = True
             self._batch.post(Started(self.index, self.url, self._target.known_path, self._attempt.size, self.done))
-
-
-def _file_size(path: str) -> int:
-    """In bytes; 0 for what is no file that can be reached."""
-    try:
-        return os.stat(path).st_size  # noqa: PTH116
-    except OSError:
-        return 0

@@ -23,7 +23,7 @@ from getm.batch.finishing import Steps, finishing
 from getm.batch.folders import ExistingFolder, open_folder
 from getm.batch.hosts import FEW, Host
 from getm.batch.job import Job
-from getm.batch.settings import DEFAULT_JOBS, EXAMINES, BatchOptions
+from getm.batch.settings import DEFAULT_JOBS, BatchOptions
 from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
@@ -40,6 +40,7 @@ from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
 if TYPE_CHECKING:
     from getm.batch.existing import Examined, Examiner, Expected
+    from getm.files.receipt import Receipt
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
@@ -73,7 +74,7 @@ class Batch:
     A thread of its own, so that an exception in the caller's (a signal's above all) can never come between two steps
     that belong together, and so that one engine serves synchronous and asynchronous callers. `post(events)` is called
     with the events, at most once a turn; an empty list means that the caller is to call `read_on`, None is the end.
-    `wants_events`: whether anything reads more than how the downloads ended.
+    `receipt`: what earlier runs have received. `wants_events`: whether anything reads more than how downloads ended.
     """
 
     def __init__(
@@ -82,10 +83,12 @@ class Batch:
         pool: EnginePool,
         options: BatchOptions,
         post: Post,
+        receipt: Receipt | None = None,
         *,
         wants_events: bool,
     ) -> None:
         self.options: BatchOptions = options
+        self.receipt: Receipt | None = receipt
         self.wants_events: bool = wants_events
         self._pool = pool
         # The thread or task that waits for this batch, and so releases nothing while that waits for memory.
@@ -256,7 +259,7 @@ class Batch:
             if self._stopping:
                 job.stop()
             else:
-                job.existing_examined(path, found[0])
+                job.existing_examined(found[0])
 
         self._in_thread(examiner.submit, work, follow)
 
@@ -396,7 +399,7 @@ class Batch:
                     jobs.remove(job)
                 if may_ask:
                     return job
-        examines = self.options.existing in EXAMINES
+        examines = self.options.examines
         while (
             len(self._waiting) < _LOOK_AHEAD
             and self._examining < _MAX_EXAMINED

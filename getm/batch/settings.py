@@ -17,10 +17,8 @@ MAX_AUTO_JOBS = 64
 # The most connections to one host, over all its downloads. Public archives begin to refuse at a few dozen.
 DEFAULT_PER_HOST = 64
 
-Existing = Literal["replace", "keep", "verify"]
+Existing = Literal["replace", "keep", "verify", "update"]
 EXISTING: tuple[Existing, ...] = get_args(Existing)
-# Those for which a file that is there is examined.
-EXAMINES: frozenset[Existing] = frozenset({"verify"})
 
 
 class BatchOptions(Struct, frozen=True):
@@ -30,7 +28,8 @@ class BatchOptions(Struct, frozen=True):
     file; "auto": as many as bring more; None: the engine runs in a thread of this process. `per_host`: connections to
     one host at most. `resume`: continue the partial data of an earlier run. `fsync`: bring files onto the disk before
     they appear. `existing`: what becomes of targets that exist. "replace": they are downloaded again; "keep": they are
-    left; "verify": those that are as they should be are left. `remote_time`: give files the server's modification time.
+    left; "verify": those that are as they should be are left; "update": those of the version that the server still has
+    are left, and others get its time. `remote_time`: give files the server's modification time.
     `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the head only, and
     write nothing.
     """
@@ -53,6 +52,16 @@ class BatchOptions(Struct, frozen=True):
             validate_bool(getattr(self, name), name)
         if self.existing not in EXISTING:
             refuse("existing", f"one of {', '.join(EXISTING)}", self.existing)
+
+    @property
+    def examines(self) -> bool:
+        """Whether files that are there are examined."""
+        return self.existing in ("verify", "update")
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether files get the server's modification time: by it alone, "update" can ask for a newer version."""
+        return self.remote_time or self.existing == "update"
 
     @property
     def most_jobs(self) -> int:

@@ -244,6 +244,7 @@ def _run(
             resume=not options.no_resume,
             fsync=not options.no_fsync,
             existing=options.existing or "replace",
+            receipt=options.receipt,
             remote_time=options.remote_time,
             per_host=options.per_host,
             ranged_from=options.multipart_threshold,

@@ -176,11 +176,13 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("existing files").add_argument
     add("--no-resume", **flag, help="start over, and keep no partial data")
     left = (
-        "what becomes of files that exist: replace (default), keep, or verify: those that have the size and checksum"
-        " of the list, or of the server, are left, others are downloaded again"
+        "what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of"
+        " the list, the receipt or the server are left, others are downloaded again; update: those that the server has"
+        " not modified since are left"
     )
     add("--existing", action=Once, choices=EXISTING, metavar="WHAT", help=left)
-    add("-nc", "--no-clobber", **short_form("existing", "keep"))
+    add("-nc", "--no-clobber", **short_form("existing", "keep", "skip files that exist"))
+    add("-N", **short_form("existing", "update", "download what is newer"))
     add("-R", "--remote-time", **flag, help="give files the server's time (Last-Modified)")
     add = parser.add_argument_group("output").add_argument
     command = "run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and "

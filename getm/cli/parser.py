@@ -18,14 +18,15 @@ class Once(argparse.Action):
         # A default may be set: only the command line counts.
         given: set[str] = namespace.__dict__.setdefault("given_once", set())
         if self.dest in given:
-            parser.error(f"{'/'.join(self.option_strings)} is given twice")
+            of = "" if self.const is None else f" (or --{self.dest}, for which it stands)"
+            parser.error(f"{'/'.join(self.option_strings)}{of} is given twice")
         given.add(self.dest)
         setattr(namespace, self.dest, values if self.const is None else self.const)
 
 
-def short_form(of: str, value: str) -> dict[str, Any]:
+def short_form(of: str, value: str, help: str) -> dict[str, Any]:
     """What an option is that stands for another one with a value."""
-    return {"action": Once, "nargs": 0, "const": value, "dest": of, "help": f"--{of}={value}"}
+    return {"action": Once, "nargs": 0, "const": value, "dest": of, "help": f"{help}: --{of}={value}"}
 
 
 def json_errors() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
-from getm.files.receipt import read_receipt
+from getm.files.receipt_lines import read_receipt
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.file_batch import FileReport, check_files
 from getm.integrity.sums_files import read_sums

@@ -191,6 +191,8 @@ class Attempts:
             source.takes_if_range = False
             response = await self._current(source, span, None)
         head = response.head
+        if head.status == 304 and self._unless(source.route) is not None:
+            return response
         failure = refusal(head, span, if_range) or wrong_size(self.request.size, head)
         if failure is None:
             return response
@@ -288,7 +290,14 @@ class Attempts:
         range_header = None if span is None else span.range_header()
         if begun is None:
             begun, self._begun = self._begun, None
-        return self.http.get(self.request, route, range_header=range_header, if_range=if_range, begun=begun)
+        return self.http.get(
+            self.request, route, range_header=range_header, if_range=if_range, unless=self._unless(route), begun=begun
+        )
+
+    def _unless(self, route: Route) -> tuple[str, str] | None:
+        """The condition of the first request. Validators are those of the server that sent them: a mirror gets none."""
+        unless, given = self.request.unless, self.sources.given
+        return None if unless is None or self._answered or route is not given.route else unless.condition()
 
     async def _resolve_again(self, source: Source, expired: Route, span: Span | None, if_range: str | None) -> Response:
         """The target of the redirects refuses us: its signature has expired. Ask the caller's URL for another one;

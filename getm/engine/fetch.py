@@ -179,7 +179,12 @@ class Fetch:
             if request.file is not None and request.file.small is not None:
                 # From now on: the next one in it then finds it open.
                 self._open_folder(request.file.small)
-            total = await self._execute(*await self._begin())
+            plan, response, source = await self._begin()
+            if plan.unchanged:
+                await response.discard()
+                self._send_only(HeadInfo(response.head, plan.version))
+                return
+            total = await self._execute(plan, response, source)
             if request.size is not None and total != request.size:
                 raise errors.SizeMismatch.of(request.size, total, self._attempts.at)
             verdict = await self._verify(total)
@@ -635,10 +640,13 @@ class Fetch:
         return len(span)
 
     async def _serve_head(self) -> None:
-        info = await fetch_head(self._attempts)
+        self._send_only(await fetch_head(self._attempts))
+
+    def _send_only(self, info: HeadInfo) -> None:
+        """The head is the whole answer."""
         self.counters.answered()
         self._connection.send(HEAD, self._number, info)
-        verdict = unverified("only the head was asked for")
+        verdict = unverified("only the head came")
         self._connection.send(END, self._number, EndInfo(info.size or 0, verdict, self.stats()))
 
     def hedge(self) -> None:

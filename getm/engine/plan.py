@@ -83,7 +83,7 @@ class Plan(Struct, frozen=True):
     fetched at once; none where there is nothing to bring. `got`: what the first response brings, from the start of the
     first piece on. `stream`: that is all of the object; if it breaks off, the rest is requested. `resumed`: only what
     was missing comes. `partial`: some spans were asked for, and they are not all of the object. `brings`: which bytes
-    come, where that is known.
+    come, where that is known. `unchanged`: the caller has the current version, and nothing comes.
     """
 
     version: Version
@@ -94,6 +94,7 @@ class Plan(Struct, frozen=True):
     resumed: bool = False
     partial: bool = False
     brings: tuple[Span, ...] = ()
+    unchanged: bool = False
 
 
 def decide(order: Order, head: ResponseHead) -> Plan | Order:
@@ -102,6 +103,9 @@ def decide(order: Order, head: ResponseHead) -> Plan | Order:
     Raises `BadResponse` for a response that cannot be used, `RemoteChanged` where a version was demanded.
     """
     wanted, _ = order.first()
+    if head.status == 304:
+        # None comes here unless the request had the condition (`Attempts.get`).
+        return Plan(head.version(None), iter(()), 0, None, unchanged=True)
     if not (order.is_whole or order.or_whole):
         return _spans(order, wanted, head)
     if head.status in WHOLE or wanted is None:

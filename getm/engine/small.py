@@ -84,7 +84,8 @@ class SmallFetches:
 
     def _may_begin(self, request: OpenRequest) -> bool:
         throttled = self._connection.http.throttle is not None
-        return request.total_s is None and not (request.mirrors or request.delay_s or throttled)
+        conditional = request.unless is not None
+        return request.total_s is None and not (request.mirrors or request.delay_s or conditional or throttled)
 
     def _begun(self, number: int, fetch: _SmallFile | SlotSpan, begun: Begun | None) -> bool:
         """Whether the request for it was sent."""

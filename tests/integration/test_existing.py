@@ -18,7 +18,7 @@ import getm
 from getm import errors
 from tests.support.command import failure, names
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply
+from tests.support.fault_script import Reply, Request
 from tests.support.fault_script import failure as error_page
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -319,6 +319,229 @@ def test_other_downloads_go_on_while_a_file_is_read(
     assert order[-1] == 0
 
 
+# Verify and update: by a receipt --------------------------------------------------------------------------------------
+
+
+def test_a_receipt_says_what_was_received(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
+    urls = [fault_server.serve(f"/{number}", Reply(body=BODY + b"%d" % number)) for number in range(20)]
+    options = {"directory": tmp_path, "existing": "verify", "receipt": tmp_path / "receipt.jsonl"}
+
+    def run() -> tuple[list[Any], int]:
+        count = len(fault_server.requests)
+        found = list(session.download_all(urls, **options))  # type: ignore[arg-type]
+        return found, len(fault_server.requests) - count
+
+    assert run()[1] == 20
+    found, requests = run()
+    assert ({result.left for result in found}, requests) == ({"verified in place by sha256 (from receipt)"}, 0)
+    (tmp_path / "7").write_bytes(b"damaged")
+    (tmp_path / "8").unlink()
+    found, requests = run()
+    assert (sorted(result.index for result in found if result.left is None), requests) == ([7, 8], 2)
+    assert run()[1] == 0
+    lines = [json.loads(line) for line in (tmp_path / "receipt.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines].count("left") == 20 + 18 + 20
+    assert lines[-1] | {"path": "", "url": "", "size": 0, "checksums": [], "verified_by": "", "changed_ns": 0} == {
+        "status": "left",
+        "path": "",
+        "url": "",
+        "size": 0,
+        "checksums": [],
+        "verified_by": "",
+        "declared_by": "receipt",
+        "reason": "verified in place by sha256 (from receipt)",
+        "etag": '"v1"',
+        "last_modified": "Tue, 01 Jul 2025 00:00:00 GMT",
+        "changed_ns": 0,
+        "started": lines[-1]["started"],
+        "ended": lines[-1]["ended"],
+    }
+    run_verify = run_getm("verify", "--receipt", "receipt.jsonl", cwd=tmp_path)
+    assert (run_verify.returncode, run_verify.stdout.count(b": OK\n")) == (0, 20)
+
+
+class Versions:
+    """A server of one object, which answers conditions as RFC 9110 has it, and counts the bodies that it sends."""
+
+    def __init__(self, server: FaultServer, *, ignores: str = "") -> None:
+        self.body, self.etag = b"version 1", '"v1"'
+        self.modified = "Tue, 01 Jul 2025 00:00:00 GMT"
+        self.sent: list[int] = []
+        self.conditions: list[str] = []
+        self._ignores = ignores
+        self.url = server.serve("/object", self._reply)
+
+    def _reply(self, request: Request) -> Reply:
+        tag, since = request.header("If-None-Match"), request.header("If-Modified-Since")
+        self.conditions.append(" ".join(filter(None, (tag, since))))
+        same = bool(tag and self.etag and tag.removeprefix("W/") == self.etag.removeprefix("W/"))
+        if (same or (tag is None and since == self.modified)) and self._ignores != "conditions":
+            self.sent.append(304)
+            return Reply(status=304, etag=self.etag, last_modified=self.modified, headers={"Content-Length": None})
+        self.sent.append(200)
+        return Reply(body=self.body, etag=self.etag or None, last_modified=self.modified)
+
+    def replace(self) -> None:
+        self.body, self.etag, self.modified = b"version two", '"v2"', "Wed, 02 Jul 2025 00:00:00 GMT"
+
+
+def update(session: getm.Session, versions: Versions, path: Path, *, receipt: bool = True) -> getm.DownloadResult:
+    record = path.with_name("receipt.jsonl") if receipt else None
+    return session.download(versions.url, path, existing="update", receipt=record)
+
+
+@pytest.mark.parametrize("ignores", ["", "conditions"])
+@pytest.mark.parametrize("receipt", [True, False])
+@pytest.mark.parametrize("etag", ['"v1"', 'W/"v1"', ""])
+def test_an_update_asks_once_and_brings_no_byte(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer, ignores: str, receipt: bool, etag: str
+) -> None:
+    """By a 304; or, where the server ignores conditions, by the validators of its answer, which is given up."""
+    versions, path = Versions(fault_server, ignores=ignores), tmp_path / "x"
+    versions.etag = etag
+    first = update(session, versions, path, receipt=receipt)
+    assert (first.left, versions.conditions) == (None, [""])
+    assert path.stat().st_mtime == 1751328000
+    left = update(session, versions, path, receipt=receipt)
+    assert left.left is not None and left.left.startswith("not modified")
+    assert (left.size, left.verified, left.stats.requests) == (9, False, 1)
+    assert versions.sent == [200, 200 if ignores else 304]
+    assert versions.conditions[1] == (etag if receipt and etag else versions.modified)
+    versions.replace()
+    newer = update(session, versions, path, receipt=receipt)
+    assert (newer.left, newer.replaced, path.read_bytes()) == (None, "the server has another version", b"version two")
+    assert versions.sent[2:] == [200]
+    assert update(session, versions, path, receipt=receipt).left is not None
+    assert versions.sent[3:] == [200 if ignores else 304]
+
+
+def test_games_with_times(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
+    """With a receipt, a file whose bytes were changed is noticed whatever its time says; without one, its time is all
+    that there is, and one in the future says nothing."""
+    versions, path = Versions(fault_server), tmp_path / "x"
+    update(session, versions, path)
+    status = path.stat()
+    path.write_bytes(b"VERSION 1")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    result = update(session, versions, path)
+    assert result.replaced is not None and result.replaced.startswith("wrong: expected sha256")
+    assert path.read_bytes() == b"version 1" and versions.conditions[1] == ""
+    # Touched, and as it was: it is read, and its version is asked for.
+    os.utime(path, (2**33, 2**33))
+    result = update(session, versions, path)
+    assert (result.left, result.verified, versions.conditions[2]) == ("not modified", True, '"v1"')
+    # Without a receipt.
+    for time in (2**33, -10):
+        os.utime(path, (time, time))
+        result = update(session, versions, path, receipt=False)
+        assert (result.replaced, versions.conditions[-1]) == ("its time lies in the future, or before 1970", "")
+    os.utime(path, (1751327999, 1751327999))
+    assert update(session, versions, path, receipt=False).replaced == "the server has another version"
+    assert versions.conditions[-1] == "Mon, 30 Jun 2025 23:59:59 GMT"
+    # Newer than the object, which this server answers with all of it.
+    os.utime(path, (1751328001, 1751328001))
+    result = update(session, versions, path, receipt=False)
+    assert (result.left, versions.sent[-1]) == ("not modified: it has the validator that it had", 200)
+    path.write_bytes(b"short")
+    os.utime(path, (1751328001, 1751328001))
+    assert update(session, versions, path, receipt=False).replaced == "the server has another version"
+
+
+def test_a_304_for_another_version_is_no_answer(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer
+) -> None:
+    path, receipt = tmp_path / "x", tmp_path / "receipt"
+    url = fault_server.serve(
+        "/x", Reply(body=BODY), Reply(status=304, etag='"v9"', headers={"Content-Length": None}), Reply(body=BODY * 2)
+    )
+    session.download(url, path, receipt=receipt)
+    result = session.download(url, path, receipt=receipt, existing="update")
+    assert (result.replaced, result.stats.requests) == ("the server has another version", 2)
+    assert path.read_bytes() == BODY * 2 and fault_server.requests[2].header("If-None-Match") is None
+
+
+def test_validators_of_another_url_are_not_used(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer
+) -> None:
+    """Servers make tags of sizes and times: two objects may have the same."""
+    path, receipt = tmp_path / "x", tmp_path / "receipt"
+    one, other = (fault_server.serve(name, Reply(body=body)) for name, body in (("/1", b"1"), ("/2", b"2")))
+    session.download(one, path, receipt=receipt)
+    result = session.download(other, path, receipt=receipt, existing="update")
+    assert fault_server.requests[1].header("If-None-Match") is None
+    assert fault_server.requests[1].header("If-Modified-Since") is not None
+    assert result.left is not None or path.read_bytes() == b"2"
+    # Another query is another signature.
+    session.download(f"{one}?sig=2", path, receipt=receipt)
+    session.download(f"{one}?sig=3", path, receipt=receipt, existing="update")
+    assert fault_server.requests[-1].header("If-None-Match") == '"v1"'
+
+
+def test_a_condition_of_the_callers_own(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY))
+    session.download(url, tmp_path / "x")
+    result = session.download(url, tmp_path / "x", existing="update", headers={"If-None-Match": '"mine"'})
+    assert result.replaced == "the request has a condition of its own"
+    assert [value for name, value in fault_server.requests[1].headers if name == "If-None-Match"] == ['"mine"']
+
+
+def test_mirrors_get_no_condition(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
+    good, path = fault_server.serve("/good", Reply(body=BODY)), tmp_path / "x"
+    bad = fault_server.serve("/bad", Reply(body=BODY), error_page(404))
+    receipt = tmp_path / "receipt"
+    session.download(bad, path, receipt=receipt)
+    result = session.download(bad, path, mirrors=[good], receipt=receipt, existing="update")
+    assert [request.header("If-None-Match") for request in fault_server.requests] == [None, '"v1"', None]
+    # It has the same tag: as far as it can be told, nothing is new.
+    assert result.left is not None
+
+
+def test_a_name_that_only_the_server_knows_and_an_update(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer
+) -> None:
+    named = {"Content-Disposition": "filename=theirs"}
+    url = fault_server.serve("/x", Reply(body=BODY, headers=named))
+    first = session.download(url, tmp_path, existing="update", receipt=tmp_path / "r")
+    assert first.path == tmp_path / "theirs"
+    left = session.download(url, tmp_path, existing="update", receipt=tmp_path / "r")
+    assert (left.left, left.path) == ("not modified", tmp_path / "theirs")
+    fault_server.serve("/x", Reply(body=BODY[::-1], headers=named, etag='"v2"'))
+    with pytest.raises(errors.TargetError, match="another version"):
+        session.download(url, tmp_path, existing="update", receipt=tmp_path / "r")
+    assert (tmp_path / "theirs").read_bytes() == BODY
+
+
+def test_an_update_of_a_large_object_resumes(tmp_path: Path, session: getm.Session, fault_server: FaultServer) -> None:
+    old, new = os.urandom(3 * MIB), os.urandom(5 * MIB)
+    path, receipt = tmp_path / "x", tmp_path / "receipt"
+    url = fault_server.serve("/x", Reply(body=old))
+    session.download(url, path, receipt=receipt)
+    fault_server.serve("/x", Reply(body=new, etag='"v2"', cut_at=3 * MIB), Reply(body=new, etag='"v2"'))
+    with pytest.raises(errors.Truncated):
+        session.download(url, path, receipt=receipt, existing="update")
+    assert path.read_bytes() == old
+    result = session.download(url, path, receipt=receipt, existing="update", concurrency=1)
+    assert path.read_bytes() == new and result.replaced == "the server has another version"
+    assert fault_server.requests[-1].header("Range") is not None
+    assert [name for name in names(tmp_path) if name.startswith(".")] == []
+
+
+def test_nginx_answers_conditions(tmp_path: Path, nginx: NginxServer, make_object: Make) -> None:
+    """2,000,000 bytes over several range requests, then one 304; by the tag, and by the time."""
+    served = make_object(2_000_000, seed=5)
+    for options in (["--receipt", "r"], []):
+        arguments = [nginx.url(served), "x", "-N", "-x", 4, "--json", *options]
+        run_getm(*arguments, cwd=tmp_path)
+        mark = nginx.log.mark()
+        run = run_getm(*arguments, cwd=tmp_path)
+        (event,) = map(json.loads, run.stdout.splitlines())
+        assert (run.returncode, run.stderr) == (0, b"")
+        assert (event["event"], event["reason"], event["requests"]) == ("skipped", "not modified", 1)
+        (request,) = nginx.log.since(mark)
+        assert (request.status, request.body_bytes) == (304, 0)
+        (tmp_path / "x").unlink()
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +552,6 @@ def test_the_short_forms_of_the_command(tmp_path: Path, fault_server: FaultServe
         run = run_getm(url, "x", option, "-v", cwd=tmp_path)
         assert (run.returncode, run.stderr) == (0, b"") and b"x: skipped: it exists" in run.stdout
     assert fault_server.requests == [] and (tmp_path / "x").read_bytes() == b"old"
-    for options in (["-nc", "--existing=verify"], ["--existing=keep", "--existing=verify"], ["--existing=x"]):
+    for options in (["-nc", "--existing=verify"], ["--existing=keep", "-N"], ["-N", "-nc"], ["--existing=x"]):
         run = run_getm(url, "x", *options, cwd=tmp_path)
         assert run.returncode == 2 and "existing" in str(failure(run)["message"])

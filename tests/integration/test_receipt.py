@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from getm import DownloadResult, Failed, Finished, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.core.version import Version
 from getm.errors import ConnectFailed, HTTPStatusError, TargetError
-from getm.files.receipt import Receipt, read_receipt
+from getm.files.receipt import Receipt
+from getm.files.receipt_lines import read_receipt
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import unverified
 from tests.support.command import failure, getm
@@ -183,8 +184,8 @@ def test_a_torn_line_does_not_take_the_next_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["missing/receipt", "."])
 def test_a_receipt_that_cannot_be_opened(tmp_path: Path, target: str) -> None:
-    with pytest.raises(TargetError, match="cannot be written"):
-        Receipt(tmp_path / target)
+    with pytest.raises(TargetError, match="cannot be written"), Receipt(tmp_path / target):
+        pytest.fail("it is open")
 
 
 @pytest.mark.parametrize("verdict", [VERIFIED, unverified("nothing declared")])

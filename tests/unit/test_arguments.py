@@ -118,6 +118,7 @@ WRONG: dict[str, list[Any]] = {
     "place": [5, b"line 1", True],
     "processes": [0, None, *NO_COUNT],
     "ranged_from": [None, *NO_COUNT],
+    "receipt": [path for path in NO_PATH if path is not None],
     "remote_time": NO_BOOL,
     "reserved": [5, "r", ["r"]],
     "resolve": [

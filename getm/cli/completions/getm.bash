@@ -11,7 +11,7 @@ _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j 
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
-_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -R --remote-time --on-complete --dry-run --json --json-errors --progress -q --quiet --no-progress -v --verbose --version)
+_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -N -R --remote-time --on-complete --dry-run --json --json-errors --progress -q --quiet --no-progress -v --verbose --version)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -43,7 +43,7 @@ _shtab_getm_pos_0_choices=(verify hash completion demo)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
 _shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
-_shtab_getm___existing_choices=(replace keep verify)
+_shtab_getm___existing_choices=(replace keep verify update)
 _shtab_getm___progress_choices=(auto bar plain json none)
 
 _shtab_getm_verify_pos_0_nargs='*'
@@ -84,6 +84,7 @@ _shtab_getm___continue_after_error_nargs=0
 _shtab_getm___no_resume_nargs=0
 _shtab_getm__nc_nargs=0
 _shtab_getm___no_clobber_nargs=0
+_shtab_getm__N_nargs=0
 _shtab_getm__R_nargs=0
 _shtab_getm___remote_time_nargs=0
 _shtab_getm___dry_run_nargs=0

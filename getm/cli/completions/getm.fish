@@ -93,8 +93,9 @@ complete -c getm -n _shtab_getm_using -l retries -x -d 'retries without progress
 complete -c getm -n _shtab_getm_using -l no-fsync -d 'do not wait for the disk: faster, but after a power failure new files may be empty or damaged'
 complete -c getm -n _shtab_getm_using -s c -l continue-after-error -d 'continue with the other files after a failure'
 complete -c getm -n _shtab_getm_using -l no-resume -d 'start over, and keep no partial data'
-complete -c getm -n _shtab_getm_using -l existing -xka "replace keep verify" -d 'what becomes of files that exist: replace (default), keep, or verify: those that have the size and checksum of the list, or of the server, are left, others are downloaded again'
-complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d --existing=keep
+complete -c getm -n _shtab_getm_using -l existing -xka "replace keep verify update" -d 'what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again; update: those that the server has not modified since are left'
+complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d 'skip files that exist: --existing=keep'
+complete -c getm -n _shtab_getm_using -s N -d 'download what is newer: --existing=update'
 complete -c getm -n _shtab_getm_using -s R -l remote-time -d 'give files the server'"'"'s time (Last-Modified)'
 complete -c getm -n _shtab_getm_using -l on-complete -x -d 'run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and GETM_CHECKSUM; without a shell'
 complete -c getm -n _shtab_getm_using -l dry-run -d 'print names, sizes, the total and the free space, and download nothing'

@@ -23,7 +23,6 @@ from getm.events import Event, Failed, Finished, Planned, Skipped, Started
 
 if TYPE_CHECKING:
     from getm.cli.on_complete import Commands
-    from getm.files.receipt import Receipt
 
 _log = get_logger("cli")
 
@@ -51,7 +50,6 @@ class Reporter(contextlib.ExitStack):
         silent = options.quiet or not shows_progress or (read_otherwise and options.progress == "auto")
         kind = "none" if silent else options.progress
         self._display = open_display(sys.stderr, kind)
-        self._receipt: Receipt | None = None
         self._planned: list[Started] = []
         self._commands: Commands | None = None
         if options.on_complete is not None:
@@ -66,10 +64,6 @@ class Reporter(contextlib.ExitStack):
         super().__init__()
 
     def __enter__(self) -> Self:
-        if self._options.receipt is not None and not self._options.dry_run:
-            from getm.files.receipt import Receipt
-
-            self._receipt = self.enter_context(Receipt(self._options.receipt))
         self.enter_context(self._display)
         if self._commands is not None:
             self.enter_context(self._commands)
@@ -95,8 +89,6 @@ class Reporter(contextlib.ExitStack):
             raise event.error
         self.summary.count(event)
         self._display.on_event(event)
-        if self._receipt is not None:
-            self._receipt.on_event(event)
         self._report_commands(wait=False)
         match event:
             case Started() if self._options.dry_run:

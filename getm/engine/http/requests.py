@@ -169,13 +169,17 @@ class HttpClient:
         *,
         range_header: str | None = None,
         if_range: str | None = None,
+        unless: tuple[str, str] | None = None,
         method: str = "GET",
         begun: Begun | None = None,
     ) -> Response:
         """GET, or HEAD, `route`, following redirects. Returns the response whatever its final status is. User headers
-        are sent only to the origin of the caller's URL (RFC 9110, section 15.4). `begun`: by `begin`, for this route.
+        are sent only to the origin of the caller's URL (RFC 9110, section 15.4). `unless`: a further condition.
+        `begun`: by `begin`, for this route.
         """
         wanted = _wanted(range_header, if_range)
+        if unless is not None:
+            wanted = (*wanted, unless)
         url, user_headers = route.url, route.user_headers
         redirects: list[ResponseHead] = []
         while True:

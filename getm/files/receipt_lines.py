@@ -1,0 +1,114 @@
+"""The lines of a receipt, and how they are read. Lines are added to what a receipt holds already: of each path the last
+one that says what is on the disk counts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from getm.core.version import Version
+from getm.errors import InvalidInput
+from getm.integrity.values import Checksum, parse_checksum
+
+
+class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line. "done": it was downloaded; "left": it was there, was read, and is what it should be; "skipped": it was
+    there, and was not read. Empty fields are left out; a reader ignores fields that it does not know.
+
+    `url`: redacted. `path`: relative to the receipt's folder where it lies below it, else absolute; None where no file
+    was written (standard output, a device). `size`: bytes. `host`: that sent the bytes, after redirects. `checksums`:
+    all that were computed, canonical. `verified_by`: the one that had been declared, and matched; `declared_by`: by
+    whom ("caller", "receipt", or a header's name). `reason`: why nothing verified the bytes, or why the file was left.
+    `changed_ns`: when file and inode were changed last, in nanoseconds since 1970 (st_ctime): no program can set it, so
+    a file that still has it, and its size, is what was received. `started`, `ended`: RFC 3339, UTC. `requests`: made
+    for it; `retries`: those of them made again. `error`, `message`, `status_code`: of a failure, as on standard error.
+    """
+
+    status: Literal["done", "left", "failed", "skipped"]
+    url: str | None = None
+    path: str | None = None
+    size: int | None = None
+    host: str | None = None
+    checksums: tuple[str, ...] = ()
+    verified_by: str | None = None
+    declared_by: str | None = None
+    reason: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    changed_ns: int | None = None
+    started: str | None = None
+    ended: str | None = None
+    requests: int = 0
+    retries: int = 0
+    error: str | None = None
+    message: str | None = None
+    status_code: int | None = None
+
+
+class ReceiptEntry(msgspec.Struct, frozen=True):
+    """A file that the receipt says is there.
+
+    `path`: as it can be opened. `size`: in bytes. `checksums`: that it has, perhaps none. `line`: the number of its
+    line, from 1. `url`: where it came from, redacted. `version`: of the object there. `changed_ns`: see `ReceiptLine`.
+    """
+
+    path: Path
+    size: int
+    checksums: tuple[Checksum, ...]
+    line: int
+    url: str | None = None
+    version: Version = Version()
+    changed_ns: int | None = None
+
+
+class ReceiptFiles(msgspec.Struct, frozen=True):
+    """What a receipt says is on the disk, in the order of its lines; and a sentence for each line that could not be
+    understood."""
+
+    entries: tuple[ReceiptEntry, ...]
+    problems: tuple[str, ...]
+
+
+def read_receipt(lines: Iterable[bytes], folder: str | os.PathLike[str]) -> ReceiptFiles:
+    """The files of a receipt in `folder`: for each path the last line with "done" or "left". Lines of failures and of
+    skipped files say nothing about the disk and are ignored."""
+    entries: dict[str, ReceiptEntry] = {}
+    problems: list[str] = []
+    for number, data in enumerate(lines, 1):
+        if data.isspace():
+            continue
+        try:
+            entry = _entry(data, number, folder)
+        except (ValueError, RecursionError, InvalidInput) as error:
+            problems.append(f"line {number} is no line of a receipt: {error}")
+            continue
+        if entry is not None:
+            key = os.path.abspath(entry.path)  # noqa: PTH100 - resolving each would cost as much as reading small files
+            entries.pop(key, None)
+            entries[key] = entry
+    return ReceiptFiles(tuple(entries.values()), tuple(problems))
+
+
+def _entry(data: bytes, number: int, folder: str | os.PathLike[str]) -> ReceiptEntry | None:
+    try:
+        line = _decoder.decode(data)
+    except msgspec.MsgspecError:
+        # As in writing: names need not be UTF-8. (And it says what is wrong.)
+        line = msgspec.convert(json.loads(data), ReceiptLine)
+    if line.status not in ("done", "left") or line.path is None:
+        return None
+    if "\0" in line.path:
+        raise InvalidInput("`path` holds a NUL character; no file can have it in its name")
+    if line.size is None or line.size < 0:
+        raise InvalidInput(f"expected `size`, a number of bytes, got {line.size}")
+    checksums = tuple(parse_checksum(text) for text in line.checksums)
+    version = Version(line.size, line.etag, line.last_modified)
+    return ReceiptEntry(Path(folder, line.path), line.size, checksums, number, line.url, version, line.changed_ns)
+
+
+_decoder = msgspec.json.Decoder(ReceiptLine)
