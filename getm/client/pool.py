@@ -30,9 +30,13 @@ _MAX_HELPERS = 253 - 2
 _MAKE_WAY_S = 1.0
 
 
-# A ring gets the size that it wants as long as a quarter of the budget is left after it. The rest is for small rings,
-# each a share of what is left, so that a session of 256 MiB has some 600 rings.
+# A ring gets the size that it wants as long as a quarter of the budget is left after it; that of a single stream, where
+# there are some already, at most a share of what is left before that, so that dozens at once have rings of a MiB or
+# more. The last quarter is for small rings, each a share of what is left: a session of 256 MiB has some 600 rings.
 _SMALL_RINGS_SHARE = 4
+_FULL_RINGS = 4
+_STREAM_SHARE = 12
+_MIN_STREAM_BYTES = 256 * KIB
 _SMALL_RING_SHARE = 256
 _SMALL_RING_BYTES = 64 * KIB
 _MIN_RING_BYTES = 16 * KIB
@@ -170,25 +174,37 @@ class EnginePool:
             return connection
 
     def take_idle(self, wanted: Wanted) -> ClientConnection | None:
-        """A free connection of full size, or of any where the budget is used up; None where one would have to be made,
-        or where another thread is using the pool. Never blocks, and does not ask how much memory the system has."""
+        """A free connection that is as large as a new one would be; None where one would have to be made, or where
+        another thread is using the pool. Never blocks, and does not ask how much memory the system has."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
             self._collect()
             connection = self._take_free(wanted, at_least=self._max_memory)
-            if connection is None and self._is_used_up():
-                connection = self._take_free(wanted, at_least=0)
+            if connection is None:
+                # As `_find` does it, however much memory the system has.
+                size, least = self._offer(wanted, self._max_memory, self._used())
+                if size >= least:
+                    connection = self._take_free(wanted, at_least=wanted.layout(size).total_bytes)
+                elif sum(each.reserved_bytes for each in self._free()) < least:
+                    connection = self._take_free(wanted, at_least=0)
             return connection
         finally:
             self._lock.release()
 
-    def _is_used_up(self) -> bool:
-        """Whether `_find` would give out one of the small rings that are free, however much memory the system has."""
-        used = sum(each.reserved_bytes for each in list(self._connections) if not each.closed)
-        least = max(_MIN_RING_BYTES, self._max_memory // 16)
-        left = self._max_memory - used - self._max_memory // _SMALL_RINGS_SHARE
-        return left < least and sum(each.reserved_bytes for each in self._free()) < least
+    def _used(self) -> int:
+        """The memory that all rings have."""
+        return sum(each.reserved_bytes for each in list(self._connections) if not each.closed)
+
+    def _offer(self, wanted: Wanted, budget: int, used: int) -> tuple[int, int]:
+        """How many bytes a new ring may have, at most, and at least: with fewer it is a small one."""
+        size = budget - used - budget // _SMALL_RINGS_SHARE
+        least = max(_MIN_RING_BYTES, budget // 16)
+        if wanted.width == 1 and len(self._connections) >= _FULL_RINGS and size > 0:
+            # One of a few sizes, so that rings can be reused.
+            size = 1 << max(0, (size // _STREAM_SHARE).bit_length() - 1)
+            least = min(least, _MIN_STREAM_BYTES)
+        return size, least
 
     @contextlib.contextmanager
     def waiting(self, waiter: Waiter) -> Iterator[None]:
@@ -272,8 +288,7 @@ class EnginePool:
         while connection is None:
             budget, used = self._budget()
             left = budget - used
-            size = left - budget // _SMALL_RINGS_SHARE
-            least = max(_MIN_RING_BYTES, budget // 16)
+            size, least = self._offer(wanted, budget, used)
             small = size < least
             if small:
                 # One of a few sizes, so that rings can be reused.
@@ -324,7 +339,7 @@ class EnginePool:
 
     def _budget(self) -> tuple[int, int]:
         """Bytes that all rings together may take, and those that they have."""
-        used = sum(each.reserved_bytes for each in list(self._connections) if not each.closed)
+        used = self._used()
         available = available_bytes()
         # Never more than half of the machine's free memory, which others need as well.
         return self._max_memory if available is None else min(self._max_memory, used + available // 2), used

@@ -32,7 +32,7 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
-from getm.engine.sinks.segment import SegmentSink
+from getm.engine.sinks.segment import Lag, SegmentSink
 from getm.engine.small_exchange import SmallSpans
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
@@ -118,6 +118,7 @@ class Fetch:
         self._memory: WritableMemory | None = None
         self._placing: asyncio.Future[WritableMemory] | None = None
         self._places = Places(())
+        self._lag = Lag(_MAX_UNHASHED_SLOTS, connection.call)
         if request.delegated and request.place_from is not None:
             # It comes with the OPEN.
             self._placing = asyncio.get_running_loop().create_future()
@@ -330,7 +331,8 @@ class Fetch:
             self._send_head()
             self._connection.written(self._number, offset, len(view))
         elif self._verification.hasher is not None:
-            self._verification.hasher.feed(offset, view, lambda: None)
+            self._lag.fed()
+            self._verification.hasher.feed(offset, view, self._lag.hashed)
 
     # The file -------------------------------------------------------------------------------------------------------
 
@@ -523,12 +525,13 @@ class Fetch:
         if source.error is not None:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
-        if self._memory is not None:
-            shift = self._places.of(span.start) - span.start
-            sink = SegmentSink(self._memory, span, shift, self._on_block)
-            return SpanFetch(self._attempts, source, sink, answer, begun)
         hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered
+        if self._memory is not None:
+            shift = self._places.of(span.start) - span.start
+            lag = self._lag if alone and lags else None
+            sink = SegmentSink(self._memory, span, shift, self._on_block, lag)
+            return SpanFetch(self._attempts, source, sink, answer, begun)
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
         ring = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)
@@ -571,14 +574,14 @@ class Fetch:
                 slots.append(slot)
             return bool(slots)
 
-        def put(span: Span, content: bytes | memoryview) -> None:
+        def put(span: Span, content: memoryview) -> None:
             if memory is None:
                 slot = slots.pop()
                 connection.fill(slot, content)
                 self.emit(span.start, slot, len(content), len(content), full=True)
             else:
                 start = self._places.of(span.start)
-                memory.write(start, memoryview(content))
+                memory.write(start, content)
                 self._on_block(span.start, memory.bytes(start, start + len(content)))
 
         small = SmallSpans(self._attempts, source, spans, begin, put)

@@ -199,7 +199,7 @@ class _SmallFile:
         self._head = HeadInfo(response, plan.version, notes=notes, declared=declared)
         return True
 
-    def came(self, content: bytes | memoryview) -> None:
+    def came(self, content: memoryview) -> None:
         self.begun.keep(self.begun.connection)
         connection, number, size = self._connection, self._number, len(content)
         failure: errors.GetmError | None = None

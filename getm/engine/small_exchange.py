@@ -74,7 +74,7 @@ class SlotSpan:
         version = self._request.version
         return version is not None and is_usual(head, version, self._span)
 
-    def came(self, content: bytes | memoryview) -> None:
+    def came(self, content: memoryview) -> None:
         self.begun.keep(self.begun.connection)
         slot, self._slot = self._slot, None
         if slot is not None:
@@ -104,7 +104,7 @@ class SmallSpans:
         source: Source,
         spans: Iterator[Span],
         begin: Callable[[Span], bool],
-        put: Callable[[Span, bytes | memoryview], None],
+        put: Callable[[Span, memoryview], None],
     ) -> None:
         self.position = 0
         self._attempts = attempts
@@ -167,7 +167,7 @@ class SmallSpans:
         self._answered_s = time.monotonic()
         return is_usual(head, self._version, self._span)
 
-    def came(self, content: bytes | memoryview) -> None:
+    def came(self, content: memoryview) -> None:
         if self._begun is None:
             return
         self._begun.keep(self._begun.connection)

@@ -39,7 +39,7 @@ from getm.engine import counters
 from getm.engine.http.framing import decoded
 from getm.engine.http.idle import IdleConnections
 from getm.engine.http.request_head import HeaderFields, RequestHeads
-from getm.engine.http.response_protocol import ResponseProtocol, WholeListener
+from getm.engine.http.response_protocol import ResponseProtocol, WholeListener, receive_buffer
 
 # How many servers are remembered, each with its header fields.
 _MAX_SERVERS = 64
@@ -50,7 +50,8 @@ class Connector(TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(ResponseProtocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
+        factory = partial(ResponseProtocol, loop=self._loop, buffer=receive_buffer())
+        self._factory = factory  # type: ignore[assignment]  # partial is invariant
 
     async def _resolve_host(self, host: str, port: int, traces: Sequence[Any] | None = None) -> Any:
         """Measured here: a name that another connection looks up is waited for as well."""
@@ -111,8 +112,8 @@ class Reply:
         return ended
 
     def begin_bypass(self) -> tuple[asyncio.Transport, asyncio.BaseProtocol] | None:
-        """The transport, and aiohttp's protocol on it, for another protocol that receives the rest of the content
-        instead and then sets it again; None where that is no longer possible."""
+        """The transport, and the protocol on it, for another protocol that receives the rest of the content instead and
+        then sets it again; None where that is no longer possible."""
         transport, content = self._protocol.transport, self.content
         if self.connection is None or transport is None or content.is_eof() or content.exception() is not None:
             return None
@@ -120,7 +121,7 @@ class Reply:
             # Its end was announced to aiohttp's protocol: nothing would come to another one any more.
             return None
         self._protocol.bypassed = True
-        return transport, self._protocol
+        return transport, self._protocol.receiving
 
     def end_bypass(self) -> None:
         """The last byte was received, and the protocol is set again: the content has ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp.client_exceptions import ServerDisconnectedError
 from aiohttp.client_proto import ResponseHandler
@@ -23,6 +23,9 @@ _MAX_HEADERS = 256
 _READ_BYTES = 64 * 1024
 # A longer one is none of the plain ones.
 _MAX_PLAIN_HEAD_BYTES = 16 * 1024
+# What is received at once: all of a response that is awaited whole; of any other one the head, and no more of the
+# content than a small object has, since that is copied.
+_WHOLE_BYTES = 256 * 1024 + _MAX_PLAIN_HEAD_BYTES
 
 
 class WholeListener(Protocol):
@@ -33,8 +36,8 @@ class WholeListener(Protocol):
     def accepts(self, head: PlainHead) -> bool:
         """Whether the content that follows is to be awaited whole."""
 
-    def came(self, content: bytes | memoryview) -> None:
-        """All of it is there."""
+    def came(self, content: memoryview) -> None:
+        """All of it is there, until this returns."""
 
     def is_other(self) -> None:
         """It is none that can be awaited whole: it comes as after `expect_head`."""
@@ -50,6 +53,35 @@ class _Awaited(Struct):
     missing: int = 0
 
 
+class Receiving(asyncio.BufferedProtocol):
+    """Receives for a `ResponseProtocol`, into memory that all connections share: what is in it is used up, or copied,
+    before anything else is received. The loop's own would be new memory for each read, whose pages the kernel clears
+    each time."""
+
+    def __init__(self, protocol: ResponseProtocol, buffer: memoryview) -> None:
+        self._protocol = protocol
+        self._whole = buffer
+        self._first = buffer[:_READ_BYTES]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._whole if self._protocol.awaits_whole else self._first
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.receive(self._whole[:nbytes])
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
 class ResponseProtocol(ResponseHandler):
     """aiohttp's end of one connection, which gets each head whole and apart from what follows it. Whole, so that its
     framing can be normalised first: aiohttp's parser refuses some of what RFC 9112 permits, and passes on some of what
@@ -60,8 +92,10 @@ class ResponseProtocol(ResponseHandler):
     codings: tuple[str, ...] = ()
     """Transfer codings of the last response that are not decoded yet; see `Framing`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
+        """`buffer`: of `receive_buffer`."""
         super().__init__(loop)
+        self.receiving: Receiving = Receiving(self, buffer)
         self._head = bytearray()
         # Between `expect_head` and the head of a final response, which is the one answer to a request.
         self._in_head = False
@@ -74,6 +108,16 @@ class ResponseProtocol(ResponseHandler):
         self._mark = 0
         # What has broken the connection, where that is no clean end.
         self.broken_by: OSError | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # (uvloop's are none by their class.)
+        cast(asyncio.Transport, transport).set_protocol(self.receiving)
+
+    @property
+    def awaits_whole(self) -> bool:
+        """Whether the next response is awaited whole."""
+        return self._awaited is not None
 
     def expect_head(self, *, alone: bool = False) -> None:
         """Expect the head of a response next. `alone`: it answers a HEAD, and no content follows, whatever it says
@@ -115,37 +159,34 @@ class ResponseProtocol(ResponseHandler):
             if awaited.pieces:
                 self.data_received(b"".join(awaited.pieces))
 
-    def _take_whole(self, awaited: _Awaited, data: bytes) -> None:
-        awaited.pieces.append(data)
+    def _take_whole(self, awaited: _Awaited, data: memoryview) -> None:
         if awaited.stop:
             awaited.missing -= len(data)
         else:
-            if len(awaited.pieces) > 1:
-                data = b"".join(awaited.pieces)
-                awaited.pieces = [data]
-            awaited.stop = _head_end(data)
-            if not awaited.stop:
-                if len(data) > _MAX_PLAIN_HEAD_BYTES:
-                    self.give_up_whole()
-                self._wake_at(0)
-                return
-            head = plain_head(data[: awaited.stop], awaited.listener.status)
-            if head is None or not awaited.listener.accepts(head):
-                self.give_up_whole()
-                return
-            awaited.missing = head.length + awaited.stop - len(data)
-        if awaited.missing < 0:
-            # What comes beyond its end is the connection's matter.
-            self.give_up_whole()
-        elif not awaited.missing:
+            if awaited.pieces:
+                data = memoryview(b"".join((*awaited.pieces, data)))
+                awaited.pieces.clear()
+            start = bytes(data[:_MAX_PLAIN_HEAD_BYTES])
+            awaited.stop = _head_end(start)
+            head = plain_head(start[: awaited.stop], awaited.listener.status) if awaited.stop else None
+            if head is not None and awaited.listener.accepts(head):
+                awaited.missing = head.length + awaited.stop - len(data)
+            elif awaited.stop or len(data) > _MAX_PLAIN_HEAD_BYTES:
+                awaited.missing = -1
+            else:
+                awaited.missing = 1
+        if not awaited.missing:
             self._awaited = None
-            first, *others = awaited.pieces
             # Joined once, if at all: these are few and small.
-            rest = memoryview(first)[awaited.stop :]
-            awaited.listener.came(b"".join((rest, *others)) if others else rest)
-        else:
-            # What is missing may be less than the mark.
-            self._wake_at(0)
+            whole = memoryview(b"".join((*awaited.pieces, data))) if awaited.pieces else data
+            awaited.listener.came(whole[awaited.stop :])
+            return
+        awaited.pieces.append(bytes(data))
+        # What is missing may be less than the mark.
+        self._wake_at(0)
+        if awaited.missing < 0:
+            # None of the usual form; or what comes beyond its end, which is the connection's matter.
+            self.give_up_whole()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         if self._answered:
@@ -154,10 +195,14 @@ class ResponseProtocol(ResponseHandler):
         self._answered = data[0].code >= 200 or data[0].code == 101
         super().feed_data(data, size)
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: memoryview) -> None:
+        """Take what has come, which is there until this returns."""
         if self._awaited is not None:
             self._take_whole(self._awaited, data)
-            return
+        else:
+            self.data_received(bytes(data))
+
+    def data_received(self, data: bytes) -> None:
         # One head after another: interim responses may come by the thousand.
         rest = self._take(data)
         while rest:
@@ -256,6 +301,11 @@ class ResponseProtocol(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
         self.set_exception(error)
+
+
+def receive_buffer() -> memoryview:
+    """Memory for what the connections of one event loop receive."""
+    return memoryview(bytearray(_WHOLE_BYTES))
 
 
 def _head_end(data: bytes | bytearray, start: int = 0) -> int:

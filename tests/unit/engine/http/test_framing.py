@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from getm import errors
 from getm.core.head import HeadError, ResponseHead, header_lines
 from getm.engine.http.framing import decoded, frame, plain_head, usual_length
-from getm.engine.http.response_protocol import ResponseProtocol
+from getm.engine.http.response_protocol import ResponseProtocol, receive_buffer
 
 BODY = random.Random(4).randbytes(100_000) + bytes(900_000)
 
@@ -158,7 +158,7 @@ def test_a_plain_head_is_what_the_parser_finds_in_it(fields: list[tuple[str, str
 def parsed(head: bytes) -> RawResponseMessage:
     """As aiohttp's parser reads it."""
     with contextlib.closing(asyncio.new_event_loop()) as loop:
-        protocol = ResponseProtocol(loop)
+        protocol = ResponseProtocol(loop, receive_buffer())
         protocol.expect_head()
         protocol.data_received(head)
         return loop.run_until_complete(protocol.read())[0]

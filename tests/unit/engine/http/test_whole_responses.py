@@ -31,7 +31,7 @@ class Listener:
     def accepts(self, head: PlainHead) -> bool:
         return head.length == COUNT
 
-    def came(self, content: bytes | memoryview) -> None:
+    def came(self, content: memoryview) -> None:
         self.outcome.set_result(bytes(content))
 
     def is_other(self) -> None:
