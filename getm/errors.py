@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import errno
 import io
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from getm.core.stats import Stats
+
+if TYPE_CHECKING:
+    from getm.core.json_form import Json
 
 Field = str | int | float | bool | None
 
@@ -52,6 +55,14 @@ class GetmError(Exception):
     def fields(self) -> dict[str, Field]:
         """The plain fields beside `message` and `url`."""
         return {name: getattr(self, name) for name in self.FIELDS}
+
+    def to_json(self) -> dict[str, Json]:
+        """What is known of it, as on standard error: "message", "error" (its code), "url" (redacted) and its fields,
+        without those that are not known. The status of the server is "status_code"."""
+        facts: dict[str, Json] = {"message": self.message, "error": self.code, "url": self.url, **self.fields()}
+        if isinstance(self, HTTPStatusError | URLExpired):
+            facts["status_code"] = facts.pop("status")
+        return {name: value for name, value in facts.items() if value is not None}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.url, self.fields(), self.stats)

@@ -1,5 +1,8 @@
 """What happens while files are downloaded, as typed values, for progress displays and receipts.
 
+`to_json` gives the facts of one as plain values, on one level, as `getm --json` prints them. `msgspec.json.encode` and
+`msgspec.to_builtins` take events as they are, with their fields; the first refuses a path that is not UTF-8.
+
 The order for one entry: `Started`, any number of `Progressed`, `Retried` and `Adapted`, and one of `Finished`, `Failed`
 and `Skipped`, each of which may also come without a `Started` before it. URLs are redacted; no event has a secret.
 """
@@ -8,17 +11,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
-from msgspec import Struct
+import msgspec
 
-from getm.errors import GetmError, HTTPStatusError, URLExpired
+from getm.core.brief import brief_repr
+from getm.core.json_form import ERROR, PATH, Json, keep, keeping
+from getm.errors import GetmError
 from getm.results import DownloadResult
 
-Json = str | int | float | bool | None | dict[str, "Json"] | list["Json"]
 
-
-class Event(Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):
     """Base of all events. `name` is the event's name in JSON."""
 
     name: ClassVar[str] = "event"
@@ -29,8 +32,11 @@ class Event(Struct, frozen=True):
     def to_json(self) -> dict[str, Json]:
         """The fields as JSON values, "event" (the name) first. A path that is not UTF-8 has lone surrogates, as
         `os.fsdecode` makes them: `json.dumps` writes them, stricter encoders refuse."""
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {"event": self.name, **{name: _plain(value) for name, value in values.items()}}
+        facts: dict[str, Json] = msgspec.to_builtins(self)
+        return facts
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
 
 class Planned(Event, frozen=True):
@@ -45,6 +51,7 @@ class Planned(Event, frozen=True):
     total_bytes: int | None
 
 
+@keeping(path=PATH)
 class Started(Event, frozen=True):
     """The head of the response has come.
 
@@ -62,6 +69,9 @@ class Started(Event, frozen=True):
     size: int | None
     resumed_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        keep(self)
+
 
 class Progressed(Event, frozen=True):
     """More bytes have come.
@@ -77,6 +87,7 @@ class Progressed(Event, frozen=True):
     total_bytes: int | None
 
 
+@keeping(path=PATH)
 class Retried(Event, frozen=True):
     """A request failed and is retried.
 
@@ -101,6 +112,9 @@ class Retried(Event, frozen=True):
     attempts: int = 0
     url: str = ""
     path: Path | None = None
+
+    def __post_init__(self) -> None:
+        keep(self)
 
 
 class Adapted(Event, frozen=True):
@@ -131,21 +145,10 @@ class Finished(Event, frozen=True):
     waived: bool = False
 
     def to_json(self) -> dict[str, Json]:
-        verdict, stats = self.result.checksum, self.result.stats
-        return {
-            "event": self.name,
-            "index": self.index,
-            **_result_facts(self.result),
-            "reason": verdict.reason,
-            "received_bytes": stats.received_bytes,
-            "requests": stats.requests,
-            "retries": dict(stats.retries),
-            "suggested_name": self.result.suggested_name,
-            "content_coding": self.result.content_coding,
-            **({} if self.result.replaced is None else {"replaced": self.result.replaced}),
-        }
+        return {"event": self.name, "index": self.index, **self.result.to_json()}
 
 
+@keeping(path=PATH)
 class Skipped(Event, frozen=True):
     """Nothing was downloaded, on purpose: a file that is there was left.
 
@@ -161,11 +164,16 @@ class Skipped(Event, frozen=True):
     reason: str
     result: DownloadResult | None = None
 
+    def __post_init__(self) -> None:
+        keep(self)
+
     def to_json(self) -> dict[str, Json]:
-        facts = {} if self.result is None else {**_result_facts(self.result), "requests": self.result.stats.requests}
-        return {"event": self.name, "index": self.index, **facts, "path": _plain(self.path), "reason": self.reason}
+        path = None if self.path is None else os.fspath(self.path)
+        facts = {"path": path} if self.result is None else self.result.to_json()
+        return {"event": self.name, "index": self.index, **facts, "reason": self.reason}
 
 
+@keeping(path=PATH, error=ERROR)
 class Failed(Event, frozen=True):
     """The download failed for good.
 
@@ -181,33 +189,9 @@ class Failed(Event, frozen=True):
     path: Path | None
     error: GetmError
 
+    def __post_init__(self) -> None:
+        keep(self)
+
     def to_json(self) -> dict[str, Json]:
-        facts = {**error_facts(self.error), "url": self.url, "path": _plain(self.path)}
-        return {"event": self.name, "index": self.index, **facts}
-
-
-def _result_facts(result: DownloadResult) -> dict[str, Json]:
-    """What there is to say of a file, however it came there."""
-    verdict = result.checksum
-    return {
-        "url": result.url,
-        "path": _plain(result.path),
-        "size": result.size,
-        "seconds": round(result.seconds, 6),
-        "verified": verdict.verified,
-        "checksum": None if verdict.checksum is None else str(verdict.checksum),
-        "source": verdict.source,
-    }
-
-
-def error_facts(error: GetmError) -> dict[str, Json]:
-    """What is known of an error, as on standard error: "message", "error" (its code), "url" (redacted) and its fields,
-    without those that are not known. The status of the server is "status_code"."""
-    facts: dict[str, Json] = {"message": error.message, "error": error.code, "url": error.url, **error.fields()}
-    if isinstance(error, HTTPStatusError | URLExpired):
-        facts["status_code"] = facts.pop("status")
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _plain(value: object) -> Json:
-    return os.fspath(value) if isinstance(value, Path) else cast("Json", value)
+        path = None if self.path is None else os.fspath(self.path)
+        return {"event": self.name, "index": self.index, **self.error.to_json(), "url": self.url, "path": path}

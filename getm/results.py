@@ -1,14 +1,21 @@
-"""How downloads ended."""
+"""How downloads ended.
+
+`msgspec.json.encode` and `msgspec.to_builtins` take these values as they are (the first refuses a path that is not
+UTF-8); `to_json` gives their facts on one level, as `getm --json` prints them.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
+from getm.core.brief import cut
 from getm.core.head import HeaderMap
+from getm.core.json_form import ERROR, HEADERS, PATH, Json, keep, keeping
 from getm.core.redact import redact
 from getm.core.stats import Stats as Stats
 from getm.core.stats import Times as Times
@@ -18,6 +25,7 @@ from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict
 
 
+@keeping(headers=HEADERS)
 class ObjectInfo(Struct, frozen=True):
     """What a server says of an object.
 
@@ -43,10 +51,14 @@ class ObjectInfo(Struct, frozen=True):
     checksums: tuple[Checksum, ...]
     headers: HeaderMap
 
+    def __post_init__(self) -> None:
+        keep(self)
+
     def __repr__(self) -> str:
-        return f"ObjectInfo({_cut(redact(self.url), 60)!r}, {self.size} bytes)"
+        return f"ObjectInfo({cut(redact(self.url), 60)!r}, {self.size} bytes)"
 
 
+@keeping(path=PATH)
 class DownloadResult(Struct, frozen=True, gc=False):
     """A download that succeeded, or a file that was there already and was left.
 
@@ -85,10 +97,34 @@ class DownloadResult(Struct, frozen=True, gc=False):
     replaced: str | None = None
     content_coding: str | None = None
 
+    def __post_init__(self) -> None:
+        keep(self)
+
+    def to_json(self) -> dict[str, Json]:
+        """What there is to say of it as plain values, on one level, as `getm --json` prints it."""
+        verdict, stats = self.checksum, self.stats
+        facts: dict[str, Json] = {
+            "url": self.url,
+            "path": os.fspath(self.path),
+            "size": self.size,
+            "seconds": round(self.seconds, 6),
+            "verified": self.verified,
+            "checksum": None if verdict.checksum is None else str(verdict.checksum),
+            "source": verdict.source,
+            "reason": verdict.reason,
+            "received_bytes": stats.received_bytes,
+            "requests": stats.requests,
+            "retries": dict(stats.retries),
+            "suggested_name": self.suggested_name,
+            "content_coding": self.content_coding,
+        }
+        notes = {"left": self.left, "replaced": self.replaced}
+        return facts | {name: why for name, why in notes.items() if why is not None}
+
     def __repr__(self) -> str:
         verified = "verified" if self.verified else "not verified"
         left = "" if self.left is None else ", left"
-        return f"DownloadResult({_cut(repr(self.path.name), 40)}, {self.size} bytes, {verified}{left})"
+        return f"DownloadResult({cut(repr(self.path.name), 40)}, {self.size} bytes, {verified}{left})"
 
 
 class SpanContents(list[memoryview]):
@@ -115,6 +151,7 @@ class SpanContents(list[memoryview]):
         return f"SpanContents({len(self)} views, {sum(map(len, self))} of {self.size} bytes, {verified})"
 
 
+@keeping(path=PATH, error=ERROR)
 class DownloadFailure(Struct, frozen=True):
     """One of several downloads, which failed.
 
@@ -130,11 +167,14 @@ class DownloadFailure(Struct, frozen=True):
     path: Path | None
     error: GetmError
 
+    def __post_init__(self) -> None:
+        keep(self)
+
+    def to_json(self) -> dict[str, Json]:
+        """What there is to say of it as plain values, on one level, as `getm --json` prints it."""
+        path = None if self.path is None else os.fspath(self.path)
+        return {"index": self.index, **self.error.to_json(), "url": self.url, "path": path}
+
     def __repr__(self) -> str:
         name = repr(self.url if self.path is None else self.path.name)
-        return _cut(f"DownloadFailure({_cut(name, 40)}, {type(self.error).__name__}: {self.error.message}", 98) + ")"
-
-
-def _cut(text: str, width: int) -> str:
-    """One line in a notebook for each result: the attributes have the rest."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+        return cut(f"DownloadFailure({cut(name, 40)}, {type(self.error).__name__}: {self.error.message}", 98) + ")"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct, field
 
+from getm.core.brief import brief_repr
 from getm.core.lazy import importing
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Times(Struct, frozen=True, gc=False):
     connection_s: float = 0.0
     cpu_s: float = 0.0
     hashed_by: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def __add__(self, other: Times) -> Times:
         """Those of two transfers, or of two attempts."""
@@ -104,6 +108,9 @@ class Stats(Struct, frozen=True, gc=False):
     first_byte_s: float | None = None
     seconds: float = 0.0
     measured: Times | None = None
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def __add__(self, later: Stats) -> Stats:
         """The statistics of two attempts, `later` after this one."""

@@ -7,6 +7,7 @@ import re
 
 from msgspec import Struct
 
+from getm.core.brief import cut
 from getm.errors import InvalidInput
 
 DIGEST_BYTES: dict[str, int] = {
@@ -111,6 +112,9 @@ class Checksum(Struct, frozen=True, gc=False):
     def base64(self) -> str:
         """The digest in standard base64 with padding, without "-N"."""
         return base64.b64encode(self.value).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"<{cut(f'Checksum {self}', 97)}>"
 
     def __str__(self) -> str:
         suffix = "" if self.parts is None else f"-{self.parts}"

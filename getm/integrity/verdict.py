@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from getm.core.brief import cut
 from getm.errors import ChecksumMismatch
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import Checksum
@@ -55,7 +56,7 @@ class Verdict(Struct, frozen=True, gc=False):
         return self.verified
 
     def __repr__(self) -> str:
-        return f"<Verdict {self}>"
+        return f"<{cut(f'Verdict {self}', 97)}>"
 
     def __str__(self) -> str:
         if self.verified:

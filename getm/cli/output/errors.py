@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER, exit_status
 from getm.cli.output.formatting import error_text, json_text
 from getm.cli.output.summary import Summary
+from getm.core.json_form import Json
 from getm.core.log import get_logger
 from getm.errors import GetmError, HTTPStatusError, TargetError, URLExpired
-from getm.events import Json, error_facts
 
 _log = get_logger("cli")
 
@@ -55,7 +55,7 @@ def print_failure(error: Exception, url: str | None = None, path: str | None = N
     if not isinstance(error, GetmError):
         _log.debug("unexpected error", exc_info=error)
         error = GetmError(f"Unexpected error, please report it: {type(error).__name__}: {error}")
-    facts = error_facts(error)
+    facts = error.to_json()
     for name, value in (("url", url), ("path", path)):
         if value is not None:
             facts.setdefault(name, value)

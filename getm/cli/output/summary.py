@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from getm.cli.output.formatting import bytes_text
-from getm.events import Event, Failed, Finished, Json, Skipped, Started
+from getm.core.json_form import Json
+from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.results import DownloadResult
 
 
