@@ -45,10 +45,15 @@ class Planned(Event, frozen=True):
     Attributes:
         files: how many; None where it is not known.
         total_bytes: the sum of their sizes; None where it is not known.
+        ignored: names of columns and keys of their list that were understood and are not used.
     """
 
     files: int | None
     total_bytes: int | None
+    ignored: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        return {**super().to_json(), "ignored": list(self.ignored)}
 
 
 @keeping(path=PATH)

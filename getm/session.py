@@ -1337,7 +1337,7 @@ class Session:
             continue_after_error=continue_after_error,
             dry_run=dry_run,
         )
-        record = _receipt(receipt, chosen)
+        record = _receipt(receipt, chosen, entries)
         start = self._many(entries, common, chosen, directory, on_event, record)
         return outcomes.results(event_streams.events(start), on_event, continue_after_error, record)
 
@@ -1431,7 +1431,7 @@ class Session:
             continue_after_error=continue_after_error,
             dry_run=dry_run,
         )
-        record = _receipt(receipt, chosen)
+        record = _receipt(receipt, chosen, entries)
         start = self._many(entries, common, chosen, directory, on_event, record)
         return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error, record)
 
@@ -1628,14 +1628,18 @@ def _placed(request: OpenRequest, place_from: int = _PLACE_FROM) -> OpenRequest:
     return msgspec.structs.replace(request, place_from=place_from) if _can_be_placed() else request
 
 
-def _receipt(path: str | os.PathLike[str] | None, chosen: BatchOptions) -> Receipt | None:
+def _receipt(
+    path: str | os.PathLike[str] | None, chosen: BatchOptions, entries: Iterable[Entry | str] = ()
+) -> Receipt | None:
     """The receipt, which is opened where the downloads begin."""
     if path is None:
         return None
     validate_path(path, "receipt")
     with importing:
         from getm.files.receipt import Receipt
-    return Receipt(path, reads=chosen.examines, writes=not chosen.dry_run)
+    # An `EntryList` has it.
+    ignored = getattr(entries, "ignored", ())
+    return Receipt(path, reads=chosen.examines, writes=not chosen.dry_run, ignored=ignored)
 
 
 def _can_be_placed() -> bool:

@@ -16,12 +16,13 @@ from getm.cli import defaults
 from getm.cli.exit_status import EXIT_USAGE
 from getm.cli.options import build_parser
 from getm.cli.output.errors import errors_are_for_people, print_summary, use_json_errors
-from getm.cli.output.formatting import printable
+from getm.cli.output.formatting import ignored_text
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
 from getm.cli.secrets import password_in
 from getm.core.log import get_logger
 from getm.errors import GetmError, InvalidInput, TargetError
+from getm.events import Planned
 from getm.files.names import follow_link
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.values import Checksum, parse_checksum, parse_pair
@@ -226,13 +227,14 @@ def _run(
     to_stdout: bool = False,
 ) -> int:
     """`to_stdout`: the data goes to standard output."""
-    reporter = Reporter(options, files=len(entries), total_bytes=entries.total_bytes, to_stdout=to_stdout)
+    planned = Planned(len(entries), entries.total_bytes, entries.ignored)
+    reporter = Reporter(options, planned, to_stdout=to_stdout)
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
         for variable in options.unknown_variables:
             _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
         if entries.ignored:
-            _log.info("%s: understood and not used: %s", entries.name, ", ".join(map(printable, entries.ignored)))
+            _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
         session = stack.enter_context(_session(options))
         results = session.download_all(
             entries,

@@ -45,14 +45,23 @@ class Receipt:
         path: The receipt.
         reads: Whether `find` will be called.
         writes: Whether it is written.
+        ignored: What the list of the downloads has and getm does not use; a line of its own.
 
     A file for which no checksum was computed is read once more, in a thread of its own: its line holds the SHA-256 of
     what is on the disk. On leaving the context all lines are there; after an exception the files still to be read get
     a line without a checksum, at once. Raises `TargetError` where the receipt cannot be read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, reads: bool = False, writes: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        reads: bool = False,
+        writes: bool = True,
+        ignored: tuple[str, ...] = (),
+    ) -> None:
         self._path = Path(path)
+        self._ignored = ignored
         self._reads = reads
         self._writes = writes
         self._descriptor = -1
@@ -75,6 +84,8 @@ class Receipt:
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
                 self._descriptor = os.open(self._path, flags, 0o666)
                 self._end_torn_line()
+        if self._writes and self._ignored:
+            self._write(ReceiptLine("list", ended=_rfc3339(datetime.now(UTC)), ignored=self._ignored))
 
     def _read(self) -> None:
         """Read what earlier runs have written; nothing where it is a pipe."""
@@ -140,6 +151,8 @@ class Receipt:
             ended=_rfc3339(ended),
             requests=result.stats.requests,
             retries=sum(result.stats.retries.values()),
+            suggested_name=result.suggested_name,
+            content_coding=result.content_coding,
         )
 
     def _failed(self, event: Failed, started: datetime | None) -> ReceiptLine:

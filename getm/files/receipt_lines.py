@@ -18,7 +18,8 @@ from getm.integrity.values import Checksum, parse_checksum
 
 class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line. "done": it was downloaded; "left": it was there, was read, and is what it should be; "skipped": it was
-    there, and was not read. Empty fields are left out; a reader ignores fields that it does not know.
+    there, and was not read; "list": of all downloads of a run, not of one. Empty fields are left out; a reader ignores
+    fields that it does not know.
 
     `url`: redacted. `path`: relative to the receipt's folder where it lies below it, else absolute; None where no file
     was written (standard output, a device). `size`: bytes. `host`: that sent the bytes, after redirects. `checksums`:
@@ -27,9 +28,10 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     `changed_ns`: when file and inode were changed last, in nanoseconds since 1970 (st_ctime): no program can set it, so
     a file that still has it, and its size, is what was received. `started`, `ended`: RFC 3339, UTC. `requests`: made
     for it; `retries`: those of them made again. `error`, `message`, `status_code`: of a failure, as on standard error.
+    `suggested_name`, `content_coding`: see `DownloadResult`. `ignored`: what the list has and getm does not use.
     """
 
-    status: Literal["done", "left", "failed", "skipped"]
+    status: Literal["done", "left", "failed", "skipped", "list"]
     url: str | None = None
     path: str | None = None
     size: int | None = None
@@ -48,6 +50,9 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
     message: str | None = None
     status_code: int | None = None
+    suggested_name: str | None = None
+    content_coding: str | None = None
+    ignored: tuple[str, ...] = ()
 
 
 class ReceiptEntry(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import os
@@ -342,6 +343,34 @@ def test_json_for_programs(tmp_path: Path, nginx: NginxServer, small: ServedObje
     assert (done["checksum"], done["source"]) == (f"md5:{small.md5_hex}", "Content-MD5")
     assert done["url"] == good.partition("?")[0]
     assert (failed["index"], failed["error"], failed["status_code"]) == (1, "status", 404)
+
+
+def test_what_a_person_may_not_expect_is_said_everywhere(tmp_path: Path, fault_server: FaultServer) -> None:
+    """A name that was changed, a content that is coded, a column that is not used, a file that nothing verified: on a
+    terminal, by --json, and in the receipt."""
+    coded = gzip.compress(b"text")
+    urls = [
+        fault_server.serve("/renamed", Reply(body=b"a", headers={"Content-Disposition": 'filename="../../etc/x"'})),
+        fault_server.serve("/coded", Reply(body=coded, headers={"Content-Encoding": "gzip"})),
+    ]
+    table = tmp_path / "list.tsv"
+    table.write_text("link\tname\tcolour\n" + f"{urls[0]}\t\tred\n{urls[1]}\tc\tred\n")
+    options = ["-m", table, "--columns", "url=link,path=name"]
+    status, shown = on_a_terminal(*options, "-d", "a", "--receipt", "receipt", cwd=tmp_path)
+    assert status == 0
+    ignored, *lines, last = screen(shown)
+    assert ignored == "  understood and not used: colour"
+    assert any("the file is coded: gzip" in line for line in lines)
+    assert any("name changed from" in line and "etc" in line for line in lines)
+    assert last.endswith("2 not verified, 0 failed, 1 renamed, 1 content-coded")
+    events = {str(event["event"]): event for event in told(run_getm(*options, "-d", "b", "--json", cwd=tmp_path))}
+    assert events["planned"]["ignored"] == ["colour"]
+    receipt = [json.loads(line) for line in (tmp_path / "receipt").read_bytes().splitlines()]
+    assert receipt[0]["status"] == "list" and receipt[0]["ignored"] == ["colour"]
+    assert {line.get("content_coding") for line in receipt[1:]} == {"gzip", None}
+    assert {line.get("suggested_name") for line in receipt[1:]} == {"../../etc/x", None}
+    assert all(line["reason"].startswith("the server declared no") for line in receipt[1:])
+    assert run_getm("verify", "--receipt", "receipt", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("option", ["--json", "--dry-run", "-d."])

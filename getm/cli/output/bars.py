@@ -18,7 +18,7 @@ from msgspec import Struct
 from getm.cli.output.cells import width_of
 from getm.cli.output.columns import Row
 from getm.cli.output.drawing import Drawing
-from getm.cli.output.formatting import Texts, failed_text, name_of, printable, result_texts
+from getm.cli.output.formatting import Texts, failed_text, ignored_text, name_of, printable, result_texts
 from getm.cli.output.meter import Meter
 from getm.cli.output.summary import Summary
 from getm.cli.output.terminal import Style, Terminal
@@ -138,6 +138,8 @@ class Bars:
                     self._end(event, verified, lambda: (f"{name_of(event.path)}: skipped, {printable(event.reason)}",))
                 case Planned():
                     self._files, self._all.size = event.files, event.total_bytes
+                    if event.ignored:
+                        self._drawing.write(self._terminal.encodable(f"  {ignored_text(event.ignored)}"))
 
     def finish(self, summary: Summary) -> None:
         """The last line, where it says more than the line of a single file."""

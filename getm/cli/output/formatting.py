@@ -59,6 +59,11 @@ def duration_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def ignored_text(names: tuple[str, ...]) -> str:
+    """What a list has and getm does not use."""
+    return f"understood and not used: {', '.join(map(printable, names))}"
+
+
 def finished_text(result: DownloadResult) -> str:
     """How a download ended well."""
     texts = [f"{result.size:,} bytes in {result.seconds:.1f} s", printable(str(result.checksum)), *_notes(result)]

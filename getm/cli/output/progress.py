@@ -21,6 +21,7 @@ from getm.cli.output.formatting import (
     bytes_text,
     failed_text,
     finished_text,
+    ignored_text,
     json_text,
     name_of,
     printable,
@@ -212,7 +213,8 @@ class _PlainLines(_Lines):
                 self._files = event.files
                 files = "?" if event.files is None else f"{event.files:,}"
                 size = "size unknown" if event.total_bytes is None else bytes_text(event.total_bytes)
-                return f"files: {files}, {size}"
+                ignored = f", {ignored_text(event.ignored)}" if event.ignored else ""
+                return f"files: {files}, {size}{ignored}"
         return None
 
     def _last_line(self, summary: Summary) -> str:

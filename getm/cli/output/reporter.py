@@ -30,18 +30,15 @@ _log = get_logger("cli")
 class Reporter(contextlib.ExitStack):
     """Reports events in all the ways that the options ask for. A context manager.
 
-    `files`: how many downloads there are; `total_bytes`: the sum of their sizes, None where that is not known.
-    `to_stdout`: the data goes to standard output, where a display may disturb. `failures`: the errors of downloads, in
-    their order; `summary`: how many ended in which way.
+    `planned`: what is known before the first request. `to_stdout`: the data goes to standard output, where a display
+    may disturb. `failures`: the errors of downloads, in their order; `summary`: how many ended in which way.
     """
 
-    def __init__(
-        self, options: argparse.Namespace, *, files: int, total_bytes: int | None, to_stdout: bool = False
-    ) -> None:
-        self.files = files
+    def __init__(self, options: argparse.Namespace, planned: Planned, *, to_stdout: bool = False) -> None:
+        self.files: int = planned.files or 0
         self.failures: list[GetmError] = []
         self._options = options
-        self._total_bytes = total_bytes
+        self._plan = planned
         self._to_stdout = to_stdout
         self._on_terminal = sys.stdout is not None and sys.stdout.isatty()
         shows_progress = not (to_stdout and self._on_terminal)
@@ -59,7 +56,7 @@ class Reporter(contextlib.ExitStack):
 
             # Lines of JSON stay alone on standard output.
             self._commands = Commands(options.on_complete, output=2 if options.json else None)
-        self.summary: Summary = Summary(files, continues=options.continue_after_error)
+        self.summary: Summary = Summary(self.files, continues=options.continue_after_error)
         self._began_s = time.monotonic()
         super().__init__()
 
@@ -67,7 +64,9 @@ class Reporter(contextlib.ExitStack):
         self.enter_context(self._display)
         if self._commands is not None:
             self.enter_context(self._commands)
-        self._display.on_event(Planned(self.files, self._total_bytes))
+        self._display.on_event(self._plan)
+        if self._plan.ignored and self._options.json:
+            self._write(self._plan)
         self.callback(self._sum_up)
         return self
 

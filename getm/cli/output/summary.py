@@ -81,8 +81,8 @@ class Summary(Struct):
         ]
         notes = {
             "left as they were": self.skipped,
-            "names changed": self.names_changed,
-            "with a content coding": self.coded,
+            "renamed": self.names_changed,
+            "content-coded": self.coded,
         }
         parts += [f"{count} {what}" for what, count in notes.items() if count]
         return f"{', '.join([*parts, *self._others()])}{self._advice}"

@@ -31,7 +31,7 @@ def finished(index: int, path: Path = NAME, verdict: Verdict = VERIFIED, size: i
 
 
 EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
-    (Planned(None, None), {"event": "planned", "files": None, "total_bytes": None}),
+    (Planned(None, None), {"event": "planned", "files": None, "total_bytes": None, "ignored": []}),
     (
         Started(3, "https://host/a", NAME, 7, 2),
         {"event": "started", "index": 3, "url": "https://host/a", "path": "data/a.bam", "size": 7, "resumed_bytes": 2},

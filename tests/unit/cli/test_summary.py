@@ -65,7 +65,7 @@ FAILED = Failed(0, "https://h/x", None, GetmError("no"))
             2,
             True,
             [finished(0, name="../x", coding="gzip"), finished(1, coding="br")],
-            "2 files, 2.0 MiB, 0.0 s, 2 verified, 0 not verified, 0 failed, 1 names changed, 2 with a content coding",
+            "2 files, 2.0 MiB, 0.0 s, 2 verified, 0 not verified, 0 failed, 1 renamed, 2 content-coded",
         ),
     ],
 )
