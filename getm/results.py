@@ -103,6 +103,7 @@ class DownloadResult(Struct, frozen=True, gc=False):
     def to_json(self) -> dict[str, Json]:
         """What there is to say of it as plain values, on one level, as `getm --json` prints it."""
         verdict, stats = self.checksum, self.stats
+        limited_by, times = stats.time_facts()
         facts: dict[str, Json] = {
             "url": self.url,
             "path": os.fspath(self.path),
@@ -115,6 +116,8 @@ class DownloadResult(Struct, frozen=True, gc=False):
             "received_bytes": stats.received_bytes,
             "requests": stats.requests,
             "retries": dict(stats.retries),
+            "limited_by": limited_by,
+            "times": {stage: round(seconds, 6) for stage, seconds in times.items()},
             "suggested_name": self.suggested_name,
             "content_coding": self.content_coding,
         }

@@ -236,6 +236,7 @@ def _run(
         if entries.ignored:
             _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
         session = stack.enter_context(_session(options))
+        reporter.engines_busy = session._pool.busiest
         results = session.download_all(
             entries,
             jobs=options.jobs,

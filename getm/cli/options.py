@@ -194,5 +194,6 @@ def build_parser() -> Parser:
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
     add("-q", "--quiet", "--no-progress", **flag, help="no progress bar on a terminal")
     add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")
+    add("--explain", **flag, help="say where the time went, and what limits the speed")
     add("--version", action="version", version=f"getm {__version__}")
     return parser

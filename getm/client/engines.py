@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from subprocess import Popen
 
@@ -16,6 +17,7 @@ from getm.buffers.layout import RingLayout
 from getm.client import process
 from getm.core.lazy import importing
 from getm.core.readable import readable
+from getm.core.this_process import busy_s
 from getm.protocol.codec import encode, encode_body
 from getm.protocol.messages import Kind, ServeRequest
 
@@ -106,6 +108,7 @@ class ProcessEngine(Engine):
                 f"no engine process could be started ({error}); use concurrency=None"
             ) from None
         self.process: Popen[bytes] = self._launched.process
+        self._began_s = time.monotonic()
         super().__init__(self._launched.control, limit_rate)
 
     def lives_on(self) -> bool:
@@ -120,6 +123,10 @@ class ProcessEngine(Engine):
             return 0.0
         # utime and stime, the 14th and 15th field; the name, the second one, may hold spaces.
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def busy(self) -> float:
+        """The share of the time since its start in which its thread was busy; see `busy_s`."""
+        return min(1.0, busy_s(self.process.pid) / max(time.monotonic() - self._began_s, 1e-9))
 
     def died(self) -> errors.GetmError:
         if self.lives_on():

@@ -120,6 +120,11 @@ class EnginePool:
             self._count.sample(now_s, {each.process.pid: each.cpu_s() for each in engines})
         return self._count.now
 
+    def busiest(self) -> float:
+        """The share of the time in which the engine was busy that was most so; 0.0 where there is none."""
+        engines = [each for each in list(self._engines) if isinstance(each, ProcessEngine)]
+        return max((engine.busy() for engine in engines), default=0.0)
+
     def wanted(
         self,
         chunk_bytes: int,

@@ -40,16 +40,23 @@ def find_bottleneck(times: Times, *, received_bytes: int, requests: int, connect
     The thread that receives the bytes is the limit where it was never idle while they were waited for: then more would
     have come. `received_bytes`, `requests`, `connections` (opened): of the same transfers.
     """
+    stage, share = limiting_stage(times)
+    if stage is None:
+        return None
+    found = _Found(times, share, received_bytes, requests, connections)
+    return Bottleneck(stage, share, f"limited by {_TEXTS[stage](found)}")
+
+
+def limiting_stage(times: Times) -> tuple[str | None, float]:
+    """What took most of the time, and its share; None where nothing has taken any."""
     stages = times.stages()
     stage = max(stages, key=stages.__getitem__)
     if stages[stage] < _LEAST_S:
-        return None
+        return None, 0.0
     total_s = sum(stages.values())
-    share = stages[stage] / total_s
     if stage in _OF_THE_THREAD and times.cpu_s >= _BUSY * total_s:
-        stage, share = "cpu", min(1.0, times.cpu_s / total_s)
-    found = _Found(times, share, received_bytes, requests, connections)
-    return Bottleneck(stage, share, f"limited by {_TEXTS[stage](found)}")
+        return "cpu", min(1.0, times.cpu_s / total_s)
+    return stage, stages[stage] / total_s
 
 
 class _Found(Struct, frozen=True, gc=False):
@@ -69,7 +76,7 @@ class _Found(Struct, frozen=True, gc=False):
     def at_once(self) -> float:
         """How many connections there were at the same time, in the mean."""
         times = self.times
-        return max(1.0, times.connection_s / times.network_s) if times.network_s else 1.0
+        return max(1.0, times.connection_s / times.network_s) if times.network_s >= _LEAST_S else 1.0
 
     def each(self, seconds: float, count: int, what: str) -> str:
         """`seconds` that `count` times something took together, some at the same time."""

@@ -126,7 +126,8 @@ class Stats(Struct, frozen=True, gc=False):
             stalls=self.stalls + later.stalls,
             first_byte_s=first_byte_s,
             seconds=self.seconds + later.seconds,
-            measured=self.times + later.times if self.measured or later.measured else None,
+            # Small spans are many, and bring no times.
+            measured=self.times + later.times if later.seconds or later.measured else self.measured,
         )
 
     @property
@@ -142,6 +143,21 @@ class Stats(Struct, frozen=True, gc=False):
     def and_then(self, more: Times) -> Stats:
         """The same, and more seconds, which came after the verdict."""
         return msgspec.structs.replace(self, measured=self.times + more)
+
+    def time_facts(self) -> tuple[str | None, dict[str, float]]:
+        """The stage that took most of the time, or "cpu"; and the seconds of those that took any: for programs."""
+        if self.measured is None:
+            # Of many small objects.
+            if not self.seconds:
+                return None, {}
+            first_byte_s = self.first_byte_s or 0.0
+            network_s = max(0.0, self.seconds - first_byte_s)
+            stage = "first byte" if first_byte_s > network_s else "network"
+            return stage, {"first byte": first_byte_s, "network": network_s}
+        with importing:
+            from getm.core.bottleneck import limiting_stage
+        seconds = {stage: each for stage, each in self.measured.stages().items() if each}
+        return limiting_stage(self.measured)[0], seconds
 
     @property
     def bottleneck(self) -> Bottleneck | None:

@@ -1,5 +1,5 @@
-"""What this process is: its number, without a system call, which many small files and objects would feel; its CPUs; the
-permissions of its files."""
+"""What this process is: its number, without a system call, which many small files and objects would feel; its CPUs, and
+how busy they are with it; the permissions of its files."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def file_mode() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def busy_s(process: int) -> float:
+    """Seconds in which the main thread of a process has had a processor or has waited for one
+    (Documentation/scheduler/sched-stats of Linux); 0.0 where the system does not say, or it has ended."""
+    try:
+        with open(f"/proc/{process}/schedstat", "rb") as file:  # noqa: PTH123 - as above
+            had, waited, _ = file.read().split()
+    except (OSError, ValueError):
+        return 0.0
+    return (int(had) + int(waited)) / 1e9
 
 
 def set_rare_collections() -> None:

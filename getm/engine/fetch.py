@@ -33,6 +33,7 @@ from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
 from getm.engine.sinks.segment import Lag, SegmentSink
+from getm.engine.sinks.slots import Holder
 from getm.engine.small_exchange import SmallSpans
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
@@ -211,7 +212,9 @@ class Fetch:
     def stats(self) -> Stats:
         """What was counted so far."""
         counted = self.counters
-        counted.waited_s = self._connection.waited_s(self._number)
+        waited_s = self._connection.waited_s(self._number)
+        lagged_s = waited_s.get(Holder.HASHING, 0.0) + self._lag.waited_s
+        counted.waited_s = {**waited_s, Holder.HASHING: lagged_s} if lagged_s else waited_s
         counted.hashed_by = tuple([declared.checksum.algorithm for declared in self._verification.declared])
         if self._busy_s is not None:
             counted.cpu_s = self._connection.http.loads.busy_s() - self._busy_s

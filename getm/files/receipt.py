@@ -151,6 +151,7 @@ class Receipt:
             ended=_rfc3339(ended),
             requests=result.stats.requests,
             retries=sum(result.stats.retries.values()),
+            limited_by=result.stats.time_facts()[0],
             suggested_name=result.suggested_name,
             content_coding=result.content_coding,
         )

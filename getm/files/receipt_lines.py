@@ -27,7 +27,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     whom ("caller", "receipt", or a header's name). `reason`: why nothing verified the bytes, or why the file was left.
     `changed_ns`: when file and inode were changed last, in nanoseconds since 1970 (st_ctime): no program can set it, so
     a file that still has it, and its size, is what was received. `started`, `ended`: RFC 3339, UTC. `requests`: made
-    for it; `retries`: those of them made again. `error`, `message`, `status_code`: of a failure, as on standard error.
+    for it; `retries`: those of them made again; `limited_by`: what took most of the time, a stage of `getm.Bottleneck`.
+    `error`, `message`, `status_code`: of a failure, as on standard error.
     `suggested_name`, `content_coding`: see `DownloadResult`. `ignored`: what the list has and getm does not use.
     """
 
@@ -47,6 +48,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: str | None = None
     requests: int = 0
     retries: int = 0
+    limited_by: str | None = None
     error: str | None = None
     message: str | None = None
     status_code: int | None = None

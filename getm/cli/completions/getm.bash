@@ -11,7 +11,7 @@ _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j 
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
-_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -N -R --remote-time --on-complete --dry-run --json --json-errors --progress -q --quiet --no-progress -v --verbose --version)
+_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -N -R --remote-time --on-complete --dry-run --json --json-errors --progress -q --quiet --no-progress -v --verbose --explain --version)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -95,6 +95,7 @@ _shtab_getm___quiet_nargs=0
 _shtab_getm___no_progress_nargs=0
 _shtab_getm__v_nargs=0
 _shtab_getm___verbose_nargs=0
+_shtab_getm___explain_nargs=0
 _shtab_getm___version_nargs=0
 
 

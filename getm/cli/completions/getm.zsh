@@ -67,6 +67,7 @@ _shtab_getm_options=(
   "--progress[on standard error (default auto\: bars on a terminal)]:progress:(auto bar plain json none)"
   {-q,--quiet,--no-progress}"[no progress bar on a terminal]"
   "*"{-v,--verbose}"[log to standard output (with -\: to a terminal)\; -vv\: more]"
+  "--explain[say where the time went, and what limits the speed]"
   "(- : *)--version[show program\'s version number and exit]"
 )
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,7 @@ from getm.events import Event, Failed, Finished, Planned, Skipped, Started
 
 if TYPE_CHECKING:
     from getm.cli.on_complete import Commands
+    from getm.cli.output.explaining import Explanation
 
 _log = get_logger("cli")
 
@@ -32,6 +34,7 @@ class Reporter(contextlib.ExitStack):
 
     `planned`: what is known before the first request. `to_stdout`: the data goes to standard output, where a display
     may disturb. `failures`: the errors of downloads, in their order; `summary`: how many ended in which way.
+    `engines_busy`: says how busy the busiest engine was.
     """
 
     def __init__(self, options: argparse.Namespace, planned: Planned, *, to_stdout: bool = False) -> None:
@@ -57,7 +60,13 @@ class Reporter(contextlib.ExitStack):
             # Lines of JSON stay alone on standard output.
             self._commands = Commands(options.on_complete, output=2 if options.json else None)
         self.summary: Summary = Summary(self.files, continues=options.continue_after_error)
-        self._began_s = time.monotonic()
+        self.engines_busy: Callable[[], float] = lambda: 0.0
+        self._explanation: Explanation | None = None
+        if options.explain or options.verbose:
+            from getm.cli.output.explaining import Explanation
+
+            self._explanation = Explanation(self._busy)
+        self._began_s, self._worked_s = time.monotonic(), time.process_time()
         super().__init__()
 
     def __enter__(self) -> Self:
@@ -79,6 +88,26 @@ class Reporter(contextlib.ExitStack):
         self.summary.seconds = time.monotonic() - self._began_s
         if not self._options.dry_run:
             self._display.finish(self.summary)
+        if self._explanation is not None:
+            self._explain(self._explanation.lines())
+
+    def _busy(self) -> float:
+        """The share of the time in which the busiest thread worked: an engine's, or one of this process, of which one
+        works at a time."""
+        own_s = time.process_time() - self._worked_s
+        return min(1.0, max(own_s / (time.monotonic() - self._began_s), self.engines_busy()))
+
+    def _explain(self, lines: list[str]) -> None:
+        """Where the time went: where that was asked for, and else in the log."""
+        if not self._options.explain:
+            for line in lines:
+                _log.info("%s", line)
+            return
+        stream = sys.stderr if self._to_stdout else sys.stdout
+        # Of JSON, each line has it.
+        if lines and stream is not None and not self._options.json:
+            with self._display.paused():
+                print(*lines, sep="\n", file=stream, flush=True)
 
     def on_event(self, event: Event) -> None:
         """Raises `TargetError` where the receipt cannot be written, or where nobody reads the data on standard output;
@@ -87,6 +116,8 @@ class Reporter(contextlib.ExitStack):
         if self._to_stdout and isinstance(event, Failed) and is_broken_pipe(event.error):
             raise event.error
         self.summary.count(event)
+        if self._explanation is not None:
+            self._explanation.on_event(event)
         self._display.on_event(event)
         self._report_commands(wait=False)
         match event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ _BLOCK_BYTES = MIB
 class Lag:
     """How many blocks of an object are here and not hashed yet. Receiving that is further ahead than `most` waits: the
     hash thread would have to share the processor with it, and find the bytes in its cache no more. `call(callback)`
-    calls in the thread that receives, from any other."""
+    calls in the thread that receives, from any other. `waited_s`: how long it has waited, in seconds."""
 
     def __init__(self, most: int, call: Callable[[Callable[[], None]], None]) -> None:
         self._most = most
@@ -26,6 +27,8 @@ class Lag:
         # One for each block that was hashed: a call of its own, which no lock need protect.
         self._hashed: deque[None] = deque()
         self._waiting: Callable[[], None] | None = None
+        self.waited_s: float = 0.0
+        self._waits_since_s: float | None = None
 
     def fed(self) -> None:
         """Another block is being hashed."""
@@ -39,6 +42,9 @@ class Lag:
 
     def _go_on(self) -> None:
         waiting, self._waiting = self._waiting, None
+        if self._waits_since_s is not None:
+            self.waited_s += time.monotonic() - self._waits_since_s
+            self._waits_since_s = None
         if waiting is not None:
             waiting()
 
@@ -49,6 +55,8 @@ class Lag:
         if self._fed - len(self._hashed) < self._most:
             self._waiting = None
             return False
+        if self._waits_since_s is None:
+            self._waits_since_s = time.monotonic()
         return True
 
 

@@ -68,6 +68,8 @@ EVENTS: tuple[tuple[Event, dict[str, object]], ...] = (
             "received_bytes": 7,
             "requests": 3,
             "retries": {"reset": 2},
+            "limited_by": None,
+            "times": {},
             "suggested_name": None,
             "content_coding": None,
         },

@@ -140,10 +140,11 @@ def test_what_comes_after_the_verdict_is_added(times: Times, seconds: float) -> 
     assert stats.times.network_s == times.network_s
 
 
-def test_attempts_add_up_where_one_of_them_was_measured() -> None:
+def test_attempts_and_files_add_up() -> None:
     plain, measured = Stats(seconds=2.0, first_byte_s=1.0), Stats(seconds=3.0, measured=Times(disk_s=3.0))
     assert (plain + measured).times == Times(response_s=1, network_s=1, connection_s=1, disk_s=3)
-    assert (plain + plain).measured is None and (plain + plain).times.network_s == 3.0
+    assert sum([plain, plain], Stats()).times == Times(response_s=2, network_s=2, connection_s=2)
+    assert (Stats() + Stats(retries={"reset": 1})).measured is None
 
 
 @pytest.mark.parametrize(
