@@ -52,6 +52,16 @@ class BufferedFile(_Buffered):
         super().__init__(raw, MIN_BYTES)
         self._reader = raw
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        if self._reader.seekable():
+            return super().seek(offset, whence)
+        # The buffer refuses any seek then.
+        position = self.tell()
+        target = self._reader.onwards(offset, whence, position)
+        while position < target and (skipped := self.read(min(target - position, MIN_BYTES))):
+            position += len(skipped)
+        return position
+
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or (count := operator.index(size)) <= MIN_BYTES:
             return super().read(size)

@@ -145,19 +145,32 @@ class Reader(ResponseInfo, io.RawIOBase):
             ...     position = fh.seek(-28, io.SEEK_END)
             ...     print(len(fh.read()))
         """
-        count = operator.index(offset)
         with self._use:
             self._check()
-            if whence == io.SEEK_CUR:
-                count += self._access.position
-            elif whence == io.SEEK_END:
-                count += self._end()
-            elif whence != io.SEEK_SET:
-                raise errors.InvalidInput(f"whence must be 0, 1 or 2, not {whence!r}")
-            if count < 0:
-                raise errors.InvalidInput(f"the position {count} is before the start: positions are counted from 0")
-            self._access.seek(count)
-            return count
+            target = self._target(offset, whence, self._access.position)
+            self._access.seek(target)
+            return target
+
+    def _target(self, offset: int, whence: int, position: int) -> int:
+        """Where a seek leads to from `position`. Raises `InvalidInput`, `NotSeekable`."""
+        count = operator.index(offset)
+        if whence == io.SEEK_CUR:
+            count += position
+        elif whence == io.SEEK_END:
+            count += self._end()
+        elif whence != io.SEEK_SET:
+            raise errors.InvalidInput(f"whence must be 0, 1 or 2, not {whence!r}")
+        if count < 0:
+            raise errors.InvalidInput(f"the position {count} is before the start: positions are counted from 0")
+        return count
+
+    def onwards(self, offset: int, whence: int, position: int) -> int:
+        """Where a `seek` leads to, from `position` on, for a buffer that reads on to there."""
+        self._check()
+        target = self._target(offset, whence, position)
+        if target < position:
+            raise self._access.cannot_go_back(position, target)
+        return target
 
     def _end(self) -> int:
         if self.size is None:

@@ -961,8 +961,8 @@ class Session:
                 all have no bytes.
             max_gap: Spans that have at most so many bytes between them are fetched by one request; the bytes between
                 them are dropped.
-            concurrency: Range requests at once; "auto", one for each span, up to 16 of small ones; None, requests by a
-                thread of this process.
+            concurrency: Range requests at once; "auto", one for each span, up to 16 of small ones, and 64 where their
+                answers take long; None, requests by a thread of this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -1011,8 +1011,8 @@ class Session:
                 all have no bytes.
             max_gap: Spans that have at most so many bytes between them are fetched by one request; the bytes between
                 them are dropped.
-            concurrency: Range requests at once; "auto", one for each span, up to 16 of small ones; None, requests by a
-                thread of this process.
+            concurrency: Range requests at once; "auto", one for each span, up to 16 of small ones, and 64 where their
+                answers take long; None, requests by a thread of this process.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -1072,7 +1072,8 @@ class Session:
 
     def _opening_of(self, request: OpenRequest, concurrency: int | Literal["auto"] | None) -> Opening:
         spans = [(0, -start) if start < 0 else (start, stop) for start, stop in request.spans]
-        if concurrency is not None and not request.adaptive and all(stop - start <= MIB for start, stop in spans):
+        alone = len(spans) == 1 and request.adaptive
+        if concurrency is not None and not alone and all(stop - start <= MIB for start, stop in spans):
             # They take a slot each, unless they are placed: the ring of one stream has enough for 16 at once, that of N
             # parts for 8 * N.
             placed = request.place_from is not None

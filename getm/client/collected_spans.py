@@ -23,8 +23,9 @@ from getm.results import SpanContents, Stats
 
 # Of so many spans an OPEN has room, beside URL and headers.
 _MAX_SPANS = 512
-# Small spans wait for their answers more than for their bytes; of large ones a few fill a connection's share.
-_MAX_SMALL_AT_ONCE, _MAX_LARGE_AT_ONCE = 16, 8
+# Small spans wait for their answers more than for their bytes: where those take long, many at once are worth it. Of
+# large ones a few fill a connection's share. The last: so many may have a slot each.
+_MAX_SMALL_AT_ONCE, _MAX_LARGE_AT_ONCE, _MAX_IN_SLOTS = 64, 8, 16
 # From so many bytes on, one span is worth several connections.
 _ADAPTIVE_BYTES = 8 * MIB
 # Shorter ones can be hashed and compared, as `bytes` can.
@@ -91,20 +92,24 @@ class CollectedSpans:
         return self._request(common, spans, concurrency) if spans else None
 
     def _request(self, common: OpenRequest, spans: tuple[Span, ...], concurrency: int | None) -> OpenRequest:
-        large = max(map(_length, spans)) > MIB
-        if concurrency is None:
-            concurrency = min(len(spans), _MAX_LARGE_AT_ONCE if large else _MAX_SMALL_AT_ONCE)
         # The ring has slots for a few; for many, one block costs less than their slots, however small they are.
-        place_from = common.place_from if len(spans) <= _MAX_SMALL_AT_ONCE or common.place_from is None else 1
+        place_from = common.place_from if self._exact else None
+        if len(spans) > _MAX_IN_SLOTS and place_from is not None:
+            place_from = 1
         adaptive = common.adaptive and len(spans) == 1 and _length(spans[0]) >= _ADAPTIVE_BYTES
+        if concurrency is None:
+            large = max(map(_length, spans)) > MIB
+            most = _MAX_LARGE_AT_ONCE if large else _MAX_SMALL_AT_ONCE if place_from == 1 else _MAX_IN_SLOTS
+            concurrency = min(len(spans), most)
+            adaptive = adaptive or concurrency > _MAX_IN_SLOTS
         pairs = tuple((span.start, span.stop) for span in spans)
         return msgspec.structs.replace(
             common,
             spans=WHOLE if pairs == WHOLE and self._version.size is None else pairs,
             version=None if self._version == Version() else self._version,
-            concurrency=common.concurrency if adaptive else concurrency,
+            concurrency=common.concurrency if adaptive and len(spans) == 1 else concurrency,
             adaptive=adaptive,
-            place_from=place_from if self._exact else None,
+            place_from=place_from,
         )
 
     # What comes -------------------------------------------------------------------------------------------------------

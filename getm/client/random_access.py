@@ -48,13 +48,17 @@ class RandomAccess:
     def seek(self, target: int) -> None:
         """Let the next read begin at `target`. Raises `NotSeekable`."""
         chunks = self.chunks
-        if target < chunks.position and not chunks.holds(target) and (why := self.why_not()) is not None:
-            raise errors.NotSeekable(
-                f"it can only be read on from byte {chunks.position}, not from {target}: {why}; download it to a file "
-                "(getm.download), or read all of it: io.BytesIO(getm.read(url))",
-                url=self.transfer.url,
-            )
+        if target < chunks.position and not chunks.holds(target) and self.why_not() is not None:
+            raise self.cannot_go_back(chunks.position, target)
         self.at = None if target == chunks.position else target
+
+    def cannot_go_back(self, position: int, target: int) -> errors.NotSeekable:
+        """The error for a seek from `position` back to `target`."""
+        return errors.NotSeekable(
+            f"it can only be read on from byte {position}, not from {target}: {self.why_not()}; download it to a file "
+            "(getm.download), or read all of it: io.BytesIO(getm.read(url))",
+            url=self.transfer.url,
+        )
 
     @property
     def beyond_end(self) -> bool:

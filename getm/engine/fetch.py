@@ -7,7 +7,7 @@ import gc
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from itertools import accumulate
@@ -60,6 +60,11 @@ _SMALL_BYTES = MIN_MEASURED_BYTES
 
 # Smaller ones come over one connection, whatever it brings.
 _MIN_ADAPTIVE_BYTES = 2 * MIN_SHARE_BYTES
+
+# So many of the small spans of an object are fetched at once where nothing else was asked for, and as many as the
+# consumer has thought of where each answer takes longer than this.
+_SPANS_AT_ONCE = 16
+_FAR_S = 0.005
 
 # How long a failure waits for the disk to take what has come before it.
 _LAST_WRITES_S = 5.0
@@ -119,6 +124,8 @@ class Fetch:
         self._memory: WritableMemory | None = None
         self._placing: asyncio.Future[WritableMemory] | None = None
         self._places = Places(())
+        # Has further workers begin, where there may be any.
+        self._widen: Callable[[], None] = lambda: None
         self._lag = Lag(_MAX_UNHASHED_SLOTS, connection.call)
         if request.delegated and request.place_from is not None:
             # It comes with the OPEN.
@@ -227,7 +234,8 @@ class Fetch:
         request, spans = self._request, tuple([Span(*span) for span in self._request.spans])
         part_bytes, ranged_from = self._connection.part_bytes, self._request.ranged_from
         # With a number that adapts, one response brings all until more are worth it.
-        concurrency = request.concurrency if part_bytes >= _MIN_PART_BYTES and not request.adaptive else 1
+        adaptive = request.adaptive and len(spans) == 1
+        concurrency = request.concurrency if part_bytes >= _MIN_PART_BYTES and not adaptive else 1
         order = Order(
             spans, request.version, request.or_whole, concurrency, part_bytes, ranged_from, request.first_bytes
         )
@@ -424,12 +432,21 @@ class Fetch:
             stop = await self._work(0, plan, source, answer)
             return stop if size is None else size
         self._attempts.in_parts = True
-        tail = self._hedger(plan.workers)
+        longest = max(map(len, plan.brings), default=None) if plan.partial else None
+        first = min(_SPANS_AT_ONCE, plan.workers) if self._request.adaptive else plan.workers
+        tail, others = self._hedger(first, longest), iter(range(first, plan.workers))
         try:
             async with asyncio.TaskGroup() as group:
+
+                def widen() -> None:
+                    for worker in others:
+                        tail.workers += 1
+                        group.create_task(self._work(worker, plan, source, None, tail))
+
+                self._widen = widen
                 # In order: each worker claims the slots of its span before the next one does.
                 group.create_task(self._work(0, plan, source, answer, tail))
-                for worker in range(1, plan.workers):
+                for worker in range(1, first):
                     group.create_task(self._work(worker, plan, source, None, tail))
         except BaseExceptionGroup as several:
             # The first failure ended the others.
@@ -456,10 +473,10 @@ class Fetch:
         if self._more is not None:
             self._more.set()
 
-    def _hedger(self, workers: int) -> Hedger:
+    def _hedger(self, workers: int, part_bytes: int | None = None) -> Hedger:
         # With a rate limit, it is the limit that makes spans slow.
         tail_s = self._request.tail_s if self._connection.http.throttle is None else None
-        return Hedger(workers, self._connection.slot_bytes, tail_s)
+        return Hedger(workers, self._connection.slot_bytes, tail_s, part_bytes)
 
     def _may_adapt(self, plan: Plan, response: Response, source: Source) -> bool:
         """Whether further connections could help with what one response brings."""
@@ -583,6 +600,8 @@ class Fetch:
                 connection.fill(slot, content)
                 self.emit(span.start, slot, len(content), len(content), full=True)
             else:
+                if (self._attempts.fastest_s or 0.0) > _FAR_S:
+                    self._widen()
                 start = self._places.of(span.start)
                 memory.write(start, content)
                 self._on_block(span.start, memory.bytes(start, start + len(content)))

@@ -57,13 +57,14 @@ def is_slow(brought: int, seconds: float, left: int, usual: float, tail_s: float
 
 class Hedger:
     """Watches the parts of one object, which `workers` workers fetch, as far as they have something to do. `tail_s`
-    None: it never finds one slow."""
+    None: it never finds one slow. `part_bytes`: how long the longest part is; None: longer than any piece of it."""
 
-    def __init__(self, workers: int, slot_bytes: int, tail_s: float | None) -> None:
+    def __init__(self, workers: int, slot_bytes: int, tail_s: float | None, part_bytes: int | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self.workers: int = workers
         self._tail_s = tail_s
-        self._window_bytes = _WINDOW_SLOTS * max(slot_bytes, _MIN_PIECE_BYTES)
+        piece_bytes = max(slot_bytes, _MIN_PIECE_BYTES)
+        self._window_bytes = _WINDOW_SLOTS * (piece_bytes if part_bytes is None else min(piece_bytes, part_bytes))
         # The position of each active part at the last check; None: it had not begun. And what hedges it.
         self._seen: dict[Watched, int | None] = {}
         self._hedges: dict[Watched, Callable[[], None]] = {}
@@ -81,7 +82,8 @@ class Hedger:
         self._start()
         try:
             yield
-            self._paces.append((part.position - first) / max(self._loop.time() - began, _NEXT_TO_NOTHING))
+            if brought := part.position - first:
+                self._paces.append(brought / max(self._loop.time() - began, _NEXT_TO_NOTHING))
         finally:
             del self._seen[part], self._hedges[part]
             self._hurried.discard(part)

@@ -203,7 +203,7 @@ class OpenRequest(Record, frozen=True):
     size: int | None = None
     # The pause before the first request.
     delay_s: float = 0.0
-    # It starts with one connection, and `concurrency` is the most that it may have.
+    # It starts with one connection, or with some for several spans, and `concurrency` is the most that it may have.
     adaptive: bool = False
     # From so many bytes on, an object goes to memory of its own (PLACE), where its size is known; None: never.
     place_from: int | None = None

@@ -15,7 +15,7 @@ from typing import Any
 import getm
 from getm.client.receiver import ResponseInfo
 from getm.results import Stats
-from tests.chaos.plan import ATTEMPTS, MIB, TO_DISK, Where
+from tests.chaos.plan import AT_ONCE, ATTEMPTS, KIB, MIB, TO_DISK, Where
 from tests.chaos.received import Received
 from tests.chaos.serving import ServedPlan
 
@@ -59,7 +59,7 @@ class Consumer:
 
     def run(self) -> None:
         """Raises what the transfer raises, and `Left` where the plan has it end midway."""
-        if self._plan.way == "read" and self._plan.leaver == "session":
+        if self._plan.way in AT_ONCE and self._plan.leaver == "session":
             # It gives out nothing to leave at.
             self._leave_in_a_thread(self._close_once_asked)
         try:
@@ -94,6 +94,9 @@ class Consumer:
                 "read": self._read,
                 "iter_content": self._iter_content,
                 "iter_content_unordered": self._iter_content_unordered,
+                "seek": self._seek,
+                "read_ranges": self._read_ranges,
+                "shared": self._shared,
             }[plan.way]()
 
     @property
@@ -158,6 +161,58 @@ class Consumer:
     def _read(self) -> None:
         view = self._session.read(self._url, concurrency=self._plan.concurrency, **self._options)
         self.received.take(0, view)
+
+    def _seek(self) -> None:
+        """Reads at any positions, or, where the object can only be read on, at later and later ones."""
+        plan, pick = self._plan, random.Random(self._plan.seed)
+        if plan.seed % 2:
+            opened: Any = self._session.urlopen(self._url, concurrency=plan.concurrency, **self._options)
+        else:
+            opened = self._session.open(self._url, **self._options)
+        with opened as fh:
+            self._opened = fh
+            places = [pick.randrange(plan.size + 1) for _ in range(pick.randint(1, 25))]
+            for place in places if fh.seekable() else sorted(places):
+                count = pick.choice((1, 1000, 64 * KIB, 64 * KIB, 300_000, 3 * MIB))
+                start = fh.seek(max(place, 0 if fh.seekable() else fh.tell()))
+                self._take_part(start, fh.read(count), start + count, fh)
+                if pick.random() < 0.5:
+                    # The next reads follow it.
+                    start = fh.tell()
+                    self._take_part(start, fh.read(5000), start + 5000, fh)
+
+    def _take_part(self, start: int, data: bytes | memoryview, stop: int, fh: Any) -> None:
+        reader = fh if isinstance(fh, getm.Reader) else fh.raw
+        view = memoryview(data)
+        if reader.size is not None and len(view) != max(0, min(stop, reader.size) - start):
+            self.received.wrong.append(f"{len(view)} bytes came for those from {start} to {stop} of {reader.size}")
+        self._take(start, view)
+
+    def _read_ranges(self) -> None:
+        plan, pick = self._plan, random.Random(self._plan.seed)
+        spans: list[tuple[int, int | None]] = []
+        for _ in range(pick.choice((1, 3, 20, 20, 600))):
+            start = pick.randrange(plan.size + 1)
+            spans.append((start, start + pick.choice((0, 1, 1000, 64 * KIB, 64 * KIB, 300_000))))
+        if pick.random() < 0.3:
+            spans.append((-pick.randint(1, 100_000), None))
+        options = {name: value for name, value in self._options.items() if name in ("timeout", "mirrors")}
+        found = self._session.read_ranges(
+            self._url, spans, max_gap=pick.choice((0, 0, 10_000)), concurrency=plan.concurrency, **options
+        )
+        for (start, stop), view in zip(spans, found, strict=True):
+            end = found.size
+            if start < 0:
+                start = max(0, (end or 0) + start)
+            if end is not None and len(view) != max(0, min(end if stop is None else stop, end) - start):
+                self.received.wrong.append(f"{len(view)} bytes came for those from {start} to {stop} of {end}")
+            self._take(start, view)
+
+    def _shared(self) -> None:
+        once = self._plan.seed % 4 == 0
+        with self._session.shared(self._url, once=once, concurrency=self._plan.concurrency, **self._options) as shared:
+            self.received.take(0, shared.view)
+            self.verified = shared.checksum.verified
 
     def _iter_content(self) -> None:
         plan, at = self._plan, 0

@@ -22,8 +22,12 @@ _MAX_OBJECT_BYTES = 32 * MIB
 
 Way = Literal[
     "urlopen", "read", "iter_content", "iter_content_unordered", "aiter_content", "aiter_content_unordered",
-    "download", "adownload", "download_all",
+    "download", "adownload", "download_all", "seek", "read_ranges", "shared",
 ]  # fmt: skip
+# Nothing is given out before the end.
+AT_ONCE = ("read", "read_ranges", "shared")
+# Parts of an object, each any number of times.
+IN_PARTS = ("seek", "read_ranges")
 TO_DISK = ("download", "adownload", "download_all")
 Validator = Literal["etag", "date", "weak", "none"]
 Declared = Literal["none", "caller", "header"]
@@ -123,6 +127,9 @@ class Plan:
         """Whether a client that gives up here gives up too early."""
         if self.must_fail or any(fault is not None and fault.lasting for fault in self.faults):
             return False
+        if self.way == "seek" and (not self.joinable or self.refusal is not None):
+            # It can only be read on.
+            return False
         mendable = {*HARMLESS, *BEFORE_THE_BODY}
         if self.way in TO_DISK or (self.joinable and self.refusal is None):
             # What broke off can be gone on with, or begun from the start.
@@ -215,7 +222,7 @@ def make_plan(seed: int) -> Plan:
         leave_at=leave_at,
         leaver=_leaver(pick, way) if leave_at is not None and calls == 1 else "consumer",
         held_views=pick.choice((0, 0, 0, 1, 3)),
-        strict=pick.random() < 0.05,
+        strict=pick.random() < 0.05 and way not in IN_PARTS,
         calls=calls,
         files=pick.choice((1, 2, 5)) if way == "download_all" else 1,
         kill_between=way == "download_all" and pick.random() < 0.3,
@@ -228,7 +235,7 @@ def _leaver(pick: random.Random, way: Way) -> Leaver:
     if way.startswith("aiter"):
         return pick.choice(("consumer", "other task", "session"))
     return pick.choice(
-        ("consumer", "session") if way in (*TO_DISK, "read") else ("consumer", "other thread", "session")
+        ("consumer", "session") if way in (*TO_DISK, *AT_ONCE) else ("consumer", "other thread", "session")
     )
 
 

@@ -22,7 +22,7 @@ import uvloop
 import getm
 from getm import errors
 from tests.chaos.consume import Consumer, Held, Left
-from tests.chaos.plan import TO_DISK, Plan, make_plan, transfer_seed
+from tests.chaos.plan import IN_PARTS, TO_DISK, Plan, make_plan, transfer_seed
 from tests.chaos.stage import Stage
 from tests.support import leaks
 from tests.support.certificates import Authority
@@ -191,7 +191,7 @@ class Run:
             watchdog.cancel()
             watchdog.join()
         kind = "complete" if error is None else type(error).__name__
-        if error is None and plan.way not in TO_DISK:
+        if error is None and plan.way not in (*TO_DISK, *IN_PARTS):
             consumer.received.complete(consumer.verified)
         complaints = list(consumer.received.wrong)
         sentence = complaint(plan, error, stage.disturbed_since(began))
@@ -282,6 +282,8 @@ class _own_folder:
         self._folder = tempfile.TemporaryDirectory(prefix="getm-chaos-")
         self._before = tempfile.tempdir
         tempfile.tempdir = self._folder.name
+        # It stays there once processes have met in it (`shared(once=True)`).
+        (Path(self._folder.name) / f"getm-{os.geteuid()}").mkdir(mode=0o700)
         return Path(self._folder.name)
 
     def __exit__(self, *_: object) -> None:

@@ -366,3 +366,29 @@ def test_never_where_tail_s_is_none(clock: Clock) -> None:
     finish_one(watching, clock, 1e9)
     with watching.watch(FakePart(), lambda: None):
         assert clock.timer is None
+
+
+# One of many small spans ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ("no head", "no byte"))
+@pytest.mark.parametrize("count", (6, 40), ids=("in slots", "placed"))
+def test_a_small_span_that_stands_still_comes_by_another_connection(
+    count: int, where: str, fault_server: FaultServer
+) -> None:
+    """For ever, where its connection is what is waited for."""
+    spans = [(number * MIB // 2, number * MIB // 2 + 70_000) for number in range(count)]
+    gate, stalled = fault_server.gate(), spans[count // 2][0]
+    first = [True]
+
+    def script(request: Request) -> Reply:
+        if first_byte(request) == stalled and first:
+            first.clear()
+            return slow(where, gate)
+        return Reply(body=BODY)
+
+    with getm.Session(timeout=PATIENCE) as session:
+        found = session.read_ranges(fault_server.serve("/x", script), spans)
+        assert [bytes(view) for view in found] == [BODY[start:stop] for start, stop in spans]
+        assert set(found.stats.retries) == {"slow tail"}
+    gate.open()

@@ -316,3 +316,17 @@ def test_an_empty_object(spans: list[tuple[int, int | None]], fault_server: Faul
 def test_a_result_shows_itself_in_one_line(fault_server: FaultServer, session: getm.Session) -> None:
     found = session.read_ranges(fault_server.serve("/x", Reply(body=SMALL)), [(0, 4), (-5, None)])
     assert repr(found) == "SpanContents(2 views, 9 of 300 bytes, not verified)"
+
+
+@pytest.mark.parametrize(("delay_s", "most"), ((0.0, 16), (0.02, 64)), ids=("near", "far"))
+def test_as_many_are_fetched_at_once_as_the_answers_take_long(
+    session: getm.Session, fault_server: FaultServer, delay_s: float, most: int
+) -> None:
+    """More than 16, where the fastest answer has taken 5 ms: on a busy machine those of a near server may, too."""
+    spans = [(number * 2000, number * 2000 + 1000) for number in range(300)]
+    body = random.Random(5).randbytes(600_000)
+    found = session.read_ranges(fault_server.serve("/x", Reply(body=body, delay_s=delay_s)), spans)
+    assert [bytes(view) for view in found] == [body[start:stop] for start, stop in spans]
+    connections = {request.connection for request in fault_server.requests}
+    assert len(connections) == most if delay_s else len(connections) in (16, 64)
+    assert len(fault_server.requests) == len(spans)

@@ -26,8 +26,6 @@ from getm.integrations.fsspec.metadata import described
 # "?" begins a query, and the "[" of an address is no pattern: only what follows the host is looked at.
 _MAGIC = re.compile(r"[*[]")
 _FILES_AT_ONCE = 32
-# Small ranges wait for their answers more than for their bytes. fsspec's own file system has 100 connections.
-_SMALL_BYTES, _MOST_SMALL_AT_ONCE = 1024 * 1024, 64
 _AFTER_HOST = re.compile(r"[^/]*//[^/?#]*")
 
 
@@ -43,8 +41,9 @@ class GetmFileSystem(AsyncFileSystem):
         timeout: Limits in seconds: a number for connecting and for silence, a `getm.Timeout` for each of them, None for
             no limit; "default", those of getm.
         retries: Further attempts in a row without progress before an error, or a `getm.Retries`; None: those of getm.
-        concurrency: Connections for one object; "auto": as many as bring more for a download (`get`), up to 64 for many
-            small ranges (`cat_ranges`), and one for a file that is read whole (`cat`), of which there are many at once.
+        concurrency: Connections for one object; "auto": as many as bring more for a download (`get`), those of
+            `getm.read_ranges` for ranges (`cat_ranges`), and one for a file that is read whole (`cat`), of which there
+            are many at once.
         strict: Refuse a whole file that nothing verified (`cat`, `get`).
         block_size: Bytes that a cache of fsspec reads ahead (`open(cache_type=...)`).
         session_options: Further arguments of a `getm.Session` of its own (`cacert`, `limit_rate`, `max_memory`, ...).
@@ -282,12 +281,9 @@ class GetmFileSystem(AsyncFileSystem):
                 whole = await self._whole(url)
                 return [whole[start:end] for start, end in slices]
         spans = [_span(start, end, size) for start, end in slices]
-        at_once = self.concurrency
-        if at_once == "auto" and all(stop is not None and stop - start <= _SMALL_BYTES for start, stop in spans):
-            at_once = min(max(1, len(spans)), _MOST_SMALL_AT_ONCE)
         try:
             views = await self.session.aread_ranges(
-                url, spans, max_gap=max_gap or 0, concurrency=at_once, **self.common
+                url, spans, max_gap=max_gap or 0, concurrency=self.concurrency, **self.common
             )
         except getm.HTTPStatusError as error:
             raise as_os_error(error, url) from error
