@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import functools
 import os
 import select
@@ -606,10 +607,15 @@ class Batch:
         if path is None or not path.endswith(os.sep):
             return None
         found = self._existing.get((path, root))
-        if found is None and not is_special(path) and os.path.isdir(path):  # noqa: PTH112 - text is faster
+        if found is not None or is_special(path):
+            return found
+        if os.path.isdir(path):  # noqa: PTH112 - text is faster
             # In the form that the folder of a target has.
             text = os.path.dirname(str(Path(path) / "x"))  # noqa: PTH120
             found = self._existing[path, root] = ExistingFolder(self.open_folder(text, root), text)
+        elif os.path.lexists(path.rstrip(os.sep)):
+            # Known before anything is requested.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         return found
 
     def _wait_for_leftovers(self) -> None:

@@ -14,11 +14,13 @@ from msgspec.structs import replace
 
 from getm.cli import defaults
 from getm.cli.exit_status import EXIT_USAGE
+from getm.cli.main import WORDS
 from getm.cli.options import build_parser
 from getm.cli.output.errors import errors_are_for_people, print_summary, use_json_errors
 from getm.cli.output.formatting import ignored_text
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
+from getm.cli.parser import Parser
 from getm.cli.secrets import password_in
 from getm.core.log import get_logger
 from getm.errors import GetmError, InvalidInput, TargetError
@@ -51,25 +53,29 @@ def main(arguments: Sequence[str]) -> int:
         use_json_errors()
     if options.manifest is not None:
         return _download_list(options)
-    urls, path = _operands(options)
+    urls, path = _operands(parser, options)
     return _download_urls(options, urls, path)
 
 
 # Operands and options -------------------------------------------------------------------------------------------------
 
 
-def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
+def _operands(parser: Parser, options: argparse.Namespace) -> tuple[list[str], str | None]:
     """The URLs, and the target where there is one of them."""
     operands, path = list(options.operands), options.filepath
     unknown = [operand for operand in operands if re.fullmatch(r"-\d+", operand)]
     if unknown:
         # argparse takes them for negative numbers.
-        raise InvalidInput(f"unknown option: {', '.join(unknown)}; see getm --help")
+        parser.refuse(unknown)
+    if not operands and path is not None and _is_url(path):
+        raise InvalidInput("-O and -o take a FILE here; without them, the file is named by the server or the URL")
     if not operands:
         raise InvalidInput("one of URL and --manifest must be given; see getm --help")
     for name in _LISTED:
         if getattr(options, name) is not None:
             raise InvalidInput(f"--{name.replace('_', '-')} is for lists (-m)")
+    if not _is_url(operands[0]):
+        _refuse_word(operands)
     if len(operands) == 2 and not _is_url(operands[1]):
         if path is not None:
             raise InvalidInput("the target is given twice: by FILE and by --filepath")
@@ -87,6 +93,16 @@ def _operands(options: argparse.Namespace) -> tuple[list[str], str | None]:
                 raise InvalidInput(f"{of} is for files; here the data itself goes to standard output")
     # Shells do not expand "~" within --filepath=~/x, and getm 0.0.x did.
     return operands, os.path.expanduser(path) if path else None  # noqa: PTH111 - Path drops a trailing slash
+
+
+def _refuse_word(operands: list[str]) -> None:
+    """Raise `InvalidInput` where the first operand is no URL, and something else was probably meant."""
+    from getm.cli.suggestions import no_command
+
+    if len(operands) == 2 and _is_url(operands[1]):
+        raise InvalidInput("the URL comes first: getm URL FILE")
+    if text := no_command(operands[0], WORDS):
+        raise InvalidInput(text)
 
 
 def _is_url(text: str) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # How an argument begins that names what to download; options after which nothing is; and the other commands.
 _SOURCES = ("http://", "https://", "-m", "-i", "--manifest")
 _NO_DOWNLOAD = ("-h", "--help", "--version")
-_WORDS = ("demo", "verify", "hash", "completion")
+WORDS = ("demo", "verify", "hash", "completion")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> int:
     with quiet_process(), error_form(arguments):
         try:
             # A URL has a scheme, so that none is taken for one of the words.
-            word = arguments[0] if arguments and arguments[0] in _WORDS else "download"
+            word = arguments[0] if arguments and arguments[0] in WORDS else "download"
             command = import_module(f"getm.cli.{word}")
             # What was imported stays: the collector need not look at it.
             gc.freeze()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from getm.core.redact import redact
+from getm.core.redact import redact, redact_text
 from getm.errors import InvalidInput
 
 
@@ -42,15 +42,17 @@ def number(
     def parse(text: str) -> int | str:
         if auto and text == "auto":
             return text
-        given = int(text)
+        limits = f"{low} or more" if high is None else f"a number from {low} to {high}"
+        limits += ", or auto" if auto else ""
+        try:
+            given = int(text)
+        except ValueError:
+            kind = "int or auto" if auto else "int"
+            raise argparse.ArgumentTypeError(f"invalid {kind} value: {text!r}; must be {limits}") from None
         if given < low or (high is not None and given > high):
-            limits = f"{low} or more" if high is None else f"a number from {low} to {high}"
-            limits += ", or auto" if auto else ""
             raise argparse.ArgumentTypeError(f"must be {limits}, not {given}")
         return given
 
-    # argparse names it where the text is no number.
-    parse.__name__ = "int" if not auto else "int or auto"
     return {"type": parse, "metavar": "N", "default": default}
 
 
@@ -79,7 +81,8 @@ class Parser(argparse.ArgumentParser):
         return {option[2:] for option in self._option_string_actions if option.startswith("--")}
 
     def error(self, message: str) -> NoReturn:
-        raise InvalidInput(f"{message}; see {self.prog} --help")
+        # A value may be a URL, where the one that was meant was left out.
+        raise InvalidInput(f"{redact_text(message)}; see {self.prog} --help")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The options and operands, in any order. Raises `InvalidInput`."""
@@ -87,10 +90,16 @@ class Parser(argparse.ArgumentParser):
         self._has_negative_number_optionals.clear()
         options, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
-            # Names only: what stands behind the "=", or after the name, may be a secret.
-            names = ", ".join(argument.partition("=")[0] for argument in unknown if argument.startswith("-"))
-            self.error(f"unknown option: {names}" if names else "too many operands")
+            self.refuse([argument for argument in unknown if argument.startswith("-")])
         return options
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Raise `InvalidInput` for options that are not known; without any, for operands that are too many."""
+        from getm.cli.suggestions import unknown_options
+
+        if not unknown:
+            self.error("too many operands")
+        raise InvalidInput(unknown_options(unknown, self._option_string_actions, self.prog))
 
 
 def refuse_urls(operands: Sequence[str]) -> None:

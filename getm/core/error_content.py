@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from msgspec import Struct
 
-from getm.core.redact import redact
+from getm.core.redact import redact_text
 from getm.core.text import brief, decode
 
 _MAX_CODE_CHARS = 60
@@ -35,7 +35,6 @@ _MESSAGE = re.compile(_ELEMENT.format("Message"))
 _AZURE_DETAIL = re.compile(_ELEMENT.format("AuthenticationErrorDetail"))
 _CODE_KEYS = ("code", "Code", "error", "status", "reason")
 _MESSAGE_KEYS = ("message", "Message", "detail", "error_description", "title")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
 
 _AZURE_FRAME = re.compile(r"Expiry \[([^\]]*)\] - Current \[([^\]]*)\]")
 # Where the signature has no time at which it becomes valid, this is now.
@@ -114,7 +113,7 @@ def _http_time(text: str) -> float | None:
 
 def _plain(text: str, url: str, headers: Iterable[tuple[str, str]]) -> str:
     """`text` on one short line, without secrets and without characters that a terminal would act on."""
-    text = _URL.sub(lambda found: redact(found[0]), text)
+    text = redact_text(text)
     secrets = sorted({*_query_values(url), *_header_values(headers)}, key=len, reverse=True)
     if secrets:
         text = re.sub("|".join(map(_pattern, secrets)), "...", text)

@@ -10,6 +10,7 @@ _START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?/*")
 _USUAL = re.compile(
     r"(https?://([a-z0-9.\-]+(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?)(?:/[!-\"$->A-~]*)?)(?:[?#].*)?", re.DOTALL
 )
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
 _PORT = re.compile(r"[^:]*|\[[^\]]*\]|(?:[^:]*|\[[^\]]*\]):[0-9]*")
 
 
@@ -26,6 +27,11 @@ def redact(url: str) -> str:
         return _suspicious(url)
     parts = urlsplit(url)
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else _suspicious(url)
+
+
+def redact_text(text: str) -> str:
+    """`text` with each URL in it redacted."""
+    return _IN_TEXT.sub(lambda found: redact(found[0]), text)
 
 
 def host_of(url: str) -> str | None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes, urlsplit
 
+from getm.core.lazy import importing
 from getm.core.redact import redact
 from getm.errors import InvalidInput
 
@@ -35,7 +36,8 @@ def validate_url(url: str) -> str:
     and characters outside ASCII are percent-encoded, the host's by IDNA 2008 and UTS 46, and the fragment is dropped
     (RFC 9110, section 7.1)."""
     if not isinstance(url, str):
-        raise InvalidInput(f"a URL must be a str, not {type(url).__name__}")
+        several = "; for several URLs use download_all" if isinstance(url, Iterable) else ""
+        raise InvalidInput(f"a URL must be a str, not {type(url).__name__}{several}")
     url = str.__str__(url)
     if _PLAIN_URL.fullmatch(url):
         return url
@@ -47,10 +49,12 @@ def validate_url(url: str) -> str:
         port = parts.port
     except ValueError as error:
         raise InvalidInput(f"the URL cannot be read: {error}", url=redact(url)) from None
-    if parts.scheme not in ("http", "https"):
-        raise InvalidInput(f"expected an http or https URL, got the scheme {parts.scheme!r}", url=redact(url))
-    if not parts.hostname or port == 0:
-        raise InvalidInput("the URL has no host and port to connect to", url=redact(url))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        with importing:
+            from getm.core.url_advice import not_http
+        raise InvalidInput(not_http(url), url=redact(url) or None)
+    if port == 0:
+        raise InvalidInput("the URL has the port 0, to which nobody can connect", url=redact(url))
     userinfo, at, host = parts.netloc.rpartition("@")
     try:
         if not host.startswith("["):

@@ -19,7 +19,6 @@ _ADVICE = {
     errno.EROFS: "choose a file system that is not read-only",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "the folder is gone, or the name leads nowhere: choose another",
-    errno.ENOTDIR: "a part of the path is a file: choose another path",
     errno.EISDIR: "choose the name of a file",
     errno.ELOOP: "the path runs in circles of symbolic links: choose another",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or run fewer downloads at once",
@@ -29,11 +28,27 @@ _ADVICE = {
 }
 
 
+# What making or opening a folder says where a file is in its place.
+_A_FILE = (errno.EEXIST, errno.ENOTDIR)
+
+
 def target_error(error: OSError, path: Path) -> TargetError:
     """The TargetError for an error at `path`; raise it `from error`."""
     advice = _ADVICE.get(error.errno or 0, "look at the disk, or choose another place")
+    if error.errno in _A_FILE and (file := _file_in_place_of_folder(path, error.errno)) is not None:
+        message = "" if file == path else f"{path} cannot be written: "
+        message += f"{file} is a file, and should be a folder; choose another folder, or move the file away."
+        return TargetError(message, path=str(path), errno=error.errno)
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
     return TargetError(f"{path} cannot be written: {text}; {advice}.", path=str(path), errno=error.errno)
+
+
+def _file_in_place_of_folder(path: Path, number: int | None) -> Path | None:
+    """The file that stands where a folder above `path` should be, or where `path` itself should be one."""
+    # A file may well exist at `path`, and cannot be made anew.
+    candidates = path.parents if number == errno.EEXIST else (path, *path.parents)
+    found = next((each for each in candidates if os.path.lexists(each)), None)
+    return None if found is None or found.is_dir() else found
 
 
 @contextlib.contextmanager

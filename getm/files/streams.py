@@ -64,6 +64,10 @@ def is_special(path: str) -> bool:
     return absolute.startswith(("/dev/", "/proc/")) and not absolute.startswith("/dev/shm/")
 
 
+# As much as is looked at to see whether data is text.
+_LOOKED_AT_BYTES = 2048
+
+
 class StreamTarget:
     """Writes to a descriptor in order. Owns a descriptor of its own until `close()`.
 
@@ -122,6 +126,8 @@ class StreamTarget:
         self._position, self._held = 0, b""
 
     def _write(self, rest: memoryview) -> None:
+        if not self.written and len(rest):
+            self._refuse_binary(rest)
         while len(rest):
             self.written = True
             try:
@@ -133,6 +139,15 @@ class StreamTarget:
             except OSError as error:
                 raise target_error(error, self.path) from error
             rest = rest[written:]
+
+    def _refuse_binary(self, first: memoryview) -> None:
+        """Raises TargetError for what would make a terminal unreadable: what has a NUL in its first bytes (curl has the
+        same rule)."""
+        if b"\0" in bytes(first[:_LOOKED_AT_BYTES]) and os.isatty(self._fd):
+            raise TargetError(
+                "the data is binary, and would go to a terminal; give a FILE, or a pipe",
+                path=str(self.path),
+            )
 
     def close(self) -> None:
         """Harmless when repeated."""

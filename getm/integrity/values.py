@@ -65,7 +65,13 @@ def find_algorithm(name: str) -> str | None:
 
 
 def _unknown(name: object) -> InvalidInput:
-    return InvalidInput(f"unknown checksum algorithm {str(name)[:40]!r}: expected one of {', '.join(DIGEST_BYTES)}")
+    # Needed by few.
+    from difflib import get_close_matches
+
+    text = str(name)[:40]
+    close = get_close_matches(_IGNORED_IN_NAMES.sub("", text.lower()), _CANONICAL, 1)
+    meant = f"; did you mean {_CANONICAL[close[0]]}?" if close else ""
+    return InvalidInput(f"unknown checksum algorithm {text!r}: expected one of {', '.join(DIGEST_BYTES)}{meant}")
 
 
 class Checksum(Struct, frozen=True, gc=False):
@@ -171,11 +177,22 @@ def parse_checksum(text: str) -> Checksum:
         # Written by `str()`: the fast path, since caller and engine send each other such texts for each object.
         return Checksum(written[1], bytes.fromhex(written[2]))
     match = re.search(r"[:=]", text)
+    algorithm = _algorithm_of(text)
+    if algorithm is not None:
+        raise InvalidInput(f"a checksum begins with its algorithm; did you mean {algorithm}:{text}?")
     if match is None or match.start() == 0:
         raise InvalidInput(
             f'expected a checksum as ALGORITHM:VALUE, for example "sha256:9f86d0...", got {text[:100]!r}'
         )
     return make_checksum(canonical_algorithm(text[: match.start()].strip()), text[match.end() :])
+
+
+def _algorithm_of(digest: str) -> str | None:
+    """The algorithm of which a digest without its name probably is: by its length, the most usual one."""
+    if re.fullmatch(r"[0-9A-Fa-f]{32}-[0-9]{1,5}", digest):
+        return "s3-etag"
+    usual = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "crc32c")
+    return next((name for name in usual if decode_digest(digest, DIGEST_BYTES[name]) is not None), None)
 
 
 def parse_pair(algorithm: str | None, value: str | None) -> Checksum | None:

@@ -155,18 +155,18 @@ class Entry:
 def usable_urls(urls: Iterable[str]) -> list[str]:
     """The http(s) URLs among those that a list has for one file. Lists for other tools also have ftp, torrents, s3:
     these are skipped where there is a URL to use. Raises InvalidInput where there is none."""
-    schemes = []
-    usable = []
-    for url in urls:
-        scheme, colon, _ = url.partition(":")
-        if scheme.strip().lower() in ("http", "https"):
-            usable.append(url)
-        elif colon and scheme.isascii() and scheme.isalnum():
-            schemes.append(scheme[:20])
-    if not usable:
-        got = f"only {', '.join(dict.fromkeys(schemes))}" if schemes else "none"
-        raise InvalidInput(f"expected an http or https URL, got {got}")
-    return usable
+    given = [url.strip() for url in urls]
+    usable = [url for url in given if url.lower().startswith(("http:", "https:"))]
+    if usable:
+        return usable
+    from getm.core.url_advice import advice_for, not_http
+
+    schemes = [url.partition(":")[0][:20] for url in given if re.match(r"[A-Za-z0-9]+:", url)]
+    if given and not schemes:
+        raise InvalidInput(not_http(given[0]))
+    got = f"only {', '.join(dict.fromkeys(schemes))}" if schemes else "none"
+    advice = next(filter(None, map(advice_for, given)), None)
+    raise InvalidInput(f"expected an http or https URL, got {got}{f': {advice}' if advice else ''}")
 
 
 def known_checksums(named: Iterable[tuple[str, str]]) -> list[Checksum]:

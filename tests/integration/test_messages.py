@@ -48,7 +48,7 @@ def test_json_on_a_terminal(options: list[str], fault_server: FaultServer, tmp_p
 
 def test_json_on_a_terminal_by_default(fault_server: FaultServer, tmp_path: Path) -> None:
     url = fault_server.serve("/nothere.bam", refusal(404))
-    status, shown = on_a_terminal(url, cwd=tmp_path, GETM_JSON_ERRORS="1")
+    status, shown = on_a_terminal(url, cwd=tmp_path, variables={"GETM_JSON_ERRORS": "1"})
     assert status == 8 and shown.startswith("ERROR:getm.cli:{")
 
 
@@ -119,14 +119,7 @@ def test_an_interruption(fault_server: FaultServer, tmp_path: Path) -> None:
 
 
 def test_a_terminal_without_utf_8(tmp_path: Path) -> None:
-    status, shown = on_a_terminal("--nonsense", cwd=tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    status, shown = on_a_terminal(
+        "--nonsense", cwd=tmp_path, variables={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    )
     assert status == 2 and shown.startswith("x unknown option: --nonsense")
-
-
-def test_bare_getm_says_how_it_is_used(tmp_path: Path) -> None:
-    status, shown = on_a_terminal(cwd=tmp_path)
-    assert status == 2
-    lines = screen(shown)
-    assert lines[0].startswith("usage: getm ") and "getm --help" in lines[-1] and len(lines) < 15
-    run = getm(cwd=tmp_path)
-    assert run.returncode == 2 and "URL" in str(failure(run)["message"])

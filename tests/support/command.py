@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,8 +23,12 @@ _SCRIPT = shutil.which("getm", path=str(Path(sys.executable).parent))
 GETM = [_SCRIPT] if _SCRIPT else [sys.executable, "-m", "getm"]
 
 
-def getm(*arguments: object, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    run = subprocess.run([*GETM, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True)
+def getm(
+    *arguments: object, cwd: Path, stdin: bytes = b"", variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """`variables`: of the environment."""
+    environment = {**os.environ, **(variables or {})}
+    run = subprocess.run([*GETM, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, env=environment)
     assert b"Traceback" not in run.stderr + run.stdout
     assert b"SECRET" not in run.stderr + run.stdout
     return run
@@ -45,6 +49,27 @@ def refused(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[bytes]
     assert "SECRET" not in err.getvalue() + out.getvalue()
     assert "Traceback" not in err.getvalue() + out.getvalue()
     return subprocess.CompletedProcess(given, status, out.getvalue().encode(), err.getvalue().encode())
+
+
+def refused_on_a_terminal(*arguments: object, cwd: Path) -> tuple[int, str]:
+    """As `refused`, with a terminal as standard error; exit status and what came there."""
+    controller, terminal = pty.openpty()
+    with (
+        os.fdopen(controller, "rb", buffering=0) as shown,
+        os.fdopen(terminal, "w", encoding="utf-8") as stderr,
+        mock.patch("getm.cli.main.launch_ahead"),
+        mock.patch("gc.freeze"),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(stderr),
+    ):
+        status = main(list(map(str, arguments)))
+        stderr.write("\0")
+        stderr.flush()
+        data = b""
+        while not data.endswith(b"\0"):
+            data += shown.read(65536)
+    return status, data.removesuffix(b"\0").decode()
 
 
 @contextlib.contextmanager
@@ -76,17 +101,17 @@ def on_a_terminal(
     cwd: Path,
     watch: Callable[[str], None] | None = None,
     begun: Callable[[int], None] | None = None,
-    stdout: int = subprocess.DEVNULL,
+    stdout: int | None = subprocess.DEVNULL,
     columns: int = 100,
-    **environment: str,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Exit status, and what came on a terminal as standard error; `watch` sees it grow, `begun` gets the process's
-    number. `environment`: more variables."""
+    number. `variables`: more of the environment. `stdout` None: the same terminal."""
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (40, columns))
-    variables = {**os.environ, "TERM": "xterm", **environment}
-    ends = {"stdin": terminal, "stdout": stdout, "stderr": terminal}
-    with started(*arguments, cwd=cwd, env=variables, **ends) as process:
+    environment = {**os.environ, "TERM": "xterm", **(variables or {})}
+    ends = {"stdin": terminal, "stdout": terminal if stdout is None else stdout, "stderr": terminal}
+    with started(*arguments, cwd=cwd, env=environment, **ends) as process:
         os.close(terminal)
         if begun is not None:
             begun(process.pid)

@@ -105,7 +105,9 @@ def _notes(result: DownloadResult) -> list[str]:
 
 def failed_text(event: Failed) -> str:
     """How a download failed, on one line."""
-    name = name_from_url(event.url) if event.path is None else os.fspath(event.path)
+    name = os.fspath(event.path or "")
+    if name in ("", "/dev/stdout"):
+        name = name_from_url(event.url)
     return error_text(printable(event.error.message), name, event.error.url or event.url)
 
 

@@ -1,4 +1,4 @@
-"""Requests: connections, TLS, proxies, redirects, and aiohttp's exceptions turned into getm's."""
+"""Requests: connections, TLS, proxies, redirects."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import asyncio
 import contextlib
 import os
 import re
-import socket
-import ssl
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp.client_exceptions import (
-    ClientConnectorCertificateError,
-    ClientConnectorDNSError,
-    ClientConnectorError,
     ClientError,
-    ClientHttpProxyError,
-    ClientOSError,
-    ClientResponseError,
-    ClientSSLError,
-    ConnectionTimeoutError,
-    ServerDisconnectedError,
 )
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
@@ -31,6 +20,7 @@ from msgspec import Struct
 from getm import errors
 from getm.core.connection_options import ConnectionOptions
 from getm.core.head import HeadError, ResponseHead, decode_phrase, header_lines
+from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
@@ -54,10 +44,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SMALL_CONTENT_BYTES = 64 * 1024
 _SMALL_CONTENT_S = 0.5
 _KEEPALIVE_S = 30.0
-# The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
-_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
-_CERTIFICATE_ALERT = re.compile("CERTIFICATE_(?:REQUIRED|EXPIRED|REVOKED|UNKNOWN)|BAD_CERTIFICATE|UNKNOWN_CA")
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
@@ -191,6 +178,8 @@ class HttpClient:
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
             if head.status == 407 and proxy is not None:
                 await response.discard()
+                with importing:
+                    from getm.engine.http.failures import proxy_refused
                 raise proxy_refused(proxy, head.status, head.reason, redact(url))
             if head.status not in _REDIRECTS:
                 return response
@@ -227,6 +216,8 @@ class HttpClient:
             # Certificates that cannot be loaded. (A ValueError, and an OSError.)
             raise
         except (ClientError, HttpProcessingError, OSError, ValueError) as error:
+            with importing:
+                from getm.engine.http.failures import translate
             translated = translate(error, urlsplit(url).hostname, request, proxy)
             translated.url = redact(url)
             raise translated from error
@@ -285,65 +276,3 @@ def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, byte
 @lru_cache(maxsize=256)
 def _proxy(origin: str, environment: tuple[tuple[str, bytes], ...]) -> Proxy | None:
     return choose_proxy(origin, {name: os.fsdecode(value) for name, value in environment})
-
-
-def translate(error: Exception, host: str | None, request: OpenRequest, proxy: Proxy | None) -> errors.GetmError:
-    """aiohttp's and asyncio's exceptions in a request to `host` as getm's."""
-    through = "" if proxy is None else f" through {proxy}"
-    if found := errors.DescriptorsExhausted.found(error, f"the engine for a connection to {host}"):
-        return found
-    if isinstance(error, ConnectionTimeoutError):
-        limit_s = request.connect_s or 0.0
-        message = f"no connection to {host}{through} within {limit_s:g} s"
-        return errors.TimedOut(message, phase="connect", timeout_s=limit_s)
-    if isinstance(error, TimeoutError):
-        limit_s = request.stall_s or 0.0
-        return errors.TimedOut(f"no response{through} within {limit_s:g} s", phase="response", timeout_s=limit_s)
-    if isinstance(error, ClientConnectorCertificateError):
-        whose = host if proxy is None or error.host != urlsplit(proxy.url).hostname else proxy
-        return errors.TLSFailed(
-            f"the certificate of {whose} is not trusted ({brief(str(error.certificate_error))}); "
-            "for a private certificate authority give cacert"
-        )
-    if isinstance(error, ClientSSLError | ssl.SSLError):
-        return errors.TLSFailed(f"TLS with {host}{through} failed ({brief(str(getattr(error, 'os_error', error)))})")
-    if isinstance(error, ClientConnectorDNSError):
-        # A name that does not exist will not exist the next time; a resolver that failed may succeed then.
-        why = brief(error.strerror or "")
-        name, where = (error.host, "the URL") if proxy is None else (f"{error.host} of {proxy}", proxy.variable)
-        if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
-            return errors.HostNotFound(
-                f"there is no host {name} ({why}); check the name in {where}", reason="name not found"
-            )
-        return errors.ConnectFailed(f"the name {name} could not be resolved ({why})", reason="name not found")
-    if isinstance(error, ClientConnectorError):
-        whom = f"{error.host}:{error.port}" if proxy is None else f"{proxy}"
-        if request.connection is not None and request.connection.interface is not None:
-            whom += f" over {request.connection.interface}"
-        why = brief(error.strerror or "")
-        return errors.ConnectFailed(f"no connection to {whom} ({why})", reason=why[:1].lower() + why[1:])
-    if isinstance(error, ClientHttpProxyError) and proxy is not None:
-        return proxy_refused(proxy, error.status, decode_phrase(error.message))
-    if isinstance(error, ServerDisconnectedError):
-        return errors.Truncated(f"the connection{through} was closed without a response", received=0)
-    if isinstance(error, HeadError):
-        return errors.BadResponse(f"{error}")
-    if isinstance(error, ClientResponseError | HttpProcessingError):
-        came = brief(error.message)
-        return errors.BadResponse(f"expected an HTTP response{through}, and what came is none ({came})")
-    if isinstance(error, ClientOSError) and (alert := _CERTIFICATE_ALERT.search(str(error))):
-        # In TLS 1.3 a server asks after the handshake (RFC 8446, section 4.4.2.4).
-        if request.connection is None or request.connection.cert is None:
-            return errors.TLSFailed(f"{host} wants a client certificate ({alert[0].lower()}): give cert, and key")
-        return errors.TLSFailed(f"{host} refused the client certificate ({alert[0].lower()})")
-    if isinstance(error, ClientError | OSError):
-        return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")
-    return errors.InvalidInput(f"the request could not be made ({brief(str(error))})")
-
-
-def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str | None = None) -> errors.ProxyRefused:
-    """The error for a status with which a proxy, and not the server behind it, answers."""
-    advice = f"; give its user name and password in {proxy.variable}" if status == 407 else ""
-    return errors.ProxyRefused(
-        f"{proxy} answered {status} {phrase}".rstrip() + advice, url=at, status=status, reason=phrase
-    )

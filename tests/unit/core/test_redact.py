@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.core.redact import redact
+from getm.core.redact import redact, redact_text
 
 # RFC 3986: what may stand in each place without being percent-encoded, and "%".
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
@@ -80,3 +80,8 @@ def test_a_secret_is_gone_from_a_url_that_lacks_its_slashes() -> None:
 def test_a_password_with_an_unencoded_mark_is_gone_whole() -> None:
     leaks = [redact(f"https://user:HUNTER{mark}2@example.test/path") for mark in "?#"]
     assert [text for text in leaks if "HUNTER" in text] == []
+
+
+def test_urls_within_text() -> None:
+    assert redact_text("got 'https://u:p@h/a?sig=x#y', not http://h/b?c") == "got 'https://h/a', not http://h/b"
+    assert redact_text("is this one? No: a?b=c") == "is this one? No: a?b=c"
