@@ -228,6 +228,7 @@ class EngineConnection:
     def stored(self, file: FolderEntry) -> None:
         """A small file is there; the END that says so follows at once."""
         self._unsent_files.append(file)
+        self.folders.stored(file)
 
     def prefix(self, number: int, offset: int, slot: int, length: int) -> None:
         """The consumer may read the bytes so far of a slot that is still being filled."""

@@ -81,6 +81,8 @@ class EngineServer:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             if tasks:
                 await asyncio.wait(tasks, timeout=1.0)
+            if self._parent_pid not in (None, os.getppid()):
+                self._folders.remove_stored()
             await self._http.close()
             self._hash_pool.close()
             self._write_threads.close()

@@ -7,12 +7,16 @@ import hashlib
 import itertools
 import os
 import random
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import cast
 
+import psutil
 import pytest
 
 import getm
@@ -167,6 +171,33 @@ def test_small_files_go_on_when_engines_are_killed(
     assert len(results) == 150
     assert names(tmp_path) == sorted(str(number) for number in range(150))
     assert all((tmp_path / name).read_bytes() == SMALL for name in names(tmp_path))
+
+
+def test_small_files_of_a_process_that_is_killed_are_there_or_are_not(
+    fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """None of those that were not put in place yet stays under a hidden name: its engine removes them."""
+    count = itertools.count()
+    command: list[subprocess.Popen[bytes]] = []
+    left: list[psutil.Process] = []
+
+    def answer(request: Request) -> Reply:
+        if next(count) == 250:
+            left.extend(psutil.Process(command[0].pid).children(recursive=True))
+            command[0].kill()
+        return Reply(body=SMALL)
+
+    urls = [fault_server.serve(f"/{number}", answer) for number in range(500)]
+    (tmp_path / "list").write_text("\n".join(urls))
+    data = tmp_path / "data"
+    data.mkdir()
+    arguments = [sys.executable, "-m", "getm", "-m", str(tmp_path / "list"), "-d", str(data), "-j", "16"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        command.append(process)
+        assert process.wait() == -signal.SIGKILL
+    assert len(left) >= 1
+    psutil.wait_procs(left)
+    assert all(not path.name.startswith(".") and path.read_bytes() == SMALL for path in data.iterdir())
 
 
 def test_a_small_object_that_a_server_names_as_what_is_there(

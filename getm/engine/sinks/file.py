@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import threading
 from collections import deque
@@ -21,6 +22,9 @@ _FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEX
 _FILE_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS = _FILE_FLAGS | os.O_CREAT | os.O_EXCL
 _GONE = "the folder was moved or replaced"
+# How many small files are remembered, of which the consumers may not have put some in place yet: these have some 1,300
+# at most each.
+_MAX_STORED = 4096
 
 
 class Folders:
@@ -29,6 +33,7 @@ class Folders:
     def __init__(self) -> None:
         # The descriptor, and for how many files.
         self._open: dict[tuple[int, int], tuple[int, int]] = {}
+        self._stored: deque[FolderEntry] = deque(maxlen=_MAX_STORED)
 
     def hold(self, info: FolderInfo) -> int:
         """A descriptor of the folder, which stays open until `release`. Raises OSError."""
@@ -55,6 +60,17 @@ class Folders:
             yield fd
         finally:
             self.release(info)
+
+    def stored(self, file: FolderEntry) -> None:
+        """A small file is there, under its hidden name."""
+        self._stored.append(file)
+
+    def remove_stored(self) -> None:
+        """The process that would put small files in place is dead: remove those that it has not."""
+        for folder, files in itertools.groupby(self._stored, key=lambda file: file.folder):
+            with contextlib.suppress(OSError), self.using(folder):
+                for file in files:
+                    self.remove(file)
 
     def remove(self, file: FolderEntry) -> None:
         """Remove a file. Nothing can be done where that fails."""
