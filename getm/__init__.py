@@ -80,6 +80,7 @@ __all__ = [
     "UnorderedIterator",
     "Unverified",
     "Verdict",
+    "WorkerLost",
     "__version__",
     "adownload",
     "adownload_all",

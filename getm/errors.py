@@ -270,6 +270,12 @@ class EngineDied(GetmError):
     exit_status: int | None
 
 
+class WorkerLost(GetmError):
+    """A worker of an executor is gone, with the downloads that it had."""
+
+    code = "worker-lost"
+
+
 class ProtocolError(GetmError):
     """A message on an engine's pipe that may not come there: a bug in getm, or processes of different versions."""
 

@@ -17,6 +17,7 @@ import msgspec
 from getm import errors, file_object, options, reader
 from getm.batch import event_streams, outcomes
 from getm.batch.entries import jobs_of
+from getm.batch.event_streams import RunningBatch
 from getm.batch.job import Job
 from getm.batch.scheduler import Batch, Post
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
@@ -26,6 +27,7 @@ from getm.client.pool import EnginePool
 from getm.client.receiver import Receiver
 from getm.core import shutdown
 from getm.core.connection_options import ConnectionOptions, validate_connection_options
+from getm.core.environment import environment
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.redact import redact
@@ -52,6 +54,8 @@ from getm.protocol.messages import OpenRequest
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from typing_extensions import Buffer
 
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
@@ -69,14 +73,6 @@ _PLACE_FROM = MIB
 
 # In place of a URL, where each entry has its own.
 _NO_URL = "http://localhost/"
-
-# What an engine must know of the caller's environment, as it is at the time of the call.
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-_ENVIRONMENT = frozenset(
-    name.encode()
-    # The last one says that this is a CGI program, in which HTTP_PROXY is a client's.
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *map(str.upper, _PROXIES), "REQUEST_METHOD")
-)
 
 
 class Session:
@@ -143,8 +139,7 @@ class Session:
         self._retries = Retries.of(retries, Retries())
         if limit_rate is not None:
             limit_rate = validate_number(limit_rate, "limit_rate", "bytes a second", 1, none=", or None for no limit")
-        self._make_pool = partial(
-            EnginePool,
+        self._pool_arguments = (
             options.validate_processes(processes),
             validate_integer(max_memory, "max_memory", 64 * KIB),
             limit_rate,
@@ -164,7 +159,7 @@ class Session:
             connection=_connection(ip_version, interface, resolve, cert, key, key_password),
         )
         self._logins = _logins(netrc)
-        self._pool = self._make_pool()
+        self._pool = EnginePool(*self._pool_arguments)
         # A session that is dropped without close() must not leave processes behind. When the interpreter shuts down,
         # the pools close by themselves.
         weakref.finalize(self, self._pool.leave).atexit = False
@@ -1269,6 +1264,7 @@ class Session:
         ranged_from: int = 0,
         per_host: int = DEFAULT_PER_HOST,
         dry_run: bool = False,
+        executor: Executor | None = None,
     ) -> Iterator[DownloadResult | DownloadFailure]:
         """Download many objects to files, `jobs` at once, and give their results as they finish.
 
@@ -1306,6 +1302,9 @@ class Session:
             per_host: Connections to one host at most, over all downloads and whatever `concurrency` says.
             dry_run: Ask for the response heads only and write nothing: there are no results, but `on_event` hears a
                 `Started` with each name and size.
+            executor: Have the workers of this `concurrent.futures.Executor` do it, in portions of about a second: other
+                processes, or other machines that have the same `directory`, which must be given. `jobs`, `per_host` and
+                the session's memory and rate are those of each worker; `on_event` hears how each download ended.
 
         Returns:
             An iterator of results in the order in which the files finish; `index` is the position of the entry.
@@ -1339,7 +1338,7 @@ class Session:
             dry_run=dry_run,
         )
         record = _receipt(receipt, chosen, entries)
-        start = self._many(entries, common, chosen, directory, on_event, record)
+        start = self._many(entries, common, chosen, directory, on_event, record, executor)
         return outcomes.results(event_streams.events(start), on_event, continue_after_error, record)
 
     def adownload_all(
@@ -1364,6 +1363,7 @@ class Session:
         ranged_from: int = 0,
         per_host: int = DEFAULT_PER_HOST,
         dry_run: bool = False,
+        executor: Executor | None = None,
     ) -> AsyncIterator[DownloadResult | DownloadFailure]:
         """`download_all` for `async for`: it never blocks the loop.
 
@@ -1399,6 +1399,9 @@ class Session:
             per_host: Connections to one host at most, over all downloads and whatever `concurrency` says.
             dry_run: Ask for the response heads only and write nothing: there are no results, but `on_event` hears a
                 `Started` with each name and size.
+            executor: Have the workers of this `concurrent.futures.Executor` do it, in portions of about a second: other
+                processes, or other machines that have the same `directory`, which must be given. `jobs`, `per_host` and
+                the session's memory and rate are those of each worker; `on_event` hears how each download ended.
 
         Returns:
             An asynchronous iterator of results in the order in which the files finish; `index` is the position of the
@@ -1433,7 +1436,7 @@ class Session:
             dry_run=dry_run,
         )
         record = _receipt(receipt, chosen, entries)
-        start = self._many(entries, common, chosen, directory, on_event, record)
+        start = self._many(entries, common, chosen, directory, on_event, record, executor)
         return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error, record)
 
     # The request of a call -------------------------------------------------------------------------------------------
@@ -1475,7 +1478,7 @@ class Session:
             logins=() if self._logins is None else self._logins.of((url, *mirrors)),
             concurrency=options.MAX_AUTO_CONCURRENCY if width == "auto" else width or 1,
             adaptive=width == "auto",
-            environment=_environment(),
+            environment=environment(),
             **fields,
         )
 
@@ -1524,7 +1527,8 @@ class Session:
         directory: str | os.PathLike[str] | None,
         on_event: Callable[[Event], None] | None,
         receipt: Receipt | None,
-    ) -> Callable[[Post], Batch]:
+        executor: Executor | None,
+    ) -> Callable[[Post], RunningBatch]:
         """`common`: what the entries have in common, checked once."""
         if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
             raise errors.InvalidInput(
@@ -1538,6 +1542,15 @@ class Session:
             if count == 1 or chosen.jobs != "auto":
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
         folder = None if directory is None else validate_path(directory, "directory")
+        if executor is not None:
+            if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+                refuse("executor", "a concurrent.futures.Executor, or None", executor)
+            if folder is None:
+                raise errors.InvalidInput("with an executor give a directory: each worker has its own current one")
+            with importing:
+                from getm.batch.executors import ExecutorBatch, Work
+            work = Work(common, os.path.abspath(folder), chosen, self._pool_arguments, self._logins)  # noqa: PTH100
+            return lambda post: ExecutorBatch(entries, executor, work, post, receipt)
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
         wants_events = on_event is not None
         return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events)
@@ -1730,11 +1743,6 @@ def _name(transfer: Receiver) -> str:
     return name_from_headers(headers) or name_from_url(transfer.url)
 
 
-def _environment() -> dict[str, bytes]:
-    """The variables that an engine needs, as they are now. Also empty ones: an empty proxy variable means no proxy."""
-    return {name.decode(): os.environb.get(name, b"") for name in _ENVIRONMENT.intersection(os.environb)}
-
-
 def _limits(timeout: Timeout) -> dict[str, Any]:
     """The fields of an `OpenRequest` that are those of a `Timeout`."""
     return msgspec.structs.asdict(timeout)
@@ -1790,7 +1798,7 @@ class _DefaultSession(Session):
         if name != "_pool":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # Like `pop` below, one atomic step: no lock that a signal handler, or a fork, could find held.
-        pool: EnginePool = self.__dict__.setdefault(name, self._make_pool())
+        pool: EnginePool = self.__dict__.setdefault(name, EnginePool(*self._pool_arguments))
         return pool
 
     def close(self) -> None:

@@ -36,13 +36,13 @@ def jobs_of(
     Raises:
         InvalidInput: An entry cannot be used.
     """
-    for index, entry in _small_first(entries):
+    for index, entry in small_first(entries):
         request = _for_entry(entry, common, logins)
         waived = request.checksums is None or not entry.warn_unverified
         yield Job(batch, index, *_place(entry, folder), request, waived=waived)
 
 
-def _small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
+def small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
     """Entries with their positions; where they can be read twice, those known to be large come last: a batch that is
     interrupted has then brought most of its files."""
     once = isinstance(entries, Iterator)

@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Protocol
 
-from getm.batch.scheduler import Batch, Post
+from getm.batch.scheduler import Post
 from getm.core.lazy import importing
 from getm.events import Event
 
 
-def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
+class RunningBatch(Protocol):
+    """What `start` makes: see `Batch`, and `ExecutorBatch`."""
+
+    error: BaseException | None
+
+    def start(self) -> None: ...
+    def read_on(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def events(start: Callable[[Post], RunningBatch]) -> Generator[Event, None, None]:
     """The events of the batch that `start(post)` makes, until it ends. Leaving the loop early stops it. Raises what the
     iterable of its downloads raised, or what ended the batch as a whole; failures of single downloads come as `Failed`.
     """
@@ -29,7 +40,7 @@ def events(start: Callable[[Post], Batch]) -> Generator[Event, None, None]:
         raise batch.error
 
 
-async def aevents(start: Callable[[Post], Batch]) -> AsyncGenerator[Event, None]:
+async def aevents(start: Callable[[Post], RunningBatch]) -> AsyncGenerator[Event, None]:
     """`events` for `async for`."""
     # A caller of this has imported it; a synchronous program need not.
     with importing:

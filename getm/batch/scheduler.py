@@ -41,7 +41,7 @@ from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
 if TYPE_CHECKING:
     from getm.batch.existing import Examined, Examiner, Expected
-    from getm.files.receipt import Receipt
+    from getm.files.receipt_lines import Received
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
@@ -84,12 +84,12 @@ class Batch:
         pool: EnginePool,
         options: BatchOptions,
         post: Post,
-        receipt: Receipt | None = None,
+        receipt: Received | None = None,
         *,
         wants_events: bool,
     ) -> None:
         self.options: BatchOptions = options
-        self.receipt: Receipt | None = receipt
+        self.receipt: Received | None = receipt
         self.wants_events: bool = wants_events
         self._pool = pool
         # The thread or task that waits for this batch, and so releases nothing while that waits for memory.

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -71,6 +71,13 @@ class ReceiptEntry(msgspec.Struct, frozen=True):
     url: str | None = None
     version: Version = Version()
     changed_ns: int | None = None
+
+
+class Received(Protocol):
+    """What earlier runs have received."""
+
+    def find(self, path: str) -> ReceiptEntry | None:
+        """What a receipt said of the file at `path`; None where it said nothing."""
 
 
 class ReceiptFiles(msgspec.Struct, frozen=True):

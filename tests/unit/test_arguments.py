@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import copy
 import inspect
 import math
@@ -89,6 +90,7 @@ WRONG: dict[str, list[Any]] = {
     "encoding": [5, "utf-9", b"utf-8", "utf-8"],
     "entries": [URL, URL.encode(), 5, None, getm.Entry(URL), {URL: "name"}],
     "errors": [5, "lax", b"strict", "strict"],
+    "executor": [5, True, "dask", object(), concurrent.futures.Executor],
     "floor_bytes_s": NO_SECONDS,
     "floor_window_s": [None, *NO_SECONDS],
     "fsync": NO_BOOL,

@@ -1,0 +1,330 @@
+"""A batch that is done by the workers of a `concurrent.futures.Executor`: other processes, or other machines.
+
+The downloads are divided into portions, which are sent to the workers as plain data. A worker does a portion as a batch
+of its own, with engines that it keeps for the next one, and returns how each download ended. Portions are so large that
+a worker is busy with one for about a second: what it returns then comes soon, and sending it costs little.
+
+A portion whose worker is lost is done again, in two halves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from getm import errors
+from getm.batch import event_streams
+from getm.batch.entries import jobs_of, small_first
+from getm.batch.scheduler import Batch, Post
+from getm.batch.settings import BatchOptions
+from getm.batch.targets import Targets
+from getm.client.pool import EnginePool
+from getm.core.environment import environment
+from getm.core.redact import redact
+from getm.core.units import MIB
+from getm.events import Event, Failed, Finished, Skipped, Started
+from getm.files.netrc import Logins
+from getm.files.receipt_lines import ReceiptEntry, Received
+from getm.manifests.entry import Entry
+from getm.protocol.messages import OpenRequest
+
+# A portion is to take a worker about so long. The first ones are small, the next ones at most so many times as large as
+# those before, and none is larger than that.
+_PORTION_S = 1.0
+_FIRST_COST = 64.0 * MIB
+_FASTER = 2.0
+_MAX_COST = 64 * 1024.0 * MIB
+_MAX_ENTRIES = 4096
+# What a download costs beside its bytes, in bytes; and that of an object whose size is not known.
+_COST_EACH = MIB
+_COST_UNKNOWN = 8 * MIB
+# Each worker has a portion that it does and one that waits for it.
+_PORTIONS_EACH = 2
+# How many workers are assumed where the executor does not say.
+_WORKERS = 8
+# How often a download is given to a worker, if its workers are lost.
+_MAX_TRIES = 3
+# How long reading the entries may keep the caller from its events.
+_SLICE_S = 0.005
+
+# How a download ends.
+_ENDS = (Finished, Failed, Skipped)
+
+
+class Work(Struct, frozen=True):
+    """What all portions have in common: what their requests have, the folder of their targets (an absolute path), the
+    options of a worker's batch, the arguments of its `EnginePool`, and the logins of the caller's netrc file."""
+
+    common: OpenRequest
+    directory: str
+    options: BatchOptions
+    pool: tuple[Any, ...]
+    logins: Logins | None
+
+
+class Portion(Struct, frozen=True):
+    """Downloads for one worker, with their positions in the list. `known`: what a receipt says of their targets.
+    `tries`: how often a worker was given them, this time included."""
+
+    work: Work
+    numbers: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    known: dict[str, ReceiptEntry]
+    tries: int = 1
+
+    def halves(self) -> list[Portion]:
+        """The same for two more workers."""
+        middle = (len(self.numbers) + 1) // 2
+        parts = slice(0, middle), slice(middle, None)
+        halves = [
+            replace(self, numbers=self.numbers[part], entries=self.entries[part], tries=self.tries + 1)
+            for part in parts
+        ]
+        return [half for half in halves if half.numbers]
+
+
+class Done(Struct, frozen=True):
+    """What a worker returns: how the downloads of a portion ended, and how many seconds they took."""
+
+    events: list[Event]
+    seconds: float
+
+
+# In a worker ---------------------------------------------------------------------------------------------------------
+
+
+class _Known:
+    """A receipt of which only what it said is there."""
+
+    def __init__(self, entries: dict[str, ReceiptEntry]) -> None:
+        self._entries = entries
+
+    def find(self, path: str) -> ReceiptEntry | None:
+        return self._entries.get(path)
+
+
+# Engines that are kept: starting them takes a quarter of a second. By the process, since those of a forked one are its
+# own, and the pool's arguments.
+_pools: dict[tuple[int, tuple[Any, ...]], EnginePool] = {}
+
+
+def _pool(arguments: tuple[Any, ...]) -> EnginePool:
+    key = os.getpid(), arguments
+    # Of two threads that come at the same time, both get the same one.
+    return _pools.get(key) or _pools.setdefault(key, EnginePool(*arguments))
+
+
+def do_portion(portion: Portion) -> Done:
+    """Do the downloads of a portion. Raises what ends a batch as a whole."""
+    began_s = time.monotonic()
+    work = portion.work
+    # Proxies and certificates are those of the worker's machine.
+    common = replace(work.common, environment=environment())
+    jobs = partial(jobs_of, portion.entries, common, work.directory, work.logins)
+    pool, dry_run = _pool(work.pool), work.options.dry_run
+
+    def start(post: Post) -> Batch:
+        return Batch(jobs, pool, work.options, post, _Known(portion.known), wants_events=dry_run)
+
+    kept = (*_ENDS, Started) if dry_run else _ENDS
+    events = [_numbered(event, portion.numbers) for event in event_streams.events(start) if isinstance(event, kept)]
+    return Done(events, time.monotonic() - began_s)
+
+
+def _numbered(event: Any, numbers: tuple[int, ...]) -> Event:
+    """The event with the position of its download in the whole list."""
+    number = numbers[event.index]
+    if getattr(event, "result", None) is not None:
+        event = replace(event, result=replace(event.result, index=number))
+    numbered: Event = replace(event, index=number)
+    return numbered
+
+
+# In the caller's process ---------------------------------------------------------------------------------------------
+
+
+class ExecutorBatch:
+    """Has the downloads of `entries` done by the workers of `executor`; see `Batch`, whose `start`, `read_on`, `stop`
+    and `error` it has. `receipt`: what earlier runs have received."""
+
+    def __init__(
+        self,
+        entries: Iterable[Entry | str],
+        executor: Executor,
+        work: Work,
+        post: Post,
+        receipt: Received | None = None,
+    ) -> None:
+        self.error: BaseException | None = None
+        self._entries: Iterator[tuple[int, Entry]] = small_first(entries)
+        self._executor = executor
+        self._work = work
+        self._post = post
+        self._receipt = receipt
+        self._most_portions = _PORTIONS_EACH * _workers(executor)
+        self._cost = float(_FIRST_COST)
+        self._targets = Targets()
+        # Futures call back in any thread, also within `submit`.
+        self._lock = threading.RLock()
+        self._running: dict[Future[Done], Portion] = {}
+        self._again: deque[Portion] = deque()
+        self._exhausted = False
+        self._stopping = False
+        self._asked = False
+        self._ended = False
+
+    def start(self) -> None:
+        """Send the first portions."""
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Send as many portions as there is room for, in the caller's thread, for a short while."""
+        self._asked = False
+        stop_at = time.monotonic() + _SLICE_S
+        try:
+            while self._has_room() and (portion := self._next_portion()) is not None:
+                self._submit(portion)
+                if time.monotonic() >= stop_at:
+                    break
+        except Exception as error:
+            self._fail(error)
+        self._look()
+
+    def stop(self) -> None:
+        """End it: portions that no worker has begun are not done. Those that one has are, without anybody to hear of
+        it."""
+        with self._lock:
+            self._stopping = True
+            running = list(self._running)
+        for future in running:
+            future.cancel()
+
+    def _has_room(self) -> bool:
+        return not self._stopping and len(self._running) < self._most_portions
+
+    def _submit(self, portion: Portion) -> None:
+        try:
+            future = self._executor.submit(do_portion, portion)
+        except BrokenExecutor as error:
+            raise _broken(error) from error
+        with self._lock:
+            self._running[future] = portion
+        future.add_done_callback(self._on_done)
+
+    def _next_portion(self) -> Portion | None:
+        with self._lock:
+            if self._again:
+                return self._again.popleft()
+        chosen: list[tuple[int, Entry]] = []
+        known: dict[str, ReceiptEntry] = {}
+        cost = 0.0
+        while cost < self._cost and len(chosen) < _MAX_ENTRIES:
+            found = next(self._entries, None)
+            if found is None:
+                self._exhausted = True
+                break
+            number, entry = found
+            path = self._target(number, entry)
+            if path is None:
+                continue
+            if self._receipt is not None and (line := self._receipt.find(path)) is not None:
+                known[path] = line
+            chosen.append(found)
+            cost += _COST_EACH + (_COST_UNKNOWN if entry.size is None else entry.size)
+        if not chosen:
+            return None
+        numbers, entries = zip(*chosen, strict=True)
+        return Portion(self._work, numbers, entries, known)
+
+    def _target(self, number: int, entry: Entry) -> str | None:
+        """The path of its file, as far as it is known now; None where another download of the list has it: the two
+        could meet in different workers."""
+        path = os.path.join(self._work.directory, entry.target(self._work.directory))  # noqa: PTH118
+        try:
+            self._targets.take(path, number)
+        except errors.TargetError as error:
+            self._report([Failed(number, redact(entry.urls[0]), None, error)])
+            return None
+        return path
+
+    # What comes back, in any thread -----------------------------------------------------------------------------------
+
+    def _on_done(self, future: Future[Done]) -> None:
+        with self._lock:
+            portion = self._running[future]
+        try:
+            done = future.result()
+        except CancelledError:
+            # By `stop`; or by somebody else, who does not want it either.
+            self._stopping = True
+        except BrokenExecutor as error:
+            self._fail(_broken(error))
+        except errors.GetmError as error:
+            # What is wrong with the arguments, or with a worker's machine, ends a batch as a whole.
+            self._fail(error)
+        except BaseException as error:
+            self._lost(portion, error)
+        else:
+            self._cost *= min(_FASTER, max(1 / _FASTER, _PORTION_S / max(done.seconds, 1e-3)))
+            self._cost = min(self._cost, _MAX_COST)
+            self._report(done.events)
+        with self._lock:
+            del self._running[future]
+        self._look()
+
+    def _report(self, events: list[Event]) -> None:
+        if events:
+            self._post(events)
+        if not self._work.options.continue_after_error and any(isinstance(event, Failed) for event in events):
+            self._stopping = True
+
+    def _lost(self, portion: Portion, error: BaseException) -> None:
+        """The executor lives, and the worker that had the portion does not."""
+        if portion.tries < _MAX_TRIES:
+            with self._lock:
+                self._again.extend(portion.halves())
+            return
+        lost = errors.WorkerLost(f"{portion.tries} workers that tried it were lost ({type(error).__name__}: {error})")
+        pairs = zip(portion.numbers, portion.entries, strict=True)
+        self._report([Failed(number, redact(entry.urls[0]), None, lost) for number, entry in pairs])
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self._stopping = True
+
+    def _look(self) -> None:
+        """Ask the caller's thread for more, or tell it the end."""
+        with self._lock:
+            more = not self._exhausted or bool(self._again)
+            if not self._running and (self._stopping or not more):
+                if not self._ended:
+                    self._ended = True
+                    self._post(None)
+            elif more and self._has_room() and not self._asked:
+                self._asked = True
+                self._post([])
+
+
+def _broken(error: BaseException) -> errors.WorkerLost:
+    return errors.WorkerLost(
+        f"a worker was lost, and its executor takes no more work ({error}); run the same again with a new executor: "
+        'with existing="verify" or "keep", what is done is not done again'
+    )
+
+
+def _workers(executor: Executor) -> int:
+    """How many workers it has, as far as it says so: the standard library's, mpi4py's, loky's."""
+    for name in ("_max_workers", "num_workers"):
+        count = getattr(executor, name, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    return _WORKERS
