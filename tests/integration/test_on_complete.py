@@ -100,16 +100,17 @@ def test_an_interrupt_ends_the_commands(number: signal.Signals, tmp_path: Path, 
     urls = [fault_server.serve(f"/{count}", Reply(body=BODY)) for count in range(cores + 2)]
     os.mkfifo(tmp_path / "begun")
     hook = script(tmp_path, "echo $$ > begun; exec sleep 100")
-    # For writing as well: no end of file between two commands.
+    # For writing as well: no end of file between two commands. A file for errors: commands that are left would keep a
+    # pipe open.
     with (
         os.fdopen(os.open(tmp_path / "begun", os.O_RDWR)) as begun,
-        started(*urls, "-d", "data", "--on-complete", hook, cwd=tmp_path, stderr=-1) as process,
+        (tmp_path / "errors").open("w") as errors,
+        started(*urls, "-d", "data", "--on-complete", hook, cwd=tmp_path, stderr=errors) as process,
     ):
         running = [int(begun.readline()) for _ in range(cores)]
         process.send_signal(number)
-        _, err = process.communicate()
-    assert process.returncode == 128 + number
-    message = json.loads(err.decode().removeprefix("ERROR:getm.cli:"))["message"]
+        assert process.wait() == 128 + number
+    message = json.loads((tmp_path / "errors").read_text().removeprefix("ERROR:getm.cli:"))["message"]
     assert message.startswith(("Interrupted", "Terminated")) and "was not run" in message
     for pid in running:
         with pytest.raises(ProcessLookupError):
