@@ -17,26 +17,18 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from getm._version import __version__
-from getm.cli import completion, demo, hash, options, verify
+from getm.cli import completion, demo, hash, help, options, verify
 from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
-_WORDS: dict[str, Any] = {"verify": verify, "hash": hash, "completion": completion, "demo": demo}
+_WORDS: dict[str, Any] = {"verify": verify, "hash": hash, "completion": completion, "demo": demo, "help": help}
 
 _HEADING = re.compile(r"([a-z ]+):(.*)", re.DOTALL)
 # A section that tells of this machine, not of the command.
 _LOCAL = "algorithms here"
 
-_ENVIRONMENT = """\
-SSL_CERT_FILE, SSL_CERT_DIR
-  certificates to trust instead of the system's; --cacert comes first
-http_proxy, https_proxy, all_proxy, no_proxy
-  proxies
-GETM_SHARED_MEMORY=posix
-  POSIX shared memory instead of memfd_create"""
-_FILES = """\
-.NAME.getm-part, .NAME.getm-journal
-  beside a target: what an unfinished download has brought, for the next run"""
+# Sections of the man page that are topics of "getm help".
+_TOPICS = {"exit status": "exit-status", "environment": "environment", "files": "files"}
 
 
 def generated() -> dict[Path, str]:
@@ -51,6 +43,8 @@ def root_parser() -> argparse.ArgumentParser:
     root = options.build_parser()
     (operands,) = (action for action in root._actions if not action.option_strings)
     root._remove_action(operands)
+    for group in root._action_groups:
+        group._group_actions = [action for action in group._group_actions if action is not operands]
     commands = root.add_subparsers(title="commands", parser_class=argparse.ArgumentParser)
     for word, module in _WORDS.items():
         parser = module.build_parser()
@@ -74,6 +68,8 @@ def script(shell: str) -> str:
             metavar = action.metavar if isinstance(action.metavar, str) else ""
             if metavar == "ALG":
                 action.choices = available_algorithms()
+            elif metavar == "TOPIC":
+                action.choices = (*help.TOPICS, *help.COMMANDS)
             elif "DIR" in metavar:
                 action.complete = shtab.DIRECTORY
             elif "FILE" in metavar:
@@ -96,7 +92,8 @@ def man_page() -> str:
     for module in _WORDS.values():
         sections["examples"] += "\n" + dict(_sections(module.build_parser().epilog)).get("examples", "")
     synopsis = "\n".join(line.strip() for line in (root.usage or "").splitlines())
-    for title, text in {"synopsis": synopsis, **sections, "environment": _ENVIRONMENT, "files": _FILES}.items():
+    topics = {title: help.read_topic(name).partition("\n\n")[2].rstrip() for title, name in _TOPICS.items()}
+    for title, text in {"synopsis": synopsis, **topics, **sections}.items():
         page.add_section(title, "=", f".nf\n{_roff(text)}\n.fi")
     return f'.\\" Written by dev_scripts/generate.py from the parsers of the command.\n{page}'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,37 @@ from getm.manifests.formats import FORMATS
 from getm.options import MAX_CONCURRENCY, Timeout
 
 USAGE = (
-    "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m MANIFEST\n"
+    "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m LIST\n"
     "       getm verify FILE ALG:VALUE\n       getm verify SUMSFILE...\n       getm verify --receipt FILE\n"
-    "       getm hash [-a ALG] FILE...\n       getm demo [--size MIB]"
+    "       getm hash [-a ALG] FILE...\n       getm demo [--size MIB]\n"
+    "       getm help [TOPIC]"
 )
+
+# What -h prints.
+SHORT = """\
+usage: getm [options] URL [FILE]
+       getm [options] URL URL... [-d DIR]
+       getm [options] -m LIST [-d DIR]
+
+  FILE                  where to: a file, a folder (data/), or - for standard
+                        output; without it, the name in the URL
+  -d DIR                folder for all targets
+  -m LIST               download what a list names; - is standard input
+  --checksum ALG:VALUE  what the data must match (default: what the server
+                        declares); --strict: fail where nothing verifies it
+  -x N, -j N            connections for a file, files at once (default: auto)
+  --limit-rate 20M      most bytes a second
+  -c                    continue with the other files after a failure
+  -nc, -N               skip files that exist; download only what is newer
+  -H 'NAME: VALUE'      send this header; -H @FILE reads them from a file
+  -q, -v, --json        no progress; a log; a JSON object for each file
+  --dry-run             print names and sizes, and download nothing
+
+  getm verify SHA256SUMS        getm hash FILE...        getm demo
+
+All options: getm --help. About one thing: getm help TOPIC (lists, checksums,
+resume, connections, logins, output, config, environment, exit-status, ...).
+"""
 
 _EPILOG = """\
 examples:
@@ -32,36 +60,18 @@ examples:
   getm -m manifest.json -j 8 -c --receipt received.jsonl
   sed 's|^|https://host/|' names | getm -i - -d data
   getm -m SHA256SUMS --base-url https://host/release/
+  getm https://host/sample.bam --on-complete 'samtools index'
+  getm https://host/sample.bam -H @token.headers --config getm.toml
   getm verify SHA256SUMS
   getm demo
-
-A manifest is a JSON list of {"url", "filepath", "checksum",
-"checksum-algorithm"}; only "url" is required. Also read: JSON Lines, a URL on
-each line, aria2 input files, checksum files, CSV and TSV, Metalink 4, BagIt
-fetch.txt. The format is detected; --format overrides it. All problems in a
-list are reported before the first request.
 
 A file appears at its target complete and verified, or not at all. With
 --no-fsync that holds for a kill, but not for a power failure: files that are
 in place may then be empty or hold zeros. An interrupted download resumes
-where it stopped when the same command runs again; until then its data is kept
-beside the target (.NAME.getm-part). With -v the log says what verified each
-file. For local files, see getm verify --help and getm hash --help.
+where it stopped when the same command runs again.
 
-exit status:
-  0  success
-  1  another failure, or failures of several kinds
-  2  bad options, URL or manifest
-  3  the target cannot be written
-  4  network: connection, TLS, timeout, truncation
-  8  the server answered with an error status
-  9  wrong checksum, or unverified with --strict
-  10  a command of --on-complete failed
-  130  interrupted (Ctrl-C); 143 terminated
-  141  the reader of standard output is gone
-
-On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line,
-unless it is a terminal, which gets a line for people.
+More about one thing: getm help TOPIC, where TOPIC is lists, checksums, resume,
+connections, logins, output, config, environment, files or exit-status.
 """
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -101,6 +111,34 @@ def existing(text: str) -> str:
     return text
 
 
+class PrintShort(argparse.Action):
+    """Prints the usual options, and ends."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, nargs=0, default=argparse.SUPPRESS)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        _write(SHORT)
+        parser.exit()
+
+
+class PrintWhole(PrintShort):
+    """Prints all options, what they mean together, and the exit statuses, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        # Needed by few.
+        from getm.cli.help import read_topic
+
+        title, rest = read_topic("exit-status").split("\n\n", 1)
+        _write(f"{parser.format_help()}\n{title.partition(':')[0].lower()}:\n{rest}")
+        parser.exit()
+
+
+def _write(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+
+
 def build_parser() -> Parser:
     """The parser of `getm`."""
     parser = Parser(
@@ -109,13 +147,14 @@ def build_parser() -> Parser:
         description="Fast downloads over HTTP, checked against every checksum the server declares\n"
         "or you give. Also verifies local files.",
         epilog=_EPILOG,
+        add_help=False,
     )
     time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
     usual = Timeout()
     flag: dict[str, Any] = {"action": "store_true"}
     each: dict[str, Any] = {"action": "append", "default": []}
-    parser.add_argument("operands", nargs="*", metavar="URL [FILE]", help="what to download, and where to")
-    add = parser.add_argument_group("source and target").add_argument
+    add = parser.add_argument_group("what to download, and where to").add_argument
+    add("operands", nargs="*", metavar="URL [FILE]", help="an object, and its target; or several URLs")
     add("-o", "-O", "--filepath", action=Once, metavar="FILE", help="target: a file, a folder, or - (standard output)")
     add("-d", "--dir", action=Once, metavar="DIR", help="folder for all targets; no target may leave it")
     add("-m", "-i", "--manifest", action=Once, metavar="FILE", help="download what a list names; - is standard input")
@@ -124,27 +163,7 @@ def build_parser() -> Parser:
     add("--base-url", action=Once, metavar="URL", help="what the names in a checksum file are relative to")
     columns = "which columns of a CSV or TSV hold url, path, size, md5, ..."
     add("--columns", action=Once, metavar="FIELD=NAME,...", help=columns)
-    add = parser.add_argument_group("requests and connections").add_argument
-    headers = "send this header; repeatable. @FILE: one on each line of a file"
-    add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help=headers)
-    add("-n", "--netrc", **flag, help="send the login that $NETRC or ~/.netrc has for exactly the URL's host")
-    add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
-    trusted = "trust the certificate authorities in this PEM file"
-    add("--cacert", action=Once, type=existing, metavar="FILE", help=trusted)
-    add("-k", "--insecure", **flag, help="do not check certificates (anyone on the network path can alter the data)")
-    add("-E", "--cert", action=Once, metavar="FILE", help="show this client certificate (PEM) to servers that ask")
-    add("--key", action=Once, metavar="FILE", help="its private key (default: in the file of --cert)")
-    add("--key-password-file", action=Once, metavar="FILE", help="its first line opens an encrypted key")
-    given = "connect to these addresses, in place of what the name HOST resolves to; repeatable"
-    add("--resolve", **each, metavar="HOST:PORT:ADDR[,ADDR]", help=given)
-    for version in (4, 6):
-        only: dict[str, Any] = {"action": "store_const", "dest": "ip_version", "const": version}
-        add(f"-{version}", f"--ipv{version}", **only, help=f"use only IPv{version} addresses")
-    over = "make all connections over this network interface, or from this address"
-    add("--interface", action=Once, metavar="NAME|ADDR", help=over)
-    defaults = 'take defaults of options from this TOML file (limit-rate = "20M"); see getm help config'
-    add("--config", action=Once, metavar="FILE", help=defaults)
-    add = parser.add_argument_group("verification").add_argument
+    add = parser.add_argument_group("what must be right").add_argument
     checksums = (
         "what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing"
     )
@@ -153,7 +172,18 @@ def build_parser() -> Parser:
     add("-ca", "--checksum-algorithm", **each, metavar="ALG", help=algorithms)
     add("--strict", **flag, help="fail where nothing verifies the data")
     add("--receipt", action=Once, metavar="FILE", help="append a JSON line for each file; see getm verify --receipt")
-    add = parser.add_argument_group("speed and limits").add_argument
+    add = parser.add_argument_group("files that are there already").add_argument
+    left = (
+        "what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of"
+        " the list, the receipt or the server are left, others are downloaded again; update: those that the server has"
+        " not modified since are left"
+    )
+    add("--existing", action=Once, choices=EXISTING, metavar="WHAT", help=left)
+    add("-nc", "--no-clobber", **short_form("existing", "keep", "skip files that exist"))
+    add("-N", **short_form("existing", "update", "download what is newer"))
+    add("--no-resume", **flag, help="start over, and keep no partial data")
+    add("-R", "--remote-time", **flag, help="give files the server's time (Last-Modified)")
+    add = parser.add_argument_group("how fast").add_argument
     at_once = "range requests at once for a file; auto (default): one, and more while they bring more"
     add("-x", "--concurrency", **number(1, MAX_CONCURRENCY, "auto", auto=True), help=at_once)
     files = "files at once; auto (default): many small ones, few large ones"
@@ -165,35 +195,51 @@ def build_parser() -> Parser:
     threshold = "smaller objects are downloaded over one connection despite -x"
     add("--multipart-threshold", **amount(0, default=0), help=threshold)
     add("--limit-rate", **amount(1, MAX_NUMBER), help="most bytes a second for everything (500K, 20M, ...)")
+    no_fsync = "do not wait for the disk: faster, but after a power failure new files may be empty or damaged"
+    add("--no-fsync", **flag, help=no_fsync)
+    add = parser.add_argument_group("when something fails").add_argument
+    add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
+    add("--retries", **number(0, 1_000_000, 5), help="retries without progress (default 5)")
     add("--timeout", **time, default=usual, help="longest silence of a connection (default 30, then 60)")
     slow = "replace a connection slower than this a second (1K)"
     add("--speed-limit", **amount(1, MAX_NUMBER, usual.floor_bytes_s), help=slow)
     add("--speed-time", **time, default=usual.floor_window_s, help="measure --speed-limit over this time (default 30)")
-    add("--retries", **number(0, 1_000_000, 5), help="retries without progress (default 5)")
-    no_fsync = "do not wait for the disk: faster, but after a power failure new files may be empty or damaged"
-    add("--no-fsync", **flag, help=no_fsync)
-    add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
-    add = parser.add_argument_group("existing files").add_argument
-    add("--no-resume", **flag, help="start over, and keep no partial data")
-    left = (
-        "what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of"
-        " the list, the receipt or the server are left, others are downloaded again; update: those that the server has"
-        " not modified since are left"
-    )
-    add("--existing", action=Once, choices=EXISTING, metavar="WHAT", help=left)
-    add("-nc", "--no-clobber", **short_form("existing", "keep", "skip files that exist"))
-    add("-N", **short_form("existing", "update", "download what is newer"))
-    add("-R", "--remote-time", **flag, help="give files the server's time (Last-Modified)")
-    add = parser.add_argument_group("output").add_argument
-    command = "run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and "
-    command += "GETM_CHECKSUM; without a shell"
-    add("--on-complete", action=Once, metavar="CMD", help=command)
-    add("--dry-run", **flag, help="print names, sizes, the total and the free space, and download nothing")
-    add("--json", **flag, help="a JSON object on standard output for each file")
-    add(JSON_ERRORS, **json_errors())
+    add = parser.add_argument_group("headers, logins, certificates").add_argument
+    headers = "send this header; repeatable. @FILE: one on each line of a file"
+    add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help=headers)
+    add("-n", "--netrc", **flag, help="send the login that $NETRC or ~/.netrc has for exactly the URL's host")
+    add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
+    add("-E", "--cert", action=Once, metavar="FILE", help="show this client certificate (PEM) to servers that ask")
+    add("--key", action=Once, metavar="FILE", help="its private key (default: in the file of --cert)")
+    add("--key-password-file", action=Once, metavar="FILE", help="its first line opens an encrypted key")
+    trusted = "trust the certificate authorities in this PEM file"
+    add("--cacert", action=Once, type=existing, metavar="FILE", help=trusted)
+    add("-k", "--insecure", **flag, help="do not check certificates (anyone on the network path can alter the data)")
+    add = parser.add_argument_group("which way").add_argument
+    given = "connect to these addresses, in place of what the name HOST resolves to; repeatable"
+    add("--resolve", **each, metavar="HOST:PORT:ADDR[,ADDR]", help=given)
+    for version in (4, 6):
+        only: dict[str, Any] = {"action": "store_const", "dest": "ip_version", "const": version}
+        add(f"-{version}", f"--ipv{version}", **only, help=f"use only IPv{version} addresses")
+    over = "make all connections over this network interface, or from this address"
+    add("--interface", action=Once, metavar="NAME|ADDR", help=over)
+    add = parser.add_argument_group("what is shown, and what follows").add_argument
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
     add("-q", "--quiet", "--no-progress", **flag, help="no progress bar on a terminal")
     add("-v", "--verbose", action="count", default=0, help="log to standard output (with -: to a terminal); -vv: more")
     add("--explain", **flag, help="say where the time went, and what limits the speed")
-    add("--version", action="version", version=f"getm {__version__}")
+    add("--json", **flag, help="a JSON object on standard output for each file")
+    add(JSON_ERRORS, **json_errors())
+    add("--dry-run", **flag, help="print names, sizes, the total and the free space, and download nothing")
+    command = (
+        "run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and"
+        " GETM_CHECKSUM; without a shell"
+    )
+    add("--on-complete", action=Once, metavar="CMD", help=command)
+    add = parser.add_argument_group("help, and defaults").add_argument
+    add("-h", action=PrintShort, help="the usual options")
+    add("--help", action=PrintWhole, help="all options")
+    add("--version", action="version", version=f"getm {__version__}", help="print the version")
+    defaults = 'take defaults of options from this TOML file (limit-rate = "20M"); see getm help config'
+    add("--config", action=Once, metavar="FILE", help=defaults)
     return parser

@@ -56,6 +56,16 @@ def number(
     return {"type": parse, "metavar": "N", "default": default}
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps line breaks, and names the value of an option once, as Python 3.13 does: "-o, -O, --filepath FILE"."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `InvalidInput`, keeps line breaks in its epilog and knows no abbreviations."""
 
@@ -66,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**texts, formatter_class=self._formatter, allow_abbrev=False)
 
     def _formatter(self, prog: str) -> argparse.HelpFormatter:
-        return argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=self._width)
+        return _Formatter(prog, max_help_position=30, width=self._width)
 
     def format_help(self) -> str:
         self._width = None

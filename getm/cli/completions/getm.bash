@@ -5,13 +5,14 @@
 #    source ~/.local/share/bash_completion/getm
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_getm_subparsers=(verify hash completion demo)
+_shtab_getm_subparsers=(verify hash completion demo help)
 
 _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt)
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
-_shtab_getm_option_strings=(-h --help -o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -H --header -n --netrc --netrc-file --cacert -k --insecure -E --cert --key --key-password-file --resolve -4 --ipv4 -6 --ipv6 --interface --config -cs --checksum -ca --checksum-algorithm --strict --receipt -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --timeout --speed-limit --speed-time --retries --no-fsync -c --continue-after-error --no-resume --existing -nc --no-clobber -N -R --remote-time --on-complete --dry-run --json --json-errors --progress -q --quiet --no-progress -v --verbose --explain --version)
+_shtab_getm_help_option_strings=(-h --help)
+_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header -n --netrc --netrc-file -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -25,21 +26,22 @@ _shtab_getm___dir_COMPGEN=_shtab_compgen_dirs
 _shtab_getm__m_COMPGEN=_shtab_compgen_files
 _shtab_getm__i_COMPGEN=_shtab_compgen_files
 _shtab_getm___manifest_COMPGEN=_shtab_compgen_files
+_shtab_getm___receipt_COMPGEN=_shtab_compgen_files
 _shtab_getm___netrc_file_COMPGEN=_shtab_compgen_files
-_shtab_getm___cacert_COMPGEN=_shtab_compgen_files
 _shtab_getm__E_COMPGEN=_shtab_compgen_files
 _shtab_getm___cert_COMPGEN=_shtab_compgen_files
 _shtab_getm___key_COMPGEN=_shtab_compgen_files
 _shtab_getm___key_password_file_COMPGEN=_shtab_compgen_files
+_shtab_getm___cacert_COMPGEN=_shtab_compgen_files
 _shtab_getm___config_COMPGEN=_shtab_compgen_files
-_shtab_getm___receipt_COMPGEN=_shtab_compgen_files
 
 _shtab_getm_verify__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_verify___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_hash__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_hash___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_completion_pos_0_choices=(bash zsh fish)
-_shtab_getm_pos_0_choices=(verify hash completion demo)
+_shtab_getm_help_pos_0_choices=(lists checksums resume connections logins output config environment files exit-status verify hash completion demo)
+_shtab_getm_pos_0_choices=(verify hash completion demo help)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
 _shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
@@ -66,9 +68,19 @@ _shtab_getm_completion___help_nargs=0
 _shtab_getm_demo__h_nargs=0
 _shtab_getm_demo___help_nargs=0
 _shtab_getm_demo___json_errors_nargs=0
+_shtab_getm_help__h_nargs=0
+_shtab_getm_help___help_nargs=0
 _shtab_getm_pos_0_nargs=A...
-_shtab_getm__h_nargs=0
-_shtab_getm___help_nargs=0
+_shtab_getm___strict_nargs=0
+_shtab_getm__nc_nargs=0
+_shtab_getm___no_clobber_nargs=0
+_shtab_getm__N_nargs=0
+_shtab_getm___no_resume_nargs=0
+_shtab_getm__R_nargs=0
+_shtab_getm___remote_time_nargs=0
+_shtab_getm___no_fsync_nargs=0
+_shtab_getm__c_nargs=0
+_shtab_getm___continue_after_error_nargs=0
 _shtab_getm__n_nargs=0
 _shtab_getm___netrc_nargs=0
 _shtab_getm__k_nargs=0
@@ -77,25 +89,17 @@ _shtab_getm__4_nargs=0
 _shtab_getm___ipv4_nargs=0
 _shtab_getm__6_nargs=0
 _shtab_getm___ipv6_nargs=0
-_shtab_getm___strict_nargs=0
-_shtab_getm___no_fsync_nargs=0
-_shtab_getm__c_nargs=0
-_shtab_getm___continue_after_error_nargs=0
-_shtab_getm___no_resume_nargs=0
-_shtab_getm__nc_nargs=0
-_shtab_getm___no_clobber_nargs=0
-_shtab_getm__N_nargs=0
-_shtab_getm__R_nargs=0
-_shtab_getm___remote_time_nargs=0
-_shtab_getm___dry_run_nargs=0
-_shtab_getm___json_nargs=0
-_shtab_getm___json_errors_nargs=0
 _shtab_getm__q_nargs=0
 _shtab_getm___quiet_nargs=0
 _shtab_getm___no_progress_nargs=0
 _shtab_getm__v_nargs=0
 _shtab_getm___verbose_nargs=0
 _shtab_getm___explain_nargs=0
+_shtab_getm___json_nargs=0
+_shtab_getm___json_errors_nargs=0
+_shtab_getm___dry_run_nargs=0
+_shtab_getm__h_nargs=0
+_shtab_getm___help_nargs=0
 _shtab_getm___version_nargs=0
 
 

@@ -13,62 +13,64 @@ _shtab_getm_commands() {
     completion:'Print a script by which a shell completes getm'"'"'s options.'
     demo:'Read a file of random bytes from an embedded server in every mode.'
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
+    help:'Print a short text about one thing: lists, checksums, resume, ...'
     verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line, unless it is a terminal, which gets a line for people.'
   )
   _describe 'getm commands' _commands
 }
 
 _shtab_getm_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
   {-o,-O,--filepath}"[target\: a file, a folder, or - (standard output)]:FILE:_files"
   {-d,--dir}"[folder for all targets\; no target may leave it]:DIR:_files -/"
   {-m,-i,--manifest}"[download what a list names\; - is standard input]:FILE:_files"
   "--format[format of the list\: json, jsonl, urls, aria2, sums, csv, tsv, gdc, ena, metalink, bagit (default\: detected)]:FORMAT:(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)"
   "--base-url[what the names in a checksum file are relative to]:URL:"
   "--columns[which columns of a CSV or TSV hold url, path, size, md5, ...]:FIELD=NAME,...:"
-  {-H,--header}"[send this header\; repeatable. \@FILE\: one on each line of a file]:'NAME: VALUE':"
-  {-n,--netrc}"[send the login that \$NETRC or \~\/.netrc has for exactly the URL\'s host]"
-  "--netrc-file[the same, from this file]:FILE:_files"
-  "--cacert[trust the certificate authorities in this PEM file]:FILE:_files"
-  {-k,--insecure}"[do not check certificates (anyone on the network path can alter the data)]"
-  {-E,--cert}"[show this client certificate (PEM) to servers that ask]:FILE:_files"
-  "--key[its private key (default\: in the file of --cert)]:FILE:_files"
-  "--key-password-file[its first line opens an encrypted key]:FILE:_files"
-  "*--resolve[connect to these addresses, in place of what the name HOST resolves to\; repeatable]:HOST:PORT:ADDR[,ADDR]:"
-  {-4,--ipv4}"[use only IPv4 addresses]"
-  {-6,--ipv6}"[use only IPv6 addresses]"
-  "--interface[make all connections over this network interface, or from this address]:NAME|ADDR:"
-  "--config[take defaults of options from this TOML file (limit-rate \= \"20M\")\; see getm help config]:FILE:_files"
   "*"{-cs,--checksum}"[what the data must match\; repeatable\: all must. auto (default)\: what the server declares\; none\: nothing]:ALG:VALUE:"
   "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
+  "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left]:WHAT:(replace keep verify update)"
+  {-nc,--no-clobber}"[skip files that exist\: --existing\=keep]"
+  "-N[download what is newer\: --existing\=update]"
+  "--no-resume[start over, and keep no partial data]"
+  {-R,--remote-time}"[give files the server\'s time (Last-Modified)]"
   {-x,--concurrency}"[range requests at once for a file\; auto (default)\: one, and more while they bring more]:N:"
   {-j,--jobs}"[files at once\; auto (default)\: many small ones, few large ones]:N:"
   "--per-host[most connections to one host (default 64)]:N:"
   "--processes[background processes that download\; auto\: one, and more where they pay (default auto)]:N:"
   "--multipart-threshold[smaller objects are downloaded over one connection despite -x]:BYTES:"
   "--limit-rate[most bytes a second for everything (500K, 20M, ...)]:BYTES:"
+  "--no-fsync[do not wait for the disk\: faster, but after a power failure new files may be empty or damaged]"
+  {-c,--continue-after-error}"[continue with the other files after a failure]"
+  "--retries[retries without progress (default 5)]:N:"
   "--timeout[longest silence of a connection (default 30, then 60)]:SECONDS:"
   "--speed-limit[replace a connection slower than this a second (1K)]:BYTES:"
   "--speed-time[measure --speed-limit over this time (default 30)]:SECONDS:"
-  "--retries[retries without progress (default 5)]:N:"
-  "--no-fsync[do not wait for the disk\: faster, but after a power failure new files may be empty or damaged]"
-  {-c,--continue-after-error}"[continue with the other files after a failure]"
-  "--no-resume[start over, and keep no partial data]"
-  "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left]:WHAT:(replace keep verify update)"
-  {-nc,--no-clobber}"[skip files that exist\: --existing\=keep]"
-  "-N[download what is newer\: --existing\=update]"
-  {-R,--remote-time}"[give files the server\'s time (Last-Modified)]"
-  "--on-complete[run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and GETM_CHECKSUM\; without a shell]:CMD:"
-  "--dry-run[print names, sizes, the total and the free space, and download nothing]"
-  "--json[a JSON object on standard output for each file]"
-  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+  {-H,--header}"[send this header\; repeatable. \@FILE\: one on each line of a file]:'NAME: VALUE':"
+  {-n,--netrc}"[send the login that \$NETRC or \~\/.netrc has for exactly the URL\'s host]"
+  "--netrc-file[the same, from this file]:FILE:_files"
+  {-E,--cert}"[show this client certificate (PEM) to servers that ask]:FILE:_files"
+  "--key[its private key (default\: in the file of --cert)]:FILE:_files"
+  "--key-password-file[its first line opens an encrypted key]:FILE:_files"
+  "--cacert[trust the certificate authorities in this PEM file]:FILE:_files"
+  {-k,--insecure}"[do not check certificates (anyone on the network path can alter the data)]"
+  "*--resolve[connect to these addresses, in place of what the name HOST resolves to\; repeatable]:HOST:PORT:ADDR[,ADDR]:"
+  {-4,--ipv4}"[use only IPv4 addresses]"
+  {-6,--ipv6}"[use only IPv6 addresses]"
+  "--interface[make all connections over this network interface, or from this address]:NAME|ADDR:"
   "--progress[on standard error (default auto\: bars on a terminal)]:progress:(auto bar plain json none)"
   {-q,--quiet,--no-progress}"[no progress bar on a terminal]"
   "*"{-v,--verbose}"[log to standard output (with -\: to a terminal)\; -vv\: more]"
   "--explain[say where the time went, and what limits the speed]"
-  "(- : *)--version[show program\'s version number and exit]"
+  "--json[a JSON object on standard output for each file]"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+  "--dry-run[print names, sizes, the total and the free space, and download nothing]"
+  "--on-complete[run this for each file that has come, with its path as last argument, and GETM_PATH, GETM_SIZE and GETM_CHECKSUM\; without a shell]:CMD:"
+  "-h[the usual options]"
+  "--help[all options]"
+  "(- : *)--version[print the version]"
+  "--config[take defaults of options from this TOML file (limit-rate \= \"20M\")\; see getm help config]:FILE:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -104,6 +106,14 @@ _shtab_getm_hash_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_getm_hash_defaults_added=0
+
+_shtab_getm_help_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":lists, checksums, resume, connections, logins, output, config, environment, files, exit-status\; or a command:(lists checksums resume connections logins output config environment files exit-status verify hash completion demo)"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_getm_help_defaults_added=0
 
 _shtab_getm_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -141,6 +151,7 @@ _shtab_getm() {
         completion) _arguments -C -s $_shtab_getm_completion_options ;;
         demo) _arguments -C -s $_shtab_getm_demo_options ;;
         hash) _arguments -C -s $_shtab_getm_hash_options ;;
+        help) _arguments -C -s $_shtab_getm_help_options ;;
         verify) _arguments -C -s $_shtab_getm_verify_options ;;
       esac
   esac

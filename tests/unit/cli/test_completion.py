@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from getm.cli import completion, demo, hash, options, verify
+from getm.cli import completion, demo, hash, help, options, verify
 from getm.cli.completion import SHELLS
 from tests.support.command import failure, getm
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "getm.1"
-PARSERS = {"": options, "verify": verify, "hash": hash, "completion": completion, "demo": demo}
+PARSERS = {"": options, "verify": verify, "hash": hash, "completion": completion, "demo": demo, "help": help}
 
 
 def wants(program: str) -> pytest.MarkDecorator:
