@@ -1,7 +1,8 @@
 """Parts of an object, read by a file object.
 
 "scattered": 1,000 reads of 64 KiB, one after another, of an object of 500 MB on loopback; 200 of them where the server
-is 5 ms away. "parquet": one of 25 columns of a file of 500 MB, by pyarrow. "zip": the names of 1,000 members, and one
+is 5 ms away. "at once": the same 1,000 by one call, in memory at its end (obstore joins those that are near to each
+other). "parquet": one of 25 columns of a file of 500 MB, by pyarrow. "zip": the names of 1,000 members, and one
 of 700 kB. The server's log says how many requests were made and how many MB were sent.
 """
 
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.access import take_logged_turns
 from benchmarks.harness.bench import Bench
-from benchmarks.harness.file_objects import OPENERS, SCATTERED_BYTES
-from benchmarks.harness.question import Answer, Column, Question, Values, cpu_against, wall_against
-from benchmarks.harness.turns import Turn, Worker, take_turns
+from benchmarks.harness.file_objects import AT_ONCE, OPENERS, SCATTERED_BYTES
+from benchmarks.harness.question import Answer, Column, Question, cpu_against, wall_against
 from benchmarks.link import Link
 from benchmarks.proxy import shaped
 from tests.support.nginx import NginxServer
@@ -30,26 +31,6 @@ COLUMNS = 25
 ROW_BYTES = COLUMNS * 8
 MEMBERS = 1000
 MEMBER_BYTES = 700_000
-
-
-class Logged:
-    """A worker whose turns have what the server's log says of them."""
-
-    def __init__(self, worker: Worker, server: NginxServer) -> None:
-        self._worker = worker
-        self._server = server
-
-    @property
-    def why_not(self) -> str | None:
-        return self._worker.why_not
-
-    def turn(self, request: dict[str, Any]) -> Values | None:
-        mark = self._server.log.mark()
-        values = self._worker.turn(request)
-        if values is None:
-            return None
-        log = self._server.log.since(mark)
-        return {**values, "requests": len(log), "sent_bytes": sum(each.body_bytes for each in log)}
 
 
 def parquet_file(size_bytes: int) -> bytes:
@@ -86,18 +67,14 @@ def measure(bench: Bench) -> Answer:
         cases: dict[str, dict[str, Any]] = {
             "scattered": near,
             "scattered, 5 ms": {**near, "url": link.url(url), "count": bench.sized(FAR_READS)},
+            "at once": {**near, "work": "at once", "tools": AT_ONCE},
+            "at once, 5 ms": {**near, "work": "at once", "tools": AT_ONCE, "url": link.url(url)},
             "zip": {"work": "zip", "url": server.url(server.objects.write("a.zip", zip_file()))},
         }
         with contextlib.suppress(ModuleNotFoundError):
             parquet = server.objects.write("a.parquet", parquet_file(size))
             cases["parquet"] = {"work": "parquet", "url": server.url(parquet)}
-        turns = []
-        for tool in filter(bench.asks, OPENERS):
-            worker = stack.enter_context(Worker({"opener": tool}))
-            for case, request in cases.items():
-                amount = request.get("count", 1) * SCATTERED_BYTES / 1e9
-                turns.append(Turn(case, tool, amount, Logged(worker, server), request))
-        return take_turns(sorted(turns, key=lambda turn: list(cases).index(turn.case)), bench.rounds, "access")
+        return take_logged_turns(bench, server, "opener", OPENERS, cases, SCATTERED_BYTES, "access")
 
 
 QUESTION = Question(

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.access import FAR, FAR_READS, LARGE_BYTES, READS, Logged, parquet_file
+from benchmarks.access import FAR, FAR_READS, LARGE_BYTES, READS, parquet_file
+from benchmarks.harness.access import take_logged_turns
 from benchmarks.harness.bench import Bench
 from benchmarks.harness.filesystems import FILESYSTEMS, RANGE_BYTES
 from benchmarks.harness.question import Answer, Column, Question, cpu_against, wall_against
-from benchmarks.harness.turns import Turn, Worker, take_turns
 from benchmarks.proxy import shaped
 from tests.support.nginx import NginxServer
 
@@ -68,13 +68,7 @@ def measure(bench: Bench) -> Answer:
         if find_spec("zarr") is not None:
             zarr_folder(large.path.with_name("array.zarr"))
             cases["zarr"] = {"work": "zarr", "url": server.url("/objects/array.zarr")}
-        turns = []
-        for tool in filter(bench.asks, FILESYSTEMS):
-            worker = stack.enter_context(Worker({"filesystem": tool}))
-            for case, request in cases.items():
-                amount = request.get("count", 1) * RANGE_BYTES / 1e9
-                turns.append(Turn(case, tool, amount, Logged(worker, server), request))
-        return take_turns(sorted(turns, key=lambda turn: list(cases).index(turn.case)), bench.rounds, "filesystems")
+        return take_logged_turns(bench, server, "filesystem", FILESYSTEMS, cases, RANGE_BYTES, "filesystems")
 
 
 QUESTION = Question(

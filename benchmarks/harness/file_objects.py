@@ -12,6 +12,7 @@ import random
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from importlib import import_module
 from typing import Any
@@ -19,21 +20,37 @@ from urllib.parse import urlsplit
 
 SCATTERED_BYTES = 64 * 1024
 
-Opener = Callable[[str], AbstractContextManager[Any]]
-"""Opens a URL as a file object."""
+Ranges = Callable[[str, list[int], list[int]], int]
+"""Reads parts of a URL at once, by their starts and stops; how many bytes they have brought."""
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens a URL as a file object, and reads parts of one at once where it can."""
+
+    open: Callable[[str], AbstractContextManager[Any]]
+    at_once: Ranges | None = None
 
 
 @contextmanager
 def getm() -> Iterator[Opener]:
     with import_module("getm").Session() as session:
-        yield session.open
+
+        def at_once(url: str, starts: list[int], stops: list[int]) -> int:
+            return sum(map(len, session.read_ranges(url, zip(starts, stops, strict=True))))
+
+        yield Opener(session.open, at_once)
 
 
 def fsspec(**options: str) -> Callable[[], AbstractContextManager[Opener]]:
     @contextmanager
     def opener() -> Iterator[Opener]:
         library = import_module("fsspec")
-        yield lambda url: library.open(url, **options).open()
+
+        def at_once(url: str, starts: list[int], stops: list[int]) -> int:
+            return sum(map(len, library.filesystem("http").cat_ranges([url] * len(starts), starts, stops)))
+
+        yield Opener(lambda url: library.open(url, **options).open(), at_once)
 
     return opener
 
@@ -41,7 +58,7 @@ def fsspec(**options: str) -> Callable[[], AbstractContextManager[Opener]]:
 @contextmanager
 def smart_open() -> Iterator[Opener]:
     library = import_module("smart_open")
-    yield lambda url: library.open(url, "rb")
+    yield Opener(lambda url: library.open(url, "rb"))
 
 
 @contextmanager
@@ -63,13 +80,19 @@ def obstore() -> Iterator[Opener]:
         def readable(self) -> bool:
             return True
 
-    def open_url(url: str) -> AbstractContextManager[Any]:
+    def find(url: str) -> tuple[Any, str]:
         folder, _, name = url.rpartition("/")
         if folder not in kept:
             kept[folder] = stores.HTTPStore.from_url(folder, client_options={"allow_http": True})
-        return contextlib.nullcontext(File(library.open_reader(kept[folder], name, buffer_size=SCATTERED_BYTES)))
+        return kept[folder], name
 
-    yield open_url
+    def open_url(url: str) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext(File(library.open_reader(*find(url), buffer_size=SCATTERED_BYTES)))
+
+    def at_once(url: str, starts: list[int], stops: list[int]) -> int:
+        return sum(map(len, library.get_ranges(*find(url), starts=starts, ends=stops)))
+
+    yield Opener(open_url, at_once)
 
 
 class _RangedFile(io.RawIOBase):
@@ -114,7 +137,7 @@ class _RangedFile(io.RawIOBase):
 
 @contextmanager
 def http_client() -> Iterator[Opener]:
-    yield lambda url: io.BufferedReader(_RangedFile(url), SCATTERED_BYTES)
+    yield Opener(lambda url: io.BufferedReader(_RangedFile(url), SCATTERED_BYTES))
 
 
 OPENERS: dict[str, Callable[[], AbstractContextManager[Opener]]] = {
@@ -126,35 +149,52 @@ OPENERS: dict[str, Callable[[], AbstractContextManager[Opener]]] = {
     "getm open": getm,
 }
 
+AT_ONCE = ("fsspec uncached", "obstore", "getm open")
+"""Those that can read parts at once."""
+
 # The work ------------------------------------------------------------------------------------------------------------
 
 
-def scattered(open_url: Opener, url: str, count: int, size: int) -> int:
+def scattered(by: Opener, url: str, count: int, size: int) -> int:
     """`count` reads in the order of a random generator; how many bytes they have brought."""
-    positions, received = random.Random(1), 0
-    with open_url(url) as file:
-        for _ in range(count):
-            file.seek(positions.randrange(size - SCATTERED_BYTES))
+    received = 0
+    with by.open(url) as file:
+        for position in _positions(count, size):
+            file.seek(position)
             received += len(file.read(SCATTERED_BYTES))
     return received
 
 
-def parquet_column(open_url: Opener, url: str, count: int, size: int) -> int:
+def _positions(count: int, size: int) -> list[int]:
+    positions = random.Random(1)
+    return [positions.randrange(size - SCATTERED_BYTES) for _ in range(count)]
+
+
+def at_once(by: Opener, url: str, count: int, size: int) -> int:
+    """The reads of `scattered`, by one call."""
+    if by.at_once is None:
+        raise TypeError("it has no such call")
+    starts = _positions(count, size)
+    return by.at_once(url, starts, [start + SCATTERED_BYTES for start in starts])
+
+
+def parquet_column(by: Opener, url: str, count: int, size: int) -> int:
     """One column of a Parquet file, by pyarrow."""
-    with open_url(url) as file:
+    with by.open(url) as file:
         column: int = import_module("pyarrow.parquet").read_table(file, columns=["c7"])["c7"].nbytes
     return column
 
 
-def zip_member(open_url: Opener, url: str, count: int, size: int) -> int:
+def zip_member(by: Opener, url: str, count: int, size: int) -> int:
     """The names of a zip file's members, and one of them."""
-    with open_url(url) as file, zipfile.ZipFile(file) as archive:
+    with by.open(url) as file, zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         return len(archive.read(names[len(names) // 2]))
 
 
 WORK: dict[str, Callable[[Opener, str, int, int], int]] = {
     "scattered": scattered,
+    "at once": at_once,
     "parquet": parquet_column,
     "zip": zip_member,
 }
