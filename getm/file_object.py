@@ -53,9 +53,12 @@ class BufferedFile(_Buffered):
         self._reader = raw
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        if self._reader.seekable():
+        try:
             return super().seek(offset, whence)
-        # The buffer refuses any seek then.
+        except io.UnsupportedOperation:
+            # The buffer refuses any seek where the reader cannot be read anywhere.
+            if self._reader.seekable():
+                raise
         position = self.tell()
         target = self._reader.onwards(offset, whence, position)
         while position < target and (skipped := self.read(min(target - position, MIN_BYTES))):

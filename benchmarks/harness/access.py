@@ -41,7 +41,7 @@ def take_logged_turns(
     part_bytes: int,
     what: str,
 ) -> Answer:
-    """Turns of all tools, workers of that `kind`, in all cases. A case is what is requested of the worker: "count" parts
+    """Turns of all tools, workers of that `kind`, in all cases. A case is what is asked of the worker, "count" parts
     of `part_bytes`; its "tools", where it has them, are those that can do it."""
     turns = []
     with contextlib.ExitStack() as stack:

@@ -8,6 +8,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from getm import errors
@@ -49,6 +50,12 @@ _MAX_CORKED = 8
 
 # Checksums are of the whole.
 _SPAN_VERDICT = unverified("a span of the object")
+
+
+# Many reads are of the same length.
+@lru_cache(maxsize=64)
+def _end_of_span(length: int) -> EndInfo:
+    return EndInfo(length, _SPAN_VERDICT, Stats(length, requests=1))
 
 
 class Listener(Protocol):
@@ -318,7 +325,7 @@ class ClientConnection:
             self._on_bytes(message, listener)
             if listener is not None:
                 del self._listeners[message.object]
-                listener.on_end(EndInfo(message.length, _SPAN_VERDICT, Stats(message.length, requests=1)))
+                listener.on_end(_end_of_span(message.length))
         elif kind is messages.RETURN:
             # A connection's slots are never granted for one object.
             raise errors.ProtocolError(f"slot {message.slot} came back, which was not granted for an object")

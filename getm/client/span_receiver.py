@@ -26,11 +26,22 @@ class _Earlier:
         self.began = began
         self.answered_s = answered_s
         self.waited_s = self.spans_s = 0.0
+        # Those of which nothing is known but how long they were, which are most of many small ones.
+        self._small = self._small_bytes = 0
+
+    def add(self, stats: Stats) -> None:
+        """A span has come."""
+        if stats.seconds:
+            self.stats += stats
+            self.spans_s += stats.seconds
+        else:
+            self._small += stats.requests
+            self._small_bytes += stats.received_bytes
 
     def stats_at(self, now: float) -> Stats:
         """Up to `now`: what no engine has measured, the answers to small spans, was waited for here; the rest of the
         time is the caller's own."""
-        stats = self.stats
+        stats = self.stats + Stats(self._small_bytes, requests=self._small)
         rest_s = max(0.0, now - self.answered_s - (stats.seconds - (stats.first_byte_s or 0.0)))
         response_s = min(rest_s, max(0.0, self.waited_s - self.spans_s))
         stats = stats.and_then(Times(response_s=response_s, consumer_s=rest_s - response_s))
@@ -134,8 +145,7 @@ class SpanReceiver(Receiver):
         """It has the first response's."""
 
     def on_end(self, info: EndInfo) -> None:
-        self._earlier.stats += info.stats
-        self._earlier.spans_s += info.stats.seconds
+        self._earlier.add(info.stats)
         self._in_flight = False
         if self._wanted > self._span.stop:
             try:
