@@ -231,8 +231,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, by the reader's `read`), or nothing verified them,
                 with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -321,8 +321,8 @@ class Session:
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
             NotSeekable: By `seek` and what follows it: the object can only be read in order.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, by `read`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -378,8 +378,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -432,8 +432,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -488,8 +488,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -544,8 +544,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`, in place of the last view), or nothing verified
                 them, with `strict` (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -590,8 +590,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP.
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP.
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
 
@@ -627,8 +627,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP.
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP.
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
 
@@ -683,8 +683,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -744,8 +744,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is not so much memory left; or the system has none that can be shared so: it is
@@ -852,8 +852,8 @@ class Session:
         Raises:
             TypeError: The buffer cannot be written to; no request was made.
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The object does not fit the buffer (`SizeMismatch`, before a byte is copied where the server
                 tells the size); the bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
@@ -914,8 +914,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -973,8 +973,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
 
@@ -1020,8 +1020,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
 
@@ -1139,8 +1139,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -1220,8 +1220,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used; no request was made.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -1311,8 +1311,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used, and no request was made; or an entry cannot.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
@@ -1409,8 +1409,8 @@ class Session:
 
         Raises:
             InvalidInput: An argument cannot be used, and no request was made; or an entry cannot.
-            NetworkError: No connection, an error status (`HTTPStatusError`), a time limit (`TimedOut`), a response that
-                violates HTTP, a replaced object (`RemoteChanged`).
+            NetworkError: No connection, an error status (`HTTPStatusError`), an expired URL (`URLExpired`), a time
+                limit (`TimedOut`), a response that violates HTTP, a replaced object (`RemoteChanged`).
             IntegrityError: The bytes are wrong (`ChecksumMismatch`), or nothing verified them, with `strict`
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.

@@ -10,6 +10,8 @@ query and its header fields is removed from the sentence.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import html
 import json
 import re
@@ -22,6 +24,7 @@ from msgspec import Struct
 
 from getm.core.redact import redact_text
 from getm.core.text import brief, decode
+from getm.core.url import basic_credentials
 
 _MAX_CODE_CHARS = 60
 # What is as long as this is removed wherever it occurs, shorter values only where they are words; the shortest ones
@@ -114,7 +117,7 @@ def _http_time(text: str) -> float | None:
 def _plain(text: str, url: str, headers: Iterable[tuple[str, str]]) -> str:
     """`text` on one short line, without secrets and without characters that a terminal would act on."""
     text = redact_text(text)
-    secrets = sorted({*_query_values(url), *_header_values(headers)}, key=len, reverse=True)
+    secrets = sorted({*_url_values(url), *_header_values(headers)}, key=len, reverse=True)
     if secrets:
         text = re.sub("|".join(map(_pattern, secrets)), "...", text)
     return "".join(char for char in brief(text) if char.isprintable())
@@ -125,10 +128,14 @@ def _pattern(secret: str) -> str:
     return escaped if len(secret) >= _MIN_SECRET_CHARS else rf"(?<!\w){escaped}(?!\w)"
 
 
-def _query_values(url: str) -> Iterator[str]:
-    """The values in the query of a URL, in each way that a server may write them."""
-    for pair in url.partition("#")[0].partition("?")[2].split("&"):
-        value = pair.partition("=")[2] or pair
+def _url_values(url: str) -> Iterator[str]:
+    """The values in the query of a URL, and its user's name and password, in each way that a server may write them."""
+    query = url.partition("#")[0].partition("?")[2].split("&")
+    userinfo = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    values = [pair.partition("=")[2] or pair for pair in query]
+    if userinfo:
+        values += [userinfo, *userinfo.split(":", 1), basic_credentials(userinfo).partition(" ")[2]]
+    for value in values:
         for form in (value, unquote(value), unquote_plus(value), quote(unquote(value), safe="")):
             if len(form) >= _MIN_WORD_CHARS:
                 yield form
@@ -137,6 +144,14 @@ def _query_values(url: str) -> Iterator[str]:
 def _header_values(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
     """The values of header fields, and what they consist of ("Bearer TOKEN", "session=TOKEN; ...")."""
     for _, value in headers:
-        for form in (value, *re.split(r"[\s,;=]+", value)):
+        for form in (value, *re.split(r"[\s,;=]+", value), *_credentials(value)):
             if len(form) >= _MIN_SECRET_CHARS:
                 yield form
+
+
+def _credentials(value: str) -> Iterator[str]:
+    """The user's name and password in the value of an Authorization field (RFC 7617)."""
+    scheme, _, coded = value.partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            yield from decode(base64.b64decode(coded, validate=True)).split(":", 1)

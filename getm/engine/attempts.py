@@ -381,6 +381,10 @@ class Attempts:
             if verdict.late:
                 limit_s = self.request.total_s
                 failure.message += f"; another attempt would come after the limit of {limit_s:g} s for the whole"
+            elif "; " not in failure.message and is_transient(failure, retries.statuses):
+                # Others say what to do.
+                later = " later" if isinstance(failure, errors.HTTPStatusError) else ""
+                failure.message += f"; try again{later}"
             of_ranges = isinstance(failure, errors.HTTPStatusError | errors.BadResponse | errors.Truncated)
             of_ranges = of_ranges and getattr(failure, "status", None) not in _NOT_OF_RANGES
             if self.in_parts and of_ranges and await self._grants_whole(best):
@@ -462,7 +466,7 @@ class Attempts:
             # A helper knows only its own: its lead counts all.
             count = error.attempts = self.counters.requests
             if count > 1:
-                error.message = f"{error.message}, after {count} requests"
+                error.message = f"{error.message} (after {count} requests)"
         return error
 
 

@@ -18,7 +18,8 @@ from getm.cli.suggestions import OF_OTHER_TOOLS
 from tests.support.certificates import Authority
 from tests.support.command import failure, on_a_terminal, refused, refused_on_a_terminal
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply
+from tests.support.fault_script import Reply, no_reply, redirect
+from tests.support.fault_script import failure as refusal
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.terminal import screen
@@ -252,7 +253,7 @@ FAILING: tuple[tuple[str, str, dict[str, str], int, str], ...] = (
         r"all_proxy names the proxy socks5://{refused}: SOCKS is not supported; name an http or https proxy, unset it, "
         r"or exempt the host by no_proxy",
     ),
-    ("no HTTP", "{not_http}", {}, 4, r"expected an HTTP response, and what came is none \(.*\)"),
+    ("no HTTP", "{not_http}", {}, 4, r"expected an HTTP response, and what came is none \(.*\); check the port"),
     ("no TLS", "{not_tls}", {}, 4, r"127\.0\.0\.1 does not speak TLS on this port; did you mean http://\?"),
 )
 
@@ -299,10 +300,43 @@ def test_certificates(kind: str, expected: str, authority: Authority, tmp_path: 
         assert status == 4
         line = check(status, shown, rf"x: {expected} \({re.escape(url)}\)")
         run = run_getm(url, "--cacert", authority.ca_path, cwd=tmp_path)
-        assert run.returncode == 4 and str(failure(run)["message"]) in line
+        # The clock may have gone on by a minute.
+        assert run.returncode == 4 and str(failure(run)["message"]).partition(" (it is")[0] in line
         with getm.Session(cacert=authority.ca_path) as session, pytest.raises(errors.TLSFailed) as caught:
             session.read(url)
         assert ("cacert" in caught.value.message) == (kind == "unknown")
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "expected"),
+    [
+        (refusal(404), 8, r"404 Not Found"),
+        (Reply(status=404, reason="", body=b""), 8, r"404 Not Found"),
+        (refusal(401), 8, r"401 Unauthorized; give credentials: an Authorization header, or netrc"),
+        (refusal(429, retry_after="0"), 8, r"429 Too Many Requests; try again later \(after 2 requests\)"),
+        (refusal(503, retry_after="0"), 8, r"503 Service Unavailable; try again later \(after 2 requests\)"),
+        (no_reply("close"), 4, r"the connection was closed without a response; try again \(after \d requests\)"),
+        (
+            Reply(body=b"x" * 9, cut_at=4),
+            4,
+            r"the connection was closed \d bytes before .*; try again \(after .*\)",
+        ),
+        (
+            redirect("ftp://h.test/a"),
+            4,
+            r"a redirect that cannot be followed: expected an http or https URL.*",
+        ),
+    ],
+)
+def test_what_a_server_answers(
+    reply: Reply, status: int, expected: str, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    url = fault_server.serve("/x", reply)
+    found, shown = on_a_terminal("--retries=1", f"{url}?sig=SECRET", cwd=tmp_path, columns=1000)
+    assert found == status
+    line = check(found, shown, rf"x: {expected} \({re.escape(url)}\)(, \d retr(y|ies))?")
+    run = run_getm("--retries=1", url, cwd=tmp_path)
+    assert run.returncode == status and str(failure(run)["message"]) in line
 
 
 # From the disk, and for a terminal -----------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_the_failures_of_a_list_on_a_terminal(fault_server: FaultServer, tmp_pat
 
 def test_an_error_of_the_list_has_a_line_for_each_problem(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('[{"url": "http://h/a\\u001b[31m"}, {"url": 1}]')
-    status, shown = on_a_terminal("-m", "list.json", cwd=tmp_path)
+    status, shown = on_a_terminal("-m", "list.json", cwd=tmp_path, variables={"NO_COLOR": "1"})
     assert status == 2
     first, *others = screen(shown)
     assert first.startswith("✗ list.json") and len(others) >= 1 and "ERROR" not in shown and "\x1b[31m" not in shown
@@ -122,4 +122,37 @@ def test_a_terminal_without_utf_8(tmp_path: Path) -> None:
     status, shown = on_a_terminal(
         "--nonsense", cwd=tmp_path, variables={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     )
-    assert status == 2 and shown.startswith("x unknown option: --nonsense")
+    assert status == 2 and screen(shown) == ["x unknown option: --nonsense; see getm --help"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "mark"),
+    [({}, "\x1b[31m✗\x1b[m "), ({"NO_COLOR": "1"}, "✗ "), ({"TERM": "dumb"}, "✗ ")],
+)
+def test_colours(variables: dict[str, str], mark: str, tmp_path: Path) -> None:
+    status, shown = on_a_terminal("--nonsense", cwd=tmp_path, variables={"NO_COLOR": "", **variables})
+    assert status == 2 and shown == f"{mark}unknown option: --nonsense; see getm --help\r\n"
+
+
+def test_a_file_that_is_named_as_its_status(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/404", refusal(404))
+    status, shown = on_a_terminal(url, cwd=tmp_path)
+    assert (status, screen(shown)) == (8, [f"✗ 404: 404 Not Found ({url})"])
+
+
+def test_names_that_would_act_on_a_terminal(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/%1b%5b31mx", refusal(404))
+    status, shown = on_a_terminal(url, cwd=tmp_path)
+    assert status == 8 and "\x1b[31mx" not in shown
+    status, shown = on_a_terminal(url, "a\x1b[31mb\nc", cwd=tmp_path)
+    (line,) = screen(shown)
+    assert line.startswith(r"✗ a\x1b[31mb\nc: 404 Not Found (http")
+
+
+def test_a_server_cannot_forge_lines(fault_server: FaultServer, tmp_path: Path) -> None:
+    content = "<Error><Code>A\x1b[2J</Code><Message>no\r\nERROR:getm.cli:{}\u202egnp.exe</Message></Error>"
+    url = fault_server.serve("/x", Reply(status=403, body=content.encode(), reason="No\x1b[31m"))
+    status, shown = on_a_terminal(url, cwd=tmp_path)
+    assert (status, screen(shown)) == (8, [f"✗ x: 403 No [31m: A [2J: no ({url})"])
+    run = getm(url, cwd=tmp_path)
+    assert failure(run)["message"] == "403 No [31m: A [2J: no"

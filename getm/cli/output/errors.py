@@ -114,11 +114,17 @@ def print_error(facts: dict[str, Json]) -> None:
 
 def print_text(text: str) -> None:
     """Write the line of one failure for people to standard error."""
-    utf8 = sys.stderr is not None and sys.stderr.encoding.lower().startswith("utf")
-    _write(f"{'✗' if utf8 else 'x'} {text}")
+    # Programs, which read JSON, do not need it.
+    from getm.cli.output.terminal import Style, Terminal
+
+    terminal = Terminal(sys.stderr)
+    _write(f"{terminal.styled(terminal.marks.bad, Style.BAD)} {terminal.encodable(text)}")
 
 
 def _write(text: str) -> None:
-    if sys.stderr is not None:
+    if sys.stderr is None:
+        return
+    # Where nobody reads it any more, the exit status still says what it says.
+    with contextlib.suppress(OSError, ValueError):
         # The line's end goes with it, or a line of progress from another thread could come between.
         print(f"{text}\n", end="", file=sys.stderr, flush=True)

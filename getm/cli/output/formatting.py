@@ -115,7 +115,8 @@ def error_text(message: str, name: str | None = None, url: str | None = None) ->
     """An error for people: "reads.bam: 404 Not Found (https://host/reads.bam)". `name`: of the file, where it is about
     one; `url` is redacted. Further lines of a message are lines of this as well."""
     lines = [printable(line) for line in message.removesuffix(".").split("\n")]
-    if name not in (None, "-") and not message.startswith(name):
+    # Most messages about the disk begin with the name. (One that begins with a number begins with a status.)
+    if name not in (None, "-") and (name.isdecimal() or not message.startswith(name)):
         lines[0] = f"{printable(name)}: {lines[0]}"
     if url is not None and url not in message:
         lines[0] = f"{lines[0]} ({printable(url)})"

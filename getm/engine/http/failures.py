@@ -66,7 +66,7 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         cause = getattr(error, "os_error", error)
         if getattr(cause, "reason", None) in _NO_TLS:
             return errors.TLSFailed(f"{host}{through} does not speak TLS on this port; did you mean http://?")
-        return errors.TLSFailed(f"TLS with {host}{through} failed ({brief(str(cause))})")
+        return errors.TLSFailed(f"TLS with {host}{through} failed ({brief(str(cause))}); check the host and the port")
     if isinstance(error, ClientConnectorDNSError):
         # A name that does not exist will not exist the next time; a resolver that failed may succeed then.
         why = brief(error.strerror or "")
@@ -94,12 +94,12 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         return errors.BadResponse(f"{error}")
     if isinstance(error, ClientResponseError | HttpProcessingError):
         came = brief(error.message)
-        return errors.BadResponse(f"expected an HTTP response{through}, and what came is none ({came})")
+        return errors.BadResponse(f"expected an HTTP response{through}, and what came is none ({came}); check the port")
     if isinstance(error, ClientOSError) and (alert := _CERTIFICATE_ALERT.search(str(error))):
         # In TLS 1.3 a server asks after the handshake (RFC 8446, section 4.4.2.4).
         if request.connection is None or request.connection.cert is None:
             return errors.TLSFailed(f"{host} wants a client certificate ({alert[0].lower()}): give cert, and key")
-        return errors.TLSFailed(f"{host} refused the client certificate ({alert[0].lower()})")
+        return errors.TLSFailed(f"{host} refused the client certificate ({alert[0].lower()}); give another one by cert")
     if isinstance(error, ClientError | OSError):
         return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")
     return errors.InvalidInput(f"the request could not be made ({brief(str(error))})")

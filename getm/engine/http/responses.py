@@ -23,7 +23,7 @@ WHOLE = frozenset({200, 203})
 REFUSED = frozenset({400, 401, 403})
 
 _ADVICE = {
-    401: "; give credentials in a header (Authorization)",
+    401: "; give credentials: an Authorization header, or netrc",
     304: "; leave out If-None-Match and If-Modified-Since: nothing is kept here that the server could refer to",
     202: "; the server is still preparing it: try again later",
 }

@@ -103,7 +103,11 @@ def test_both_parts_in_one_line() -> None:
 
 
 URL = "https://user:hunter22@h/a?X-Amz-Signature=0123456789abcdef&key=tok%2Fen+1%3D&id=42&q=abc&flag"
-HEADERS = (("Authorization", "Bearer eyJhbGciOi.J9"), ("Cookie", "session=s3ss10n-1d; theme=dark"))
+HEADERS = (
+    ("Authorization", "Bearer eyJhbGciOi.J9"),
+    ("Proxy-Authorization", "Basic dTpjb3JyZWN0LWhvcnNl"),
+    ("Cookie", "session=s3ss10n-1d; theme=dark"),
+)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,9 @@ HEADERS = (("Authorization", "Bearer eyJhbGciOi.J9"), ("Cookie", "session=s3ss10
         ("42 objects of abc, abcd", "42 objects of ..., abcd"),
         ("the token eyJhbGciOi.J9 is old", "the token ... is old"),
         ("the session s3ss10n-1d is over", "the session ... is over"),
+        ("no user with hunter22 or user:hunter22", "no ... with ... or ..."),
+        ("dXNlcjpodW50ZXIyMg== is refused", "... is refused"),
+        ("wrong password correct-horse", "wrong password ..."),
         ("see https://u:p@help.test/a?token=x#y for more", "see https://help.test/a for more"),
         ("a\x1b[31mred\x07\u202etxt.exe", "a [31mred txt.exe"),
         ("one line\nand another", "one line"),
