@@ -23,6 +23,7 @@ from getm.cli.output.meter import Meter
 from getm.cli.output.summary import Summary
 from getm.cli.output.terminal import Style, Terminal
 from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
+from getm.files.names import name_from_url
 
 # Of more files than this only failures get a line, and those under way none.
 _MANY_FILES = 50
@@ -69,7 +70,6 @@ class _Wait(Struct):
                 (
                     f"waiting: {event.reason}, {when}{more}",
                     f"waiting: {event.reason}, {when}",
-                    f"waiting: {event.cause}, {when}",
                     f"waiting: {when}",
                     "waiting",
                 )
@@ -240,7 +240,7 @@ class Bars:
         return [Row(self._name(soonest.event.path, soonest.event.url), waiting=soonest.texts(now, more))]
 
     def _name(self, path: Path | None, url: str) -> str:
-        return self._terminal.encodable(name_of(path, url))
+        return self._terminal.encodable(name_of(path) if path is not None else printable(name_from_url(url)))
 
 
 def _times(retries: int) -> str:

@@ -72,11 +72,9 @@ class Columns:
     def _line(self, row: Row, shown: dict[str, int], width: int, gap: str) -> str:
         terminal, marks = self._terminal, self._terminal.marks
         name_width = min(shown.get("name", 0), width)
-        name = padded(last_part(row.name, name_width, marks.ellipsis), name_width)
         if row.waiting:
-            left = width - name_width - len(gap)
-            text = next((text for text in row.waiting if width_of(text) <= left), "")
-            return f"{name}{gap}{terminal.styled(text, Style.WAITING)}".rstrip()
+            return self._waiting_line(row, name_width, width, gap)
+        name = padded(last_part(row.name, name_width, marks.ellipsis), name_width)
         cells = [name] if name else []
         if "bar" in shown:
             cells.append(self._bar(row.fraction, shown["bar"], marks))
@@ -84,6 +82,14 @@ class Columns:
         if "note" in shown:
             cells.append(terminal.styled(row.note, Style.WAITING))
         return gap.join(cells).rstrip()
+
+    def _waiting_line(self, row: Row, name_width: int, width: int, gap: str) -> str:
+        """The longest of its texts for which the name has room enough."""
+        least = min(name_width, _LEAST_NAME)
+        text = next((text for text in row.waiting if width_of(text) <= width - least - len(gap)), "")
+        name_width = min(name_width, width - len(gap) - width_of(text))
+        name = padded(last_part(row.name, name_width, self._terminal.marks.ellipsis), name_width)
+        return f"{name}{gap}{self._terminal.styled(text, Style.WAITING)}".rstrip()
 
     def _bar(self, fraction: float | None, width: int, marks: Marks) -> str:
         if fraction is None:
