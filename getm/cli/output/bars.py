@@ -65,16 +65,11 @@ class _Wait(Struct):
         event = self.event
         which = f"retry {event.attempt} of {event.attempts}" if event.attempts else f"retry {event.attempt}"
         when = f"{which} in {max(1, round(self.until - now))} s"
-        return tuple(
-            dict.fromkeys(
-                (
-                    f"waiting: {event.reason}, {when}{more}",
-                    f"waiting: {event.reason}, {when}",
-                    f"waiting: {when}",
-                    "waiting",
-                )
-            )
-        )
+        texts = [f"waiting: {event.reason}, {when}{more}", f"waiting: {event.reason}, {when}"]
+        if event.reason[:3].isdigit():
+            # A status says enough without its phrase.
+            texts.append(f"waiting: {event.reason[:3]}, {when}")
+        return *texts, f"waiting: {when}", "waiting"
 
 
 class Bars:

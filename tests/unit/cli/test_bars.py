@@ -150,7 +150,7 @@ def test_of_many_that_wait_one_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with shown(monkeypatch) as terminal:
         for number in range(60):
             terminal.tell(Retried(number, "status", 1, 30.0 - number / 4, "no", "503 Busy", 0, f"https://h/{number}"))
-        terminal.shows("https://h/59  waiting: 503 Busy, retry 1 in 15 s (and 59 more)")
+        terminal.shows("59       waiting: 503 Busy, retry 1 in 15 s (and 59 more)")
 
 
 @pytest.mark.parametrize(("columns", "then"), [(120, 50), (50, 120), (100, 20)])
