@@ -17,11 +17,18 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from getm._version import __version__
-from getm.cli import completion, demo, hash, help, options, verify
+from getm.cli import completion, demo, hash, help, options, report, verify
 from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
-_WORDS: dict[str, Any] = {"verify": verify, "hash": hash, "completion": completion, "demo": demo, "help": help}
+_WORDS: dict[str, Any] = {
+    "verify": verify,
+    "hash": hash,
+    "report": report,
+    "completion": completion,
+    "demo": demo,
+    "help": help,
+}
 
 _HEADING = re.compile(r"([a-z ]+):(.*)", re.DOTALL)
 # A section that tells of this machine, not of the command.

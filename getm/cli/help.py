@@ -17,7 +17,7 @@ TOPICS = (
     "exit-status",
 )
 # Other commands, whose help is that of their parsers.
-COMMANDS = ("verify", "hash", "completion", "demo")
+COMMANDS = ("verify", "hash", "report", "completion", "demo")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -50,8 +50,8 @@ function _shtab_getm_using
   test "$_shtab_getm_cmdpath" = "$argv"
 end
 
-set -g _shtab_getm_commands verify hash completion demo help
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --on-complete --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_commands verify hash report completion demo help
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --on-complete --output --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -124,6 +124,10 @@ complete -c getm -n '_shtab_getm_using hash' -s j -l jobs -x -d 'files at once (
 complete -c getm -n '_shtab_getm_using hash' -s q -l quiet -d 'no progress bar on a terminal'
 complete -c getm -n '_shtab_getm_using hash' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
 complete -c getm -n '_shtab_getm_using hash; and test $_shtab_getm_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file; - alone is standard input'
+complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a report -d 'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
+complete -c getm -n '_shtab_getm_using report' -s h -l help -d 'show this help message and exit'
+complete -c getm -n '_shtab_getm_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the page; - is standard output (default: the receipt'"'"'s name with .html, in the current folder)'
+complete -c getm -n '_shtab_getm_using report' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a completion -d 'Print a script by which a shell completes getm'"'"'s options.'
 complete -c getm -n '_shtab_getm_using completion' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using completion; and test $_shtab_getm_npos -eq 0' -ka "bash zsh fish" -d 'bash, zsh or fish'
@@ -134,4 +138,4 @@ complete -c getm -n '_shtab_getm_using demo' -l serve -xka "(__fish_complete_dir
 complete -c getm -n '_shtab_getm_using demo' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a help -d 'Print a short text about one thing: lists, checksums, resume, ...'
 complete -c getm -n '_shtab_getm_using help' -s h -l help -d 'show this help message and exit'
-complete -c getm -n '_shtab_getm_using help; and test $_shtab_getm_npos -eq 0' -ka "lists checksums resume connections logins output config environment files exit-status verify hash completion demo" -d 'lists, checksums, resume, connections, logins, output, config, environment, files, exit-status; or a command'
+complete -c getm -n '_shtab_getm_using help; and test $_shtab_getm_npos -eq 0' -ka "lists checksums resume connections logins output config environment files exit-status verify hash report completion demo" -d 'lists, checksums, resume, connections, logins, output, config, environment, files, exit-status; or a command'

@@ -14,6 +14,7 @@ _shtab_getm_commands() {
     demo:'Read a file of random bytes from an embedded server in every mode.'
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
     help:'Print a short text about one thing: lists, checksums, resume, ...'
+    report:'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
     verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line, unless it is a terminal, which gets a line for people.'
   )
   _describe 'getm commands' _commands
@@ -109,11 +110,21 @@ _shtab_getm_hash_defaults_added=0
 
 _shtab_getm_help_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":lists, checksums, resume, connections, logins, output, config, environment, files, exit-status\; or a command:(lists checksums resume connections logins output config environment files exit-status verify hash completion demo)"
+  ":lists, checksums, resume, connections, logins, output, config, environment, files, exit-status\; or a command:(lists checksums resume connections logins output config environment files exit-status verify hash report completion demo)"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_getm_help_defaults_added=0
+
+_shtab_getm_report_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[the page\; - is standard output (default\: the receipt\'s name with .html, in the current folder)]:FILE:_files"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+  ":what getm --receipt has written\; - is standard input:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_getm_report_defaults_added=0
 
 _shtab_getm_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -152,6 +163,7 @@ _shtab_getm() {
         demo) _arguments -C -s $_shtab_getm_demo_options ;;
         hash) _arguments -C -s $_shtab_getm_hash_options ;;
         help) _arguments -C -s $_shtab_getm_help_options ;;
+        report) _arguments -C -s $_shtab_getm_report_options ;;
         verify) _arguments -C -s $_shtab_getm_verify_options ;;
       esac
   esac

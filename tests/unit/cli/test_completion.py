@@ -10,16 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from getm.cli import completion, demo, hash, help, options, verify
+from getm.cli import completion, demo, hash, help, options, report, verify
 from getm.cli.completion import SHELLS
 from tests.support.command import failure, getm
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "getm.1"
-PARSERS = {"": options, "verify": verify, "hash": hash, "completion": completion, "demo": demo, "help": help}
+COMMANDS: list[Any] = [verify, hash, report, completion, demo, help]
+PARSERS: dict[str, Any] = {"": options, **{module.__name__.rpartition(".")[2]: module for module in COMMANDS}}
 
 
 def wants(program: str) -> pytest.MarkDecorator:
