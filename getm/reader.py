@@ -204,7 +204,8 @@ class Reader(ResponseInfo, io.RawIOBase):
         self._arrive(count)
         if not access.beyond_end:
             access.request(access.position, access.position + count)
-            self._arrive(count)
+            if access.at is not None:
+                self._arrive(count)
         return access.at is None
 
     def _arrive(self, count: int) -> None:

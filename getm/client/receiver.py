@@ -395,8 +395,9 @@ class Receiver:
         """
         if self._end is not None or self._error is not None or self._all_here():
             return False
-        if not self.connection.with_engine:
-            gc.collect()
+        if self.connection.with_engine:
+            return False
+        gc.collect()
         return not self.connection.with_engine
 
     def _all_here(self) -> bool:

@@ -12,11 +12,12 @@ from getm.core.head import ResponseHead
 from getm.core.signed_url import expired_by_clock
 from getm.core.spans import Span
 from getm.core.stats import Stats
+from getm.core.version import Version
 from getm.engine.http.connections import Begun, SpanRequests
 from getm.engine.http.framing import PlainHead
 from getm.engine.plan import WHOLE_OBJECT, Order, Plan, decide
 from getm.engine.sinks.file import target_error, write_new_file
-from getm.engine.small_exchange import PATIENCE_S, SlotSpan, may_exchange
+from getm.engine.small_exchange import PATIENCE_S, SlotSpan, SpanHeads, may_exchange
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
 from getm.protocol.messages import (
@@ -55,6 +56,7 @@ class SmallFetches:
         # The last request for a span, and what asks for others of the same kind; None: it takes more than this.
         self._span_request: OpenRequest | None = None
         self._spans: SpanRequests | None = None
+        self._heads = SpanHeads(Version())
         # Set while there are any.
         self._timer: asyncio.TimerHandle | None = None
 
@@ -74,12 +76,13 @@ class SmallFetches:
             self._span_request, self._spans = request, None
             if self._may_begin(request) and request.version is not None and request.place_from is None:
                 self._spans = self._connection.http.spans(request, _route_of(request), request.version.strong)
+                self._heads = SpanHeads(request.version)
         if self._spans is None or request.version is None or not may_exchange(request.version, span):
             return False
         slot = self._connection.take(len(span))
         if slot is None:
             return False
-        fetch = SlotSpan(self, self._connection, number, request, span, slot)
+        fetch = SlotSpan(self, self._connection, number, request, span, self._heads, slot)
         return self._begun(number, fetch, self._spans.begin(span, fetch))
 
     def _may_begin(self, request: OpenRequest) -> bool:
@@ -184,6 +187,9 @@ class _SmallFile:
     def release(self) -> None:
         """Nothing more is written."""
         self._connection.folders.release(self.entry.folder)
+
+    def knows(self, head: bytes) -> int | None:
+        return None
 
     def accepts(self, head: PlainHead) -> bool:
         request, size = self._request, head.length

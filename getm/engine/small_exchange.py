@@ -42,6 +42,37 @@ def is_usual(head: PlainHead, version: Version, span: Span) -> bool:
     )
 
 
+class SpanHeads:
+    """The heads of responses to requests for spans of one version. One that differs from the last only in its
+    Content-Range is recognised, and not parsed again."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        # The last one that was accepted, around the value of its Content-Range, and the length of its content.
+        self._before = self._after = b""
+        self._length = 0
+        # The one that is parsed just now.
+        self._new = b""
+
+    def knows(self, head: bytes, span: Span) -> int | None:
+        """See `WholeListener`."""
+        if len(span) == self._length and head == b"%b%b%b" % (self._before, self._value(span), self._after):
+            return self._length
+        self._new = head
+        return None
+
+    def accepts(self, head: PlainHead, span: Span) -> bool:
+        """See `WholeListener`."""
+        if not is_usual(head, self._version, span):
+            return False
+        self._before, _, self._after = self._new.partition(self._value(span))
+        self._length = len(span)
+        return True
+
+    def _value(self, span: Span) -> bytes:
+        return b"bytes %d-%d/%d" % (span.start, span.stop - 1, self._version.size or 0)
+
+
 class SlotSpan:
     """A span that a consumer wants on its own, and gets in a slot: a `WholeListener`."""
 
@@ -54,6 +85,7 @@ class SlotSpan:
         number: int,
         request: OpenRequest,
         span: Span,
+        heads: SpanHeads,
         slot: int,
     ) -> None:
         self.began_s: float = time.monotonic()
@@ -63,6 +95,7 @@ class SlotSpan:
         self._number = number
         self._request = request
         self._span = span
+        self._heads = heads
         self._slot: int | None = slot
 
     def release(self) -> None:
@@ -70,9 +103,11 @@ class SlotSpan:
         if self._slot is not None:
             self._connection.drop(self._slot)
 
+    def knows(self, head: bytes) -> int | None:
+        return self._heads.knows(head, self._span)
+
     def accepts(self, head: PlainHead) -> bool:
-        version = self._request.version
-        return version is not None and is_usual(head, version, self._span)
+        return self._heads.accepts(head, self._span)
 
     def came(self, content: memoryview) -> None:
         self.begun.keep(self.begun.connection)
@@ -110,6 +145,7 @@ class SmallSpans:
         self._attempts = attempts
         self._source = source
         self._version = source.version
+        self._heads = SpanHeads(source.version)
         self._spans = spans
         self._begin = begin
         self._put = put
@@ -163,9 +199,12 @@ class SmallSpans:
         elif self._begun is not None:
             self._begun.protocol.give_up_whole()
 
-    def accepts(self, head: PlainHead) -> bool:
+    def knows(self, head: bytes) -> int | None:
         self._answered_s = time.monotonic()
-        return is_usual(head, self._version, self._span)
+        return self._heads.knows(head, self._span)
+
+    def accepts(self, head: PlainHead) -> bool:
+        return self._heads.accepts(head, self._span)
 
     def came(self, content: memoryview) -> None:
         if self._begun is None:

@@ -33,8 +33,11 @@ class WholeListener(Protocol):
 
     status: int
 
+    def knows(self, head: bytes) -> int | None:
+        """The length of the content where it is certain that `accepts` would take that head; None where it is not."""
+
     def accepts(self, head: PlainHead) -> bool:
-        """Whether the content that follows is to be awaited whole."""
+        """Whether the content that follows the head for which `knows` was asked is to be awaited whole."""
 
     def came(self, content: memoryview) -> None:
         """All of it is there, until this returns."""
@@ -168,9 +171,9 @@ class ResponseProtocol(ResponseHandler):
                 awaited.pieces.clear()
             start = bytes(data[:_MAX_PLAIN_HEAD_BYTES])
             awaited.stop = _head_end(start)
-            head = plain_head(start[: awaited.stop], awaited.listener.status) if awaited.stop else None
-            if head is not None and awaited.listener.accepts(head):
-                awaited.missing = head.length + awaited.stop - len(data)
+            length = _accepted_length(start[: awaited.stop], awaited.listener) if awaited.stop else None
+            if length is not None:
+                awaited.missing = length + awaited.stop - len(data)
             elif awaited.stop or len(data) > _MAX_PLAIN_HEAD_BYTES:
                 awaited.missing = -1
             else:
@@ -301,6 +304,16 @@ class ResponseProtocol(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
         self.set_exception(error)
+
+
+def _accepted_length(start: bytes, listener: WholeListener) -> int | None:
+    """How long the content is that follows a head; None where that is none that is to be awaited whole."""
+    length = listener.knows(start)
+    if length is None:
+        head = plain_head(start, listener.status)
+        if head is not None and listener.accepts(head):
+            length = head.length
+    return length
 
 
 def receive_buffer() -> memoryview:

@@ -28,6 +28,9 @@ class Listener:
     def __init__(self) -> None:
         self.outcome: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
+    def knows(self, head: bytes) -> int | None:
+        return None
+
     def accepts(self, head: PlainHead) -> bool:
         return head.length == COUNT
 
