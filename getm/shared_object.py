@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from getm.buffers.object_memory import ObjectMemory
+from getm.core.brief import cut
 from getm.core.version import Version
 from getm.errors import MemoryUnavailable
 from getm.integrity.verdict import Verdict
@@ -50,7 +51,7 @@ class SharedObject:
         return self.size
 
     def __repr__(self) -> str:
-        return f"<SharedObject of {self.size} bytes, {self.checksum}>"
+        return f"<{cut(f'SharedObject of {self.size} bytes, {self.checksum}', 97)}>"
 
     def close(self) -> None:
         """End that other processes can get at the memory by this object. Its views stay valid.

@@ -17,6 +17,7 @@ import msgspec
 
 from getm import errors
 from getm.client.connection import ClientConnection, Listener
+from getm.core.brief import cut
 from getm.core.head import HeaderMap
 from getm.core.lazy import importing
 from getm.core.log import get_logger
@@ -490,7 +491,7 @@ class ResponseInfo:
     def __repr__(self) -> str:
         if self._transfer_ is None:
             return f"<getm.{type(self).__name__}, not opened yet>"
-        return f"<getm.{type(self).__name__} of {self._transfer.url}, {self.size} bytes>"
+        return f"<getm.{type(self).__name__} of {cut(self._transfer.url, 45)}, {self.size} bytes>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sized
 
 from msgspec import NODEFAULT, Struct
 
@@ -16,14 +17,14 @@ def cut(text: str, width: int = _LINE) -> str:
 
 
 def brief_repr(value: Struct) -> str:
-    """A struct by those of its fields that say anything: that are neither None nor their defaults. Of a path it is the
-    name."""
+    """A struct by those of its fields that say anything: that are not None, nor their defaults, nor empty. Of a path it
+    is the name."""
     fields = value.__struct_fields__
     defaults = (*[NODEFAULT] * (len(fields) - len(value.__struct_defaults__)), *value.__struct_defaults__)
     parts = []
     for name, default in zip(fields, defaults, strict=True):
         content = getattr(value, name)
-        if content is None or content == default or (callable(default) and content == default()):
+        if content is None or content == default or (isinstance(content, Sized) and not content):
             continue
         parts.append(f"{name}={_shown(content)}")
     return cut(f"{type(value).__name__}({', '.join(parts)}", _LINE - 1) + ")"

@@ -68,6 +68,14 @@ def test_every_value_is_one_line(value: Any) -> None:
     assert len(repr(value)) < 100 and repr(value).isprintable()
 
 
+def test_of_a_struct_that_says_what_counts() -> None:
+    assert repr(getm.Stats(received_bytes=7, seconds=1 / 3)) == "Stats(received_bytes=7, seconds=0.333)"
+    assert repr(getm.Planned(None, 3)) == "Planned(total_bytes=3)"
+    assert (
+        repr(getm.Started(0, "https://h/x", Path("in/x"), 7)) == "Started(index=0, url='https://h/x', path='x', size=7)"
+    )
+
+
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_copies_are_as_good(value: Any) -> None:
     pickled = pickle.loads(pickle.dumps(value))
