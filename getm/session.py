@@ -1091,7 +1091,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
-        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update", "repair"] = "replace",
         receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
@@ -1125,7 +1125,8 @@ class Session:
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
                 of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
                 "update", it is left if the server answers that the object was not modified, by the ETag or the time in
-                `receipt`, or by the time of the file, which new files get from the server.
+                `receipt`, or by the time of the file, which new files get from the server; "repair", as "verify", and
+                where `receipt` has the blocks of a damaged file, only damaged ones are downloaded, of the same version.
             receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
                 which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
@@ -1175,7 +1176,7 @@ class Session:
         strict: bool = False,
         retries: int | Retries | None = None,
         mirrors: Iterable[str] = (),
-        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update", "repair"] = "replace",
         receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
@@ -1206,7 +1207,8 @@ class Session:
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
                 of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
                 "update", it is left if the server answers that the object was not modified, by the ETag or the time in
-                `receipt`, or by the time of the file, which new files get from the server.
+                `receipt`, or by the time of the file, which new files get from the server; "repair", as "verify", and
+                where `receipt` has the blocks of a damaged file, only damaged ones are downloaded, of the same version.
             receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
                 which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
@@ -1256,7 +1258,7 @@ class Session:
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
         strict: bool = False,
         retries: int | Retries | None = None,
-        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update", "repair"] = "replace",
         receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
@@ -1291,7 +1293,8 @@ class Session:
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
                 of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
                 "update", it is left if the server answers that the object was not modified, by the ETag or the time in
-                `receipt`, or by the time of the file, which new files get from the server.
+                `receipt`, or by the time of the file, which new files get from the server; "repair", as "verify", and
+                where `receipt` has the blocks of a damaged file, only damaged ones are downloaded, of the same version.
             receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
                 which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
@@ -1355,7 +1358,7 @@ class Session:
         checksum: str | Checksum | Iterable[str | Checksum] | None = "auto",
         strict: bool = False,
         retries: int | Retries | None = None,
-        existing: Literal["replace", "keep", "verify", "update"] = "replace",
+        existing: Literal["replace", "keep", "verify", "update", "repair"] = "replace",
         receipt: str | os.PathLike[str] | None = None,
         resume: bool = True,
         fsync: bool = True,
@@ -1388,7 +1391,8 @@ class Session:
                 left as it is; "verify", it is left if it has the size and the checksums that were given, or else those
                 of `receipt`, or those that the server declares (one HEAD request), and downloaded again if not;
                 "update", it is left if the server answers that the object was not modified, by the ETag or the time in
-                `receipt`, or by the time of the file, which new files get from the server.
+                `receipt`, or by the time of the file, which new files get from the server; "repair", as "verify", and
+                where `receipt` has the blocks of a damaged file, only damaged ones are downloaded, of the same version.
             receipt: A file to which a line of JSON is appended for each file, as `getm verify --receipt` reads it, and
                 which says for `existing` what earlier runs have received.
             resume: Continue what an earlier run left, where the server's validator is still the same.
@@ -1516,7 +1520,7 @@ class Session:
         def job_of(batch: Batch) -> list[Job]:
             return [Job(batch, 0, target, None, request)]
 
-        wants_events = on_progress is not None
+        request, wants_events = _with_blocks(request, receipt), on_progress is not None
         return lambda post: Batch(job_of, self._pool, chosen, post, receipt, wants_events=wants_events)
 
     def _many(
@@ -1542,6 +1546,7 @@ class Session:
             if count == 1 or chosen.jobs != "auto":
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
         folder = None if directory is None else validate_path(directory, "directory")
+        common = _with_blocks(common, receipt)
         if executor is not None:
             if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
                 refuse("executor", "a concurrent.futures.Executor, or None", executor)
@@ -1651,9 +1656,20 @@ def _receipt(
     validate_path(path, "receipt")
     with importing:
         from getm.files.receipt import Receipt
-    # An `EntryList` has it.
-    ignored = getattr(entries, "ignored", ())
-    return Receipt(path, reads=chosen.examines, writes=not chosen.dry_run, ignored=ignored)
+    return Receipt(
+        path,
+        reads=chosen.examines,
+        writes=not chosen.dry_run,
+        # A repair is not news of what is not damaged.
+        lists_left=chosen.existing != "repair",
+        # An `EntryList` has it.
+        ignored=getattr(entries, "ignored", ()),
+    )
+
+
+def _with_blocks(request: OpenRequest, receipt: Receipt | None) -> OpenRequest:
+    """With the CRC32C of blocks where a receipt keeps them."""
+    return request if receipt is None or not receipt.writes else msgspec.structs.replace(request, blocks=True)
 
 
 def _can_be_placed() -> bool:

@@ -47,7 +47,7 @@ class Expected(Struct, frozen=True):
     @classmethod
     def of_receipt(cls, entry: ReceiptEntry, *, may_trust: bool) -> Expected:
         """By what was received. `may_trust`: a file that was not changed since need not be read."""
-        declared = tuple([Declared(checksum, "receipt") for checksum in entry.checksums])
+        declared = tuple([Declared(checksum, "receipt") for checksum in entry.proofs])
         return cls(entry.size, declared, entry.changed_ns if may_trust else None)
 
 
@@ -86,21 +86,23 @@ class Examiner:
         """Do `work`, which calls `examine`, in one of the threads."""
         self._readers.submit(work)
 
-    def examine(self, path: str, expected: Expected, on_bytes: Callable[[int], None]) -> Examined:
-        """Hold the file against what it must be. `on_bytes`: see `check_file`. Raises `MissingExtra`."""
+    def examine(
+        self, path: str, expected: Expected, on_bytes: Callable[[int], None], *, blocks: bool = False
+    ) -> Examined:
+        """Hold the file against what it must be. `on_bytes`, `blocks`: see `check_file`. Raises `MissingExtra`."""
         try:
             # A FIFO that was put there would block for ever.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             return Examined(wrong=_unreadable(error))
         try:
-            return self._examine(fd, expected, on_bytes)
+            return self._examine(fd, expected, on_bytes, blocks)
         except OSError as error:
             return Examined(wrong=_unreadable(error))
         finally:
             os.close(fd)
 
-    def _examine(self, fd: int, expected: Expected, on_bytes: Callable[[int], None]) -> Examined:
+    def _examine(self, fd: int, expected: Expected, on_bytes: Callable[[int], None], blocks: bool) -> Examined:
         status = os.fstat(fd)
         size, modified_s = status.st_size, status.st_mtime
         if not stat.S_ISREG(status.st_mode):
@@ -111,7 +113,7 @@ class Examiner:
             return Examined(size, modified_s, unchanged=True)
         if not expected.declared:
             return Examined(size, modified_s)
-        verdict = check_file(fd, expected.declared, pool=self._pool, on_bytes=on_bytes)
+        verdict = check_file(fd, expected.declared, blocks=blocks, pool=self._pool, on_bytes=on_bytes)
         if verdict.verified:
             return Examined(size, modified_s, verdict=verdict)
         return Examined(size, modified_s, wrong=str(verdict))

@@ -9,6 +9,7 @@ from getm import errors
 from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.stats import Stats
+from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import unverified
 from getm.protocol.messages import EndInfo, HeadInfo
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from getm.batch.job import Job
     from getm.batch.scheduler import Batch
     from getm.batch.target import Target
+    from getm.core.spans import Span
+    from getm.core.version import Version
+    from getm.files.partial import PartialFile
     from getm.files.receipt_lines import ReceiptEntry
+    from getm.integrity.blocks import BlockSums
 
 _log = get_logger()
 
@@ -30,7 +35,8 @@ class ExistingFile:
     file is read in another one.
 
     With "verify", a file that is known by the list or a receipt needs no request, and any other one HEAD. With
-    "update", one request is made on the condition that there is another version; its answer may also bring it.
+    "update", one request is made on the condition that there is another version; its answer may also bring it. With
+    "repair", a damaged file keeps its good blocks.
 
     `replaced`: why it is downloaded again; None: it is not, or was not examined.
     """
@@ -49,19 +55,22 @@ class ExistingFile:
         self._asks_head = self._was_asked = False
         self._here: Here | None = None
         self._is_current = False
+        # The version that all bytes must be of.
+        self._pinned: Version | None = None
 
     # What is there ----------------------------------------------------------------------------------------------------
 
     def examine(self) -> bool:
         """Before the first request: have the file examined. False where there is none, as far as that is known."""
         try:
-            path = self._target.candidate()
-            if path is not None:
-                self._examine(path)
+            self._path = self._target.candidate() or ""
+            if not (self._path and os.path.lexists(self._path)):
+                self._pin()
+                return False
+            self._examine(self._path)
         except errors.GetmError as error:
             self._job.fail(error)
-            return True
-        return path is not None
+        return True
 
     def come_first(self, info: HeadInfo | None, stats: Stats | None) -> None:
         """That there is one is known only now, by the response with that head: leave it, or have it examined."""
@@ -75,7 +84,15 @@ class ExistingFile:
 
     def _examine(self, path: str, named_by: HeadInfo | None = None) -> None:
         self._path, self._named_by = path, named_by
-        self._batch.examine(self._job, path, self._expected(named_by))
+        self._hold_against(self._expected(named_by))
+
+    def _hold_against(self, expected: Expected) -> None:
+        path, blocks = self._path, self._job.request.blocks
+        self._batch.examine(
+            self._job,
+            lambda examiner, on_bytes: examiner.examine(path, expected, on_bytes, blocks=blocks),
+            self._examined,
+        )
 
     def _expected(self, info: HeadInfo | None) -> Expected:
         """What the file must be: by what the caller says of it, or a receipt, or else the head of a response."""
@@ -85,7 +102,7 @@ class ExistingFile:
         request, known = self._job.request, self._received()
         if request.checksums and not self._updates:
             return Expected.of_list(request.size, request.checksums)
-        if known is not None and request.size in (None, known.size) and (known.checksums or self._updates):
+        if known is not None and request.size in (None, known.size) and (known.proofs or self._updates):
             # A file that was not changed since need not be read for "update".
             return Expected.of_receipt(known, may_trust=self._updates)
         return Expected(request.size) if info is None else Expected.of_server(info.size, info.declared)
@@ -100,7 +117,7 @@ class ExistingFile:
         entry = self._received()
         return entry if entry is not None and entry.url == self._job.url else None
 
-    def examined(self, found: Examined | errors.GetmError) -> None:
+    def _examined(self, found: Examined | errors.GetmError) -> None:
         """What is there is known: leave it, ask the server, or go on."""
         try:
             if isinstance(found, errors.GetmError):
@@ -151,9 +168,81 @@ class ExistingFile:
         if self._named_by is not None and self._target.chosen_by_server(self._path):
             raise not_replaced(self._path, why)
         self.replaced = why
-        _log.info("%s: downloaded again: %s", self._path, why)
         self._target.examined(self._path)
-        self._batch.ready(self._job)
+        if not self._repair():
+            _log.info("%s: downloaded again: %s", self._path, why)
+            self._batch.ready(self._job)
+
+    # Repair -----------------------------------------------------------------------------------------------------------
+
+    def _repair(self) -> bool:
+        """Have the blocks kept that are not damaged, where a receipt says what they should be; the others are to be of
+        the same version. False where there is none, or the list wants another file."""
+        entry = self._pin()
+        sums = None if entry is None or self._batch.options.dry_run else entry.blocks
+        if entry is None or sums is None:
+            return False
+        version = entry.version.as_received()
+        if version.strong is None:
+            # Nothing would show that the rest is of the same version.
+            return False
+        with importing:
+            from getm.files.mending import copy_undamaged
+        partial = self._target.begin_repair(self._path, version)
+        if partial is None:
+            return False
+        path, target, missing = self._path, partial.fileno(), partial.missing()
+        self._batch.examine(
+            self._job,
+            lambda _, on_bytes: copy_undamaged(path, target, sums, missing, on_bytes),
+            lambda copied: self._kept(partial, sums, copied),
+        )
+        return True
+
+    def _pin(self) -> ReceiptEntry | None:
+        """For a repair, all must be of the version that was received: what the receipt says of it, if anything."""
+        entry = self._of_same_url() if self._batch.options.existing == "repair" else None
+        if entry is None or not self._is_wanted(entry):
+            return None
+        self._pinned = entry.version
+        return entry
+
+    def _is_wanted(self, entry: ReceiptEntry) -> bool:
+        """Whether the list wants what the receipt has, as far as it says."""
+        request = self._job.request
+        known = {checksum.algorithm: str(checksum) for checksum in entry.checksums}
+        wanted = (parse_checksum(text) for text in request.checksums or ())
+        same = all(known.get(checksum.algorithm, str(checksum)) == str(checksum) for checksum in wanted)
+        return same and request.size in (None, entry.size)
+
+    def _kept(
+        self, partial: PartialFile, sums: BlockSums, copied: tuple[tuple[Span, ...], int] | errors.GetmError
+    ) -> None:
+        """The undamaged blocks are in the partial file."""
+        try:
+            if isinstance(copied, errors.GetmError):
+                raise copied
+            spans, damaged = copied
+            for span in spans:
+                partial.wrote(span.start, len(span))
+            partial.interrupt(keep=True)
+            blocks = len(list(sums))
+            self.replaced = f"{self.replaced}; {damaged} of {blocks} blocks {'is' if damaged == 1 else 'are'} damaged"
+            _log.info("%s: repaired: %s", self._path, self.replaced)
+            self._batch.ready(self._job)
+        except errors.GetmError as error:
+            self._job.fail(error)
+
+    def check_version(self, info: HeadInfo) -> None:
+        """Raises `RemoteChanged` where a repair would bring another version."""
+        if self._pinned is not None and info.head.status != 304 and self._pinned.agrees(info.version) is False:
+            raise errors.RemoteChanged(
+                f"the object was replaced since this file was received: that was {self._pinned}, and the server has "
+                f"{info.version}; the file is as it was, download the new one with --existing=verify or -N",
+                url=self._job.url,
+                expected=str(self._pinned),
+                actual=str(info.version),
+            )
 
     # What the server is asked -----------------------------------------------------------------------------------------
 
@@ -200,7 +289,7 @@ class ExistingFile:
             self._asks_head = False
             self._job.end_attempt(end.stats)
             if self._target.is_named(info, self._path):
-                self._batch.examine(self._job, self._path, self._expected(info))
+                self._hold_against(self._expected(info))
             else:
                 self._batch.ready(self._job)
         else:

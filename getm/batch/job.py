@@ -34,7 +34,6 @@ from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, Ope
 from getm.results import DownloadResult
 
 if TYPE_CHECKING:
-    from getm.batch.existing import Examined
     from getm.batch.existing_file import ExistingFile
     from getm.batch.scheduler import Batch
     from getm.core.version import Version
@@ -127,11 +126,6 @@ class Job:
         """Before the first request: have a file that is there examined, in another thread. False where none is, as far
         as that is known."""
         return self._existing is not None and self._existing.examine()
-
-    def existing_examined(self, found: Examined | errors.GetmError) -> None:
-        """A file that is there was examined."""
-        if self._existing is not None:
-            self._existing.examined(found)
 
     def end_attempt(self, stats: Stats | None) -> None:
         """What it asked for is not needed, or has come; another attempt may follow. `stats`: its statistics; None where
@@ -263,6 +257,8 @@ class Job:
         if info.size is not None:
             self.host.sized(self.size, info.size)
             self.size = info.size
+        if self._existing is not None:
+            self._existing.check_version(info)
 
     def write(self, offset: int, view: memoryview) -> None:
         """Bytes of an object that goes to a stream have come. Raises `TargetError`, `SizeMismatch`."""
@@ -501,7 +497,7 @@ class Job:
     @property
     def to_be_read_back(self) -> bool:
         """Whether `check` has anything to do."""
-        return self._attempt.resumed and self.request.checksums is not None
+        return self._attempt.resumed and (self.request.checksums is not None or self.request.blocks)
 
     def check(self) -> errors.GetmError | None:
         """Verify by reading what the engine could not verify during the transfer: a file of which an earlier run, or an
@@ -525,12 +521,15 @@ class Job:
         # A partial response may declare less than the first one did.
         saved = self._target.partial.declared
         declared = head.declared or (() if saved is None else (saved,))
-        if declared:
+        if declared or self.request.blocks:
             expected = (Declared(parse_checksum(text), source) for text, source in declared)
             with importing:
                 # And with it all that hashes, which is otherwise an engine's work.
                 from getm.integrity.files import check_file
-            self._verdict = check_file(self._target.partial.path_now, expected)
+            path, reason = self._target.partial.path_now, self._verdict.reason or ""
+            self._verdict = check_file(path, expected, blocks=self.request.blocks)
+            if not declared:
+                self._verdict = unverified(reason, blocks=self._verdict.blocks)
         if self._verdict.mismatch is not None:
             raise self._verdict.mismatch.as_error(self.url)
         if self.request.strict and not self._verdict.verified:
@@ -577,8 +576,9 @@ class Job:
         self._attempt.cancel()
         self._end(failed=True)
         event = Failed(self.index, self.url, self._target.known_path, own)
-        # Bytes that proved wrong are useless to a later run.
-        keep = self._batch.options.resume and not isinstance(error, errors.IntegrityError)
+        # Bytes that proved wrong, or are of a version that is gone, are useless to a later run.
+        useless = isinstance(error, errors.IntegrityError | errors.RemoteChanged)
+        keep = self._batch.options.resume and not useless
         self._target.close(keep=keep, event=event)
 
     def _end(self, *, failed: bool = False) -> None:

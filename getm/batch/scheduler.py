@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from getm import errors
 from getm.batch.attempt import Leftover, SmallFile
@@ -40,7 +40,7 @@ from getm.options import DEFAULT_CHUNK_BYTES, MAX_AUTO_CONCURRENCY
 from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
 if TYPE_CHECKING:
-    from getm.batch.existing import Examined, Examiner, Expected
+    from getm.batch.existing import Examiner
     from getm.files.receipt_lines import Received
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
@@ -64,6 +64,7 @@ _POST_S = 0.02
 _PROGRESS_S = 0.1
 
 Post = Callable[[list[Event] | None], None]
+_T = TypeVar("_T")
 _Work = Callable[[], None]
 _Follow = Callable[[errors.TargetError | None], None]
 _Outcomes = dict[Job, errors.GetmError | None]
@@ -238,20 +239,26 @@ class Batch:
         self._leftovers[leftover] = connection
         return leftover
 
-    def examine(self, job: Job, path: str, expected: Expected) -> None:
-        """Examine the file at its target, in another thread, and tell the job."""
+    def examine(
+        self,
+        job: Job,
+        work: Callable[[Examiner, Callable[[int], None]], _T],
+        then: Callable[[_T | errors.GetmError], None],
+    ) -> None:
+        """Have `work` done in another thread, for a job that requests nothing meanwhile, and call `then` with what it
+        returns or raises. It calls its second argument now and then, which raises `Cancelled` where the batch ends."""
         self._release(job)
         if self._examiner is None:
             with importing:
                 from getm.batch.existing import Examiner
             self._examiner = Examiner()
         examiner = self._examiner
-        found: list[Examined | errors.GetmError] = []
+        found: list[_T | errors.GetmError] = []
         self._examining += 1
 
-        def work() -> None:
+        def run() -> None:
             try:
-                found.append(examiner.examine(path, expected, self._go_on_reading))
+                found.append(work(examiner, self._go_on_reading))
             except errors.GetmError as error:
                 found.append(error)
 
@@ -260,9 +267,9 @@ class Batch:
             if self._stopping:
                 job.stop()
             else:
-                job.existing_examined(found[0])
+                then(found[0])
 
-        self._in_thread(examiner.submit, work, follow)
+        self._in_thread(examiner.submit, run, follow)
 
     def _go_on_reading(self, _: int) -> None:
         """Ends the reading of a file where the batch ends. In any thread."""

@@ -17,7 +17,7 @@ MAX_AUTO_JOBS = 64
 # The most connections to one host, over all its downloads. Public archives begin to refuse at a few dozen.
 DEFAULT_PER_HOST = 64
 
-Existing = Literal["replace", "keep", "verify", "update"]
+Existing = Literal["replace", "keep", "verify", "update", "repair"]
 EXISTING: tuple[Existing, ...] = get_args(Existing)
 
 
@@ -29,9 +29,9 @@ class BatchOptions(Struct, frozen=True):
     one host at most. `resume`: continue the partial data of an earlier run. `fsync`: bring files onto the disk before
     they appear. `existing`: what becomes of targets that exist. "replace": they are downloaded again; "keep": they are
     left; "verify": those that are as they should be are left; "update": those of the version that the server still has
-    are left, and others get its time. `remote_time`: give files the server's modification time.
-    `continue_after_error`: do not end the others after a failure. `dry_run`: ask each server for the head only, and
-    write nothing.
+    are left, and others get its time; "repair": as "verify", and only damaged blocks are downloaded of those that a
+    receipt has the blocks of. `remote_time`: give files the server's modification time. `continue_after_error`: do not
+    end the others after a failure. `dry_run`: ask each server for the head only, and write nothing.
     """
 
     jobs: int | Literal["auto"] = DEFAULT_JOBS
@@ -56,7 +56,7 @@ class BatchOptions(Struct, frozen=True):
     @property
     def examines(self) -> bool:
         """Whether files that are there are examined."""
-        return self.existing in ("verify", "update")
+        return self.existing in ("verify", "update", "repair")
 
     @property
     def takes_time(self) -> bool:

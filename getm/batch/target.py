@@ -13,6 +13,7 @@ from getm import errors
 from getm.batch.attempt import SmallFile
 from getm.batch.folders import ExistingFolder
 from getm.core.log import get_logger
+from getm.core.version import Version
 from getm.events import Failed
 from getm.files.journal import journal_name
 from getm.files.lock import private_name
@@ -84,16 +85,14 @@ class Target:
     # Before the response ----------------------------------------------------------------------------------------------
 
     def candidate(self) -> str | None:
-        """The path of a file that is there and may be what is wanted, as far as that is known before the response; None
-        where there is none. Raises `TargetError` for a path that cannot be used."""
+        """The path of a file that may be what is wanted, as far as that is known before the response; None where there
+        is none. Raises `TargetError` for a path that cannot be used."""
         self._find_folder()
         if self.takes_in_order:
             return None
         if self._into is not None:
-            text = os.path.join(self._into.path, name_from_url(self._url))  # noqa: PTH118
-        else:
-            text = str(resolve_target(self._given, url=self._url, headers=(), may_exist=True))
-        return text if os.path.lexists(text) else None
+            return os.path.join(self._into.path, name_from_url(self._url))  # noqa: PTH118
+        return str(resolve_target(self._given, url=self._url, headers=(), may_exist=True))
 
     def is_named(self, info: HeadInfo, text: str) -> bool:
         """Whether the response names that path. Raises `TargetError`."""
@@ -102,6 +101,16 @@ class Target:
     def examined(self, text: str) -> None:
         """The file at that path was examined, and may be replaced."""
         self._examined = text
+
+    def begin_repair(self, text: str, version: Version) -> PartialFile | None:
+        """A partial file for that version of the object, which takes the place of the file at that path; what an
+        earlier run has left of it counts. None where a file is there that was not examined. Raises `TargetError`."""
+        if not self._open(text) or self.partial is None:
+            return None
+        saved = self.partial.saved
+        if saved is None or (saved.size, saved.strong) != (version.size, version.strong):
+            self.partial.begin(version)
+        return self.partial
 
     def leave(self, text: str) -> None:
         """The file at that path stays. Raises `TargetError` where another download writes to it."""

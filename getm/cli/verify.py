@@ -14,12 +14,15 @@ from pathlib import Path
 from msgspec import Struct
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
+from getm.cli.options import existing
 from getm.cli.output.errors import JSON_ERRORS, print_error, print_failure, print_unreadable
 from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
+from getm.cli.secrets import Headers
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.errors import InvalidInput
-from getm.files.receipt_lines import read_receipt
+from getm.files.receipt_lines import ReceiptEntry, read_receipt
+from getm.files.streams import needs_order
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.file_batch import FileReport, check_files
 from getm.integrity.sums_files import read_sums
@@ -34,6 +37,7 @@ examples:
   getm verify SHA256SUMS MD5SUMS
   curl -s https://host/SHA256SUMS | getm verify --ignore-missing -
   getm verify --receipt data/receipt.jsonl
+  getm verify --receipt data/receipt.jsonl --repair
 
 Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a",
 in the GNU form ("DIGEST  NAME", also -z) and in the BSD form ("ALGORITHM (NAME)
@@ -49,8 +53,16 @@ Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME:
 FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part
 size cannot be found, or a receipt without a checksum).
 
+With --repair, files that are damaged, too short, too long or missing are
+downloaded from where they came from: only damaged blocks of 1 MiB or more,
+where the receipt has their checksums, otherwise the whole. All of it must be of
+the version that was received, and is verified before it replaces the file, so a
+repair that is interrupted or fails leaves the file as it was. Their line is
+"NAME: REPAIRED" or "NAME: FAILED, not repaired". The receipt gets a line for
+each.
+
 exit status:
-  0  every file is as expected
+  0  every file is as expected, or was repaired
   1  a file is not, or cannot be read or verified; a line cannot be understood
   2  bad options, or a sums file or receipt that cannot be read
 
@@ -59,19 +71,25 @@ unless it is a terminal, which gets a line for people.
 """
 
 _OK, _FAILED, _UNREADABLE, _NOT_VERIFIED = "OK", "FAILED", "FAILED open or read", "NOT VERIFIED"
+_REPAIRED, _NOT_REPAIRED = "REPAIRED", "FAILED, not repaired"
 
 
 class _Entry(Struct, frozen=True):
-    """What a list says of a file. `size` in bytes, None where it is not given."""
+    """What a list says of a file. `size` in bytes, None where it is not given. `received`: what a receipt says, and
+    `receipt` which one."""
 
     name: str
     checksums: tuple[Checksum, ...]
     size: int | None = None
+    received: ReceiptEntry | None = None
+    receipt: str = ""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
     options = build_parser().parse(arguments)
+    if options.repair and (not options.receipt or STANDARD_INPUT in options.receipt):
+        raise InvalidInput("--repair is for the files of a receipt: give it with --receipt FILE")
     if options.receipt and (options.operands or options.algorithm):
         raise InvalidInput("--receipt takes no FILE, SUMSFILE or --algorithm: it has the files and their checksums")
     if not options.receipt and not options.operands:
@@ -93,7 +111,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="getm verify",
         usage="getm verify [options] FILE ALG:VALUE...\n       getm verify [options] SUMSFILE...\n"
-        "       getm verify [options] --receipt FILE",
+        "       getm verify [options] --receipt FILE [--repair]",
         description="Check files against checksums, on all cores.",
         epilog=_EPILOG,
     )
@@ -106,6 +124,10 @@ def build_parser() -> Parser:
     add("-q", "--quiet", action="store_true", help="no lines for files that are as expected, no progress bar")
     add(JSON_ERRORS, **json_errors())
     add("--receipt", action="append", default=[], metavar="FILE", help="check the files of a receipt; repeatable")
+    mended = "with --receipt: download what is damaged or missing, by blocks where the receipt has them"
+    add("--repair", action="store_true", help=mended)
+    add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help="for --repair; as in getm --help")
+    add("--cacert", action=Once, type=existing, metavar="FILE", help="for --repair; as in getm --help")
     return parser
 
 
@@ -123,7 +145,8 @@ def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Names
         require_algorithm(checksum.algorithm)
     with Lines([name], shown=not options.quiet) as lines:
         (report,) = check_operands([(name, expected)], lines.advance)
-        outcome = _write_result(lines, name, report, options)
+        outcome = _outcome(report)
+        _write_line(lines, name, outcome, options)
     verdict = report.verdict
     if verdict is None:
         print_unreadable(name, report.error)
@@ -145,14 +168,43 @@ def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: a
         entries = [entry for entry in entries if sizes[entry] is not None]
     # Of another size than the receipt says: reading it is needless.
     wrong = {entry for entry in entries if entry.size is not None and sizes[entry] not in (None, entry.size)}
+    # A pipe in place of a file that was received would block.
+    wrong |= {entry for entry in entries if entry.received is not None and needs_order(entry.name)}
     read = [entry for entry in entries if entry not in wrong]
     outcomes: Counter[str] = Counter()
+    damaged: list[_Entry] = []
     with Lines((entry.name for entry in read), shown=not options.quiet) as lines:
         work = ((entry.name, entry.checksums) for entry in read)
         reports = check_files(work, jobs=options.jobs, on_bytes=lines.advance)
         for entry in entries:
-            outcomes[_write_result(lines, entry.name, None if entry in wrong else next(reports), options)] += 1
+            outcome = _outcome(None if entry in wrong else next(reports))
+            if options.repair and outcome in (_FAILED, _UNREADABLE):
+                damaged.append(entry)
+                continue
+            outcomes[outcome] += 1
+            _write_line(lines, entry.name, outcome, options)
+    if damaged:
+        outcomes += _repair(damaged, options)
     return _sum_up(outcomes, problems)
+
+
+def _repair(damaged: Sequence[_Entry], options: argparse.Namespace) -> Counter[str]:
+    """Repair files, and write a line for each."""
+    from getm.cli.repair import repair
+
+    outcomes: Counter[str] = Counter()
+    with Lines((), shown=False) as lines:
+        for receipt in dict.fromkeys(entry.receipt for entry in damaged):
+            entries = [each.received for each in damaged if each.receipt == receipt and each.received is not None]
+            for entry, result in repair(receipt, entries, options):
+                outcome, more = _NOT_REPAIRED, ""
+                if result is not None and result.left is not None:
+                    outcome = _OK
+                elif result is not None:
+                    outcome, more = _REPAIRED, f" ({result.stats.received_bytes:,} of {result.size:,} bytes downloaded)"
+                outcomes[outcome] += 1
+                _write_line(lines, os.fspath(entry.path), outcome, options, more)
+    return outcomes
 
 
 def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
@@ -162,7 +214,8 @@ def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
     if not files.entries:
         why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
         raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
-    return [_Entry(os.fspath(entry.path), entry.checksums, entry.size) for entry in files.entries], files.problems
+    entries = [_Entry(os.fspath(each.path), each.proofs, each.size, each, name) for each in files.entries]
+    return entries, files.problems
 
 
 def _read_sums(name: str, algorithm: str | None) -> tuple[list[_Entry], Sequence[str]]:
@@ -175,27 +228,36 @@ def _read_sums(name: str, algorithm: str | None) -> tuple[list[_Entry], Sequence
 # Results -------------------------------------------------------------------------------------------------------------
 
 
-def _write_result(lines: Lines, name: str, report: FileReport | None, options: argparse.Namespace) -> str:
-    """Write the line of a file and return the outcome in it. `report` None: it has a wrong size."""
+def _outcome(report: FileReport | None) -> str:
+    """What is said of a file. `report` None: it has a wrong size."""
     if report is None or (report.verdict is not None and report.verdict.mismatch is not None):
-        outcome = _FAILED
-    elif report.verdict is None:
-        outcome = _UNREADABLE
-    else:
-        outcome = _OK if report.verdict.verified else _NOT_VERIFIED
+        return _FAILED
+    if report.verdict is None:
+        return _UNREADABLE
+    return _OK if report.verdict.verified else _NOT_VERIFIED
+
+
+def _write_line(lines: Lines, name: str, outcome: str, options: argparse.Namespace, more: str = "") -> None:
     if outcome != _OK or not options.quiet:
-        lines.write(f"{one_line(name)}: {outcome}")
-    return outcome
+        lines.write(f"{one_line(name)}: {outcome}{more}")
 
 
 def _sum_up(outcomes: Counter[str], problems: Sequence[str]) -> int:
     """The exit status over all files, and on failure the one line that says what went wrong."""
     files = outcomes.total()
     failed, unreadable, unverified = outcomes[_FAILED], outcomes[_UNREADABLE], outcomes[_NOT_VERIFIED]
-    counts = {"failed": failed, "unreadable": unreadable, "unverified": unverified, "malformed": len(problems)}
+    not_repaired = outcomes[_NOT_REPAIRED]
+    counts = {
+        "failed": failed,
+        "not_repaired": not_repaired,
+        "unreadable": unreadable,
+        "unverified": unverified,
+        "malformed": len(problems),
+    }
     are, lines = "is" if failed == 1 else "are", "line" if len(problems) == 1 else "lines"
     sentences = {
         "failed": f"Checksum failed! {failed} of {files} files {are} not what was declared",
+        "not_repaired": f"{not_repaired} of {files} files could not be repaired",
         "unreadable": f"{unreadable} of {files} files could not be read",
         "unverified": f"{unverified} of {files} files could not be verified",
         "malformed": f"{len(problems)} {lines} could not be understood: {''.join(problems[:1])}",
@@ -205,5 +267,8 @@ def _sum_up(outcomes: Counter[str], problems: Sequence[str]) -> int:
         wrong.append("no file was verified: none of the listed files exists")
     if not wrong:
         return EXIT_OK
+    if len(wrong) == not_repaired == 1:
+        # Its error was printed.
+        return EXIT_OTHER
     print_error({"message": f"{'; '.join(wrong)}.", **{name: count for name, count in counts.items() if count}})
     return EXIT_OTHER

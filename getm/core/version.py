@@ -31,6 +31,14 @@ class Version(msgspec.Struct, frozen=True, gc=False):
         """Whether anything would show that two responses are of this version."""
         return self.size is not None and self.strong is not None
 
+    def as_received(self) -> Version:
+        """With the validator for If-Range, of a version of which only the others were kept: a strong entity tag; or
+        else the time, where the bytes will be verified: whether it was old enough then is not known any more."""
+        if self.etag is None:
+            return msgspec.structs.replace(self, strong=self.last_modified)
+        strong = self.etag.startswith('"') and _ENTITY_TAG.fullmatch(self.etag) is not None
+        return msgspec.structs.replace(self, strong=self.etag if strong else None)
+
     def condition(self) -> tuple[str, str] | None:
         """The header field of a request that this version answers with 304 where it still is the current one (RFC 9110,
         sections 13.1.2 and 13.1.3); None where it has no validator. One field: If-Modified-Since is ignored beside

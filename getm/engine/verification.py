@@ -9,6 +9,7 @@ from typing import Any
 from getm import errors
 from getm.core.head import ResponseHead
 from getm.core.redact import redact
+from getm.integrity.blocks import block_bytes_for
 from getm.integrity.declared.discover import discover
 from getm.integrity.declared.types import Declared
 from getm.integrity.hashing.hasher import INLINE_BYTES, PartsHasher, check_small
@@ -64,10 +65,12 @@ class Verification:
             self._strict = False
             if self.declared:
                 self._reason = "resumed: only the missing bytes were fetched, and the whole was not read"
-        elif self.declared:
-            self.hasher = PartsHasher(self.declared, size=size, pool=self._pool)
-        elif self._strict:
-            raise self._unverified("can verify", self._reason, "; give a checksum")
+        else:
+            if self._strict and not self.declared:
+                raise self._unverified("can verify", self._reason, "; give a checksum")
+            block_bytes = block_bytes_for(size) if self._request.blocks else None
+            if self.declared or block_bytes is not None:
+                self.hasher = PartsHasher(self.declared, size=size, pool=self._pool, block_bytes=block_bytes)
 
     def may_check(self, size: int) -> bool:
         """Whether `check` can give the verdict on a content of that size, and at once."""
@@ -91,6 +94,9 @@ class Verification:
             decided: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
             self.hasher.finish(total, lambda found: call(_settle, decided, found))
             verdict = await decided
+            if not self.declared:
+                # It was read for its blocks alone.
+                verdict = unverified(self._reason, blocks=verdict.blocks)
         if verdict.mismatch is not None:
             raise verdict.mismatch.as_error(redact(self._request.url))
         if self._strict and not verdict.verified:

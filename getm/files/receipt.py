@@ -45,6 +45,7 @@ class Receipt:
         path: The receipt.
         reads: Whether `find` will be called.
         writes: Whether it is written.
+        lists_left: Whether files that were left get a line.
         ignored: What the list of the downloads has and getm does not use; a line of its own.
 
     A file for which no checksum was computed is read once more, in a thread of its own: its line holds the SHA-256 of
@@ -58,12 +59,14 @@ class Receipt:
         *,
         reads: bool = False,
         writes: bool = True,
+        lists_left: bool = True,
         ignored: tuple[str, ...] = (),
     ) -> None:
+        self._lists_left = lists_left
         self._path = Path(path)
         self._ignored = ignored
         self._reads = reads
-        self._writes = writes
+        self.writes = writes
         self._descriptor = -1
         self._folder = os.path.realpath(self._path.parent)
         self._known: dict[str, ReceiptEntry] = {}
@@ -80,11 +83,11 @@ class Receipt:
         with as_target_error(self._path):
             if self._reads:
                 self._read()
-            if self._writes:
+            if self.writes:
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
                 self._descriptor = os.open(self._path, flags, 0o666)
                 self._end_torn_line()
-        if self._writes and self._ignored:
+        if self.writes and self._ignored:
             self._write(ReceiptLine("list", ended=_rfc3339(datetime.now(UTC)), ignored=self._ignored))
 
     def _read(self) -> None:
@@ -106,7 +109,7 @@ class Receipt:
         """Write the line of a download that has ended. Raises `TargetError`, also for lines before this one."""
         if self._error is not None:
             raise self._error
-        if not self._writes:
+        if not self.writes:
             return
         match event:
             case Started():
@@ -115,6 +118,8 @@ class Receipt:
                 self._finished("done", event.result, self._started.pop(event.index, None))
             case Failed():
                 self._write(self._failed(event, self._started.pop(event.index, None)))
+            case Skipped() if not self._lists_left:
+                pass
             case Skipped() if event.result is not None and event.result.checksum.computed:
                 # Its bytes were read.
                 self._finished("left", event.result, None)
@@ -146,6 +151,8 @@ class Receipt:
             reason=result.left or verdict.reason,
             etag=None if version is None else version.etag,
             last_modified=None if version is None else version.last_modified,
+            block_bytes=0 if verdict.blocks is None else verdict.blocks.block_bytes,
+            blocks=None if verdict.blocks is None else verdict.blocks.text,
             changed_ns=None if path is None else _changed_ns(result),
             started=_rfc3339(started),
             ended=_rfc3339(ended),

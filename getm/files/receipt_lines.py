@@ -13,6 +13,7 @@ import msgspec
 
 from getm.core.version import Version
 from getm.errors import InvalidInput
+from getm.integrity.blocks import BlockSums
 from getm.integrity.values import Checksum, parse_checksum
 
 
@@ -26,10 +27,12 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     all that were computed, canonical. `verified_by`: the one that had been declared, and matched; `declared_by`: by
     whom ("caller", "receipt", or a header's name). `reason`: why nothing verified the bytes, or why the file was left.
     `changed_ns`: when file and inode were changed last, in nanoseconds since 1970 (st_ctime): no program can set it, so
-    a file that still has it, and its size, is what was received. `started`, `ended`: RFC 3339, UTC. `requests`: made
-    for it; `retries`: those of them made again; `limited_by`: what took most of the time, a stage of `getm.Bottleneck`.
-    `error`, `message`, `status_code`: of a failure, as on standard error.
-    `suggested_name`, `content_coding`: see `DownloadResult`. `ignored`: what the list has and getm does not use.
+    a file that still has it, and its size, is what was received. `blocks`: of a file of more than 1 MiB, the CRC32C of
+    each block of `block_bytes` as it was received (or read, where it was resumed or left): four bytes each, big-endian,
+    in base64. `started`, `ended`: RFC 3339, UTC. `requests`: made for it; `retries`: those of them made again;
+    `limited_by`: what took most of the time, a stage of `getm.Bottleneck`. `error`, `message`, `status_code`: of a
+    failure, as on standard error. `suggested_name`, `content_coding`: see `DownloadResult`. `ignored`: what the list
+    has and getm does not use.
     """
 
     status: Literal["done", "left", "failed", "skipped", "list"]
@@ -44,6 +47,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     etag: str | None = None
     last_modified: str | None = None
     changed_ns: int | None = None
+    block_bytes: int = 0
+    blocks: str | None = None
     started: str | None = None
     ended: str | None = None
     requests: int = 0
@@ -61,7 +66,8 @@ class ReceiptEntry(msgspec.Struct, frozen=True):
     """A file that the receipt says is there.
 
     `path`: as it can be opened. `size`: in bytes. `checksums`: that it has, perhaps none. `line`: the number of its
-    line, from 1. `url`: where it came from, redacted. `version`: of the object there. `changed_ns`: see `ReceiptLine`.
+    line, from 1. `url`: where it came from, redacted. `version`: of the object there. `changed_ns`, `blocks`: see
+    `ReceiptLine`.
     """
 
     path: Path
@@ -71,6 +77,12 @@ class ReceiptEntry(msgspec.Struct, frozen=True):
     url: str | None = None
     version: Version = Version()
     changed_ns: int | None = None
+    blocks: BlockSums | None = None
+
+    @property
+    def proofs(self) -> tuple[Checksum, ...]:
+        """What the file must have: its checksums, or else that of all its blocks."""
+        return self.checksums or (() if self.blocks is None else (self.blocks.whole,))
 
 
 class Received(Protocol):
@@ -122,7 +134,10 @@ def _entry(data: bytes, number: int, folder: str | os.PathLike[str]) -> ReceiptE
         raise InvalidInput(f"expected `size`, a number of bytes, got {line.size}")
     checksums = tuple(parse_checksum(text) for text in line.checksums)
     version = Version(line.size, line.etag, line.last_modified)
-    return ReceiptEntry(Path(folder, line.path), line.size, checksums, number, line.url, version, line.changed_ns)
+    blocks = None if line.blocks is None else BlockSums.parse(line.size, line.block_bytes, line.blocks)
+    return ReceiptEntry(
+        Path(folder, line.path), line.size, checksums, number, line.url, version, line.changed_ns, blocks
+    )
 
 
 _decoder = msgspec.json.Decoder(ReceiptLine)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from getm.core.validate import refuse, validate_path
 from getm.integrity.algorithms import require_algorithm
+from getm.integrity.blocks import block_bytes_for
 from getm.integrity.declared.types import Declared
 from getm.integrity.hashing.hasher import PartsHasher
 from getm.integrity.hashing.threads import HashPool, borrowed
@@ -62,10 +63,12 @@ def check_file(
     expected: Iterable[Checksum | Declared] = (),
     *,
     also: Sequence[str] = (),
+    blocks: bool = False,
     pool: HashPool | None = None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Verdict:
-    """Read a file once, check it against `expected` and compute the (canonical) algorithms `also`.
+    """Read a file once, check it against `expected` and compute the (canonical) algorithms `also`; and `blocks`, the
+    CRC32C of its blocks.
 
     The verdict's source is "caller" for those that do not say who declared them. A mismatch is in the verdict and is
     not raised; a multipart S3 ETag can come out as "not verified", see `PartsHasher`. A descriptor is read from its
@@ -76,7 +79,8 @@ def check_file(
     with open(file, "rb", buffering=0, closefd=not isinstance(file, int)) as opened, borrowed(pool) as threads:
         state = os.fstat(opened.fileno())
         size_bytes = state.st_size - opened.tell() if stat.S_ISREG(state.st_mode) else None
-        hasher = PartsHasher(declared, size=size_bytes, pool=threads, also=also)
+        block_bytes = block_bytes_for(size_bytes) if blocks else None
+        hasher = PartsHasher(declared, size=size_bytes, pool=threads, also=also, block_bytes=block_bytes)
         # One byte more than the file: a small file then shows its end without a second buffer.
         buffer_bytes = min(_READ_BYTES, size_bytes + 1) if size_bytes else _READ_BYTES
         return _check(hasher, _blocks(opened.fileno(), buffer_bytes, on_bytes))

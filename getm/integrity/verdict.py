@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from getm.core.brief import cut
 from getm.errors import ChecksumMismatch
+from getm.integrity.blocks import BlockSums
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import Checksum
 
@@ -39,6 +40,7 @@ class Verdict(Struct, frozen=True, gc=False):
         reason: why the bytes are not verified; None if they are.
         computed: every checksum that was computed, matched or not.
         mismatch: the first that differed from what was declared; None if none did.
+        blocks: the CRC32C of blocks of the bytes; None unless a receipt is written, and for small objects.
 
     Example:
         >>> fh.checksum
@@ -51,6 +53,7 @@ class Verdict(Struct, frozen=True, gc=False):
     reason: str | None
     computed: tuple[Checksum, ...] = ()
     mismatch: Mismatch | None = None
+    blocks: BlockSums | None = None
 
     def __bool__(self) -> bool:
         return self.verified
@@ -69,6 +72,6 @@ class Verdict(Struct, frozen=True, gc=False):
         return f"not verified: {self.reason}"
 
 
-def unverified(reason: str, computed: tuple[Checksum, ...] = ()) -> Verdict:
+def unverified(reason: str, computed: tuple[Checksum, ...] = (), blocks: BlockSums | None = None) -> Verdict:
     """A verdict for bytes that nothing verified, and why."""
-    return Verdict(False, None, None, reason, computed)
+    return Verdict(False, None, None, reason, computed, blocks=blocks)

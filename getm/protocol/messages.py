@@ -191,6 +191,8 @@ class OpenRequest(Record, frozen=True):
     # whole of that one.
     version: Version | None = None
     or_whole: bool = False
+    # The CRC32C of its blocks is wanted, for a receipt.
+    blocks: bool = False
     # The caller has this version: a 304 is the whole answer where it is still the current one.
     unless: Version | None = None
     # It is a span that another engine, which knows the object, passes on.

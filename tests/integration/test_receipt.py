@@ -13,13 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import getm as getm_package
 from getm import DownloadResult, Failed, Finished, Progressed, Retried, Skipped, Started, Stats, Verdict
 from getm.core.version import Version
-from getm.errors import ConnectFailed, HTTPStatusError, TargetError
+from getm.errors import ConnectFailed, HTTPStatusError, TargetError, Truncated
 from getm.files.receipt import Receipt
 from getm.files.receipt_lines import read_receipt
 from getm.integrity.values import parse_checksum
@@ -198,6 +200,7 @@ def test_a_receipt_that_cannot_be_written(tmp_path: Path, verdict: Verdict) -> N
 _WRITER = """
 import sys
 from pathlib import Path
+import getm as getm_package
 from getm import DownloadResult, Finished, Stats, Verdict
 from getm.files.receipt import Receipt
 from getm.integrity.values import parse_checksum
@@ -221,6 +224,58 @@ def test_a_kill_leaves_whole_lines_of_several_writers(tmp_path: Path) -> None:
             writer.send_signal(signal.SIGKILL)
     assert receipt.read_bytes()[-1:] in (b"", b"\n")
     assert all(line["path"].endswith("x" * 200) for line in lines(receipt))
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "processes", "declared"),
+    [(1, 1, False), (1, 1, True), (4, 1, False), (4, 2, True), ("auto", 1, False), (None, 1, True)],
+)
+def test_the_crc32c_of_blocks_as_they_were_received(
+    tmp_path: Path,
+    nginx: NginxServer,
+    make_object: Callable[..., ServedObject],
+    concurrency: Any,
+    processes: int,
+    declared: bool,
+) -> None:
+    served, small = make_object(21 * MIB + 12345, seed=3), make_object(MIB, seed=3)
+    body = served.read()
+    checksum = f"sha256:{served.sha256_hex}" if declared else "auto"
+    with getm_package.Session(processes=processes) as session:
+        url, receipt = nginx.url(served), tmp_path / "receipt"
+        session.download(url, tmp_path / "x", receipt=receipt, checksum=checksum, concurrency=concurrency)
+        session.download(nginx.url(small), tmp_path / "small", receipt=receipt)
+        # Those of a file that is left were read.
+        session.download(url, tmp_path / "x", receipt=receipt, existing="verify")
+    with receipt.open("rb") as file:
+        files = read_receipt(file, tmp_path)
+    sums = [entry.blocks for entry in files.entries]
+    assert sums[0] is None and sums[1] is not None and not files.problems
+    assert [crc for _, crc in sums[1]] == [crc32c.crc32c(body[at : at + MIB]) for at in range(0, len(body), MIB)]
+    first, _, left = lines(receipt)
+    assert (first["status"], left["status"], first["blocks"]) == ("done", "left", left["blocks"])
+
+
+@pytest.mark.parametrize("checksum", ["auto", None])
+def test_the_blocks_of_what_was_resumed(tmp_path: Path, fault_server: FaultServer, checksum: str | None) -> None:
+    """They were read back, since no engine has seen all bytes. Of an object without a length there are none."""
+    body = os.urandom(5 * MIB + 1)
+    url = fault_server.serve("/x", Reply(body=body, cut_at=3 * MIB), Reply(body=body))
+    chunked = fault_server.serve("/chunked", Reply(body=body, framing="chunked"))
+    with getm_package.Session(retries=0) as session:
+        with pytest.raises(Truncated):
+            session.download(url, tmp_path / "x", receipt=tmp_path / "receipt", checksum=checksum)
+        session.download(url, tmp_path / "x", receipt=tmp_path / "receipt", checksum=checksum)
+        session.download(chunked, tmp_path / "y", receipt=tmp_path / "receipt", checksum=checksum)
+    with (tmp_path / "receipt").open("rb") as file:
+        resumed, unknown = read_receipt(file, tmp_path).entries
+    assert resumed.blocks is not None and unknown.blocks is None
+    assert [crc for _, crc in resumed.blocks] == [crc32c.crc32c(body[at : at + MIB]) for at in range(0, len(body), MIB)]
+    failed, done, _ = lines(tmp_path / "receipt")
+    assert (failed["status"], done["reason"].split(":")[0]) == (
+        "failed",
+        "checksum=None" if checksum is None else "the server declared no checksum",
+    )
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

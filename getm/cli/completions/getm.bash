@@ -7,7 +7,7 @@
 
 _shtab_getm_subparsers=(verify hash report completion demo help)
 
-_shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt)
+_shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt --repair -H --header --cacert)
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_report_option_strings=(-h --help -o --output --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
@@ -17,6 +17,7 @@ _shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format 
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
+_shtab_getm_verify___cacert_COMPGEN=_shtab_compgen_files
 _shtab_getm_hash_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_report__o_COMPGEN=_shtab_compgen_files
 _shtab_getm_report___output_COMPGEN=_shtab_compgen_files
@@ -48,7 +49,7 @@ _shtab_getm_pos_0_choices=(verify hash report completion demo help)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
 _shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
-_shtab_getm___existing_choices=(replace keep verify update)
+_shtab_getm___existing_choices=(replace keep verify update repair)
 _shtab_getm___progress_choices=(auto bar plain json none)
 
 _shtab_getm_verify_pos_0_nargs='*'
@@ -58,6 +59,7 @@ _shtab_getm_verify___ignore_missing_nargs=0
 _shtab_getm_verify__q_nargs=0
 _shtab_getm_verify___quiet_nargs=0
 _shtab_getm_verify___json_errors_nargs=0
+_shtab_getm_verify___repair_nargs=0
 _shtab_getm_hash_pos_0_nargs=+
 _shtab_getm_hash__h_nargs=0
 _shtab_getm_hash___help_nargs=0

@@ -15,7 +15,7 @@ _shtab_getm_commands() {
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
     help:'Print a short text about one thing: lists, checksums, resume, ...'
     report:'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
-    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). On failure, standard error has "ERROR:getm.cli:" and a JSON object on one line, unless it is a terminal, which gets a line for people.'
+    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more, where the receipt has their checksums, otherwise the'
   )
   _describe 'getm commands' _commands
 }
@@ -31,7 +31,7 @@ _shtab_getm_options=(
   "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
-  "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left]:WHAT:(replace keep verify update)"
+  "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left]:WHAT:(replace keep verify update repair)"
   {-nc,--no-clobber}"[skip files that exist\: --existing\=keep]"
   "-N[download what is newer\: --existing\=update]"
   "--no-resume[start over, and keep no partial data]"
@@ -134,6 +134,9 @@ _shtab_getm_verify_options=(
   {-q,--quiet}"[no lines for files that are as expected, no progress bar]"
   "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
   "*--receipt[check the files of a receipt\; repeatable]:FILE:_files"
+  "--repair[with --receipt\: download what is damaged or missing, by blocks where the receipt has them]"
+  {-H,--header}"[for --repair\; as in getm --help]:'NAME: VALUE':"
+  "--cacert[for --repair\; as in getm --help]:FILE:_files"
   "(*)::- as FILE or SUMSFILE is standard input:_files"
 )
 

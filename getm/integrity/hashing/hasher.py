@@ -9,9 +9,10 @@ from functools import partial
 from getm.core.coverage import Coverage
 from getm.core.log import get_logger
 from getm.integrity.algorithms import crc_function, new_digest
+from getm.integrity.blocks import ALGORITHM
 from getm.integrity.combine import GENERATORS
 from getm.integrity.declared.types import Declared
-from getm.integrity.hashing.streams import Block, CrcStream, HashStream, OrderedStream
+from getm.integrity.hashing.streams import Block, BlockCrcStream, Crcs, CrcStream, HashStream, OrderedStream
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.multipart_etag import PartedMd5, candidate_part_bytes
 from getm.integrity.values import DIGEST_BYTES, Checksum
@@ -36,7 +37,8 @@ class PartsHasher:
     `expectations` are all computed, in parallel; `size` is the representation's length in bytes, or None; `also` names
     algorithms to compute without an expectation (they appear in `Verdict.computed`). A multipart S3 ETag is computed
     for each candidate part size at once, in at most `multipart_etag.MAX_CANDIDATES` MD5 passes; where none fits, or
-    `size` is None, the verdict is "not verified", never a mismatch.
+    `size` is None, the verdict is "not verified", never a mismatch. `block_bytes`: the verdict also has the CRC32C of
+    blocks of that size; None: it has not.
 
     Raises `MissingExtra` where an algorithm's package is not installed, `InvalidInput` for an unknown one.
 
@@ -44,7 +46,13 @@ class PartsHasher:
     """
 
     def __init__(
-        self, expectations: Sequence[Declared], *, size: int | None, pool: HashPool, also: Sequence[str] = ()
+        self,
+        expectations: Sequence[Declared],
+        *,
+        size: int | None,
+        pool: HashPool,
+        also: Sequence[str] = (),
+        block_bytes: int | None = None,
     ) -> None:
         self._expectations = tuple(expectations)
         self._pool = pool
@@ -59,13 +67,20 @@ class PartsHasher:
             else:
                 candidates = () if size is None else candidate_part_bytes(size, declared.checksum.parts)
                 self._layouts[declared.checksum] = [PartedMd5(part_bytes) for part_bytes in candidates]
+        self._blocks: BlockCrcStream | None = None
+        if block_bytes is not None and size is not None:
+            self._blocks = BlockCrcStream(crc_function(ALGORITHM), pool.threads, size, block_bytes)
         for name in dict.fromkeys((*names, *also)):
-            if name in GENERATORS:
+            if name == ALGORITHM and self._blocks is not None:
+                self._streams[name] = self._blocks
+            elif name in GENERATORS:
                 self._streams[name] = CrcStream(name, crc_function(name), pool.threads)
             else:
                 self._streams[name] = OrderedStream(new_digest(name, paged=pool.paged))
         layouts = [OrderedStream(layout) for each in self._layouts.values() for layout in each]
-        self._all_streams: tuple[HashStream, ...] = (*self._streams.values(), *layouts)
+        streams = (*self._streams.values(), *layouts)
+        alone = self._blocks is not None and ALGORITHM not in self._streams
+        self._all_streams: tuple[HashStream, ...] = (*streams, self._blocks) if alone and self._blocks else streams
         self._coverage = Coverage()
         self._fed_bytes = 0
         self._open_blocks = 0
@@ -139,7 +154,7 @@ class PartsHasher:
                 block = stream.take()
             if block is None:
                 return
-            result = self._read(stream, block.view)
+            result = self._read(stream, block)
             with self._lock:
                 if not self._cancelled:
                     stream.merge(block, result)
@@ -151,14 +166,14 @@ class PartsHasher:
             del block  # an idle thread must not keep it
         self._pool.submit(partial(self._run, stream))
 
-    def _read(self, stream: HashStream, view: memoryview) -> int:
+    def _read(self, stream: HashStream, block: Block) -> Crcs:
         try:
-            return stream.read(view)
+            return stream.read(block)
         except Exception as error:
             # A view released too early, a package that refuses it: the transfer must still end, and say so.
             _log.exception("hashing failed")
             self._failure = f"hashing failed: {type(error).__name__}: {error}"
-            return 0
+            return ()
 
     def _settle(self, blocks: int) -> None:
         """So many blocks are done with: the verdict is given once all are."""
@@ -174,6 +189,7 @@ class PartsHasher:
         computed = tuple(Checksum(name, stream.digest()) for name, stream in self._streams.items())
         if self._failure is not None:
             return unverified(self._failure)
+        blocks = None if self._blocks is None else self._blocks.blocks()
         actual_by_name = {checksum.algorithm: checksum for checksum in computed}
         reasons: list[str] = []
         matched: Declared | None = None
@@ -182,7 +198,7 @@ class PartsHasher:
             if expected.parts is None:
                 actual = actual_by_name[expected.algorithm]
                 if actual != expected:
-                    return Verdict(False, None, None, _DIFFERENT, computed, Mismatch(declared, actual))
+                    return Verdict(False, None, None, _DIFFERENT, computed, Mismatch(declared, actual), blocks)
             elif any(
                 layout.parts == expected.parts and layout.digest() == expected.value
                 for layout in self._layouts[expected]
@@ -193,8 +209,8 @@ class PartsHasher:
                 continue
             matched = matched or declared
         if matched is not None:
-            return Verdict(True, matched.checksum, matched.source, None, computed)
-        return unverified("; ".join(reasons) or "no checksum was declared", computed)
+            return Verdict(True, matched.checksum, matched.source, None, computed, blocks=blocks)
+        return unverified("; ".join(reasons) or "no checksum was declared", computed, blocks)
 
 
 def check_small(declared: Declared, content: bytes | memoryview) -> Verdict:

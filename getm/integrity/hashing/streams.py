@@ -5,7 +5,7 @@ it. A worker is a thread that takes blocks from one stream until none is left. A
 
     offer(block)          queue a block; True when one more worker is needed, which counts as started from then on
     take()                the next block that can be read now; None ends the worker that asked
-    read(view)            hash one block; the result goes to `merge`
+    read(block)           hash one block; the result goes to `merge`
     merge(block, result)  add the result of one block
     drop()                forget the queued blocks and return them; those being read stay with their workers
     digest()              the digest of everything read; only after all blocks have been merged
@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 
 from msgspec import Struct
 
 from getm.integrity.algorithms import CrcFunction, Digest
+from getm.integrity.blocks import ALGORITHM, BlockSums
 from getm.integrity.combine import combine
 from getm.integrity.values import DIGEST_BYTES
+
+Crcs = tuple[int, ...]
 
 
 class Block(Struct, eq=False):
@@ -62,11 +66,11 @@ class OrderedStream:
         self._next_offset += block.size_bytes
         return block
 
-    def read(self, view: memoryview) -> int:
-        self._digest.update(view)
-        return 0
+    def read(self, block: Block) -> Crcs:
+        self._digest.update(block.view)
+        return ()
 
-    def merge(self, block: Block, result: int) -> None:
+    def merge(self, block: Block, result: Crcs) -> None:
         """Nothing to do: `read` has updated the digest."""
 
     def drop(self) -> list[Block]:
@@ -78,20 +82,32 @@ class OrderedStream:
         return self._digest.digest()
 
 
-class CrcStream:
-    """A CRC: several workers read blocks at once, in any order, and their CRCs are combined.
+class _Joined:
+    """The CRC of what is complete from the start on; a piece beyond it waits as two integers."""
 
-    What is complete from the start on is one CRC; a block beyond it waits as two integers.
-    """
+    def __init__(self, algorithm: str) -> None:
+        self.crc = 0
+        self.size_bytes = 0
+        self._algorithm = algorithm
+        self._ahead: dict[int, tuple[int, int]] = {}  # offset -> (size in bytes, CRC)
+
+    def add(self, offset: int, size_bytes: int, crc: int) -> None:
+        self._ahead[offset] = size_bytes, crc
+        while (following := self._ahead.pop(self.size_bytes, None)) is not None:
+            more_bytes, more = following
+            self.crc = combine(self._algorithm, self.crc, more, more_bytes) if self.size_bytes else more
+            self.size_bytes += more_bytes
+
+
+class CrcStream:
+    """A CRC: several workers read blocks at once, in any order, and their CRCs are combined."""
 
     def __init__(self, algorithm: str, crc: CrcFunction, workers: int) -> None:
         self._algorithm = algorithm
         self._crc = crc
         self._workers_left = workers
         self._queue: deque[Block] = deque()
-        self._prefix_crc = 0
-        self._prefix_bytes = 0
-        self._ahead: dict[int, tuple[int, int]] = {}  # offset -> (size in bytes, CRC)
+        self._whole = _Joined(algorithm)
 
     def offer(self, block: Block) -> bool:
         self._queue.append(block)
@@ -106,15 +122,12 @@ class CrcStream:
         self._workers_left += 1
         return None
 
-    def read(self, view: memoryview) -> int:
-        return self._crc(view, 0)
+    def read(self, block: Block) -> Crcs:
+        return (self._crc(block.view, 0),)
 
-    def merge(self, block: Block, result: int) -> None:
-        self._ahead[block.offset] = (block.size_bytes, result)
-        while (following := self._ahead.pop(self._prefix_bytes, None)) is not None:
-            size_bytes, crc = following
-            self._prefix_crc = combine(self._algorithm, self._prefix_crc, crc, size_bytes)
-            self._prefix_bytes += size_bytes
+    def merge(self, block: Block, result: Crcs) -> None:
+        for crc in result:
+            self._whole.add(block.offset, block.size_bytes, crc)
 
     def drop(self) -> list[Block]:
         dropped = list(self._queue)
@@ -122,7 +135,49 @@ class CrcStream:
         return dropped
 
     def digest(self) -> bytes:
-        return self._prefix_crc.to_bytes(DIGEST_BYTES[self._algorithm], "big")
+        return self._whole.crc.to_bytes(DIGEST_BYTES[self._algorithm], "big")
+
+
+class BlockCrcStream(CrcStream):
+    """The CRC32C of each block of so many bytes, of an object of `size`; that of the whole is made of them."""
+
+    def __init__(self, crc: CrcFunction, workers: int, size: int, block_bytes: int) -> None:
+        super().__init__(ALGORITHM, crc, workers)
+        self._size = size
+        self._block_bytes = block_bytes
+        self._crcs: list[int] = [0] * -(-size // block_bytes)
+        # Of blocks of which not all has come.
+        self._open: dict[int, _Joined] = {}
+
+    def read(self, block: Block) -> Crcs:
+        return tuple([self._crc(block.view[start - block.offset : stop - block.offset], 0) for start, stop in
+                      self._pieces(block)])  # fmt: skip
+
+    def _pieces(self, block: Block) -> list[tuple[int, int]]:
+        """What was fed at once, cut where blocks end."""
+        start, stop, size = block.offset, block.offset + block.size_bytes, self._block_bytes
+        bounds = [start, *range((start // size + 1) * size, stop, size), stop]
+        return list(pairwise(bounds))
+
+    def merge(self, block: Block, result: Crcs) -> None:
+        for (start, stop), crc in zip(self._pieces(block), result, strict=False):
+            index = start // self._block_bytes
+            first = index * self._block_bytes
+            if stop - start == min(self._block_bytes, self._size - first):
+                self._crcs[index] = crc
+                continue
+            joined = self._open.setdefault(index, _Joined(ALGORITHM))
+            joined.add(start - first, stop - start, crc)
+            if joined.size_bytes == min(self._block_bytes, self._size - first):
+                self._crcs[index] = self._open.pop(index).crc
+
+    def blocks(self) -> BlockSums:
+        """Those of everything read; only after all of it has been merged."""
+        crcs = b"".join([crc.to_bytes(4, "big") for crc in self._crcs])
+        return BlockSums(self._size, self._block_bytes, crcs)
+
+    def digest(self) -> bytes:
+        return self.blocks().whole.value
 
 
 HashStream = OrderedStream | CrcStream
