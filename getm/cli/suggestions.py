@@ -1,4 +1,4 @@
-"""What was probably meant: misspelt options, options of curl, wget and aria2, words that are no command.
+"""What was probably meant: misspelt options, options of other tools, words that are no command.
 
 Imported where arguments are refused only.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 # What to do in place of an option that another tool has: curl(1), wget(1), aria2c(1). Where two of them mean something
 # else by one letter, it is what curl means.
-_ELSEWHERE = {
+_OF_DOWNLOADERS = {
     "use -d DIR": "-P --directory-prefix --output-dir",
     "use -o FILE": "--output --output-document --out",
     "use -i FILE": "--input-file",
@@ -75,39 +75,50 @@ _ELSEWHERE = {
     "response headers are in getm.info in Python": "-D --dump-header --include --server-response",
     "use -j 1, or --limit-rate": "-w --wait --random-wait",
 }
-OF_OTHER_TOOLS = {name: advice for advice, names in _ELSEWHERE.items() for name in names.split()}
+# The same of md5sum(1), sha256sum(1) and others.
+_AS_BYTES = {"files are read as bytes in any case: leave it out": "-b --binary -t --text"}
+_OF_CHECKERS = {
+    "files are checked in any case: leave it out": "-c --check",
+    "use -q": "--status",
+    "lines that cannot be understood are a failure in any case: leave it out": "--strict -w --warn",
+    "the form of the lines is detected: leave it out": "-z --zero",
+    **_AS_BYTES,
+}
+_OF_HASHERS = {"use getm verify": "-c --check", **_AS_BYTES}
+OF_OTHER_TOOLS = {
+    command: {name: advice for advice, names in table.items() for name in names.split()}
+    for command, table in (("getm", _OF_DOWNLOADERS), ("getm verify", _OF_CHECKERS), ("getm hash", _OF_HASHERS))
+}
 # Of one letter, and a value may follow without a space.
 _WITH_VALUE = frozenset(f"-{letter}" for letter in "AbCDeFKlPrTtUuwXYyz")
 
 
 def unknown_options(arguments: Iterable[str], known: Collection[str], command: str) -> str:
     """What to say of arguments that begin with a hyphen and are no options of `command`; `known`: those there are."""
-    names = list(dict.fromkeys(name for argument in arguments for name in _names(argument, known)))
-    advice = {name: found for name in names if (found := _advice(name, known))}
+    theirs = OF_OTHER_TOOLS.get(command, {})
+    names = list(dict.fromkeys(name for argument in arguments for name in _names(argument, known, theirs)))
+    advice = {name: found for name in names if (found := theirs.get(name) or _misspelt(name, known))}
     if len(names) == 1 or not advice:
         return f"unknown option: {', '.join(names)}; {advice.get(names[0]) or f'see {command} --help'}"
     return f"unknown options: {', '.join(f'{name} ({advice[name]})' if name in advice else name for name in names)}"
 
 
-def _names(argument: str, known: Collection[str]) -> Iterator[str]:
+def _names(argument: str, known: Collection[str], theirs: Collection[str]) -> Iterator[str]:
     """The options that an argument gives, without values: what stands behind a "=" or a name may be a secret."""
     name = argument.partition("=")[0]
-    if name.startswith("--") or name in OF_OTHER_TOOLS or len(name) == 2:
+    if name.startswith("--") or name in theirs or len(name) == 2:
         yield name
     elif name[:2] in _WITH_VALUE:
         yield name[:2]
     elif re.fullmatch("-[A-Za-z#]{2,6}", name):
         # "-fsSL"; or a value that nothing knows.
-        letters = [f"-{letter}" for letter in name[1:]]
-        theirs = [letter for letter in letters if letter not in known]
-        yield from theirs if all(letter in OF_OTHER_TOOLS for letter in theirs) else [name]
+        letters = [f"-{letter}" for letter in name[1:] if f"-{letter}" not in known]
+        yield from letters if all(letter in theirs for letter in letters) else [name]
     else:
         yield name[:2]
 
 
-def _advice(name: str, known: Collection[str]) -> str | None:
-    if name in OF_OTHER_TOOLS:
-        return OF_OTHER_TOOLS[name]
+def _misspelt(name: str, known: Collection[str]) -> str | None:
     if not name.startswith("--"):
         return None
     # Abbreviations are not taken: they would break in a script with the next option.

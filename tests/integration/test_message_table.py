@@ -13,7 +13,7 @@ import pytest
 
 import getm
 from getm import errors
-from getm.cli.options import build_parser
+from getm.cli import hash, options, verify
 from getm.cli.suggestions import OF_OTHER_TOOLS
 from tests.support.certificates import Authority
 from tests.support.command import failure, on_a_terminal, refused, refused_on_a_terminal
@@ -89,6 +89,10 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("--conc=8", U), r"unknown option: --conc; did you mean --concurrency\?"),
     (("--frobnicate", U), "unknown option: --frobnicate; see getm --help"),
     (("verify", "--frobnicate"), "unknown option: --frobnicate; see getm verify --help"),
+    (("verify", "-L", "a-file"), "unknown option: -L; see getm verify --help"),
+    (("verify", "-c", "a-file"), "unknown option: -c; files are checked in any case: leave it out"),
+    (("hash", "--check", "a-file"), "unknown option: --check; use getm verify"),
+    (("hash", "--algoritm=md5", "a-file"), r"unknown option: --algoritm; did you mean --algorithm\?"),
     (("-7", U), "unknown option: -7; see getm --help"),
     (("-P", "dir", U), "unknown option: -P; use -d DIR"),
     (("-Pdir", U), "unknown option: -P; use -d DIR"),
@@ -173,11 +177,14 @@ def test_the_installed_command_says_the_same(arguments: tuple[str, ...], folder:
     assert run.returncode == 2 and str(failure(run)["message"]).removesuffix(".") in line
 
 
-def test_an_option_of_another_tool_is_none_here() -> None:
+@pytest.mark.parametrize("module", [options, verify, hash])
+def test_an_option_of_another_tool_is_none_here(module: Any) -> None:
     """Whoever gives getm such an option takes it out of the table."""
-    known = build_parser()._option_string_actions
-    assert [name for name in OF_OTHER_TOOLS if name in known] == []
-    for advice in set(OF_OTHER_TOOLS.values()):
+    parser = module.build_parser()
+    known = parser._option_string_actions
+    theirs = OF_OTHER_TOOLS[parser.prog]
+    assert [name for name in theirs if name in known] == []
+    for advice in set(theirs.values()):
         named = re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*", advice)
         assert all(name in known for name in named), advice
 
