@@ -148,3 +148,12 @@ def test_a_time_that_no_calendar_has_is_none(session: getm.Session, fault_server
     reply = Reply(body=b"1234", last_modified="Fri, 31 Dec 9999 23:59:59 -1200")
     about = session.info(fault_server.serve("/late", reply))
     assert about.last_modified is None and about.size == 4
+
+
+def test_what_is_open_shows_itself_on_one_line(fault_server: FaultServer) -> None:
+    url = fault_server.serve(f"/{'x' * 300}", Reply(body=b"data"))
+    checksum = f"sha512:{hashlib.sha512(b'data').hexdigest()}"
+    with getm.urlopen(url, checksum=checksum) as fh, getm.shared(url, checksum=checksum) as shared:
+        fh.read()
+        for each in (fh, fh.checksum, fh.stats, shared, getm.info(url), getm.read_ranges(url, [(0, 2)])):
+            assert len(repr(each)) < 100

@@ -195,7 +195,11 @@ class Bars:
             if self._many:
                 return rows + self._next_retry(waits, now)
             shown = [*waits, *(index for index in self._active if index not in waits)]
-            most = max(1, min(_MOST_ROWS, lines - 3))
+            # All of them, and perhaps a line that counts the others, must be fewer than the terminal's lines.
+            most = min(_MOST_ROWS, lines - 3)
+            if most < 1 and rows:
+                return rows
+            most = max(1, most)
             rows += [self._row(index, waits.get(index), now) for index in shown[:most]]
             if len(shown) > most:
                 rows.append(Row(f"and {len(shown) - most} more"))

@@ -99,6 +99,10 @@ def test_a_low_terminal_shows_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     with shown(monkeypatch, lines=6) as terminal:
         terminal.tell(Planned(20, None), *(begun(number, Path(f"name{number:03}"), 1) for number in range(20)))
         assert len(terminal.shows("and 17 more")) == 5
+        terminal.resize(100, 3)
+        terminal.clock.now += 1.0
+        terminal.tell(finished(0, Path("name000"), size=1))
+        assert terminal.shows("1/20 files")[-1].startswith(" 1/20 files")
 
 
 def test_of_many_files_only_failures_and_a_running_line(monkeypatch: pytest.MonkeyPatch) -> None:
