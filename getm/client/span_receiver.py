@@ -22,10 +22,11 @@ class _Earlier:
     was given up are still to come. `waited_s`: for spans, and `spans_s` of that by what an engine has measured."""
 
     def __init__(self, stats: Stats, began: float, answered_s: float) -> None:
-        self.stats = stats
-        self.began = began
-        self.answered_s = answered_s
-        self.waited_s = self.spans_s = 0.0
+        self.stats: Stats = stats
+        self.began: float = began
+        self.answered_s: float = answered_s
+        self.waited_s: float = 0.0
+        self.spans_s: float = 0.0
         # Those of which nothing is known but how long they were, which are most of many small ones.
         self._small = self._small_bytes = 0
 

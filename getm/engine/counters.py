@@ -25,8 +25,17 @@ class Counters:
     """
 
     # Most transfers need few of them.
-    lookup_s = opening_s = tls_s = response_s = network_s = limit_s = retry_s = wanted_s = 0.0
-    last_hashing_s = last_disk_s = cpu_s = 0.0
+    lookup_s: float = 0.0
+    opening_s: float = 0.0
+    tls_s: float = 0.0
+    response_s: float = 0.0
+    network_s: float = 0.0
+    limit_s: float = 0.0
+    retry_s: float = 0.0
+    wanted_s: float = 0.0
+    last_hashing_s: float = 0.0
+    last_disk_s: float = 0.0
+    cpu_s: float = 0.0
     hashed_by: tuple[str, ...] = ()
     waited_s: Mapping[Holder, float] = MappingProxyType({})
     helpers: Times | None = None

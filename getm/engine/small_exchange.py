@@ -76,7 +76,7 @@ class SpanHeads:
 class SlotSpan:
     """A span that a consumer wants on its own, and gets in a slot: a `WholeListener`."""
 
-    status = 206
+    status: int = 206
 
     def __init__(
         self,
@@ -129,9 +129,11 @@ class SmallSpans:
     `begin(span)` says whether there is room for its bytes, and `put(span, content)` takes them.
     """
 
-    status = 206
+    status: int = 206
     # As a `Watched`: no part of them is slower than the others.
-    waited, waits, remaining = False, 0, Span(0, 0)
+    waited: bool = False
+    waits: int = 0
+    remaining: Span = Span(0, 0)
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class SmallSpans:
         begin: Callable[[Span], bool],
         put: Callable[[Span, memoryview], None],
     ) -> None:
-        self.position = 0
+        self.position: int = 0
         self._attempts = attempts
         self._source = source
         self._version = source.version
