@@ -16,7 +16,7 @@ from getm.cli import defaults
 from getm.cli.exit_status import EXIT_USAGE
 from getm.cli.main import WORDS
 from getm.cli.options import build_parser
-from getm.cli.output.errors import errors_are_for_people, print_summary, use_json_errors
+from getm.cli.output.errors import errors_are_for_people, print_summary, print_warning, use_json_errors
 from getm.cli.output.formatting import ignored_text
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
@@ -151,7 +151,7 @@ def _session(options: argparse.Namespace) -> Session:
         cert=options.cert,
         key=options.key,
         key_password=None if password is None else password_in(password),
-        netrc=options.netrc_file or options.netrc,
+        netrc=_netrc(options) or False,
         resolve=_addresses(options.resolve),
         ip_version=options.ip_version,
         interface=options.interface,
@@ -215,7 +215,7 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
         "the client certificate (--cert)": options.cert,
         "the key (--key)": options.key,
         "the file with the key's password": options.key_password_file,
-        "the netrc file": options.netrc_file or (_netrc_path() if options.netrc else None),
+        "the netrc file": _netrc(options),
         "the configuration (--config)": options.config,
         **{f"a file of headers (-H @{path})": path for path in getattr(options, "header_files", ())},
     }
@@ -228,11 +228,28 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
     return files
 
 
-def _netrc_path() -> str:
+def _netrc(options: argparse.Namespace) -> str | None:
+    """The netrc file, where there is to be one."""
+    if not options.netrc:
+        given: str | None = options.netrc_file
+        return given
     # Needed by few.
     from getm.files.netrc import netrc_path
 
-    return netrc_path()
+    return options.netrc_file or netrc_path()
+
+
+def _warn(options: argparse.Namespace) -> None:
+    """Of what is no reason to fail."""
+    for variable in options.unknown_variables:
+        # In the log only: it may be another program's.
+        _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
+    if (path := _netrc(options)) is not None:
+        from getm.files.netrc import exposure
+
+        # The session has it in the log.
+        if warning := exposure(path):
+            print_warning(warning)
 
 
 def _run(
@@ -247,8 +264,7 @@ def _run(
     reporter = Reporter(options, planned, to_stdout=to_stdout)
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
-        for variable in options.unknown_variables:
-            _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
+        _warn(options)
         if entries.ignored:
             _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
         session = stack.enter_context(_session(options))

@@ -122,23 +122,27 @@ class Commands:
             for process in self._running:
                 process.send_signal(number)
 
+    def _end(self) -> None:
+        """End the commands under way: those that do not end in time are killed."""
+        self._signal(signal.SIGTERM)
+        late = threading.Timer(_GRACE_S, self._signal, (signal.SIGKILL,))
+        late.daemon = True
+        late.start()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._threads.close()
-            return
-        self._signal(signal.SIGTERM)
-        late = threading.Timer(_GRACE_S, self._signal, (signal.SIGKILL,))
-        late.daemon = True
-        late.start()
         try:
+            if error is not None:
+                self._end()
             self._threads.close()
-        finally:
-            late.cancel()
+        except BaseException:
+            # A signal, while it waits.
+            self._end()
+            raise
         if isinstance(error, KeyboardInterrupt) and self._not_run:
             files = "1 file is" if self._not_run == 1 else f"{self._not_run} files are"
             error.add_note(f"{files} in place for which the command of --on-complete was not run.")

@@ -33,6 +33,16 @@ def netrc_path() -> str:
     return os.path.expanduser(os.environ.get("NETRC") or "~/.netrc")  # noqa: PTH111 - Path raises where there is no home
 
 
+def exposure(path: str | os.PathLike[str]) -> str | None:
+    """A warning, where others may read the file at `path`; None where they may not, or where there is none."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return None
+    readable = stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO)
+    return f"others than you may read the passwords in {path}; protect it: chmod 600 {path}" if readable else None
+
+
 def read_netrc(path: str | None) -> Logins:
     """The logins of the file at `path`; None for `$NETRC`, or else `~/.netrc`. A "default" entry is left out: it would
     be for any host that a list or a mirror names.
@@ -41,8 +51,9 @@ def read_netrc(path: str | None) -> Logins:
         InvalidInput: There is none, or it cannot be read.
     """
     file = Path(path or netrc_path())
+    if warning := exposure(file):
+        _log.warning("%s", warning)
     try:
-        _warn_of_readers(file, file.stat())
         found = netrc.netrc(file)
     except netrc.NetrcParseError as error:
         # Its message may quote a password.
@@ -53,11 +64,6 @@ def read_netrc(path: str | None) -> Logins:
     return Logins(
         {host.lower(): (login, password) for host, (login, _, password) in found.hosts.items() if host != "default"}
     )
-
-
-def _warn_of_readers(file: Path, status: os.stat_result) -> None:
-    if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        _log.warning("others than you may read the passwords in %s: chmod 600 %s", file, file)
 
 
 def _authorization(host: str, login: str, password: str) -> str:

@@ -347,6 +347,16 @@ def test_headers_and_logins_from_files(fault_server: FaultServer, tmp_path: Path
     assert [second.header(name) for name in ("X-One", "X-Two", "Authorization")] == ["1", "two words", "x"]
 
 
+def test_a_terminal_is_told_of_logins_that_others_may_read(fault_server: FaultServer, tmp_path: Path) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY))
+    netrc(tmp_path, LINES).chmod(0o644)
+    status, shown = command.on_a_terminal(url, "-n", cwd=tmp_path)
+    assert status == 0 and "warning: others than you may read the passwords in" in shown
+    # Callers take anything there for a failure.
+    run = command.getm(url, "-n", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

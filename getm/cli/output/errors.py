@@ -121,6 +121,14 @@ def print_text(text: str) -> None:
     _write(f"{terminal.styled(terminal.marks.bad, Style.BAD)} {terminal.encodable(text)}")
 
 
+def print_warning(text: str) -> None:
+    """Write a line for people to standard error, where they read it: callers take anything there for a failure."""
+    if errors_are_for_people():
+        from getm.cli.output.terminal import Terminal
+
+        _write(f"warning: {Terminal(sys.stderr).encodable(text)}")
+
+
 def _write(text: str) -> None:
     if sys.stderr is None:
         return
