@@ -82,7 +82,7 @@ class SmallFetches:
         slot = self._connection.take(len(span))
         if slot is None:
             return False
-        fetch = SlotSpan(self, self._connection, number, request, span, self._heads, slot)
+        fetch = SlotSpan(self, self._connection, number, request, span, self._spans, self._heads, slot)
         return self._begun(number, fetch, self._spans.begin(span, fetch))
 
     def _may_begin(self, request: OpenRequest) -> bool:

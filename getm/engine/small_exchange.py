@@ -85,6 +85,7 @@ class SlotSpan:
         number: int,
         request: OpenRequest,
         span: Span,
+        requests: SpanRequests,
         heads: SpanHeads,
         slot: int,
     ) -> None:
@@ -95,6 +96,7 @@ class SlotSpan:
         self._number = number
         self._request = request
         self._span = span
+        self._requests = requests
         self._heads = heads
         self._slot: int | None = slot
 
@@ -111,6 +113,7 @@ class SlotSpan:
 
     def came(self, content: memoryview) -> None:
         self.begun.keep(self.begun.connection)
+        self._requests.usual = True
         slot, self._slot = self._slot, None
         if slot is not None:
             self._connection.fill(slot, content)
@@ -118,6 +121,7 @@ class SlotSpan:
         self._fetches.ended(self._number)
 
     def is_other(self) -> None:
+        self._requests.usual = False
         if self._fetches.ended(self._number):
             self._connection.fetch_span(self._number, self._request, self._span, self.begun, self.began_s)
 

@@ -20,7 +20,7 @@ import getm
 from getm.client.engines import ProcessEngine
 from getm.client.read_ahead import MIN_BYTES, TAIL_BYTES
 from getm.core.units import KIB, MIB
-from tests.support.fault_script import Pace, Reply, redirect
+from tests.support.fault_script import Pace, Reply, Request, failure, redirect
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -503,3 +503,21 @@ def test_spans_come_from_the_mirror_that_has_answered(
             assert fh.read(1000) == content[position : position + 1000]
     # Validators are those of one server: the first one is not asked again.
     assert [each.status for each in nginx.log.since(mark)] == [404, 302, 206, 206, 206]
+
+
+def test_a_signed_address_that_expires_between_reads_is_asked_for_again(
+    session: getm.Session, fault_server: FaultServer
+) -> None:
+    """Each read that finds it expired asks where the URL leads to now."""
+    answered = []
+
+    def target(request: Request) -> Reply:
+        answered.append(request)
+        return failure(403) if len(answered) > 3 and request.path == "/first" else Reply(body=BODY)
+
+    first, second = fault_server.serve("/first", target), fault_server.serve("/second", target)
+    url = fault_server.serve("/x", lambda request: redirect(second if len(answered) > 3 else first))
+    with session.open(url) as fh:
+        for position in (MIB, 10, 2 * MIB, 500_000, MIB + 77):
+            fh.seek(position)
+            assert fh.read(70_000) == BODY[position : position + 70_000]

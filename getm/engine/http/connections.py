@@ -367,8 +367,11 @@ class SpanRequests:
         self._heads = heads
         # Without the line that ends it.
         self._head = head[:-2]
+        # Whether the last response was as long as the span: otherwise the next one may be short as well, and the loop
+        # is to wake up for it at once.
+        self.usual: bool = True
 
     def begin(self, span: Span, listener: WholeListener) -> Begun | None:
         """Ask for `span` over a connection that waits for a request; see `Exchanges.begin`."""
         head = b"%bRange: %b\r\n\r\n" % (self._head, span.range_header().encode())
-        return self._exchanges.send(self._heads, head, listener, len(span))
+        return self._exchanges.send(self._heads, head, listener, len(span) if self.usual else 0)

@@ -98,3 +98,13 @@ async def test_the_end_of_the_connection_wakes_who_waits_for_more() -> None:
         server.writers[0].close()
         assert await listener.outcome is None
         begun.connection.close()
+
+
+async def test_a_short_answer_is_read_at_once_where_the_last_one_was_short_as_well() -> None:
+    async with kept() as (server, _, requests):
+        requests.usual = False
+        listener, begun = begin(requests)
+        await server.head()
+        server.writers[0].write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nsorry")
+        assert await listener.outcome is None
+        begun.connection.close()
