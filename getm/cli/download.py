@@ -164,7 +164,7 @@ def _addresses(given: list[str]) -> dict[str, list[str]]:
     for text in given:
         host, _, rest = text.partition(":")
         port, colon, several = rest.partition(":")
-        if not colon:
+        if not (host and port and colon):
             raise InvalidInput(f"--resolve: expected HOST:PORT:ADDR, got {text[:100]!r}")
         addresses[f"{host}:{port}"] = [address.strip() for address in several.split(",")]
     return addresses

@@ -49,7 +49,9 @@ def validate_connection_options(
         InvalidInput: One of them cannot be used, or they contradict each other.
     """
     if cert is None and (key is not None or key_password is not None):
-        raise InvalidInput("a key is that of a certificate: give cert as well (a PEM file, which may hold the key too)")
+        raise InvalidInput(
+            "a key is that of a certificate: give that as well (cert, a PEM file that may have the key too)"
+        )
     if ip_version is not None and (isinstance(ip_version, bool) or ip_version not in (4, 6)):
         refuse("ip_version", "4, 6, or None for both", ip_version)
     if interface is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 import socket
 import ssl
 import subprocess
@@ -66,7 +67,7 @@ def private(nginx: NginxServer, make_object: Make) -> Callable[..., str]:
 
 def session_for(nginx: NginxServer, **settings: object) -> getm.Session:
     at = {f"{PRIVATE_NAME}:{nginx.https_port}": "127.0.0.1"}
-    return getm.Session(cacert=nginx.ca_path, resolve=at, retries=0, **settings)  # type: ignore[arg-type]  # of any
+    return getm.Session(cacert=nginx.ca_path, resolve=at, retries=0, processes=2, **settings)  # type: ignore[arg-type]  # of any
 
 
 @each_mode
@@ -134,13 +135,13 @@ def test_certificates_that_cannot_be_used_are_refused_before_any_request(
         cert = tmp_path / "no-certificate.pem"
         cert.write_text("nothing")
     words = {
-        "missing password": "is encrypted, and its password is needed: give key_password",
+        "missing password": "is encrypted, and its password is needed; give the right one (key_password",
         "wrong password": "is encrypted, and its password does not open it",
         "key of another": "is not that of the certificate in",
         "no certificate": "cannot be loaded with its key",
     }
     with session_for(nginx, cert=cert, key=key, key_password=password) as session:
-        with pytest.raises(getm.InvalidInput, match=words[form]) as raised:
+        with pytest.raises(getm.InvalidInput, match=re.escape(words[form])) as raised:
             session.read(private())
         assert "SECRET" not in str(raised.value)
 
@@ -267,6 +268,22 @@ def test_a_login_is_for_its_host_alone(concurrency: int | None, fault_server: Fa
     assert authorization(fault_server) == [mine, mine, mine, mine, None, None, other]
 
 
+def test_a_login_for_reads_at_any_position(fault_server: FaultServer, tmp_path: Path) -> None:
+    netrc(tmp_path, LINES)
+    to = Reply(body=BODY * 20, headers={"ETag": '"1"'})
+    fault_server.serve("/to", to)
+    url = fault_server.serve("/same", redirect("/to"))
+    away = fault_server.serve("/away", redirect(fault_server.url("/to", "localhost")))
+    for each, expected in ((url, [basic("me:'pa\"ss")]), (away, [basic("me:'pa\"ss"), None])):
+        fault_server.requests.clear()
+        with getm.Session(netrc=True, retries=0) as session, session.open(each) as fh:
+            for position in (200_000, 5, 300_000):
+                fh.seek(position)
+                assert fh.read(1) == BODY[position % len(BODY) :][:1]
+        assert len(fault_server.requests) >= 4
+        assert {*authorization(fault_server)} == {*expected}
+
+
 def test_a_login_that_is_given_otherwise_comes_first(fault_server: FaultServer, tmp_path: Path) -> None:
     path = netrc(tmp_path, LINES)
     url = fault_server.serve("/x", Reply(body=BODY))
@@ -364,10 +381,11 @@ def test_a_terminal_is_told_of_logins_that_others_may_read(fault_server: FaultSe
         (["-H", "@lines"], "lines:2: expected a header as 'NAME: VALUE'"),
         (["--netrc"], "/.netrc cannot be read: No such file"),
         (["--netrc-file", "lines"], "lines:1: this line of the netrc file cannot be understood"),
-        (["--key", "lines"], "a key is that of a certificate: give cert as well"),
+        (["--key", "lines"], "a key is that of a certificate: give that as well"),
         (["--cert", "nothere"], "cert: there is no file"),
         (["--cert", "lines", "--key-password-file", "nothere"], "The file with the password nothere cannot be read"),
         (["--resolve", "a"], "--resolve: expected HOST:PORT:ADDR, got 'a'"),
+        (["--resolve", "::1"], "--resolve: expected HOST:PORT:ADDR, got '::1'"),
         (["--resolve", "a:x:127.0.0.1"], "resolve: expected HOST:PORT, got 'a:x'"),
         (["--resolve", "a:80:b"], "resolve: expected an IP address for a:80, got 'b'"),
         (["--resolve", "a:80:"], "resolve: expected an IP address for a:80, got ''"),

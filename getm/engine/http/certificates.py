@@ -74,7 +74,8 @@ class Certificates(NamedTuple):
             named, key = (encodable(os.fsdecode(path)) for path in (cert, self.key or cert))
             if asked:
                 wrong = "is needed" if self.key_password is None else "does not open it"
-                message = f"the key in {key} is encrypted, and its password {wrong}: give key_password"
+                right = "give the right one (key_password, or --key-password-file)"
+                message = f"the key in {key} is encrypted, and its password {wrong}; {right}"
             elif "KEY_VALUES_MISMATCH" in str(error):
                 message = f"the key in {key} is not that of the certificate in {named}"
             else:

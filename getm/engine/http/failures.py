@@ -73,7 +73,9 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         where = "" if proxy is None else f" of {proxy}"
         if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
             named = "the URL" if proxy is None else proxy.variable
-            message = f"there is no host {error.host}{where}: {why}; check the name in {named}"
+            version = None if request.connection is None else request.connection.ip_version
+            address = "" if version is None else f", or it has no IPv{version} address"
+            message = f"there is no host {error.host}{where}{address}: {why}; check the name in {named}"
             return errors.HostNotFound(message, reason="name not found")
         advice = "check this machine's network and its name servers"
         message = f"the name {error.host}{where} could not be resolved: {why}; {advice}"
@@ -98,7 +100,7 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
     if isinstance(error, ClientOSError) and (alert := _CERTIFICATE_ALERT.search(str(error))):
         # In TLS 1.3 a server asks after the handshake (RFC 8446, section 4.4.2.4).
         if request.connection is None or request.connection.cert is None:
-            return errors.TLSFailed(f"{host} wants a client certificate ({alert[0].lower()}): give cert, and key")
+            return errors.TLSFailed(f"{host} wants a client certificate ({alert[0].lower()}): give one (cert and key)")
         return errors.TLSFailed(f"{host} refused the client certificate ({alert[0].lower()}); give another one by cert")
     if isinstance(error, ClientError | OSError):
         return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")

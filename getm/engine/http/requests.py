@@ -230,7 +230,8 @@ def _require_version(request: OpenRequest, at: str) -> None:
     version = 6 if ":" in host else 4 if _IPV4.fullmatch(host) else None
     if wanted is not None and version not in (None, wanted):
         raise errors.InvalidInput(
-            f"{host} is an IPv{version} address, and only IPv{wanted} was asked for (by ip_version, or interface)",
+            f"{host} is an IPv{version} address, and only IPv{wanted} was asked for, by -{wanted} (ip_version) or "
+            "an interface",
             url=redact(at),
         )
 
