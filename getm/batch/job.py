@@ -247,8 +247,9 @@ class Job:
         if not self._target.adopt(info, small):
             self._let_existing_come_first()
             return False
-        self.done = info.size or 0
+        # Nothing of it is from before.
         self._report_start()
+        self.done = info.size or 0
         return True
 
     def _hear(self, info: HeadInfo) -> None:

@@ -59,6 +59,8 @@ def test_the_last_call(tmp_path: Path, fault_server: FaultServer, script: Script
     assert calls[-1] == (result.size, result.size) == (len(content), len(content))
     assert all(total is None or done <= total for done, total in calls)
     assert isinstance(other, getm.DownloadResult) and isinstance(events[-1], getm.Finished)
+    (started,) = (event for event in events if isinstance(event, getm.Started))
+    assert started.resumed_bytes == 0
     (*_, last) = (event for event in events if isinstance(event, getm.Progressed))
     assert (last.done_bytes, last.total_bytes) == (len(content), len(content))
 
@@ -83,7 +85,7 @@ def test_tqdm_and_rich_end_full(
     with (
         getm.Session(retries=getm.Retries(base_s=0.01)) as session,
         tqdm.tqdm(file=io.StringIO()) as bar,
-        rich.progress.Progress(console=console) as progress,
+        rich.progress.Progress(console=console, auto_refresh=False) as progress,
     ):
         task = progress.add_task("x", total=None)
 

@@ -49,6 +49,9 @@ class Reporter(contextlib.ExitStack):
         read_otherwise = options.verbose or not errors_are_for_people()
         silent = options.quiet or not shows_progress or (read_otherwise and options.progress == "auto")
         kind = "none" if silent else options.progress
+        if kind == "bar" and options.verbose and self._on_terminal:
+            # Records would go through the bars.
+            kind = "plain"
         self._display = open_display(sys.stderr, kind)
         self._planned: list[Started] = []
         self._commands: Commands | None = None
