@@ -37,6 +37,7 @@ __all__ = [
     "Entry",
     "EntryList",
     "Event",
+    "Examining",
     "Failed",
     "Finished",
     "FormatError",

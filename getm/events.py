@@ -3,8 +3,9 @@
 `to_json` gives the facts of one as plain values, on one level, as `getm --json` prints them. `msgspec.json.encode` and
 `msgspec.to_builtins` take events as they are, with their fields; the first refuses a path that is not UTF-8.
 
-The order for one entry: `Started`, any number of `Progressed`, `Retried` and `Adapted`, and one of `Finished`, `Failed`
-and `Skipped`, each of which may also come without a `Started` before it. URLs are redacted; no event has a secret.
+The order for one entry: any number of `Examining`, then `Started`, any number of `Progressed`, `Retried` and `Adapted`,
+and one of `Finished`, `Failed` and `Skipped`, each of which may also come without a `Started` before it. URLs are
+redacted; no event has a secret.
 """
 
 from __future__ import annotations
@@ -134,6 +135,26 @@ class Adapted(Event, frozen=True):
     index: int
     connections: int
     reason: str
+
+
+@keeping(path=PATH)
+class Examining(Event, frozen=True):
+    """A large file that is there already is being read, as `existing` asks for it; nothing is downloaded meanwhile.
+
+    Attributes:
+        index: the entry's position in the list.
+        path: the file.
+        done_bytes: how many of its bytes have been read.
+        total_bytes: its size.
+    """
+
+    index: int
+    path: Path
+    done_bytes: int
+    total_bytes: int
+
+    def __post_init__(self) -> None:
+        keep(self)
 
 
 class Finished(Event, frozen=True):

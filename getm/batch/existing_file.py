@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from getm import errors
 from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.stats import Stats
+from getm.events import Examining
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import unverified
 from getm.protocol.messages import EndInfo, HeadInfo
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from getm.integrity.blocks import BlockSums
 
 _log = get_logger()
+
+# How often the reading of a large file is reported.
+_TELL_S = 0.25
 
 # Conditions of the caller's own: a 304 to them is an error, as nothing here would be what they refer to.
 _CONDITIONS = frozenset({"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range"})
@@ -90,7 +97,7 @@ class ExistingFile:
         path, blocks = self._path, self._job.request.blocks
         self._batch.examine(
             self._job,
-            lambda examiner, on_bytes: examiner.examine(path, expected, on_bytes, blocks=blocks),
+            lambda examiner, go_on: examiner.examine(path, expected, self._telling(go_on), blocks=blocks),
             self._examined,
         )
 
@@ -106,6 +113,21 @@ class ExistingFile:
             # A file that was not changed since need not be read for "update".
             return Expected.of_receipt(known, may_trust=self._updates)
         return Expected(request.size) if info is None else Expected.of_server(info.size, info.declared)
+
+    def _telling(self, go_on: Callable[[int], None]) -> Callable[[int], None]:
+        """Takes the number of bytes of each read, in the thread that reads, and reports them now and then."""
+        index, path, done, told_s = self._job.index, Path(self._path), 0, time.monotonic()
+
+        def on_bytes(count: int) -> None:
+            nonlocal done, told_s
+            go_on(count)
+            done += count
+            if self._batch.wants_events and time.monotonic() - told_s >= _TELL_S:
+                told_s = time.monotonic()
+                size = _size_of(self._path)
+                self._batch.report(Examining(index, path, min(done, size), size))
+
+        return on_bytes
 
     def _received(self) -> ReceiptEntry | None:
         """What the receipt says of the file."""
@@ -194,7 +216,7 @@ class ExistingFile:
         path, target, missing = self._path, partial.fileno(), partial.missing()
         self._batch.examine(
             self._job,
-            lambda _, on_bytes: copy_undamaged(path, target, sums, missing, on_bytes),
+            lambda _, go_on: copy_undamaged(path, target, sums, missing, self._telling(go_on)),
             lambda copied: self._kept(partial, sums, copied),
         )
         return True

@@ -276,6 +276,10 @@ class Batch:
         if self._stopping:
             raise errors.Cancelled("the batch has ended")
 
+    def report(self, event: Event) -> None:
+        """Pass an event on at once. In any thread."""
+        self._post([event])
+
     def ready(self, job: Job) -> None:
         """It may request, as soon as there is room for it."""
         self._release(job)

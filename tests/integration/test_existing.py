@@ -16,7 +16,8 @@ import pytest
 
 import getm
 from getm import errors
-from tests.support.command import failure, names
+from getm.batch import existing_file
+from tests.support.command import failure, names, on_a_terminal
 from tests.support.command import getm as run_getm
 from tests.support.fault_script import Reply, Request
 from tests.support.fault_script import failure as error_page
@@ -317,6 +318,29 @@ def test_other_downloads_go_on_while_a_file_is_read(
         for result in session.download_all(entries, directory=tmp_path, existing="verify", continue_after_error=True)
     ]
     assert order[-1] == 0
+
+
+def test_the_reading_of_a_large_file_is_reported(
+    tmp_path: Path, session: getm.Session, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(existing_file, "_TELL_S", 0.0)
+    url = fault_server.serve("/x", Reply(body=BODY))
+    (tmp_path / "x").write_bytes(bytes(5 * MIB))
+    heard: list[getm.Event] = []
+    checksum = str(getm.checksum(bytes(5 * MIB)))
+    list(session.download_all([getm.Entry(url, tmp_path / "x", checksum)], existing="verify", on_event=heard.append))
+    told = [event for event in heard if isinstance(event, getm.Examining)]
+    assert [event.done_bytes for event in told] == [number * MIB for number in range(1, 6)]
+    assert {(event.index, event.path, event.total_bytes) for event in told} == {(0, tmp_path / "x", 5 * MIB)}
+    assert [type(event) for event in heard] == [getm.Examining] * 5 + [getm.Skipped]
+
+
+def test_what_a_terminal_shows_while_a_file_is_read(tmp_path: Path, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY))
+    with (tmp_path / "x").open("wb") as file:
+        file.truncate(2 * 10**9)
+    _, shown = on_a_terminal(url, "x", "--checksum", f"sha512:{'0' * 128}", "--existing=verify", cwd=tmp_path)
+    assert "checking x" in shown
 
 
 # Verify and update: by a receipt --------------------------------------------------------------------------------------

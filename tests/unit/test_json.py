@@ -49,6 +49,7 @@ VALUES: tuple[Any, ...] = (
         3, "reset", 1, 0.5, "the connection broke " * 20, "the connection broke", 5, "https://host/x", Path("x")
     ),
     getm.Adapted(3, 4, "because " * 30),
+    getm.Examining(3, Path("there/x.bam"), 5, 2**40),
     getm.Finished(3, RESULT, waived=True),
     getm.Skipped(3, Path("x"), "it exists", RESULT),
     getm.Failed(3, "https://host/x", None, ERROR),

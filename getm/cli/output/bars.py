@@ -22,7 +22,7 @@ from getm.cli.output.formatting import Texts, failed_text, ignored_text, name_of
 from getm.cli.output.meter import Meter
 from getm.cli.output.summary import Summary
 from getm.cli.output.terminal import Style, Terminal
-from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
+from getm.events import Event, Examining, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 from getm.files.names import name_from_url
 
 # Of more files than this only failures get a line, and those under way none.
@@ -92,6 +92,8 @@ class Bars:
         # Requests are made again before a file has started, too.
         self._retries: Counter[int] = Counter()
         self._waits: dict[int, _Wait] = {}
+        # Files that are there, and are being read.
+        self._examined: dict[int, _Bar] = {}
 
     def __enter__(self) -> Self:
         self._drawing.__enter__()
@@ -110,7 +112,11 @@ class Bars:
                         self._advance(bar, event.done_bytes)
                         bar.size = event.total_bytes
                     self._waits.pop(event.index, None)
+                case Examining():
+                    bar = self._examined.setdefault(event.index, _Bar(event.path, "", event.total_bytes, self._clock()))
+                    bar.done_bytes = event.done_bytes
                 case Started():
+                    self._examined.pop(event.index, None)
                     resumed_bytes = event.resumed_bytes
                     self._active[event.index] = _Bar(
                         event.path, event.url, event.size, self._clock(), resumed_bytes, resumed_bytes
@@ -159,8 +165,8 @@ class Bars:
 
     def _end(self, event: Finished | Failed | Skipped, verified: bool | None, texts: Callable[[], Texts]) -> None:
         """A file has ended. `verified`: whether anything verified it; None: there is none."""
-        self._active.pop(event.index, None)
-        self._waits.pop(event.index, None)
+        for under_way in (self._active, self._waits, self._examined):
+            under_way.pop(event.index, None)
         self._ended += 1
         retries = _times(self._retries.pop(event.index, 0))
         if self._many and verified is not None:
@@ -194,7 +200,7 @@ class Bars:
             waits = {index: wait for index, wait in self._waits.items() if wait.until - now > _WAIT_WORTH_SAYING_S}
             if self._many:
                 return rows + self._next_retry(waits, now)
-            shown = [*waits, *(index for index in self._active if index not in waits)]
+            shown = [*waits, *(index for index in (*self._active, *self._examined) if index not in waits)]
             # All of them, and perhaps a line that counts the others, must be fewer than the terminal's lines.
             most = min(_MOST_ROWS, lines - 3)
             if most < 1 and rows:
@@ -225,7 +231,9 @@ class Bars:
     def _row(self, index: int, wait: _Wait | None, now: float) -> Row:
         if wait is not None:
             return Row(self._name(wait.event.path, wait.event.url), waiting=wait.texts(now))
-        bar = self._active[index]
+        if (bar := self._active.get(index)) is None:
+            bar = self._examined[index]
+            return bar.row(f"checking {self._name(bar.path, bar.url)}", now)
         row = bar.row(self._name(bar.path, bar.url), now)
         row.note = _times(self._retries[index])
         return row

@@ -27,7 +27,7 @@ from getm.cli.output.formatting import (
     printable,
 )
 from getm.cli.output.summary import Summary
-from getm.events import Event, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
+from getm.events import Event, Examining, Failed, Finished, Planned, Progressed, Retried, Skipped, Started
 
 KINDS = ("auto", "bar", "plain", "json", "none")
 
@@ -205,6 +205,12 @@ class _PlainLines(_Lines):
                 return f"retry {count}: {name}: {printable(event.message)}; again in {event.delay_s:.1f} s"
             case Finished():
                 return self._end("done", event.index, finished_text(event.result))
+            case Examining() if event.index in self._shown:
+                return self._progressed(Progressed(event.index, event.done_bytes, event.total_bytes))
+            case Examining():
+                name = f"checking {name_of(event.path)}"
+                self._shown[event.index] = _Shown(name, self._clock(), event.done_bytes)
+                return f"check: {name_of(event.path)}: {bytes_text(event.total_bytes)}"
             case Failed():
                 return self._end("failed", event.index, failed_text(event))
             case Skipped():
