@@ -31,7 +31,7 @@ from getm.client.pool import EnginePool
 from getm.core.environment import environment
 from getm.core.redact import redact
 from getm.core.units import MIB
-from getm.events import Event, Failed, Finished, Skipped, Started
+from getm.events import Event, Failed, Finished, Progressed, Skipped, Started
 from getm.files.netrc import Logins
 from getm.files.receipt_lines import ReceiptEntry, Received
 from getm.manifests.entry import Entry
@@ -276,6 +276,9 @@ class ExecutorBatch:
         else:
             self._cost *= min(_FASTER, max(1 / _FASTER, _PORTION_S / max(done.seconds, 1e-3)))
             self._cost = min(self._cost, _MAX_COST)
+            # For displays, since nothing was heard of these on their way.
+            sizes = [(event.index, event.result.size) for event in done.events if isinstance(event, Finished)]
+            self._report([Progressed(index, size, size) for index, size in sizes])
             self._report(done.events)
         with self._lock:
             del self._running[future]
@@ -322,9 +325,10 @@ def _broken(error: BaseException) -> errors.WorkerLost:
 
 
 def _workers(executor: Executor) -> int:
-    """How many workers it has, as far as it says so: the standard library's, mpi4py's, loky's."""
+    """How many workers it has, as far as it says so: the standard library's, loky's, mpi4py's, Dask's."""
     for name in ("_max_workers", "num_workers"):
         count = getattr(executor, name, None)
         if isinstance(count, int) and count > 0:
             return count
-    return _WORKERS
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)
+    return sum(threads().values()) or _WORKERS if callable(threads) else _WORKERS

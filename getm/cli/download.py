@@ -8,7 +8,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -32,6 +34,9 @@ from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
 from getm.options import Timeout, validate_timeout
 from getm.session import Session
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 _log = get_logger("cli")
 
@@ -252,6 +257,13 @@ def _warn(options: argparse.Namespace) -> None:
             print_warning(warning)
 
 
+def _cluster(scheduler: str) -> AbstractContextManager[Executor]:
+    # Dask takes a second to import, and is needed by few.
+    from getm.integrations import dask
+
+    return dask.executor(scheduler)
+
+
 def _run(
     options: argparse.Namespace,
     entries: EntryList,
@@ -260,6 +272,8 @@ def _run(
     to_stdout: bool = False,
 ) -> int:
     """`to_stdout`: the data goes to standard output."""
+    if to_stdout and options.dask is not None:
+        raise InvalidInput("--dask is for files; here the data goes to standard output")
     planned = Planned(len(entries), entries.total_bytes, entries.ignored)
     reporter = Reporter(options, planned, to_stdout=to_stdout)
     with contextlib.ExitStack() as stack:
@@ -267,13 +281,15 @@ def _run(
         _warn(options)
         if entries.ignored:
             _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
+        executor = None if options.dask is None else stack.enter_context(_cluster(options.dask))
         session = stack.enter_context(_session(options))
         reporter.engines_busy = session._pool.busiest
         results = session.download_all(
             entries,
             jobs=options.jobs,
             concurrency=options.concurrency,
-            directory=options.dir,
+            directory=options.dir if executor is None else options.dir or ".",
+            executor=executor,
             checksum=checksum,
             strict=options.strict,
             resume=not options.no_resume,

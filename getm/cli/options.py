@@ -192,6 +192,8 @@ def build_parser() -> Parser:
     add("--per-host", **number(1, MAX_JOBS * MAX_CONCURRENCY, DEFAULT_PER_HOST), help=connections)
     engines = "background processes that download; auto: one, and more where they pay (default auto)"
     add("--processes", **number(1, default="auto", auto=True), help=engines)
+    cluster = "the workers of a Dask cluster download: tcp://HOST:PORT, or local[:N], processes on this machine"
+    add("--dask", action=Once, metavar="SCHEDULER", help=cluster)
     threshold = "smaller objects are downloaded over one connection despite -x"
     add("--multipart-threshold", **amount(0, default=0), help=threshold)
     add("--limit-rate", **amount(1, MAX_NUMBER), help="most bytes a second for everything (500K, 20M, ...)")

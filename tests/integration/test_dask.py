@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from getm import errors
+from getm.integrations import dask
+from tests.support.command import getm
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -43,6 +46,17 @@ if __name__ == "__main__":
 """
 
 
+def run_program(program: str, *arguments: object, folder: Path) -> list[str]:
+    """The lines that the program prints."""
+    path = folder / "program.py"
+    path.write_text(program)
+    environment = os.environ | {"DASK_TEMPORARY_DIRECTORY": str(folder)}
+    command = [sys.executable, str(path), *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, check=False, timeout=150, env=environment)
+    assert run.returncode == 0, run.stderr.decode()
+    return run.stdout.decode().splitlines()
+
+
 @pytest.mark.slow
 @pytest.mark.deadline(180)
 def test_a_worker_is_killed_and_a_server_fails_at_times(
@@ -60,16 +74,9 @@ def test_a_worker_is_killed_and_a_server_fails_at_times(
 
     url, other = nginx.url(object_), fault_server.serve("/x", at_times)
     entries = [(other if number % 25 == 0 else url, f"{number % 50}/{number}") for number in range(5000)]
-    data, receipt, program = tmp_path / "data", tmp_path / "receipt.jsonl", tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    (tmp_path / "entries.json").write_text(json.dumps(entries))
-    arguments = [program, tmp_path / "entries.json", data, receipt]
-    environment = os.environ | {"DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
-    run = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=150, env=environment
-    )
-    assert run.returncode == 0, run.stderr
-    indexes = [int(line) for line in run.stdout.split()]
+    data, receipt, listed = tmp_path / "data", tmp_path / "receipt.jsonl", tmp_path / "entries.json"
+    listed.write_text(json.dumps(entries))
+    indexes = [int(line) for line in run_program(PROGRAM, listed, data, receipt, folder=tmp_path)]
     assert sorted(indexes) == list(range(5000))
     expected = {url: hashlib.sha256(object_.read()).digest(), other: hashlib.sha256(b"at times").digest()}
     for source, path in entries:
@@ -78,3 +85,71 @@ def test_a_worker_is_killed_and_a_server_fails_at_times(
     lines = [json.loads(line) for line in receipt.read_text().splitlines()]
     assert sorted(line["path"] for line in lines) == sorted(f"data/{path}" for _, path in entries)
     assert {line["status"] for line in lines} == {"done"}
+
+
+@pytest.mark.deadline(120)
+def test_the_command_with_workers_on_this_machine(
+    nginx: NginxServer, make_object: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path))
+    objects = {f"{number}.bin": make_object(50_000 * number, number) for number in range(8)}
+    (tmp_path / "list").write_text("".join(f"{nginx.url(each)}\n  out={name}\n" for name, each in objects.items()))
+    data, receipt = tmp_path / "data", tmp_path / "receipt.jsonl"
+    options = ["-d", str(data), "--dask", "local:2", "--receipt", str(receipt), "--json"]
+    done = getm("-m", tmp_path / "list", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == len(receipt.read_text().splitlines()) == 8
+    for name, each in objects.items():
+        assert (data / name).read_bytes() == each.read()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "says"), [("local:0", "tcp://HOST:PORT"), ("head-node", "tcp://HOST:PORT"), ("", "tcp://HOST:PORT")]
+)
+def test_what_is_no_scheduler(scheduler: str, says: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=says), dask.executor(scheduler):
+        pytest.fail("it is one")
+
+
+def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(errors.MissingExtra, match=r"getm\[dask\]"), dask.executor("local"):
+        pytest.fail("there is none")
+    with pytest.raises(errors.MissingExtra, match=r"getm\[dask\]"):
+        dask.read_bytes("http://127.0.0.1:9/")
+    with pytest.raises(errors.MissingExtra, match=r"getm\[dask\]"):
+        dask.read_ranges("http://127.0.0.1:9/", [(0, 1)])
+
+
+BLOCKS = """
+import sys
+import dask, getm
+from getm.integrations.dask import read_bytes, read_ranges
+
+first, second, changing = sys.argv[1:]
+whole = dask.compute(*read_bytes([first, second])[1])
+print(*map(len, whole))
+blocks = read_bytes([first, second], blocksize=100_000)
+print(*map(len, blocks))
+found = dask.compute(blocks)[0]
+assert [b"".join(each) for each in found] == [getm.read(first).tobytes(), getm.read(second).tobytes()]
+ranges = dask.compute(*read_ranges(second, [(5, 10), (0, 3)]))
+assert ranges == (getm.read(second)[5:10].tobytes(), getm.read(second)[:3].tobytes())
+try:
+    dask.compute(read_bytes(changing, blocksize=10))
+except getm.RemoteChanged as error:
+    print(type(error).__name__)
+for wrong in (0, -1, True, "1 MiB", 1.5):
+    try:
+        read_bytes(first, blocksize=wrong)
+    except getm.InvalidInput:
+        print("refused")
+"""
+
+
+def test_blocks_of_objects(nginx: NginxServer, fault_server: FaultServer, make_object: Make, tmp_path: Path) -> None:
+    objects = make_object(250_000, 1), make_object(16384, 2)
+    old, new = Reply(body=b"x" * 20, etag='"old"'), Reply(body=b"y" * 20, etag='"new"')
+    changing = fault_server.serve("/x", old, new)
+    lines = run_program(BLOCKS, *map(nginx.url, objects), changing, folder=tmp_path)
+    assert lines == ["16384", "3 1", "RemoteChanged", *["refused"] * 5]

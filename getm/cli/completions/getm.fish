@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash report completion demo help
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --on-complete --output --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --on-complete --output --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -75,6 +75,7 @@ complete -c getm -n _shtab_getm_using -s x -l concurrency -x -d 'range requests 
 complete -c getm -n _shtab_getm_using -s j -l jobs -x -d 'files at once; auto (default): many small ones, few large ones'
 complete -c getm -n _shtab_getm_using -l per-host -x -d 'most connections to one host (default 64)'
 complete -c getm -n _shtab_getm_using -l processes -x -d 'background processes that download; auto: one, and more where they pay (default auto)'
+complete -c getm -n _shtab_getm_using -l dask -x -d 'the workers of a Dask cluster download: tcp://HOST:PORT, or local[:N], processes on this machine'
 complete -c getm -n _shtab_getm_using -l multipart-threshold -x -d 'smaller objects are downloaded over one connection despite -x'
 complete -c getm -n _shtab_getm_using -l limit-rate -x -d 'most bytes a second for everything (500K, 20M, ...)'
 complete -c getm -n _shtab_getm_using -l no-fsync -d 'do not wait for the disk: faster, but after a power failure new files may be empty or damaged'

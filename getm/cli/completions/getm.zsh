@@ -40,6 +40,7 @@ _shtab_getm_options=(
   {-j,--jobs}"[files at once\; auto (default)\: many small ones, few large ones]:N:"
   "--per-host[most connections to one host (default 64)]:N:"
   "--processes[background processes that download\; auto\: one, and more where they pay (default auto)]:N:"
+  "--dask[the workers of a Dask cluster download\: tcp\:\/\/HOST\:PORT, or local\[\:N\], processes on this machine]:SCHEDULER:"
   "--multipart-threshold[smaller objects are downloaded over one connection despite -x]:BYTES:"
   "--limit-rate[most bytes a second for everything (500K, 20M, ...)]:BYTES:"
   "--no-fsync[do not wait for the disk\: faster, but after a power failure new files may be empty or damaged]"
