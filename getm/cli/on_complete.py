@@ -11,12 +11,13 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import IO, NamedTuple, Self
 
 from getm.core.threads import WorkerThreads
 from getm.errors import CommandFailed, InvalidInput
@@ -24,19 +25,26 @@ from getm.results import DownloadResult
 
 # How long a command may take to end once it is asked to (SIGTERM).
 _GRACE_S = 5.0
+# So much of what a command prints is passed on.
+_OUTPUT_BYTES = 64 * 1024
+
+
+class Outcome(NamedTuple):
+    """How a command has ended: the last bytes of what it printed, and why it has failed, if it has."""
+
+    output: bytes = b""
+    error: CommandFailed | None = None
 
 
 class Commands:
     """Runs `command` for files, as many at a time as there are cores. A context manager: when it is left by an
     exception, no further one is started, and those under way are ended.
 
-    `output`: the descriptor for what the commands print; None, standard output.
-
     Raises:
         InvalidInput: There is no such command.
     """
 
-    def __init__(self, command: str, *, output: int | None = None) -> None:
+    def __init__(self, command: str) -> None:
         try:
             self._words = shlex.split(command)
         except ValueError as error:
@@ -44,13 +52,12 @@ class Commands:
         if not self._words or shutil.which(self._words[0]) is None:
             name = self._words[0] if self._words else ""
             raise InvalidInput(f"--on-complete: there is no command {name!r}; for a shell's own give: sh -c '...' sh")
-        self._output = output
         self._threads = WorkerThreads("getm-on-complete", os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
-        # One for each that was asked for; None where all is well.
-        self._outcomes: SimpleQueue[CommandFailed | None] = SimpleQueue()
+        # One for each that was asked for.
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self._awaited = 0
         self._not_run = 0
 
@@ -59,13 +66,12 @@ class Commands:
         self._awaited += 1
         self._threads.submit(partial(self._run, result))
 
-    def failures(self, *, wait: bool) -> Iterator[CommandFailed]:
-        """Those that have failed since the last call; `wait`: until all commands have ended."""
+    def outcomes(self, *, wait: bool) -> Iterator[Outcome]:
+        """Of those that have ended since the last call; `wait`: until all have."""
         while self._awaited and (wait or not self._outcomes.empty()):
             outcome = self._outcomes.get()
             self._awaited -= 1
-            if outcome is not None:
-                yield outcome
+            yield outcome
 
     def stop(self) -> None:
         """Start no further one."""
@@ -73,15 +79,20 @@ class Commands:
             self._stopped = True
 
     def _run(self, result: DownloadResult) -> None:
-        outcome = None
+        outcome = Outcome()
         try:
-            outcome = self._failed(result, self._exit_status(result))
+            # A file, not a pipe: what the command has left running would keep that open.
+            with tempfile.TemporaryFile() as printed:
+                error = self._failed(result, self._exit_status(result, printed))
+                size_bytes = printed.seek(0, os.SEEK_END)
+                printed.seek(max(0, size_bytes - _OUTPUT_BYTES))
+                outcome = Outcome(printed.read(_OUTPUT_BYTES), error)
         except OSError as error:
-            outcome = self._error(result, f"could not be started ({error.strerror or error})", None)
+            outcome = Outcome(b"", self._error(result, f"could not be started ({error.strerror or error})", None))
         finally:
             self._outcomes.put(outcome)
 
-    def _exit_status(self, result: DownloadResult) -> int:
+    def _exit_status(self, result: DownloadResult, printed: IO[bytes]) -> int:
         """Of the command, once it has ended; 0 where it was not started."""
         # Absolute: none begins with a hyphen, and the command may change its folder.
         path, checksum = os.path.abspath(result.path), result.checksum.checksum  # noqa: PTH100
@@ -95,7 +106,11 @@ class Commands:
                 self._not_run += 1
                 return 0
             process = subprocess.Popen(
-                [*self._words, path], env={**os.environ, **facts}, stdin=subprocess.DEVNULL, stdout=self._output
+                [*self._words, path],
+                env={**os.environ, **facts},
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
             )
             self._running.add(process)
         try:

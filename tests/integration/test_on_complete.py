@@ -84,6 +84,23 @@ def test_in_a_batch(tmp_path: Path, fault_server: FaultServer) -> None:
     assert names(tmp_path / "now") == [] and len(names(tmp_path / "data")) == 12
 
 
+def test_what_commands_print_is_not_mixed(tmp_path: Path, fault_server: FaultServer) -> None:
+    urls = [fault_server.serve(f"/{number}", Reply(body=BODY)) for number in range(4)]
+    # On both streams, and without an end of line at last.
+    hook = script(tmp_path, 'echo "$1" >&2; sleep 0.05; printf "%s" "$1"')
+    run = getm(*urls, "-d", "data", "--on-complete", hook, cwd=tmp_path)
+    lines = run.stdout.decode().splitlines()
+    assert (run.returncode, run.stderr, len(lines)) == (0, b"", 8)
+    assert lines[::2] == lines[1::2] and len({*lines}) == 4
+
+
+def test_of_much_that_a_command_prints_the_end_is_passed_on(tmp_path: Path, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/x", Reply(body=BODY))
+    hook = script(tmp_path, "seq 1 100000; exit 1")
+    run = getm(url, "--on-complete", hook, cwd=tmp_path)
+    assert run.returncode == 10 and run.stdout.endswith(b"99999\n100000\n") and len(run.stdout) <= 65_536
+
+
 def test_a_failure_ends_a_batch(tmp_path: Path, fault_server: FaultServer) -> None:
     urls = [fault_server.serve(f"/{number}", Reply(body=BODY)) for number in range(200)]
     hook = script(tmp_path, "echo >> ran; false")

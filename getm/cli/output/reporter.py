@@ -60,8 +60,7 @@ class Reporter(contextlib.ExitStack):
                 raise InvalidInput("--on-complete is for files; here the data goes to standard output")
             from getm.cli.on_complete import Commands
 
-            # Lines of JSON stay alone on standard output.
-            self._commands = Commands(options.on_complete, output=2 if options.json else None)
+            self._commands = Commands(options.on_complete)
         self.summary: Summary = Summary(self.files, continues=options.continue_after_error)
         self.engines_busy: Callable[[], float] = lambda: 0.0
         self._explanation: Explanation | None = None
@@ -156,7 +155,11 @@ class Reporter(contextlib.ExitStack):
     def _report_commands(self, *, wait: bool) -> None:
         if self._commands is None:
             return
-        for error in self._commands.failures(wait=wait):
+        for output, error in self._commands.outcomes(wait=wait):
+            if output:
+                self._pass_on(output)
+            if error is None:
+                continue
             self.failures.append(error)
             self.summary.commands_failed += 1
             with self._display.paused():
@@ -165,6 +168,15 @@ class Reporter(contextlib.ExitStack):
                 self._commands.stop()
                 if not wait:
                     raise error
+
+    def _pass_on(self, output: bytes) -> None:
+        """Print what a command has printed. Lines of JSON stay alone on standard output."""
+        stream = sys.stderr if self._options.json else sys.stdout
+        if stream is not None:
+            with self._display.paused():
+                stream.flush()
+                stream.buffer.write(output if output.endswith(b"\n") else output + b"\n")
+                stream.buffer.flush()
 
     def finish(self) -> None:
         """Wait for the commands of --on-complete. Print what a dry run found: how much would go to which file system,
