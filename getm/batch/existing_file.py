@@ -90,7 +90,7 @@ class ExistingFile:
         self._examine(path, info)
 
     def _examine(self, path: str, named_by: HeadInfo | None = None) -> None:
-        self._path, self._named_by = path, named_by
+        self._path, self._named_by, self._is_current = path, named_by, False
         self._hold_against(self._expected(named_by))
 
     def _hold_against(self, expected: Expected) -> None:

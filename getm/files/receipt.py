@@ -28,6 +28,7 @@ from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.files.os_errors import as_target_error
 from getm.files.receipt_lines import ReceiptEntry, ReceiptLine, read_receipt
 from getm.files.streams import needs_order
+from getm.integrity.blocks import BlockSums
 from getm.integrity.files import check_file
 from getm.integrity.hashing.threads import HashPool
 from getm.integrity.values import Checksum
@@ -49,8 +50,9 @@ class Receipt:
         ignored: What the list of the downloads has and getm does not use; a line of its own.
 
     A file for which no checksum was computed is read once more, in a thread of its own: its line holds the SHA-256 of
-    what is on the disk. On leaving the context all lines are there; after an exception the files still to be read get
-    a line without a checksum, at once. Raises `TargetError` where the receipt cannot be read or written.
+    what is on the disk, if that is what was received. On leaving the context all lines are there; after an exception
+    the files still to be read get a line at once, without a checksum. Raises `TargetError` where the receipt cannot be
+    read or written.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class Receipt:
         if line.checksums or line.path is None:
             self._write(line)
         else:
-            self._reader.submit(self._read_and_write, result.path, line)
+            self._reader.submit(self._read_and_write, result.path, line, result.checksum.blocks)
 
     def _line(self, status: Literal["done", "left"], result: DownloadResult, started: datetime | None) -> ReceiptLine:
         verdict, version = result.checksum, result.version
@@ -187,12 +189,15 @@ class Receipt:
 
     # Files that nothing has hashed, in the reader's thread -----------------------------------------------------------
 
-    def _read_and_write(self, path: Path, line: ReceiptLine) -> None:
+    def _read_and_write(self, path: Path, line: ReceiptLine, received: BlockSums | None) -> None:
         try:
-            own: tuple[Checksum, ...] = ()
+            # What was received, if that is known: a disk that has damaged it must not be taken for its witness.
+            known = () if received is None else (received.whole,)
+            own: tuple[Checksum, ...] = known
             # Moved or deleted already, or no time: the line can only say what was downloaded.
             with contextlib.suppress(OSError, Cancelled):
-                own = check_file(path, (), also=(_OWN_ALGORITHM,), pool=self._pool, on_bytes=self._on_bytes).computed
+                found = check_file(path, known, also=(_OWN_ALGORITHM,), pool=self._pool, on_bytes=self._on_bytes)
+                own = known if found.mismatch is not None else found.computed
             self._write(msgspec.structs.replace(line, checksums=tuple(map(str, own))))
         except Exception as error:
             # Raised by the next event, or at the end.

@@ -278,6 +278,30 @@ def test_the_blocks_of_what_was_resumed(tmp_path: Path, fault_server: FaultServe
     )
 
 
+def test_a_disk_that_damages_a_file_is_not_its_witness(tmp_path: Path, nginx: NginxServer, make_object: Any) -> None:
+    """Nothing is declared: what counts is what was received, not what is read from the disk."""
+    served = make_object(3 * MIB, seed=3)
+
+    def spoil(event: getm_package.Event) -> None:
+        if isinstance(event, Finished):
+            (tmp_path / "x").write_bytes(served.read()[:-1] + b"?")
+
+    with getm_package.Session() as session:
+        entries = [getm_package.Entry(nginx.url(served), tmp_path / "x")]
+        receipt = tmp_path / "receipt"
+        with Receipt(receipt) as writer:
+            (result,) = session.download_all(entries, receipt=tmp_path / "other")
+            assert isinstance(result, DownloadResult)
+            spoil(Finished(0, result))
+            writer.on_event(Finished(0, result))
+    (line,), (good,) = lines(receipt), lines(tmp_path / "other")
+    crc = f"crc32c:{served.crc32c.hex()}"
+    assert (line["checksums"], sorted(good["checksums"])) == ([crc], [crc, f"sha256:{served.sha256_hex}"])
+    run = getm("verify", "--receipt", "receipt", "--repair", cwd=tmp_path)
+    assert run.stdout == b"x: REPAIRED (1,048,576 of 3,145,728 bytes downloaded)\n"
+    assert (tmp_path / "x").read_bytes() == served.read()
+
+
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
