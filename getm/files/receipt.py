@@ -31,7 +31,7 @@ from getm.files.streams import needs_order
 from getm.integrity.blocks import BlockSums
 from getm.integrity.files import check_file
 from getm.integrity.hashing.threads import HashPool
-from getm.integrity.values import Checksum
+from getm.integrity.values import STRENGTH, Checksum
 from getm.results import DownloadResult
 
 # The checksum of a file for which none was computed.
@@ -197,7 +197,8 @@ class Receipt:
             # Moved or deleted already, or no time: the line can only say what was downloaded.
             with contextlib.suppress(OSError, Cancelled):
                 found = check_file(path, known, also=(_OWN_ALGORITHM,), pool=self._pool, on_bytes=self._on_bytes)
-                own = known if found.mismatch is not None else found.computed
+                strongest_first = sorted(found.computed, key=lambda each: STRENGTH.index(each.algorithm))
+                own = known if found.mismatch is not None else tuple(strongest_first)
             self._write(msgspec.structs.replace(line, checksums=tuple(map(str, own))))
         except Exception as error:
             # Raised by the next event, or at the end.
