@@ -19,9 +19,10 @@ from botocore.auth import S3SigV4QueryAuth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore.signers import CloudFrontSigner  # type: ignore[import-untyped]
 
 import getm
-from getm.core.signed_url import find_signature
+from getm.core.signed_url import Signature, find_signature
 from tests.support.command import getm as getm_command
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
@@ -319,3 +320,17 @@ def test_what_s3_says_of_a_missing_key(s3: S3Server, keys: dict[str, bytes], ses
     with pytest.raises(getm.HTTPStatusError) as caught:
         session.read(s3.presigned("missing", checksum_mode=False))
     assert caught.value.message.lower() == "404 not found: nosuchkey: the specified key does not exist"
+
+
+@pytest.mark.parametrize("custom", [False, True])
+def test_when_what_boto3_signs_for_cloudfront_expires(custom: bool) -> None:
+    signer = CloudFrontSigner("K2JCJMDEHXQW5F", lambda message: b"a signature")
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    url = "https://d111111abcdef8.cloudfront.net/a%20b?x=1"
+    if custom:
+        policy = signer.build_policy(url, due, date_greater_than=due - timedelta(days=1), ip_address="192.0.2.0/24")
+        signed = signer.generate_presigned_url(url, policy=policy)
+    else:
+        signed = signer.generate_presigned_url(url, date_less_than=due)
+    assert ("Policy=" in signed) == custom
+    assert find_signature(signed) == Signature(due.timestamp())
