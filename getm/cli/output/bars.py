@@ -136,6 +136,9 @@ class Bars:
                     self._end(event, None, lambda: (failed_text(event),))
                 case Skipped():
                     verified = event.result is not None and event.result.verified
+                    if event.result is not None:
+                        self._all.done_bytes += event.result.size
+                        self._all.resumed_bytes += event.result.size
                     self._end(event, verified, lambda: (f"{name_of(event.path)}: skipped, {printable(event.reason)}",))
                 case Planned():
                     self._files, self._all.size = event.files, event.total_bytes

@@ -121,6 +121,15 @@ def test_of_many_files_only_failures_and_a_running_line(monkeypatch: pytest.Monk
     ]
 
 
+def test_files_that_are_left_count_as_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shown(monkeypatch) as terminal:
+        terminal.tell(Planned(4, 80 * MIB), Skipped(0, NAME, "it has the checksum", finished(0).result))
+        terminal.clock.now += 1.0
+        (_, overall) = terminal.shows("1/4 files", "20.0/80.0 MiB", "25 %")
+        # They did not come in this run.
+        assert "/s" not in overall
+
+
 def test_one_file_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     with shown(monkeypatch) as terminal:
         terminal.tell(Planned(1, None))
