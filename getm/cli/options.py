@@ -176,7 +176,7 @@ def build_parser() -> Parser:
     left = (
         "what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of"
         " the list, the receipt or the server are left, others are downloaded again; update: those that the server has"
-        " not modified since are left"
+        " not modified since are left; repair: as verify, and only damaged blocks are downloaded"
     )
     add("--existing", action=Once, choices=EXISTING, metavar="WHAT", help=left)
     add("-nc", "--no-clobber", **short_form("existing", "keep", "skip files that exist"))

@@ -66,7 +66,7 @@ complete -c getm -n _shtab_getm_using -s cs -l checksum -x -d 'what the data mus
 complete -c getm -n _shtab_getm_using -s ca -l checksum-algorithm -xka "sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag" -d 'md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone'
 complete -c getm -n _shtab_getm_using -l strict -d 'fail where nothing verifies the data'
 complete -c getm -n _shtab_getm_using -l receipt -xka "(__fish_complete_path (commandline -ct))" -d 'append a JSON line for each file; see getm verify --receipt'
-complete -c getm -n _shtab_getm_using -l existing -xka "replace keep verify update repair" -d 'what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again; update: those that the server has not modified since are left'
+complete -c getm -n _shtab_getm_using -l existing -xka "replace keep verify update repair" -d 'what becomes of files that exist: replace (default); keep; verify: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again; update: those that the server has not modified since are left; repair: as verify, and only damaged blocks are downloaded'
 complete -c getm -n _shtab_getm_using -s nc -l no-clobber -d 'skip files that exist: --existing=keep'
 complete -c getm -n _shtab_getm_using -s N -d 'download what is newer: --existing=update'
 complete -c getm -n _shtab_getm_using -l no-resume -d 'start over, and keep no partial data'

@@ -31,7 +31,7 @@ _shtab_getm_options=(
   "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
-  "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left]:WHAT:(replace keep verify update repair)"
+  "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left\; repair\: as verify, and only damaged blocks are downloaded]:WHAT:(replace keep verify update repair)"
   {-nc,--no-clobber}"[skip files that exist\: --existing\=keep]"
   "-N[download what is newer\: --existing\=update]"
   "--no-resume[start over, and keep no partial data]"
