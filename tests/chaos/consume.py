@@ -194,6 +194,8 @@ class Consumer:
         for _ in range(pick.choice((1, 3, 20, 20, 600))):
             start = pick.randrange(plan.size + 1)
             spans.append((start, start + pick.choice((0, 1, 1000, 64 * KIB, 64 * KIB, 300_000))))
+        # Something has to be asked for.
+        spans[0] = (0, 1)
         if pick.random() < 0.3:
             spans.append((-pick.randint(1, 100_000), None))
         options = {name: value for name, value in self._options.items() if name in ("timeout", "mirrors")}

@@ -130,6 +130,9 @@ class Plan:
         if self.way == "seek" and (not self.joinable or self.refusal is not None):
             # It can only be read on.
             return False
+        if self.way == "read_ranges" and self.framing != "length":
+            # Where its end is cannot be told.
+            return False
         mendable = {*HARMLESS, *BEFORE_THE_BODY}
         if self.way in TO_DISK or (self.joinable and self.refusal is None):
             # What broke off can be gone on with, or begun from the start.
