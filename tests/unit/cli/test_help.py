@@ -17,7 +17,7 @@ from getm.manifests.formats import FORMATS
 from tests.support.command import failure, getm, refused
 
 # Of other commands: of getm hash and verify, and of programs in examples.
-OTHERS = {"--algorithm"}
+OTHERS = {"--algorithm", "--repair"}
 
 
 def texts() -> Iterator[tuple[str, str]]:
