@@ -6,10 +6,13 @@ chosen, is an argument and nothing else, whatever characters it has. It gets no 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -69,9 +72,25 @@ class Commands:
     def outcomes(self, *, wait: bool) -> Iterator[Outcome]:
         """Of those that have ended since the last call; `wait`: until all have."""
         while self._awaited and (wait or not self._outcomes.empty()):
+            while self._outcomes.empty():
+                self._wait()
             outcome = self._outcomes.get()
             self._awaited -= 1
             yield outcome
+
+    def _wait(self) -> None:
+        """Wait for an outcome, or a signal. A signal that comes just before the queue waits would not wake it, and
+        nothing else may happen for hours: so each writes a byte (`signal.set_wakeup_fd`), as each outcome does."""
+        is_main = threading.current_thread() is threading.main_thread()
+        before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False) if is_main else -1
+        try:
+            poll = select.poll()
+            poll.register(self._woken, select.POLLIN)
+            poll.poll()
+            self._woken.recv(4096)
+        finally:
+            if is_main:
+                signal.set_wakeup_fd(before)
 
     def stop(self) -> None:
         """Start no further one."""
@@ -91,6 +110,9 @@ class Commands:
             outcome = Outcome(b"", self._error(result, f"could not be started ({error.strerror or error})", None))
         finally:
             self._outcomes.put(outcome)
+            with contextlib.suppress(OSError):
+                # There are bytes enough, or nobody waits any more.
+                self._waker.send(b"\0")
 
     def _exit_status(self, result: DownloadResult, printed: IO[bytes]) -> int:
         """Of the command, once it has ended; 0 where it was not started."""
@@ -145,6 +167,8 @@ class Commands:
         late.start()
 
     def __enter__(self) -> Self:
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
         return self
 
     def __exit__(
@@ -158,6 +182,9 @@ class Commands:
             # A signal, while it waits.
             self._end()
             raise
+        finally:
+            self._woken.close()
+            self._waker.close()
         if isinstance(error, KeyboardInterrupt) and self._not_run:
             files = "1 file is" if self._not_run == 1 else f"{self._not_run} files are"
             error.add_note(f"{files} in place for which the command of --on-complete was not run.")
