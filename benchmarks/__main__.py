@@ -31,6 +31,7 @@ from benchmarks import (
     far,
     filesystems,
     instructions,
+    limits,
     network,
     opening,
     scale,
@@ -70,6 +71,7 @@ QUESTIONS: dict[str, Question] = {
         writes,
         scale,
         instructions,
+        limits,
     )
 }
 BY_DEFAULT = [name for name, question in QUESTIONS.items() if question.by_default]

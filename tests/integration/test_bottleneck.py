@@ -15,6 +15,9 @@ from tests.support.fault_server import FaultServer
 from tests.support.limited import SCENARIOS, Limited
 from tests.support.nginx import NginxServer
 
+# Which processors are free is not a test's to decide.
+STAGES = [stage for stage in SCENARIOS if stage != "cpu"]
+
 pytestmark = pytest.mark.xdist_group("bottleneck")
 
 
@@ -25,11 +28,23 @@ def limited(tmp_path: Path, nginx: NginxServer) -> Iterator[Limited]:
     made.close()
 
 
-# Which processors are free is not a test's to decide.
-@pytest.mark.parametrize("stage", [stage for stage in SCENARIOS if stage != "cpu"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_slow_stage_is_named(limited: Limited, stage: str) -> None:
     stats = limited.transfer(stage, seed=1)
     assert stats.bottleneck is not None and stats.bottleneck.stage == stage, stats
+
+
+@pytest.mark.slow
+@pytest.mark.deadline(180)
+def test_nineteen_of_twenty_are_named(limited: Limited) -> None:
+    """Many more: python -m benchmarks --only limits."""
+    wrong = []
+    for stage in STAGES:
+        for seed in range(2, 6):
+            stats = limited.transfer(stage, seed)
+            if stats.bottleneck is None or stats.bottleneck.stage != stage:
+                wrong.append((stage, seed, stats))
+    assert len(wrong) <= len(STAGES) * 4 // 20, wrong
 
 
 # As the command says it -----------------------------------------------------------------------------------------------
