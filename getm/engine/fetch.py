@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 # the bytes would have left the processor's cache before they are hashed: with 4 slots sha256 takes a twentieth less
 # time. CRCs keep up, and a limit would only make their threads sleep more often.
 _MAX_UNHASHED_SLOTS = 4
+# The same for the blocks of a placed object. With 4 of them, the hash thread has nothing to do whenever the one that
+# receives is not woken in time.
+_MAX_UNHASHED_BLOCKS = 64
 
 # In a ring that is too small for parts of this size, since there was no memory for a larger one, one stream is faster:
 # by parts of 16 KiB, eight connections bring less than a megabyte a second from a server that is 0.1 s away.
@@ -126,7 +129,7 @@ class Fetch:
         self._places = Places(())
         # Has further workers begin, where there may be any.
         self._widen: Callable[[], None] = lambda: None
-        self._lag = Lag(_MAX_UNHASHED_SLOTS, connection.call)
+        self._lag = Lag(_MAX_UNHASHED_BLOCKS, connection.call)
         if request.delegated and request.place_from is not None:
             # It comes with the OPEN.
             self._placing = asyncio.get_running_loop().create_future()
