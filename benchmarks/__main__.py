@@ -4,7 +4,7 @@
     python -m benchmarks --quick                    # small and two rounds, to see that it works: five minutes
     python -m benchmarks --only disk,capped --rounds 11
     python -m benchmarks --page docs                # and write docs/benchmarks.md with its charts
-    python -m benchmarks page RESULT FOLDER         # the page of a result that there is
+    python -m benchmarks page RESULT... FOLDER      # the page of results that there are
     python -m benchmarks compare OLD NEW            # exit status 1 where NEW is slower beyond noise
 
 Servers run on loopback; nothing comes from the network. All tools take turns in a random order, in as many rounds as
@@ -110,11 +110,13 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _page(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks page", description="Write the page of a result.")
-    parser.add_argument("result", type=Path, help="a result, as benchmarks/results has them")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks page", description="Write the page of results.")
+    parser.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULT", help="as benchmarks/results has them; the last ones count"
+    )
     parser.add_argument("folder", type=Path, help="where benchmarks.md and its charts go, such as docs")
     options = parser.parse_args(arguments)
-    write_page(options.result, QUESTIONS, options.folder)
+    write_page(options.results, QUESTIONS, options.folder)
     return 0
 
 
@@ -172,7 +174,7 @@ def _ask(
             # After each question: what was measured stays if the next one is interrupted.
             result.save(output)
     if page is not None:
-        write_page(output, QUESTIONS, page)
+        write_page([output], QUESTIONS, page)
     print(f"\n{output}")
     return 1 if failed else 0
 

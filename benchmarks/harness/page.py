@@ -1,8 +1,8 @@
-"""The page of a result: its tables and charts, for docs/benchmarks.md."""
+"""The page of results: their tables and charts, for docs/benchmarks.md."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.harness.chart import chart
@@ -15,20 +15,29 @@ CHARTS = "benchmarks"  # the folder beside it
 _BEGIN = "<!-- What follows is written by `python -m benchmarks page`. -->"
 
 
-def pages(result: Result, name: str, questions: Mapping[str, Question], before: str) -> dict[str, str]:
-    """The files of a result's page by their paths in its folder. `name` is that of the result's file; `before`, what
-    the page holds now: what stands above the results stays."""
-    files, sections = {}, [before.partition(_BEGIN)[0].rstrip(), _BEGIN, _environment(result, name)]
-    for asked, answer in result.answers.items():
-        question = questions.get(asked)
-        if question is None or not answer.series:
+def pages(results: Mapping[str, Result], questions: Mapping[str, Question], before: str) -> dict[str, str]:
+    """The files of the page of some results by their paths in its folder. `results`: by the names of their files; of
+    those that answer a question the last one counts. `before`, what the page holds now: what stands above the results
+    stays."""
+    latest = {
+        asked: name
+        for name, result in results.items()
+        for asked, answer in result.answers.items()
+        if asked in questions and answer.series
+    }
+    files, sections = {}, [before.partition(_BEGIN)[0].rstrip(), _BEGIN]
+    sections += [_environment(result, name) for name, result in results.items() if name in latest.values()]
+    for asked, question in questions.items():
+        if asked not in latest:
             continue
+        result = results[latest[asked]]
+        answer = result.answers[asked]
         files[f"{CHARTS}/{asked}.svg"] = chart(question, answer)
         heads = ["", "", *(column.head for column in question.columns)]
         missing = "; ".join(f"{tool}: {why}" for tool, why in answer.missing.items())
         sections += [
             f"## {question.title}",
-            _how(question),
+            f"{_how(question)} Measured on {result.machine['date'][:10]}, at commit {result.machine['commit']}.",
             f"![{question.title}]({CHARTS}/{asked}.svg)",
             markdown_table(heads, list(answer.rows(question.columns, brief=True)), left=2),
             *([f"Not measured: {missing}."] if missing else []),
@@ -37,11 +46,12 @@ def pages(result: Result, name: str, questions: Mapping[str, Question], before: 
     return files
 
 
-def write_page(saved: Path, questions: Mapping[str, Question], folder: Path) -> None:
-    """Write the page of a result, and its charts, into `folder`."""
+def write_page(saved: Iterable[Path], questions: Mapping[str, Question], folder: Path) -> None:
+    """Write the page of results, and its charts, into `folder`."""
     page = folder / PAGE
     before = page.read_text() if page.exists() else ""
-    for name, text in pages(Result.load(saved), saved.name, questions, before).items():
+    results = {each.name: Result.load(each) for each in saved}
+    for name, text in pages(results, questions, before).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
