@@ -67,6 +67,8 @@ class CollectedSpans:
         self._starts: list[int] = []
         self._numbers: list[int] = []
         self._longest = 0
+        # Whether the size was known when they were laid out: it may become known as the last bytes come.
+        self._sized = False
 
     # What is requested ------------------------------------------------------------------------------------------------
 
@@ -145,6 +147,7 @@ class CollectedSpans:
 
     def _resolve(self, size: int | None) -> None:
         """The object's size is known, or that it is not."""
+        self._sized = size is not None
         found = [(span if size is None else resolve(span, size), number) for number, span in enumerate(self._wanted)]
         found = sorted(((span, number) for span, number in found if len(span)), key=lambda each: each[0].start)
         self._spans = [span for span, _ in found]
@@ -169,7 +172,7 @@ class CollectedSpans:
             data = self._data[number]
             if not isinstance(data, bytearray):
                 # Without a size, one stream brings it in order: it grows.
-                data = self._data[number] = bytearray() if size is None else bytearray(len(span))
+                data = self._data[number] = bytearray(len(span)) if self._sized else bytearray()
             data[start - span.start : end - span.start] = piece
 
     def contents(self) -> SpanContents:

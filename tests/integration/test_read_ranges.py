@@ -57,6 +57,17 @@ a_span = st.one_of(
 )
 
 
+@pytest.mark.parametrize("beyond", [1, 300_000])
+@pytest.mark.parametrize("length", [1, 1000, 300_000, 2 * MIB])
+def test_a_size_that_becomes_known_with_the_last_bytes_ends_the_spans(
+    length: int, beyond: int, fault_server: FaultServer, session: getm.Session
+) -> None:
+    """Nothing is made up of what lies beyond it."""
+    url = fault_server.serve("/x", Reply(body=BODY, ranges=False, framing="chunked"))
+    spans: list[tuple[int, int | None]] = [(0, 1), (len(BODY) - length, len(BODY) + beyond), (len(BODY) - 1, None)]
+    assert list(map(bytes, session.read_ranges(url, spans))) == expected(spans, BODY)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     spans=st.lists(a_span, max_size=6),
