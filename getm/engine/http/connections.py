@@ -34,6 +34,7 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from msgspec import Struct
 
+from getm.core.head import HeadError
 from getm.core.spans import Span
 from getm.engine import counters
 from getm.engine.http.framing import decoded
@@ -41,6 +42,8 @@ from getm.engine.http.idle import IdleConnections
 from getm.engine.http.request_head import HeaderFields, RequestHeads
 from getm.engine.http.response_protocol import ResponseProtocol, WholeListener, receive_buffer
 
+# Each gives the server more time: one that sends them for ever would never be given up.
+_MAX_INTERIM = 100
 # How many servers are remembered, each with its header fields.
 _MAX_SERVERS = 64
 
@@ -346,11 +349,12 @@ class Exchanges:
         connection, protocol = begun.connection, begun.protocol
         counted, began_s = counters.current.get(None), time.monotonic()
         try:
-            while True:
+            # Interim responses come before the answer (RFC 9110, section 15.2); after 101 there is no other.
+            for _ in range(_MAX_INTERIM + 1):
                 message, content = await protocol.read_head(head_s)
-                # An interim response comes before the answer (RFC 9110, section 15.2); after 101 there is no other.
                 if not 100 <= message.code < 200 or message.code == 101:
                     return Reply(connection, protocol, message, content, begun.keep)
+            raise HeadError(f"more than {_MAX_INTERIM} interim responses (1xx) came, and no final one")
         except BaseException:
             connection.close()
             raise

@@ -40,6 +40,7 @@ FINAL = {
     errors.ReaderClosed,
     errors.Cancelled,
     errors.DescriptorsExhausted,
+    errors.CommandFailed,
     errors.EngineDied,
     errors.NotSeekable,
     errors.ReaderBusy,
@@ -48,6 +49,7 @@ FINAL = {
     errors.MemoryUnavailable,
     errors.TargetError,
     errors.FormatError,
+    errors.WorkerLost,
 }
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529}
 
