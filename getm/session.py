@@ -769,7 +769,7 @@ class Session:
         opening = self._opening(_placed(request, 1), DEFAULT_CHUNK_BYTES, concurrency)
         if not once:
             return self._shared(opening)
-        transfer = self._open(self._asking(url, headers, timeout, retries))
+        transfer = self._open(self._asking(url, headers, timeout, retries, mirrors))
         try:
             version = Version() if transfer.head is None else transfer.head.version
         finally:
@@ -1492,9 +1492,10 @@ class Session:
         headers: HeadersInput | None,
         timeout: float | Timeout | str | None,
         retries: int | Retries | None,
+        mirrors: Iterable[str] = (),
     ) -> Opening:
         """The transfer of an object's head alone."""
-        request = self._open_request(url, 1, headers, timeout, None, False, retries)
+        request = self._open_request(url, 1, headers, timeout, None, False, retries, mirrors)
         return self._opening(msgspec.structs.replace(request, spans=()), None, 1)
 
     def _opening(

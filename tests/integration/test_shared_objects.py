@@ -20,7 +20,7 @@ import pytest
 
 import getm
 from getm.client import single_flight
-from tests.support.fault_script import Reply
+from tests.support.fault_script import Reply, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -99,6 +99,15 @@ def member() -> Iterator[Callable[[str], Member]]:
 
 def last_bytes(shared: getm.SharedObject) -> tuple[bytes, int, str]:
     return bytes(shared.view[-5:]), shared.size, str(shared.checksum)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_mirror_brings_what_the_first_server_refuses(
+    once: bool, fault_server: FaultServer, session: getm.Session
+) -> None:
+    url, mirror = fault_server.serve("/x", failure(403)), fault_server.serve("/y", Reply(body=BODY))
+    with session.shared(url, mirrors=[mirror], once=once, checksum=getm.checksum(BODY, "md5")) as shared:
+        assert shared.view == BODY and shared.checksum.verified
 
 
 @pytest.mark.parametrize("method", ("fork", "spawn", "forkserver"))
