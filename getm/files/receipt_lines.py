@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,11 @@ from getm.core.version import Version
 from getm.errors import InvalidInput
 from getm.integrity.blocks import BlockSums
 from getm.integrity.values import Checksum, parse_checksum
+
+Status = Literal["done", "left", "failed", "skipped", "list"]
+"""What a line says: see `ReceiptLine`."""
+
+_T = TypeVar("_T")
 
 
 class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,7 +40,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     has and getm does not use.
     """
 
-    status: Literal["done", "left", "failed", "skipped", "list"]
+    status: Status
     url: str | None = None
     path: str | None = None
     size: int | None = None
@@ -120,12 +125,17 @@ def read_receipt(lines: Iterable[bytes], folder: str | os.PathLike[str]) -> Rece
     return ReceiptFiles(tuple(entries.values()), tuple(problems))
 
 
-def _entry(data: bytes, number: int, folder: str | os.PathLike[str]) -> ReceiptEntry | None:
+def decode_line(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
+    """A line, as a struct that has its fields, or some of them. Raises ValueError, RecursionError."""
     try:
-        line = _decoder.decode(data)
+        return decoder.decode(data)
     except msgspec.MsgspecError:
-        # As in writing: names need not be UTF-8. (And it says what is wrong.)
-        line = msgspec.convert(json.loads(data), ReceiptLine)
+        # As in writing: names need not be UTF-8, and are lone surrogates then. (And it says what is wrong.)
+        return msgspec.convert(json.loads(data), decoder.type)
+
+
+def _entry(data: bytes, number: int, folder: str | os.PathLike[str]) -> ReceiptEntry | None:
+    line = decode_line(data, _decoder)
     if line.status not in ("done", "left") or line.path is None:
         return None
     if "\0" in line.path:

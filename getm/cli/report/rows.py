@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import get_args
 
 import msgspec
 
 from getm.core.text import brief
+from getm.files.receipt_lines import Status, decode_line
+
+_STATUSES = get_args(Status)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -92,12 +95,8 @@ def read_rows(lines: Iterable[bytes]) -> Rows:
 
 
 def _row(data: bytes) -> Row:
-    try:
-        row = _decoder.decode(data)
-    except msgspec.MsgspecError:
-        # Names need not be UTF-8: they are lone surrogates then. (And it says what is wrong.)
-        row = msgspec.convert(json.loads(data), Row)
-    if row.status not in ("done", "left", "skipped", "failed", "list"):
+    row = decode_line(data, _decoder)
+    if row.status not in _STATUSES:
         raise ValueError(f"the status {row.status[:40]!r} is not known")
     if row.size is not None and row.size < 0:
         raise ValueError("a negative size")
