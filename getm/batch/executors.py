@@ -171,7 +171,7 @@ class ExecutorBatch:
         self._post = post
         self._receipt = receipt
         self._most_portions = _PORTIONS_EACH * _workers(executor)
-        self._cost = float(_FIRST_COST)
+        self._cost = _FIRST_COST
         self._targets = Targets()
         # Futures call back in any thread, also within `submit`.
         self._lock = threading.RLock()
@@ -274,12 +274,11 @@ class ExecutorBatch:
         except BaseException as error:
             self._lost(portion, error)
         else:
-            self._cost *= min(_FASTER, max(1 / _FASTER, _PORTION_S / max(done.seconds, 1e-3)))
-            self._cost = min(self._cost, _MAX_COST)
+            factor = min(_FASTER, max(1 / _FASTER, _PORTION_S / max(done.seconds, 1e-3)))
+            self._cost = min(_MAX_COST, self._cost * factor)
             # For displays, since nothing was heard of these on their way.
             sizes = [(event.index, event.result.size) for event in done.events if isinstance(event, Finished)]
-            self._report([Progressed(index, size, size) for index, size in sizes])
-            self._report(done.events)
+            self._report([*(Progressed(index, size, size) for index, size in sizes), *done.events])
         with self._lock:
             del self._running[future]
         self._look()
