@@ -49,6 +49,8 @@ class EngineServer:
         self._descriptors: deque[int] = deque()
         # Whether descriptors of the message that is being received were lost.
         self._cut_short = False
+        # Whether the other end was closed, and no STOP came before.
+        self._control_ended = False
         self._connections: set[EngineConnection] = set()
         self._http = HttpClient()
         self._parent_pid = parent_pid
@@ -61,6 +63,7 @@ class EngineServer:
         """Run until the end."""
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
+        self._parent_ended = asyncio.Event()
         self._active_at = self._loop.time()
         self._idle_timer = self._loop.call_later(self._idle_s, self._look_idle)
         self._loop.add_reader(self._control.fileno(), self._readable)
@@ -73,14 +76,18 @@ class EngineServer:
             self._control.close()
             while self._descriptors:
                 os.close(self._descriptors.popleft())
-            if parent >= 0:
-                self._loop.remove_reader(parent)
-                os.close(parent)
             for connection in list(self._connections):
                 connection.close()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             if tasks:
                 await asyncio.wait(tasks, timeout=1.0)
+            if parent >= 0:
+                if self._control_ended:
+                    # A process that is killed closes its descriptors a moment before it counts as ended.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._parent_ended.wait(), timeout=1.0)
+                self._loop.remove_reader(parent)
+                os.close(parent)
             if self._parent_pid not in (None, os.getppid()):
                 self._folders.remove_stored()
             await self._http.close()
@@ -99,8 +106,13 @@ class EngineServer:
             # It ended before it could be watched, or is not our parent.
             self._stopped.set()
         if descriptor >= 0:
-            self._loop.add_reader(descriptor, self._stopped.set)
+            self._loop.add_reader(descriptor, self._end_of_parent, descriptor)
         return descriptor
+
+    def _end_of_parent(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        self._parent_ended.set()
+        self._stopped.set()
 
     def _readable(self) -> None:
         try:
@@ -114,6 +126,7 @@ class EngineServer:
             self._cut_short = True
         self._descriptors.extend(descriptors)
         if not data:
+            self._control_ended = not self._stopped.is_set()
             self._stopped.set()
             return
         try:
