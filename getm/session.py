@@ -1554,7 +1554,8 @@ class Session:
             if folder is None:
                 raise errors.InvalidInput("with an executor give a directory: each worker has its own current one")
             with importing:
-                from getm.batch.executors import ExecutorBatch, Work
+                from getm.batch.executors import ExecutorBatch
+                from getm.batch.portions import Work
             work = Work(common, os.path.abspath(folder), chosen, self._pool_arguments, self._logins)  # noqa: PTH100
             return lambda post: ExecutorBatch(entries, executor, work, post, receipt)
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)

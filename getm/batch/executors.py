@@ -1,8 +1,8 @@
 """A batch that is done by the workers of a `concurrent.futures.Executor`: other processes, or other machines.
 
-The downloads are divided into portions, which are sent to the workers as plain data. A worker does a portion as a batch
-of its own, with engines that it keeps for the next one, and returns how each download ended. Portions are so large that
-a worker is busy with one for about a second: what it returns then comes soon, and sending it costs little.
+The downloads are divided into portions (`portions.py`), which are sent to the workers. A worker returns how each
+download of its portion ended. Portions are so large that a worker is busy with one for about a second: what it returns
+then comes soon, and sending it costs little.
 
 A portion whose worker is lost is done again, in two halves.
 """
@@ -15,40 +15,27 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from functools import partial
-from typing import Any
-
-from msgspec import Struct
-from msgspec.structs import replace
 
 from getm import errors
-from getm.batch import event_streams
-from getm.batch.entries import jobs_of, small_first
-from getm.batch.scheduler import Batch, Post
-from getm.batch.settings import BatchOptions
+from getm.batch.entries import small_first
+from getm.batch.portions import Done, Portion, Work, cost_of, do_portion
+from getm.batch.scheduler import Post
 from getm.batch.targets import Targets
-from getm.client.pool import EnginePool
-from getm.core.environment import environment
 from getm.core.redact import redact
 from getm.core.units import MIB
-from getm.events import Event, Failed, Finished, Progressed, Skipped, Started
-from getm.files.netrc import Logins
+from getm.events import Event, Failed, Finished, Progressed
 from getm.files.receipt_lines import ReceiptEntry, Received
 from getm.manifests.entry import Entry
-from getm.protocol.messages import OpenRequest
 
 # A portion is to take a worker about so long. The first ones are small, the next ones at most so many times as large as
-# those before, and none is larger than that.
+# one that was done, and none is larger than that.
 _PORTION_S = 1.0
-_FIRST_COST = 64.0 * MIB
+FIRST_COST = 64.0 * MIB
 _FASTER = 2.0
 _MAX_COST = 64 * 1024.0 * MIB
-_MAX_ENTRIES = 4096
-# What a download costs beside its bytes, in bytes; and that of an object whose size is not known.
-_COST_EACH = MIB
-_COST_UNKNOWN = 8 * MIB
+MAX_ENTRIES = 4096
 # Each worker has a portion that it does and one that waits for it.
-_PORTIONS_EACH = 2
+PORTIONS_EACH = 2
 # How many workers are assumed where the executor does not say.
 _WORKERS = 8
 # How often a download is given to a worker, if its workers are lost.
@@ -56,100 +43,10 @@ _MAX_TRIES = 3
 # How long reading the entries may keep the caller from its events.
 _SLICE_S = 0.005
 
-# How a download ends.
-_ENDS = (Finished, Failed, Skipped)
 
-
-class Work(Struct, frozen=True):
-    """What all portions have in common: what their requests have, the folder of their targets (an absolute path), the
-    options of a worker's batch, the arguments of its `EnginePool`, and the logins of the caller's netrc file."""
-
-    common: OpenRequest
-    directory: str
-    options: BatchOptions
-    pool: tuple[Any, ...]
-    logins: Logins | None
-
-
-class Portion(Struct, frozen=True):
-    """Downloads for one worker, with their positions in the list. `known`: what a receipt says of their targets.
-    `tries`: how often a worker was given them, this time included."""
-
-    work: Work
-    numbers: tuple[int, ...]
-    entries: tuple[Entry, ...]
-    known: dict[str, ReceiptEntry]
-    tries: int = 1
-
-    def halves(self) -> list[Portion]:
-        """The same for two more workers."""
-        middle = (len(self.numbers) + 1) // 2
-        parts = slice(0, middle), slice(middle, None)
-        halves = [
-            replace(self, numbers=self.numbers[part], entries=self.entries[part], tries=self.tries + 1)
-            for part in parts
-        ]
-        return [half for half in halves if half.numbers]
-
-
-class Done(Struct, frozen=True):
-    """What a worker returns: how the downloads of a portion ended, and how many seconds they took."""
-
-    events: list[Event]
-    seconds: float
-
-
-# In a worker ---------------------------------------------------------------------------------------------------------
-
-
-class _Known:
-    """A receipt of which only what it said is there."""
-
-    def __init__(self, entries: dict[str, ReceiptEntry]) -> None:
-        self._entries = entries
-
-    def find(self, path: str) -> ReceiptEntry | None:
-        return self._entries.get(path)
-
-
-# Engines that are kept: starting them takes a quarter of a second. By the process, since those of a forked one are its
-# own, and the pool's arguments.
-_pools: dict[tuple[int, tuple[Any, ...]], EnginePool] = {}
-
-
-def _pool(arguments: tuple[Any, ...]) -> EnginePool:
-    key = os.getpid(), arguments
-    # Of two threads that come at the same time, both get the same one.
-    return _pools.get(key) or _pools.setdefault(key, EnginePool(*arguments))
-
-
-def do_portion(portion: Portion) -> Done:
-    """Do the downloads of a portion. Raises what ends a batch as a whole."""
-    began_s = time.monotonic()
-    work = portion.work
-    # Proxies and certificates are those of the worker's machine.
-    common = replace(work.common, environment=environment())
-    jobs = partial(jobs_of, portion.entries, common, work.directory, work.logins)
-    pool, dry_run = _pool(work.pool), work.options.dry_run
-
-    def start(post: Post) -> Batch:
-        return Batch(jobs, pool, work.options, post, _Known(portion.known), wants_events=dry_run)
-
-    kept = (*_ENDS, Started) if dry_run else _ENDS
-    events = [_numbered(event, portion.numbers) for event in event_streams.events(start) if isinstance(event, kept)]
-    return Done(events, time.monotonic() - began_s)
-
-
-def _numbered(event: Any, numbers: tuple[int, ...]) -> Event:
-    """The event with the position of its download in the whole list."""
-    number = numbers[event.index]
-    if getattr(event, "result", None) is not None:
-        event = replace(event, result=replace(event.result, index=number))
-    numbered: Event = replace(event, index=number)
-    return numbered
-
-
-# In the caller's process ---------------------------------------------------------------------------------------------
+def next_cost(cost: float, seconds: float) -> float:
+    """What the next portions are to cost, after one of that cost took a worker so long."""
+    return min(_MAX_COST, cost * min(_FASTER, _PORTION_S / max(seconds, 1e-3)))
 
 
 class ExecutorBatch:
@@ -170,8 +67,8 @@ class ExecutorBatch:
         self._work = work
         self._post = post
         self._receipt = receipt
-        self._most_portions = _PORTIONS_EACH * _workers(executor)
-        self._cost = _FIRST_COST
+        self._most_portions = PORTIONS_EACH * _workers(executor)
+        self._cost = FIRST_COST
         self._targets = Targets()
         # Futures call back in any thread, also within `submit`.
         self._lock = threading.RLock()
@@ -227,7 +124,7 @@ class ExecutorBatch:
         chosen: list[tuple[int, Entry]] = []
         known: dict[str, ReceiptEntry] = {}
         cost = 0.0
-        while cost < self._cost and len(chosen) < _MAX_ENTRIES:
+        while cost < self._cost and len(chosen) < MAX_ENTRIES:
             found = next(self._entries, None)
             if found is None:
                 self._exhausted = True
@@ -239,11 +136,11 @@ class ExecutorBatch:
             if self._receipt is not None and (line := self._receipt.find(path)) is not None:
                 known[path] = line
             chosen.append(found)
-            cost += _COST_EACH + (_COST_UNKNOWN if entry.size is None else entry.size)
+            cost += cost_of(entry)
         if not chosen:
             return None
         numbers, entries = zip(*chosen, strict=True)
-        return Portion(self._work, numbers, entries, known)
+        return Portion(self._work, numbers, entries, known, cost)
 
     def _target(self, number: int, entry: Entry) -> str | None:
         """The path of its file, as far as it is known now; None where another download of the list has it: the two
@@ -274,8 +171,7 @@ class ExecutorBatch:
         except BaseException as error:
             self._lost(portion, error)
         else:
-            factor = min(_FASTER, max(1 / _FASTER, _PORTION_S / max(done.seconds, 1e-3)))
-            self._cost = min(_MAX_COST, self._cost * factor)
+            self._cost = next_cost(portion.cost, done.seconds)
             # For displays, since nothing was heard of these on their way.
             sizes = [(event.index, event.result.size) for event in done.events if isinstance(event, Finished)]
             self._report([*(Progressed(index, size, size) for index, size in sizes), *done.events])

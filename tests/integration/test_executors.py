@@ -17,7 +17,7 @@ import pytest
 
 import getm
 from getm import errors
-from getm.batch import executors
+from getm.batch import executors, portions
 from tests.support.fault_script import Reply, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -31,9 +31,9 @@ Make = Callable[..., ServedObject]
 def _no_kept_engines() -> Iterator[None]:
     """A worker keeps its engines; here, where threads are workers, somebody must end them."""
     yield
-    for pool in executors._pools.values():
+    for pool in portions._pools.values():
         pool.close()
-    executors._pools.clear()
+    portions._pools.clear()
 
 
 def threads() -> Executor:
@@ -52,10 +52,10 @@ class Losing(ThreadPoolExecutor):
     """An executor that lives on where a worker dies, as those of clusters do. A portion for which `loses` says so is
     lost: before it is done, or after."""
 
-    def __init__(self, loses: Callable[[executors.Portion], str | None]) -> None:
+    def __init__(self, loses: Callable[[portions.Portion], str | None]) -> None:
         super().__init__(2)
         self._loses = loses
-        self.portions: list[executors.Portion] = []
+        self.portions: list[portions.Portion] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         (portion,) = args
@@ -78,7 +78,7 @@ def served(fault_server: FaultServer, count: int) -> dict[str, bytes]:
 
 
 def small_portions(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
-    monkeypatch.setattr(executors, "_MAX_ENTRIES", entries)
+    monkeypatch.setattr(executors, "MAX_ENTRIES", entries)
 
 
 def contents(folder: Path) -> list[bytes]:
@@ -217,7 +217,37 @@ def test_entries_are_read_as_workers_have_room(
         found.close()  # type: ignore[attr-defined]  # a generator
     assert len({each.index for each in first}) == 30
     # What had been sent, and what was sent while those came.
-    assert next(read) <= 30 + 5 * (executors._PORTIONS_EACH * 2 + 2)
+    assert next(read) <= 30 + 5 * (executors.PORTIONS_EACH * 2 + 2)
+
+
+class Waiting(Executor):
+    """An executor of 20 workers that all end their portions at the same time, after a hundredth of a second."""
+
+    _max_workers = 20
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._futures: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (portion,) = args
+        self.sizes.append(len(portion.numbers))
+        if len(self.sizes) > 2 * executors.PORTIONS_EACH * self._max_workers:
+            raise LookupError("enough")
+        self._futures.append(future := Future())
+        if len(self._futures) == executors.PORTIONS_EACH * self._max_workers:
+            ended, self._futures = self._futures, []
+            for each in ended:
+                each.set_result(portions.Done([], 0.01))
+        return future
+
+
+def test_portions_grow_by_what_one_worker_does_however_many_there_are(tmp_path: Path) -> None:
+    entries = (getm.Entry(f"http://127.0.0.1:9/{number}", size=0) for number in itertools.count())
+    executor = Waiting()
+    with getm.Session() as session, pytest.raises(LookupError, match="enough"):
+        list(session.download_all(entries, directory=tmp_path, executor=executor))
+    assert set(executor.sizes[:40]) == {64} and set(executor.sizes[40:80]) == {128}
 
 
 def test_what_the_entries_raise_ends_it(fault_server: FaultServer, tmp_path: Path) -> None:
