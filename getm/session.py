@@ -1307,7 +1307,8 @@ class Session:
                 `Started` with each name and size.
             executor: Have the workers of this `concurrent.futures.Executor` do it, in portions of about a second: other
                 processes, or other machines that have the same `directory`, which must be given. `jobs`, `per_host` and
-                the session's memory and rate are those of each worker; `on_event` hears how each download ended.
+                the session's memory and rate are those of each worker; `on_event` hears how each download ended,
+                and from workers of `getm.integrations.dask.executor` how far large ones are.
 
         Returns:
             An iterator of results in the order in which the files finish; `index` is the position of the entry.
@@ -1405,7 +1406,8 @@ class Session:
                 `Started` with each name and size.
             executor: Have the workers of this `concurrent.futures.Executor` do it, in portions of about a second: other
                 processes, or other machines that have the same `directory`, which must be given. `jobs`, `per_host` and
-                the session's memory and rate are those of each worker; `on_event` hears how each download ended.
+                the session's memory and rate are those of each worker; `on_event` hears how each download ended,
+                and from workers of `getm.integrations.dask.executor` how far large ones are.
 
         Returns:
             An asynchronous iterator of results in the order in which the files finish; `index` is the position of the
@@ -1548,6 +1550,7 @@ class Session:
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
         folder = None if directory is None else validate_path(directory, "directory")
         common = _with_blocks(common, receipt)
+        wants_events = on_event is not None
         if executor is not None:
             if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
                 refuse("executor", "a concurrent.futures.Executor, or None", executor)
@@ -1557,9 +1560,8 @@ class Session:
                 from getm.batch.executors import ExecutorBatch
                 from getm.batch.portions import Work
             work = Work(common, os.path.abspath(folder), chosen, self._pool_arguments, self._logins)  # noqa: PTH100
-            return lambda post: ExecutorBatch(entries, executor, work, post, receipt)
+            return lambda post: ExecutorBatch(entries, executor, work, post, receipt, wants_events=wants_events)
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
-        wants_events = on_event is not None
         return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events)
 
     def _open(self, opening: Opening) -> Receiver:

@@ -10,15 +10,19 @@ A portion whose worker is lost is done again, in two halves.
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 
+from msgspec.structs import replace
+
 from getm import errors
 from getm.batch.entries import small_first
-from getm.batch.portions import Done, Portion, Work, cost_of, do_portion
+from getm.batch.portions import Done, LiveExecutor, News, Portion, Telling, Work, cost_of, do_portion
 from getm.batch.scheduler import Post
 from getm.batch.targets import Targets
 from getm.core.redact import redact
@@ -40,6 +44,9 @@ PORTIONS_EACH = 2
 _WORKERS = 8
 # How often a download is given to a worker, if its workers are lost.
 _MAX_TRIES = 3
+# Workers tell of downloads that take long after so many seconds; all workers together not more often than that.
+_TELL_S = 0.5
+_TELL_EACH_S = 0.01
 # How long reading the entries may keep the caller from its events.
 _SLICE_S = 0.005
 
@@ -51,7 +58,8 @@ def next_cost(cost: float, seconds: float) -> float:
 
 class ExecutorBatch:
     """Has the downloads of `entries` done by the workers of `executor`; see `Batch`, whose `start`, `read_on`, `stop`
-    and `error` it has. `receipt`: what earlier runs have received."""
+    and `error` it has. `receipt`: what earlier runs have received. `wants_events`: whether anything reads more than how
+    downloads ended."""
 
     def __init__(
         self,
@@ -60,11 +68,14 @@ class ExecutorBatch:
         work: Work,
         post: Post,
         receipt: Received | None = None,
+        *,
+        wants_events: bool = False,
     ) -> None:
         self.error: BaseException | None = None
         self._entries: Iterator[tuple[int, Entry]] = small_first(entries)
         self._executor = executor
-        self._work = work
+        self._live = executor if isinstance(executor, LiveExecutor) else None
+        self._work = work if self._live is None else self._named(work, self._live, wants_events)
         self._post = post
         self._receipt = receipt
         self._most_portions = PORTIONS_EACH * _workers(executor)
@@ -73,11 +84,19 @@ class ExecutorBatch:
         # Futures call back in any thread, also within `submit`.
         self._lock = threading.RLock()
         self._running: dict[Future[Done], Portion] = {}
+        self._keys: set[tuple[int, int]] = set()
         self._again: deque[Portion] = deque()
         self._exhausted = False
         self._stopping = False
         self._asked = False
         self._ended = False
+
+    def _named(self, work: Work, live: LiveExecutor, wants_events: bool) -> Work:
+        call, telling = uuid.uuid4().hex, None
+        if wants_events:
+            after_s = max(_TELL_S, _TELL_EACH_S * _workers(live))
+            telling = Telling(live.listen(call, self._hear), after_s)
+        return replace(work, call=call, telling=telling)
 
     def start(self) -> None:
         """Send the first portions."""
@@ -97,13 +116,17 @@ class ExecutorBatch:
         self._look()
 
     def stop(self) -> None:
-        """End it: portions that no worker has begun are not done. Those that one has are, without anybody to hear of
-        it."""
+        """End it: portions that no worker has begun are not done. Those that one has are stopped by a `LiveExecutor`,
+        and done by another, without anybody to hear of it. Harmless afterwards."""
         with self._lock:
             self._stopping = True
             running = list(self._running)
         for future in running:
             future.cancel()
+        if self._live is not None:
+            if running:
+                self._live.stop(self._work.call, wait=True)
+            self._live.end(self._work.call)
 
     def _has_room(self) -> bool:
         return not self._stopping and len(self._running) < self._most_portions
@@ -115,6 +138,7 @@ class ExecutorBatch:
             raise _broken(error) from error
         with self._lock:
             self._running[future] = portion
+            self._keys.add(portion.key)
         future.add_done_callback(self._on_done)
 
     def _next_portion(self) -> Portion | None:
@@ -158,6 +182,7 @@ class ExecutorBatch:
     def _on_done(self, future: Future[Done]) -> None:
         with self._lock:
             portion = self._running[future]
+            self._keys.discard(portion.key)
         try:
             done = future.result()
         except CancelledError:
@@ -184,6 +209,16 @@ class ExecutorBatch:
             self._post(events)
         if not self._work.options.continue_after_error and any(isinstance(event, Failed) for event in events):
             self._stopping = True
+            if self._live is not None:
+                self._live.stop(self._work.call, wait=False)
+
+    def _hear(self, told: bytes) -> None:
+        """What a worker tells of downloads that take long, in any thread."""
+        news: News = pickle.loads(told)
+        with self._lock:
+            # Not of a portion that has ended, or whose worker was lost.
+            if news.portion in self._keys:
+                self._post(news.events)
 
     def _lost(self, portion: Portion, error: BaseException) -> None:
         """The executor lives, and the worker that had the portion does not."""

@@ -7,17 +7,25 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any
 
 import getm
+from getm.batch.portions import LiveExecutor, Tell, stop_portions
 from getm.errors import InvalidInput, MissingExtra, RemoteChanged
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["executor", "read_bytes", "read_ranges"]
 
 # How long a scheduler may take to answer.
 _CONNECT_S = 10
+# How long stopping workers may take.
+_STOP_S = 5
+# By which workers tell how far they are. One for all calls, since a scheduler keeps the last messages of each topic.
+_TOPIC = "getm"
 _LOCAL = re.compile(r"local(?::([1-9][0-9]{0,3}))?")
 
 
@@ -30,26 +38,33 @@ def _distributed() -> Any:
 
 
 @contextlib.contextmanager
-def executor(scheduler: str) -> Iterator[Executor]:
+def executor(scheduler: str | Client) -> Iterator[Executor]:
     """The workers of a Dask cluster, as an executor for `download_all`, for the time of a context.
+
+    They tell `on_event` how far large files are, and where the loop over the results is left they stop and keep what
+    has arrived. Neither is so with `client.get_executor()`.
 
     Args:
         scheduler: The scheduler's address, like "tcp://host:8786"; or "local", "local:4": a cluster of so many
-            processes on this machine (as many as it has cores), which ends with the context.
+            processes on this machine (as many as it has cores), which ends with the context; or a
+            `distributed.Client`, which stays open.
 
     Returns:
         A context manager that gives the executor.
 
     Raises:
         MissingExtra: Dask is not installed.
-        InvalidInput: `scheduler` is neither, or nothing answers there.
+        InvalidInput: `scheduler` is none of these, or nothing answers there.
 
     Example:
         >>> with getm.integrations.dask.executor("tcp://head-node:8786") as workers:
         ...     results = list(getm.download_all(entries, directory="/shared/data", executor=workers))
     """
-    local = _LOCAL.fullmatch(scheduler)
-    if local is None and "://" not in scheduler:
+    if not isinstance(scheduler, str) and callable(getattr(scheduler, "get_executor", None)):
+        yield _Workers(scheduler)
+        return
+    local = _LOCAL.fullmatch(scheduler) if isinstance(scheduler, str) else None
+    if local is None and (not isinstance(scheduler, str) or "://" not in scheduler):
         raise InvalidInput(f'expected "tcp://HOST:PORT", "local" or "local:N" as a Dask scheduler, got {scheduler!r}')
     distributed = _distributed()
     with contextlib.ExitStack() as stack:
@@ -63,7 +78,59 @@ def executor(scheduler: str) -> Iterator[Executor]:
             client = stack.enter_context(distributed.Client(scheduler, timeout=_CONNECT_S, set_as_default=False))
         except (OSError, ValueError) as error:
             raise InvalidInput(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        yield stack.enter_context(client.get_executor())
+        yield _Workers(client)
+
+
+class _Workers(LiveExecutor):
+    """The workers that a client knows. Portions go to them as Dask's tasks; what they tell comes as its events."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._executor = client.get_executor()
+
+    @property
+    def num_workers(self) -> int:
+        """How many tasks they do at once."""
+        return sum(self._client.nthreads().values())
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def listen(self, call: str, hear: Callable[[bytes], None]) -> Tell:
+        _hearing[call] = hear
+        self._client.subscribe_topic(_TOPIC, _hear)
+        return _tell
+
+    def end(self, call: str) -> None:
+        _hearing.pop(call, None)
+
+    def stop(self, call: str, *, wait: bool) -> None:
+        def stop() -> None:
+            # A worker that does not answer is lost, or will be.
+            with contextlib.suppress(Exception):
+                self._client.run(stop_portions, call, on_error="ignore")
+
+        # A thread, since the client waits for all of them without a limit.
+        thread = threading.Thread(target=stop, daemon=True, name="getm-dask-stop")
+        thread.start()
+        if wait:
+            thread.join(_STOP_S)
+
+
+# Who hears what is told of a call: a client has one function for a topic, and several calls.
+_hearing: dict[str, Callable[[bytes], None]] = {}
+
+
+def _hear(event: tuple[float, tuple[str, bytes]]) -> None:
+    _, (call, told) = event
+    if (hear := _hearing.get(call)) is not None:
+        hear(told)
+
+
+def _tell(call: str, told: bytes) -> None:
+    """In a worker. All clients that have subscribed to the topic get it."""
+    _distributed().get_worker().log_event(_TOPIC, (call, told))
 
 
 @contextlib.contextmanager

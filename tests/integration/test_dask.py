@@ -16,7 +16,7 @@ import pytest
 from getm import errors
 from getm.integrations import dask
 from tests.support.command import getm
-from tests.support.fault_script import Reply, Request, failure
+from tests.support.fault_script import Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -153,3 +153,54 @@ def test_blocks_of_objects(nginx: NginxServer, fault_server: FaultServer, make_o
     changing = fault_server.serve("/x", old, new)
     lines = run_program(BLOCKS, *map(nginx.url, objects), changing, folder=tmp_path)
     assert lines == ["16384", "3 1", "RemoteChanged", *["refused"] * 5]
+
+
+STOPPED = """
+import sys
+import distributed, getm
+from getm.batch import portions
+from getm.integrations import dask
+
+url, data = sys.argv[1:]
+
+class Enough(Exception):
+    pass
+
+def on_event(event):
+    print(type(event).__name__.lower(), event.index)
+    if isinstance(event, getm.Progressed) and event.done_bytes < event.total_bytes:
+        raise Enough
+
+def ended():
+    threads = [batch._thread for batches in portions._batches.values() for batch in batches]
+    for thread in threads:
+        thread.join(20)
+    return not any(thread.is_alive() for thread in threads)
+
+if __name__ == "__main__":
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client, dask.executor(client) as workers:
+            try:
+                for _ in getm.download_all([url], directory=data, executor=workers, concurrency=1, on_event=on_event):
+                    pass
+            except Enough:
+                print("stopped")
+            print(*client.run(ended).values())
+            [result] = getm.download_all([url], directory=data, executor=workers)
+            print(result.stats.received_bytes)
+"""
+
+
+@pytest.mark.deadline(120)
+def test_progress_of_a_large_file_is_heard_and_leaving_the_loop_stops_the_worker(
+    fault_server: FaultServer, tmp_path: Path
+) -> None:
+    body = os.urandom(9 * 1024 * 1024)
+    held = fault_server.gate()
+    first = Reply(body=body, pace=Pace(256 * 1024, 0.05), stall_at=len(body) - 1, gate=held)
+    url = fault_server.serve("/large", first, Reply(body=body))
+    lines = run_program(STOPPED, url, tmp_path / "data", folder=tmp_path)
+    held.open()
+    assert lines[:-1] == ["started 0", "progressed 0", "stopped", "True"]
+    assert (tmp_path / "data" / "large").read_bytes() == body
+    assert int(lines[-1]) < len(body)

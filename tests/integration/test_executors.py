@@ -234,7 +234,8 @@ class Waiting(Executor):
         self.sizes.append(len(portion.numbers))
         if len(self.sizes) > 2 * executors.PORTIONS_EACH * self._max_workers:
             raise LookupError("enough")
-        self._futures.append(future := Future())
+        future: Future[Any] = Future()
+        self._futures.append(future)
         if len(self._futures) == executors.PORTIONS_EACH * self._max_workers:
             ended, self._futures = self._futures, []
             for each in ended:
