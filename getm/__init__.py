@@ -61,6 +61,8 @@ __all__ = [
     "ReaderClosed",
     "RedirectError",
     "RemoteChanged",
+    "ResolveFailed",
+    "Resource",
     "Retried",
     "Retries",
     "Session",
@@ -111,6 +113,7 @@ __all__ = [
 _HOMES = (
     *("errors", "options", "results", "events", "integrity.values", "integrity.verdict", "integrity.files"),
     *(
+        "resolve.resource",
         "manifests.entry",
         "shared_object",
         "reader",
@@ -138,6 +141,7 @@ if TYPE_CHECKING:
     from getm.manifests.read import *
     from getm.options import *
     from getm.reader import *
+    from getm.resolve.resource import *
     from getm.results import *
     from getm.session import *
     from getm.shared_object import *

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 async def start(opening: Opening) -> Receiver:
     """`Opening.start` that never blocks the loop: what may take long (an engine's start, memory for a ring) is done in
-    a thread of the loop's executor, and waits for the memory of others are in the loop."""
+    a thread of the loop's executor, and waits for the memory of others are in the loop, as are those for a URL."""
     pool = opening.pool
+    if (finding := opening.find(asyncio.get_running_loop())) is not None:
+        with pool.finding(finding):
+            await asyncio.wrap_future(finding)
     wanted = opening.wanted()
     return opening.start_on(pool.take_idle(wanted) or await _acquire(pool, wanted))
 

@@ -174,6 +174,13 @@ class URLExpired(NetworkError):
     expired_at: str | None
 
 
+class ResolveFailed(NetworkError):
+    """There is no URL to request: a provider or a resolver failed, with its exception as `__cause__`, or took too long,
+    or returned what is no URL. Never retried."""
+
+    code = "resolve"
+
+
 class RedirectError(NetworkError):
     """A redirect that is not followed: too many, a loop, https to http, a scheme that is not http(s), no Location."""
 

@@ -51,6 +51,7 @@ from getm.integrity.verdict import Mismatch, Verdict
 from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
+from getm.resolve.request import UnlocatedRequest, locator_for
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from getm.client.collected_spans import CollectedSpans
     from getm.files.netrc import Logins
     from getm.files.receipt import Receipt
+    from getm.resolve.resource import URLInput
     from getm.shared_object import SharedObject
 
 _T = TypeVar("_T")
@@ -196,7 +198,7 @@ class Session:
 
     def urlopen(
         self,
-        url: str,
+        url: URLInput,
         *,
         concurrency: int | Literal["auto"] | None = 1,
         headers: HeadersInput | None = None,
@@ -212,7 +214,9 @@ class Session:
         requests; `open` suits programs that mostly seek.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
                 this process.
@@ -249,7 +253,7 @@ class Session:
     @overload
     def open(
         self,
-        url: str,
+        url: URLInput,
         mode: Literal["rb"] = "rb",
         *,
         encoding: None = None,
@@ -265,7 +269,7 @@ class Session:
     @overload
     def open(
         self,
-        url: str,
+        url: URLInput,
         mode: Literal["r", "rt"],
         *,
         encoding: str | None = None,
@@ -280,7 +284,7 @@ class Session:
     ) -> io.TextIOWrapper: ...
     def open(
         self,
-        url: str,
+        url: URLInput,
         mode: Literal["rb", "r", "rt"] = "rb",
         *,
         encoding: str | None = None,
@@ -300,7 +304,9 @@ class Session:
         `fh.raw.checksum`. What is read from start to end without a seek is verified by what the server declares.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             mode: "rb" for bytes; "r" or "rt" for text.
             encoding: Of text, as in the built-in `open`: None, the locale's.
             errors: Of text: what to do with bytes that are not of the encoding ("strict", "replace", ...).
@@ -343,7 +349,7 @@ class Session:
 
     def iter_content(
         self,
-        url: str,
+        url: URLInput,
         chunk_size: int | None = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | Literal["auto"] | None = 1,
@@ -357,7 +363,9 @@ class Session:
         """Iterate over the object in order, as read-only views of `chunk_size` bytes, the last one shorter.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             chunk_size: Bytes of each part; None, whatever has come.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
@@ -397,7 +405,7 @@ class Session:
 
     def iter_content_unordered(
         self,
-        url: str,
+        url: URLInput,
         chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | Literal["auto"] | None = 4,
@@ -411,7 +419,9 @@ class Session:
         """Iterate over the object as it arrives, in any order: pairs of an offset and a read-only view.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             chunk_size: A part holds about 1 MiB: a whole number of chunks of so many bytes.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
@@ -453,7 +463,7 @@ class Session:
 
     def aiter_content(
         self,
-        url: str,
+        url: URLInput,
         chunk_size: int | None = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | Literal["auto"] | None = 1,
@@ -467,7 +477,9 @@ class Session:
         """`iter_content` for `async for`: it never blocks the loop, and needs no thread.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             chunk_size: Bytes of each part; None, whatever has come.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
@@ -509,7 +521,7 @@ class Session:
 
     def aiter_content_unordered(
         self,
-        url: str,
+        url: URLInput,
         chunk_size: int = DEFAULT_CHUNK_BYTES,
         *,
         concurrency: int | Literal["auto"] | None = 4,
@@ -523,7 +535,9 @@ class Session:
         """`iter_content_unordered` for `async for`: it never blocks the loop, and needs no thread.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             chunk_size: A part holds about 1 MiB: a whole number of chunks of so many bytes.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
@@ -567,7 +581,7 @@ class Session:
 
     def info(
         self,
-        url: str,
+        url: URLInput,
         *,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",
@@ -579,7 +593,9 @@ class Session:
         of the first byte.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -607,7 +623,7 @@ class Session:
 
     async def ainfo(
         self,
-        url: str,
+        url: URLInput,
         *,
         headers: HeadersInput | None = None,
         timeout: float | Timeout | Literal["default"] | None = "default",  # noqa: ASYNC109  # the engine's to keep
@@ -616,7 +632,9 @@ class Session:
         """`info` for asyncio: it never blocks the loop, and needs no thread.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             headers: Request headers, added to the session's; the same names replace them.
             timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
                 no limit; "default", the session's.
@@ -644,7 +662,7 @@ class Session:
 
     def read(
         self,
-        url: str,
+        url: URLInput,
         *,
         offset: int = 0,
         length: int | None = None,
@@ -659,7 +677,9 @@ class Session:
         """Read an object, or a part of it, into one read-only view. A whole object is verified.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             offset: The first byte. Negative: so many bytes before the end, as in a slice (a suffix range).
             length: Bytes, fewer where the object ends before; nothing where it ends before `offset`. None: to the end.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
@@ -706,7 +726,7 @@ class Session:
 
     def shared(
         self,
-        url: str,
+        url: URLInput,
         *,
         once: bool = False,
         concurrency: int | Literal["auto"] | None = "auto",
@@ -720,7 +740,9 @@ class Session:
         """Read the whole object into memory that processes share, and that nobody can change once it is verified.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             once: Of all processes of this user on this machine that ask for one version of the object (by this URL
                 without its query, and a strong validator) at about the same time, or while one of them has it, one
                 makes the transfer, and the others get its memory. If it is killed, the next one makes it. Objects
@@ -813,7 +835,7 @@ class Session:
 
     def readinto(
         self,
-        url: str,
+        url: URLInput,
         buffer: Buffer,
         *,
         offset: int = 0,
@@ -828,7 +850,9 @@ class Session:
         """Read an object, from `offset` on, into a buffer of yours. A whole object is verified.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             buffer: Any writable buffer, contiguous in memory, with room for all the bytes from `offset` to the end.
             offset: The first byte of the object that is wanted; negative: so many bytes before the end.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
@@ -877,7 +901,7 @@ class Session:
 
     async def aread(
         self,
-        url: str,
+        url: URLInput,
         *,
         offset: int = 0,
         length: int | None = None,
@@ -892,7 +916,9 @@ class Session:
         """`read` for asyncio: it never blocks the loop.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             offset: The first byte. Negative: so many bytes before the end, as in a slice (a suffix range).
             length: Bytes, fewer where the object ends before; nothing where it ends before `offset`. None: to the end.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
@@ -936,7 +962,7 @@ class Session:
 
     def read_ranges(
         self,
-        url: str,
+        url: URLInput,
         spans: Iterable[tuple[int, int | None]],
         *,
         max_gap: int = 0,
@@ -949,7 +975,9 @@ class Session:
         """Read many spans of an object at once. All bytes are of one version of it.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             spans: Pairs (start, stop) of positions in bytes, `stop` exclusive or None for the end, in any order. A
                 negative start with None, (-100, None), is a suffix: the last 100 bytes. As in a slice, what is beyond
                 the end is left out, and a span that is beyond it, or has no bytes, is empty. Nothing is requested where
@@ -986,7 +1014,7 @@ class Session:
 
     async def aread_ranges(
         self,
-        url: str,
+        url: URLInput,
         spans: Iterable[tuple[int, int | None]],
         *,
         max_gap: int = 0,
@@ -999,7 +1027,9 @@ class Session:
         """`read_ranges` for asyncio: it never blocks the loop.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             spans: Pairs (start, stop) of positions in bytes, `stop` exclusive or None for the end, in any order. A
                 negative start with None, (-100, None), is a suffix: the last 100 bytes. As in a slice, what is beyond
                 the end is left out, and a span that is beyond it, or has no bytes, is empty. Nothing is requested where
@@ -1080,7 +1110,7 @@ class Session:
 
     def download(
         self,
-        url: str,
+        url: URLInput,
         path: str | os.PathLike[str] | None = None,
         *,
         concurrency: int | Literal["auto"] | None = "auto",
@@ -1104,7 +1134,9 @@ class Session:
         server's validator is still the same.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
                 folder.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
@@ -1165,7 +1197,7 @@ class Session:
 
     async def adownload(
         self,
-        url: str,
+        url: URLInput,
         path: str | os.PathLike[str] | None = None,
         *,
         concurrency: int | Literal["auto"] | None = "auto",
@@ -1186,7 +1218,9 @@ class Session:
         """`download` for `await`: the disk is written in a thread, so the loop is never blocked.
 
         Args:
-            url: An http(s) URL. What is percent-encoded already is sent as it is.
+            url: An http(s) URL (what is percent-encoded already is sent as it is), a name for which a resolver is
+                installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
+                expires.
             path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
                 folder.
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
@@ -1449,7 +1483,7 @@ class Session:
 
     def _open_request(
         self,
-        url: str,
+        url: URLInput,
         concurrency: int | Literal["auto"] | None,
         headers: HeadersInput | None,
         timeout: float | Timeout | str | None,
@@ -1476,21 +1510,24 @@ class Session:
             fields["custom_retries"] = Retries.of(retries, self._retries)
         if ranged_from != 0:
             fields["ranged_from"] = validate_integer(ranged_from, "ranged_from", 0)
-        url, mirrors = validate_url(url), validate_mirrors(mirrors)
-        return msgspec.structs.replace(
+        locator, address, mirrors = locator_for(url, self._logins), "", validate_mirrors(mirrors)
+        if locator is None:
+            address = validate_url(url)
+        request = msgspec.structs.replace(
             self._usual,
-            url=url,
+            url=address,
             mirrors=mirrors,
-            logins=() if self._logins is None else self._logins.of((url, *mirrors)),
+            logins=() if self._logins is None else self._logins.of((address, *mirrors)),
             concurrency=options.MAX_AUTO_CONCURRENCY if width == "auto" else width or 1,
             adaptive=width == "auto",
             environment=environment(),
             **fields,
         )
+        return request if locator is None else UnlocatedRequest.of(request, locator)
 
     def _asking(
         self,
-        url: str,
+        url: URLInput,
         headers: HeadersInput | None,
         timeout: float | Timeout | str | None,
         retries: int | Retries | None,
@@ -1660,6 +1697,7 @@ def _receipt(
     validate_path(path, "receipt")
     with importing:
         from getm.files.receipt import Receipt
+
     return Receipt(
         path,
         reads=chosen.examines,

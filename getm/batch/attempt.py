@@ -6,6 +6,7 @@ import contextlib
 import heapq
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from getm import errors
@@ -167,6 +168,10 @@ class Attempt:
 
     def on_note(self, info: NoteInfo) -> None:
         self._job.note_retry(info)
+
+    def on_expired(self, serial: int) -> None:
+        if self.connection is not None:
+            self._job.renew(serial, partial(self.connection.renewed, self._number))
 
     def on_adapted(self, info: AdaptedInfo) -> None:
         self._job.note_adapted(info)

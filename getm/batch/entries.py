@@ -12,6 +12,7 @@ from getm.core.units import MIB
 from getm.errors import InvalidInput
 from getm.manifests.entry import Entry
 from getm.protocol.messages import OpenRequest
+from getm.resolve.request import UnlocatedRequest, locator_for
 
 if TYPE_CHECKING:
     from getm.batch.scheduler import Batch
@@ -76,16 +77,18 @@ def _for_entry(entry: Entry, common: OpenRequest, logins: Logins | None) -> Open
         headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
     if entry.checksums:
         checksums = tuple(map(str, entry.verifiable))
-    url, *mirrors = entry.urls
-    return msgspec.structs.replace(
+    url, *mirrors = entry.urls or ("",)
+    locator = locator_for(entry.provider or url, logins, url)
+    request = msgspec.structs.replace(
         common,
-        url=url,
+        url=url if locator is None else "",
         mirrors=tuple(mirrors),
         headers=headers,
         logins=() if logins is None else logins.of(entry.urls),
         checksums=checksums,
         size=entry.size,
     )
+    return request if locator is None else UnlocatedRequest.of(request, locator)
 
 
 def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:

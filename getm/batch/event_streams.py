@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from getm.batch.scheduler import Post
 from getm.core.lazy import importing
 from getm.events import Event
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class RunningBatch(Protocol):
     """What `start` makes: see `Batch`, and `ExecutorBatch`."""
 
     error: BaseException | None
+    # That of the caller, for asynchronous providers.
+    loop: asyncio.AbstractEventLoop | None
 
     def start(self) -> None: ...
     def read_on(self) -> None: ...
@@ -55,6 +60,7 @@ async def aevents(start: Callable[[Post], RunningBatch]) -> AsyncGenerator[Event
             loop.call_soon_threadsafe(outbox.put_nowait, turn)
 
     batch = start(post)
+    batch.loop = loop
     try:
         batch.start()
         while (turn := await outbox.get()) is not None:

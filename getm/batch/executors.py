@@ -17,6 +17,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -25,11 +26,13 @@ from getm.batch.entries import small_first
 from getm.batch.portions import Done, LiveExecutor, News, Portion, Telling, Work, cost_of, do_portion
 from getm.batch.scheduler import Post
 from getm.batch.targets import Targets
-from getm.core.redact import redact
 from getm.core.units import MIB
 from getm.events import Event, Failed, Finished, Progressed
 from getm.files.receipt_lines import ReceiptEntry, Received
 from getm.manifests.entry import Entry
+
+if TYPE_CHECKING:
+    import asyncio
 
 # A portion is to take a worker about so long. The first ones are small, the next ones at most so many times as large as
 # one that was done, and none is larger than that.
@@ -72,6 +75,7 @@ class ExecutorBatch:
         wants_events: bool = False,
     ) -> None:
         self.error: BaseException | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._entries: Iterator[tuple[int, Entry]] = small_first(entries)
         self._executor = executor
         self._live = executor if isinstance(executor, LiveExecutor) else None
@@ -154,6 +158,7 @@ class ExecutorBatch:
                 self._exhausted = True
                 break
             number, entry = found
+            _check_provider(entry)
             path = self._target(number, entry)
             if path is None:
                 continue
@@ -173,7 +178,7 @@ class ExecutorBatch:
         try:
             self._targets.take(path, number)
         except errors.TargetError as error:
-            self._report([Failed(number, redact(entry.urls[0]), None, error)])
+            self._report([Failed(number, entry.label, None, error)])
             return None
         return path
 
@@ -228,7 +233,7 @@ class ExecutorBatch:
             return
         lost = errors.WorkerLost(f"{portion.tries} workers that tried it were lost ({type(error).__name__}: {error})")
         pairs = zip(portion.numbers, portion.entries, strict=True)
-        self._report([Failed(number, redact(entry.urls[0]), None, lost) for number, entry in pairs])
+        self._report([Failed(number, entry.label, None, lost) for number, entry in pairs])
 
     def _fail(self, error: BaseException) -> None:
         self.error = self.error or error
@@ -245,6 +250,17 @@ class ExecutorBatch:
             elif more and self._has_room() and not self._asked:
                 self._asked = True
                 self._post([])
+
+
+def _check_provider(entry: Entry) -> None:
+    """Raise `InvalidInput` for an entry whose provider no worker can get."""
+    if entry.provider is not None:
+        try:
+            pickle.dumps(entry.provider)
+        except Exception as error:  # what a class raises that cannot be pickled
+            raise errors.InvalidInput(
+                f"{entry.place}: its provider cannot be sent to a worker ({error}); give a function of a module"
+            ) from error
 
 
 def _broken(error: BaseException) -> errors.WorkerLost:

@@ -30,13 +30,19 @@ from getm.files.partial import PartialFile
 from getm.integrity.declared.types import Declared
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest
+from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest, RenewedInfo
+from getm.resolve.request import locator_of
 from getm.results import DownloadResult
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
     from getm.batch.existing_file import ExistingFile
     from getm.batch.scheduler import Batch
     from getm.core.version import Version
+    from getm.resolve.locator import Found, Locator
 
 _log = get_logger()
 
@@ -87,7 +93,8 @@ class Job:
     ) -> None:
         self.index: int = index
         self.request: OpenRequest = request
-        self.url: str = redact(request.url)
+        self._locator: Locator | None = locator_of(request)
+        self.url: str = redact(request.url) if self._locator is None else self._locator.name or self._locator.label
         self.host: Host = batch.host(host_of(request.url))
         self.connections: int = request.concurrency
         self.size: int | None = request.size
@@ -126,6 +133,39 @@ class Job:
         """Before the first request: have a file that is there examined, in another thread. False where none is, as far
         as that is known."""
         return self._existing is not None and self._existing.examine()
+
+    # Where the object is ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it is known where the object is; otherwise it is to be found just before the request."""
+        return self._locator is None or self._locator.is_current
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is a name to call it by, for messages and its file, before it is found."""
+        return self._locator is None or self._locator.name is not None or self._locator.is_current
+
+    def find(self, loop: asyncio.AbstractEventLoop | None) -> Future[Found] | None:
+        """Ask where the object is. `loop`: of the caller of the batch, in asyncio."""
+        return None if self._locator is None else self._locator.locate(self.request.stall_s, loop)
+
+    def found(self) -> None:
+        """It has become known where the object is."""
+        if self._locator is not None:
+            self.request = self._locator.applied(self.request)
+            self.host = self._batch.host(host_of(self.request.url))
+            self.size = self.request.size if self.size is None else self.size
+            if self._locator.name is None:
+                self.url = self._target.url = redact(self.request.url)
+
+    def renew(self, serial: int, answer: Callable[[RenewedInfo], None]) -> None:
+        """The URLs with that serial number have expired."""
+        if self._locator is None:
+            raise errors.ProtocolError("EXPIRED for an object whose URL cannot be renewed")
+        self._locator.renew(self.request, serial, answer)
+
+    # Attempts --------------------------------------------------------------------------------------------------------
 
     def end_attempt(self, stats: Stats | None) -> None:
         """What it asked for is not needed, or has come; another attempt may follow. `stats`: its statistics; None where
@@ -174,6 +214,8 @@ class Job:
 
     def _send(self, connection: ClientConnection) -> None:
         """Request what is missing: all of it, where no partial data is known; or what the server says of it."""
+        if self._locator is not None:
+            self.request = self._locator.applied(self.request)
         partial, small = self._target.partial, None
         changes: dict[str, Any] = {}
         if self.deadline_s is not None and self._before is not None:
@@ -324,6 +366,8 @@ class Job:
     def attempt_failed(self, error: errors.GetmError) -> None:
         """The engine has given up, after its own retries."""
         head = self._attempt.head
+        if self._locator is not None:
+            error = self._locator.explain(error)
         if self._before is not None and isinstance(error, errors.TimedOut) and error.phase == "total":
             # The time limit of this attempt was the rest of the deadline.
             reported, error = error.stats, self._too_late()

@@ -40,8 +40,12 @@ from getm.options import DEFAULT_CHUNK_BYTES, MAX_AUTO_CONCURRENCY
 from getm.protocol.messages import FileRequest, FolderEntry, FolderInfo
 
 if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
     from getm.batch.existing import Examiner
     from getm.files.receipt_lines import Received
+    from getm.resolve.locator import Found
 
 # The most downloads whose bytes have all come and whose files are not finished: more would only fill memory.
 _MAX_UNFINISHED = 1024
@@ -128,6 +132,9 @@ class Batch:
         # What examines files that are there, and how many of them now.
         self._examiner: Examiner | None = None
         self._examining = 0
+        # The event loop of the caller, where it has one; what finds the objects of jobs.
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._finding: set[Future[Found]] = set()
         self._stopping = False
         self._failed = False
         self._wake_end, self._wake = socket.socketpair()
@@ -398,10 +405,15 @@ class Batch:
         for late in [job for job in self._again if job.deadline_s is not None and job.deadline_s <= now]:
             self._again.remove(late)
             late.expire()
-        while len(self._active) < self.options.most_jobs and len(self._unfinished) < _MAX_UNFINISHED:
+        while self._occupied < self.options.most_jobs and len(self._unfinished) < _MAX_UNFINISHED:
             if self._ending or (job := self._next_job()) is None:
                 break
             self._start(job)
+
+    @property
+    def _occupied(self) -> int:
+        """How many jobs run, or will as soon as their objects are found."""
+        return len(self._active) + len(self._finding)
 
     def _next_job(self) -> Job | None:
         for jobs in (self._again, self._waiting):
@@ -409,22 +421,54 @@ class Batch:
                 may_ask = job.may_ask()
                 if may_ask is not False:
                     jobs.remove(job)
-                if may_ask:
+                if may_ask and not self._find(job):
                     return job
+                if self._occupied >= self.options.most_jobs:
+                    return None
         examines = self.options.examines
         while (
             len(self._waiting) < _LOOK_AHEAD
             and self._examining < _MAX_EXAMINED
+            and self._occupied < self.options.most_jobs
             and not self._ending
             and (new := self._feed.take()) is not None
         ):
             new.began_s = time.monotonic()
+            if not new.is_named and self._find(new):
+                continue
             if examines and new.examine_existing():
+                continue
+            if self._find(new):
                 continue
             if new.host.has_room:
                 return new
             self._waiting.append(new)
         return None
+
+    def _find(self, job: Job) -> bool:
+        """Have the object of a job found that is not; it then comes back. False where it is known where that is."""
+        finding = None if job.is_located else job.find(self.loop)
+        if finding is None:
+            return False
+        unnamed = not job.is_named
+
+        def follow(_: errors.TargetError | None) -> None:
+            self._finding.discard(finding)
+            if self._stopping:
+                job.stop()
+            elif finding.cancelled():
+                job.fail(errors.ReaderClosed("the session was closed"))
+            elif isinstance(error := finding.exception(), errors.GetmError):
+                job.fail(error)
+            else:
+                job.found()
+                if not (unnamed and self.options.examines and job.examine_existing()):
+                    self._waiting.append(job)
+
+        self._finding.add(finding)
+        self._pool.end_with(finding)
+        self._in_thread(lambda run: finding.add_done_callback(lambda _: run()), lambda: None, follow)
+        return True
 
     def _start(self, job: Job) -> None:
         try:
@@ -577,6 +621,8 @@ class Batch:
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
         self._stopping = True
+        for finding in list(self._finding):
+            finding.cancel()
         for job in [*self._active, *self._again, *self._waiting]:
             job.stop()
         self._active.clear()

@@ -57,7 +57,7 @@ class Target:
         self.suggested: str | None = None
         self._batch = batch
         self._index = index
-        self._url = url
+        self.url: str = url
         self._given = given
         self._root = root
         # The path, once it is known (a Path takes ten times as long to make), and whether only the URL suggests it.
@@ -80,7 +80,7 @@ class Target:
     def chosen_by_server(self, text: str) -> bool:
         """Whether that path has a name that only the server chose."""
         is_given = self._into is None and bool(self._given) and text == str(Path(self._given or ""))
-        return not is_given and os.path.basename(text) != name_from_url(self._url)  # noqa: PTH119
+        return not is_given and os.path.basename(text) != name_from_url(self.url)  # noqa: PTH119
 
     # Before the response ----------------------------------------------------------------------------------------------
 
@@ -91,8 +91,8 @@ class Target:
         if self.takes_in_order:
             return None
         if self._into is not None:
-            return os.path.join(self._into.path, name_from_url(self._url))  # noqa: PTH118
-        return str(resolve_target(self._given, url=self._url, headers=(), may_exist=True))
+            return os.path.join(self._into.path, name_from_url(self.url))  # noqa: PTH118
+        return str(resolve_target(self._given, url=self.url, headers=(), may_exist=True))
 
     def is_named(self, info: HeadInfo, text: str) -> bool:
         """Whether the response names that path. Raises `TargetError`."""
@@ -156,10 +156,10 @@ class Target:
         if not options.resume or options.existing == "keep" or options.dry_run or self.takes_in_order:
             return None
         if self._into is not None:
-            name = name_from_url(self._url)
+            name = name_from_url(self.url)
             self._is_guess = self._into.has_journal(name)
             return os.path.join(self._into.path, name) if self._is_guess else None  # noqa: PTH118
-        target = resolve_target(self._given, url=self._url, headers=())
+        target = resolve_target(self._given, url=self.url, headers=())
         self._is_guess = os.path.lexists(target.parent / journal_name(target.name))
         return str(target) if self._is_guess else None
 
@@ -260,14 +260,14 @@ class Target:
     def _resolve(self, info: HeadInfo, *, may_exist: bool) -> str:
         headers = _disposition(info)
         if self._into is not None:
-            return target_in(self._into.path, url=self._url, headers=headers, may_exist=may_exist)
-        return str(resolve_target(self._given, url=self._url, headers=headers, may_exist=may_exist))
+            return target_in(self._into.path, url=self.url, headers=headers, may_exist=may_exist)
+        return str(resolve_target(self._given, url=self.url, headers=headers, may_exist=may_exist))
 
     def _note_suggested(self, info: HeadInfo) -> None:
-        self.suggested = changed_name(self._url, _disposition(info))
+        self.suggested = changed_name(self.url, _disposition(info))
         if self.suggested is not None:
             path = self.path
-            _log.warning("%s is called %r, which is no safe name; saved as %s", self._url, self.suggested, path)
+            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self.suggested, path)
 
     # The end ----------------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from getm.integrity.values import Checksum, parse_checksum, parse_pair
 from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
 from getm.options import Timeout, validate_timeout
+from getm.resolve.request import is_name
 from getm.session import Session
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _refuse_word(operands: list[str]) -> None:
 
 
 def _is_url(text: str) -> bool:
-    return text.lower().startswith(("http://", "https://"))
+    return text.lower().startswith(("http://", "https://")) or is_name(text)
 
 
 def _checksum(options: argparse.Namespace) -> list[Checksum] | str | None:

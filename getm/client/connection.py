@@ -35,6 +35,7 @@ from getm.protocol.messages import (
     Message,
     NoteInfo,
     OpenRequest,
+    RenewedInfo,
 )
 from getm.protocol.order import Conversation
 
@@ -71,6 +72,10 @@ class Listener(Protocol):
 
     def on_note(self, info: NoteInfo) -> None: ...
     def on_adapted(self, info: AdaptedInfo) -> None: ...
+    def on_expired(self, serial: int) -> None:
+        """The URLs of an object that was opened as renewable, with that serial number, have expired. `renewed` answers
+        it."""
+
     def on_end(self, info: EndInfo) -> None: ...
     def on_failed(self, error: errors.GetmError) -> None: ...
 
@@ -92,6 +97,9 @@ class IgnoringListener:
         """As `on_head`."""
 
     def on_adapted(self, info: AdaptedInfo) -> None:
+        """As `on_head`."""
+
+    def on_expired(self, serial: int) -> None:
         """As `on_head`."""
 
 
@@ -245,6 +253,17 @@ class ClientConnection:
         self._unsent.append(encode(messages.MORE, number, stop))
         self.flush()
 
+    def renewed(self, number: int, info: RenewedInfo) -> None:
+        """Answer an EXPIRED. From any thread, and at once: the user of this may be waiting for what follows."""
+        data = encode_body(messages.RENEWED, number, info)
+        if len(data) > _MAX_OPEN_BYTES:
+            # As an OPEN with this URL would be. The transfer then ends because the old one has expired.
+            data = encode_body(messages.RENEWED, number, messages.NO_URLS)
+        if not self.closed and self._pid == process_number():
+            with contextlib.suppress(OSError):
+                # The engine is gone, or the connection was closed: nothing waits for it.
+                self._sock.sendall(data, NO_SIGNAL)
+
     def begin_wait(self) -> bool:
         """Keep the descriptor open until `end_wait`, so that a `close` from any thread or task shows on it as the end
         of the pipe. False where it is closed already: then there is nothing to wait on, and nothing to end."""
@@ -337,6 +356,8 @@ class ClientConnection:
             listener.on_written(message.offset, message.length)
         elif kind is messages.NOTE:
             listener.on_note(decode_body(message, NoteInfo))
+        elif kind is messages.EXPIRED:
+            listener.on_expired(message.offset)
         elif kind is messages.ADAPTED:
             adapted = decode_body(message, AdaptedInfo)
             self._make_room(adapted.connections)

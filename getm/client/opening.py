@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool, Wanted
 from getm.client.receiver import Receiver
 from getm.core.url import is_tls
 from getm.protocol.messages import OpenRequest
+from getm.resolve.request import locator_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from getm.resolve.locator import Found
 
 
 class Opening(NamedTuple):
@@ -22,12 +29,25 @@ class Opening(NamedTuple):
 
     def wanted(self) -> Wanted:
         """The connection that it needs."""
-        adaptive, tls = self.request.adaptive, is_tls(self.request.url)
+        adaptive, tls = self.request.adaptive, is_tls(self._located().url)
         return self.pool.wanted(self.chunk_bytes, self.concurrency, adaptive=adaptive, tls=tls)
 
     def start(self) -> Receiver:
-        """Send the request over a connection of the pool. Raises `EngineDied` where an engine ended just then."""
+        """Send the request over a connection of the pool, once its URL is found. Raises `ResolveFailed`, and
+        `EngineDied` where an engine ended just then."""
+        if (finding := self.find()) is not None:
+            with self.pool.finding(finding):
+                finding.result()
         return self.start_on(self.acquire())
+
+    def find(self, loop: asyncio.AbstractEventLoop | None = None) -> Future[Found] | None:
+        """Ask where the object is; None where that is known. `loop`: that of the caller, in asyncio."""
+        locator = locator_of(self.request)
+        return None if locator is None else locator.locate(self.request.stall_s, loop)
+
+    def _located(self) -> OpenRequest:
+        locator = locator_of(self.request)
+        return self.request if locator is None else locator.applied(self.request)
 
     def acquire(self) -> ClientConnection:
         """A connection of the pool for it."""
@@ -36,7 +56,7 @@ class Opening(NamedTuple):
 
     def start_on(self, connection: ClientConnection) -> Receiver:
         """Send the request over `connection`, which was acquired for it."""
-        return Receiver(connection, self.request, self._release)
+        return Receiver(connection, self._located(), self._release, locator_of(self.request))
 
     def _release(self, connection: ClientConnection) -> None:
         # A method of this, not of the pool.

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from getm import errors
 from getm.buffers import available_bytes
@@ -22,6 +22,9 @@ from getm.client.process_count import ProcessCount
 from getm.core import shutdown
 from getm.core.this_process import usable_cpus
 from getm.core.units import KIB
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 # One message takes the descriptors of a connection to its engine: the pipe's, the segment's, and one for each helper.
 # Linux allows 253 in one.
@@ -108,6 +111,8 @@ class EnginePool:
         # lock: so it is read and changed by single calls, which are atomic.
         self._holders: dict[ClientConnection, Holder] = {}
         self._waiters: list[Waiter] = []
+        # What finds URLs that something waits for.
+        self._finding: set[Future[Any]] = set()
         self.closed: bool = False
         _pools.add(self)
 
@@ -221,6 +226,25 @@ class EnginePool:
             self._waiters.remove(waiter)
             # There may be enough for another one; or this one was woken and does not need it any more.
             self._wake()
+
+    @contextlib.contextmanager
+    def finding(self, future: Future[Any]) -> Iterator[None]:
+        """A context in which something waits for `future`. Raises `ReaderClosed` where the session is closed in the
+        meantime."""
+        self.end_with(future)
+        try:
+            yield
+        except BaseException:
+            if future.cancelled():
+                self._refuse_closed()
+            raise
+
+    def end_with(self, future: Future[Any]) -> None:
+        """Cancel `future` where the session is closed before it is done."""
+        self._finding.add(future)
+        future.add_done_callback(self._finding.discard)
+        if self.closed:
+            future.cancel()
 
     def check_wait(self, waiter: Waiter) -> None:
         """Raises `MemoryUnavailable` where `waiter` would wait only for itself and others who wait."""
@@ -417,6 +441,8 @@ class EnginePool:
             engine.tell_to_stop()
         for waiter in list(self._waiters):
             waiter.wake()
+        for future in list(self._finding):
+            future.cancel()
         return engines
 
     def abandon(self) -> None:

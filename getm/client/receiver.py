@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -30,6 +31,7 @@ from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, Ope
 
 if TYPE_CHECKING:
     from getm.buffers.object_memory import ObjectMemory
+    from getm.resolve.locator import Locator
 
 
 _log = get_logger()
@@ -64,13 +66,19 @@ class Receiver:
     """One object being received over a connection, for one caller."""
 
     def __init__(
-        self, connection: ClientConnection, request: OpenRequest, release: Callable[[ClientConnection], None]
+        self,
+        connection: ClientConnection,
+        request: OpenRequest,
+        release: Callable[[ClientConnection], None],
+        locator: Locator | None = None,
     ) -> None:
+        """`locator`: what finds the object where the URL of `request` expires."""
         # Its descriptor is readable when `pump` has something to do.
         self.connection = connection
         self._layout = connection.layout
         self._release = release
         self._request = request
+        self._locator = locator
         self.head: HeadInfo | None = None
         self._end: EndInfo | None = None
         self._error: errors.GetmError | None = None
@@ -103,7 +111,13 @@ class Receiver:
 
     def _open(self) -> int:
         """Send the request. Raises `EngineDied`."""
+        self._locate()
         return self.connection.open(self._request, self)
+
+    def _locate(self) -> None:
+        """Give the request the URL that was found last."""
+        if self._locator is not None:
+            self._request = self._locator.applied(self._request)
 
     # Called by the connection ----------------------------------------------------------------------------------------
 
@@ -171,6 +185,11 @@ class Receiver:
     def on_note(self, info: NoteInfo) -> None:
         _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
 
+    def on_expired(self, serial: int) -> None:
+        if self._locator is None:
+            raise errors.ProtocolError("EXPIRED for an object whose URL cannot be renewed")
+        self._locator.renew(self._request, serial, partial(self.connection.renewed, self._number))
+
     def on_adapted(self, info: AdaptedInfo) -> None:
         _log.info("%s: %d connections: %s", self.url, info.connections, info.reason)
 
@@ -191,6 +210,8 @@ class Receiver:
             self._fail(refused)
 
     def _fail(self, error: errors.GetmError) -> None:
+        if self._locator is not None:
+            error = self._locator.explain(error)
         self._error = error
         self._stats = error.stats = self.stats() if error.stats is None else self._before + error.stats
         self._pending.clear()
@@ -233,6 +254,7 @@ class Receiver:
             self.reader.clear()
         # A server that replaces the object or withdraws ranges while several connections read it gets one.
         one = isinstance(error, errors.RemoteChanged | errors.RangesRefused)
+        self._locate()
         request = msgspec.structs.replace(
             self._request,
             concurrency=1 if one else self._request.concurrency,

@@ -87,7 +87,7 @@ class SpanReceiver(Receiver):
         # Whether the last OPEN on the connection was this request, for whichever span.
         self._is_known: bool = isinstance(before, SpanReceiver) and before.has_sent(connection)
         request = before._request if isinstance(before, SpanReceiver) else _request_of(before)
-        super().__init__(connection, request, before._release)
+        super().__init__(connection, request, before._release, before._locator)
         self.head: HeadInfo | None = before.head
         self._given = span.start
         self._began = earlier.began
@@ -131,7 +131,11 @@ class SpanReceiver(Receiver):
         self._in_flight = True
 
     def _open(self) -> int:
+        before = self._request
+        self._locate()
         span, request = self._span, self._request
+        if request is not before:
+            self._is_known = False
         if self._is_known and len(span) <= MAX_LENGTH:
             return self.connection.open_span(span, self)
         left_s = None if request.total_s is None else request.total_s - (time.monotonic() - self._earlier.began)

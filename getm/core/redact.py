@@ -26,6 +26,9 @@ def redact(url: str) -> str:
     if host is None:
         return _suspicious(url)
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        # Not a host, perhaps, but a part of a name, in which capitals count.
+        host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else _suspicious(url)
 
 

@@ -92,7 +92,8 @@ class Stats(Struct, frozen=True, gc=False):
         connections: connections opened for them; a kept-alive one is not counted again.
         retries: how often the rest was requested again, by cause: "connect", "tls", "reset", "truncation", "stall",
             "slow", "status", "changed", "redirect", "bad response"; "mirror" where another URL was used instead of one
-            that failed, "slow tail" where a slow connection was replaced by a faster one.
+            that failed, "slow tail" where a slow connection was replaced by a faster one, "expired" where the request
+            was made again with a new URL.
         stalls: how often a connection was silent for too long.
         first_byte_s: seconds until the head of the response, redirects and retries included; None where none came.
         seconds: seconds from the request to the verdict.

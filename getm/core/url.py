@@ -31,7 +31,7 @@ def is_tls(url: str) -> bool:
     return url[:6].lower() == "https:"
 
 
-def validate_url(url: str) -> str:
+def validate_url(url: object) -> str:
     """The URL as it goes on the wire: what is already encoded stays byte-identical (signed URLs depend on it), spaces
     and characters outside ASCII are percent-encoded, the host's by IDNA 2008 and UTS 46, and the fragment is dropped
     (RFC 9110, section 7.1)."""

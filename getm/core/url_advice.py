@@ -52,7 +52,7 @@ def not_http(url: str) -> str:
     rest = shown[found.end() :].lstrip("/")
     if close := get_close_matches(scheme, ("https", "http"), 1, cutoff=0.7):
         return f"there is no scheme {scheme!r}; did you mean {close[0]}://{rest}?"
-    return f"expected an http or https URL, got the scheme {scheme[:20]!r}"
+    return f"expected an http or https URL, got the scheme {scheme[:20]!r}, for which no resolver is installed"
 
 
 # What to do with URLs of other schemes -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from getm.engine.counters import Counters
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient, Response
 from getm.engine.http.responses import REFUSED, WHOLE, refusal, url_expired, wrong_size
+from getm.engine.renewal import MAYBE_EXPIRED, Ask, Renewal
 from getm.engine.sources import Ranges, Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest, Route
 
@@ -59,14 +60,15 @@ class Failed(Exception):
 
 
 class Attempts:
-    """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry. `begun`: the
-    first of them, where it was sent before, at `began_s`; see `HttpClient.begin`."""
+    """Makes the requests of one OPEN, and counts them in `counters`; `note` is called for each retry, and `ask` for new
+    URLs. `begun`: the first of them, where it was sent before, at `began_s`; see `HttpClient.begin`."""
 
     def __init__(
         self,
         http: HttpClient,
         request: OpenRequest,
         note: Callable[[NoteInfo], None],
+        ask: Ask,
         begun: Begun | None = None,
         began_s: float | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class Attempts:
         self._clock = asyncio.get_running_loop().time
         self._deadline = None if request.total_s is None else self._clock() + request.total_s
         self.sources: Sources = Sources(request, http.speeds)
+        self.renewal: Renewal = Renewal(request, self.sources, ask)
         # Whether a request was answered before, and the consumer has the head; with a helper's lead, that is so.
         self._answered = request.delegated
         # The object's size once it is known, and whether wrong bytes would be noticed at the end.
@@ -144,15 +147,38 @@ class Attempts:
         proves: bool = False,
         begun: Begun | None = None,
     ) -> Response:
-        """One request, and one more where the server is found not to grant what the first one asked for. Raises
-        `Failed` for a status that brings nothing of the object, apart from those that answer the range (416) and the
-        condition (412), which the caller reads.
+        """One request, and one more where the server is found not to grant what the first one asked for, or where the
+        URL has expired and another one can be had. Raises `Failed` for a status that brings nothing of the object,
+        apart from those that answer the range (416) and the condition (412), which the caller reads.
 
         `may_skip`: a response from the object's start on can be used as well (RFC 9110, section 14.2: a server may
         ignore Range; some refuse it by an error). Where it is not, and the server sends nothing but such a one, that is
         `RangesRefused`. `proves`: whether ranges are granted is not known, and nothing relies on it. `begun`: this very
         request, which was sent before.
         """
+        while True:
+            origin = source.origin
+            try:
+                response = await self._get(source, span, if_range, may_skip=may_skip, proves=proves, begun=begun)
+            except Failed as failed:
+                if not await self.renewal.renew(source, failed.error, origin):
+                    raise
+                begun = None
+                self.again(NoteInfo("expired", 1, 0.0, f"{failed.error}; going on with a new URL"))
+            else:
+                self.renewal.succeeded()
+                return response
+
+    async def _get(
+        self,
+        source: Source,
+        span: Span | None,
+        if_range: str | None,
+        *,
+        may_skip: bool,
+        proves: bool,
+        begun: Begun | None,
+    ) -> Response:
         self._check_not_expired(source)
         if may_skip and source.ranges is not Ranges.GRANTED:
             source.ranges = Ranges.REFUSED
@@ -171,7 +197,8 @@ class Attempts:
             # First, so that its connection is not lost where the next request fails.
             content = await response.discard()
             expired = self._refusal(source, response, content, span, if_range, answered=False)
-            if isinstance(expired, errors.URLExpired):
+            asks = head.status in MAYBE_EXPIRED and self.renewal.may_renew(source)
+            if expired is not None and (asks or isinstance(expired, errors.URLExpired)):
                 raise Failed(expired)
             if not may_skip:
                 if not proves and await self._grants_whole(source):
@@ -227,11 +254,13 @@ class Attempts:
 
     def _check_not_expired(self, source: Source) -> None:
         """Raises `Failed` for a signed URL that needs no request to be known as expired. What has been answered is
-        requested again in any case: that server seems not to mind."""
-        if self._answered or source.route != source.origin:
+        requested again, unless another URL can be had: that server seems not to mind."""
+        if source.route != source.origin:
             return
         url, now_s = source.origin.url, time.time()
-        expired_s = expired_by_clock(url, now_s)
+        expired_s = self.renewal.expired_s(source, now_s)
+        if expired_s is None and not self._answered:
+            expired_s = expired_by_clock(url, now_s)
         if expired_s is not None:
             why = f"no request was made: it is {utc_text(now_s)} by the clock of this machine"
             raise Failed(url_expired(url, expired_s, why))
@@ -279,7 +308,8 @@ class Attempts:
 
     def head(self, source: Source) -> Awaitable[Response]:
         """One HEAD, whatever the answer is."""
-        self._check_not_expired(source)
+        if not self.renewal.may_renew(source):
+            self._check_not_expired(source)
         self.counters.requests += 1
         return self.http.get(self.request, source.route, method="HEAD")
 

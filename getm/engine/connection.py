@@ -46,6 +46,7 @@ from getm.protocol.messages import (
     Message,
     OpenRequest,
     Record,
+    RenewedInfo,
 )
 from getm.protocol.order import Conversation
 
@@ -161,6 +162,8 @@ class EngineConnection:
             self._transfers[message.object].more(message.offset)
         elif message.kind is Kind.WRITE and message.object in self._transfers:
             self._transfers[message.object].write_to(decode_body(message, FolderEntry))
+        elif message.kind is Kind.RENEWED and message.object in self._transfers:
+            self._transfers[message.object].renewed(decode_body(message, RenewedInfo))
 
     def fetch(
         self, number: int, request: OpenRequest, begun: Begun | None = None, began_s: float | None = None
@@ -224,6 +227,11 @@ class EngineConnection:
         data = encode_body(kind, number, body)
         self._conversation.pass_(kind, number)
         self._queue(data)
+
+    def expired(self, number: int, serial: int) -> None:
+        """Ask the consumer for new URLs in place of those of that serial number."""
+        self._conversation.pass_(Kind.EXPIRED, number)
+        self._queue(encode(Kind.EXPIRED, number, serial))
 
     def stored(self, file: FolderEntry) -> None:
         """A small file is there; the END that says so follows at once."""

@@ -40,7 +40,19 @@ from getm.engine.span_fetch import Answer, SpanFetch
 from getm.engine.speeds import MIN_MEASURED_BYTES
 from getm.engine.verification import Verification
 from getm.integrity.verdict import Verdict, unverified
-from getm.protocol.messages import ADAPTED, END, HEAD, NOTE, AdaptedInfo, EndInfo, FolderEntry, HeadInfo, OpenRequest
+from getm.protocol.messages import (
+    ADAPTED,
+    END,
+    HEAD,
+    NOTE,
+    AdaptedInfo,
+    EndInfo,
+    FolderEntry,
+    HeadInfo,
+    OpenRequest,
+    Renewable,
+    RenewedInfo,
+)
 
 if TYPE_CHECKING:
     from getm.engine.connection import EngineConnection
@@ -106,7 +118,10 @@ class Fetch:
         self._connection = connection
         self._number = number
         self._request = request
-        self._attempts = Attempts(connection.http, request, partial(connection.send, NOTE, number), begun, began_s)
+        note = partial(connection.send, NOTE, number)
+        self._attempts = Attempts(connection.http, request, note, self._ask_for_urls, begun, began_s)
+        # The answer to an EXPIRED.
+        self._renewed: asyncio.Future[RenewedInfo] | None = None
         self.counters: counters.Counters = self._attempts.counters
         if began_s is not None:
             self.counters.response_s = time.monotonic() - began_s
@@ -347,6 +362,22 @@ class Fetch:
         elif self._verification.hasher is not None:
             self._lag.fed()
             self._verification.hasher.feed(offset, view, self._lag.hashed)
+
+    # New URLs -------------------------------------------------------------------------------------------------------
+
+    async def _ask_for_urls(self, serial: int) -> RenewedInfo:
+        self._renewed = asyncio.get_running_loop().create_future()
+        began_s = time.monotonic()
+        self._connection.expired(self._number, serial)
+        try:
+            return await self._renewed
+        finally:
+            self.counters.retry_s += time.monotonic() - began_s
+
+    def renewed(self, info: RenewedInfo) -> None:
+        """The consumer has answered an EXPIRED."""
+        if self._renewed is not None and not self._renewed.done():
+            self._renewed.set_result(info)
 
     # The file -------------------------------------------------------------------------------------------------------
 
@@ -637,6 +668,7 @@ class Fetch:
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""
         mirrors = [each for each in self._attempts.sources.living if each is not source and self._attempts.certain]
+        renewable = Renewable(0) if self._attempts.renewal.may_renew(source) else None
         return msgspec.structs.replace(
             self._request,
             url=source.origin.url,
@@ -650,6 +682,7 @@ class Fetch:
             file=None,
             place_from=None if self._memory is None else 0,
             route=source.route,
+            renewable=renewable,
         )
 
     async def _serve_span(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from getm import errors
@@ -17,17 +18,58 @@ from getm.engine.sinks.ring import Emit
 from getm.engine.sinks.slots import Claim
 from getm.engine.sources import Source
 from getm.protocol.codec import decode_body, encode, encode_body
-from getm.protocol.messages import FROM_ENGINE, EndInfo, FailedInfo, Kind, Message, NoteInfo, OpenRequest
+from getm.protocol.messages import (
+    FROM_ENGINE,
+    NO_URLS,
+    EndInfo,
+    FailedInfo,
+    Kind,
+    Message,
+    NoteInfo,
+    OpenRequest,
+    RenewedInfo,
+)
 from getm.protocol.order import Conversation
 
 if TYPE_CHECKING:
     from getm.buffers.object_memory import WritableMemory
 
 
+class HelperURLs:
+    """The URL that a helper has of `source`, and new ones for it."""
+
+    def __init__(self, attempts: Attempts, source: Source) -> None:
+        self._attempts = attempts
+        self._source = source
+        self._given = source.origin
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def renew(self, answer: Callable[[RenewedInfo], None]) -> None:
+        """The helper has found that it has expired: `answer` gets the new one."""
+        if not self._closed:
+            self._task = asyncio.get_running_loop().create_task(self._renew(answer))
+
+    async def _renew(self, answer: Callable[[RenewedInfo], None]) -> None:
+        expired = errors.URLExpired("a helper engine found the URL expired")
+        found = await self._attempts.renewal.renew(self._source, expired, self._given)
+        self._given = self._source.origin
+        answer(RenewedInfo((self._given,), 0) if found else NO_URLS)
+
+    def close(self) -> None:
+        """The helper needs none any more."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+
+
 class _Job:
     """One span at the helper. Its slots come from `claim`; unfilled ones go back to it."""
 
-    def __init__(self, span: Span, claim: Claim, emit: Emit, note: Callable[[NoteInfo], None]) -> None:
+    def __init__(
+        self, urls: HelperURLs, span: Span, claim: Claim, emit: Emit, note: Callable[[NoteInfo], None]
+    ) -> None:
+        self.urls = urls
         self._stop = span.stop
         self.claim = claim
         self._emit = emit
@@ -86,11 +128,13 @@ class _PlacedJob:
 
     def __init__(
         self,
+        urls: HelperURLs,
         span: Span,
         memory: WritableMemory,
         on_block: Callable[[int, memoryview], None],
         note: Callable[[NoteInfo], None],
     ) -> None:
+        self.urls = urls
         self._stop = span.stop
         self._memory = memory
         self._on_block = on_block
@@ -136,7 +180,7 @@ class HelperPipe:
     ) -> None:
         """Have one span fetched from `source`; `emit` is called for its slots, `attempts` has its retries and
         statistics, and `tail` watches it. Raises the helper's error."""
-        job = _Job(Span(*request.spans[0]), claim, emit, attempts.note)
+        job = _Job(HelperURLs(attempts, source), Span(*request.spans[0]), claim, emit, attempts.note)
         self._wanted.add(job)
         number = 0
         try:
@@ -169,7 +213,7 @@ class HelperPipe:
         tail: Watch,
     ) -> None:
         """`fetch` of a span that goes to its place in `memory`; `on_block` is called for what is there."""
-        job = _PlacedJob(Span(*request.spans[0]), memory, on_block, attempts.note)
+        job = _PlacedJob(HelperURLs(attempts, source), Span(*request.spans[0]), memory, on_block, attempts.note)
         self._wanted.add(job)
         self._last = number = self._last + 1
         self._jobs[number] = job
@@ -211,6 +255,7 @@ class HelperPipe:
 
     async def _end(self, number: int, job: _Job | _PlacedJob) -> None:
         """Wait until the helper has released the object, whatever ended it here: it may be writing into its slots."""
+        job.urls.close()
         if number in self._conversation.phases:
             self._pipe.send(encode(Kind.CANCEL, number))
         cancelled = False
@@ -228,6 +273,10 @@ class HelperPipe:
         self._conversation.pass_(Kind.HEDGE, number)
         self._pipe.send(encode(Kind.HEDGE, number))
 
+    def _renewed(self, number: int, info: RenewedInfo) -> None:
+        if number in self._conversation.phases:
+            self._pipe.send(encode_body(Kind.RENEWED, number, info))
+
     def _on_message(self, message: Message) -> None:
         self._conversation.pass_(message.kind, message.object)
         job = self._jobs[message.object]
@@ -240,6 +289,8 @@ class HelperPipe:
                 job.on_return(message.slot)
             case Kind.NOTE:
                 job.note(decode_body(message, NoteInfo))
+            case Kind.EXPIRED:
+                job.urls.renew(partial(self._renewed, message.object))
             case Kind.END:
                 job.end(decode_body(message, EndInfo).stats)
             case Kind.FAILED:

@@ -59,6 +59,13 @@ class Source:
         if self.failures:
             self.ranges = Ranges.REFUSED
 
+    def renew(self, route: Route) -> None:
+        """Its URL has expired: this one comes in its place."""
+        self.origin = self.route = route
+        self.grants_whole = None
+        # Computed from it.
+        self.__dict__.pop("host", None)
+
     @cached_property
     def resolving(self) -> asyncio.Lock:
         """Held by who asks again on behalf of all parts: `origin`, or without Range."""
@@ -84,6 +91,10 @@ class Sources:
         self._speeds = speeds
         if request.route is not None:
             self.given.route = request.route
+
+    def first(self, count: int) -> Sequence[Source]:
+        """The first `count` in the order given."""
+        return self._all[:count]
 
     @property
     def living(self) -> Sequence[Source]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from getm.core.lazy import importing
 from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION
 from getm.core.url import validate_url
@@ -16,6 +18,10 @@ from getm.files.names import name_from_url
 from getm.integrity.algorithms import is_available
 from getm.integrity.values import STRENGTH, Checksum, canonical_algorithm, make_checksum, parse_checksum
 from getm.options import HeadersInput, validate_headers
+from getm.resolve.request import is_name
+
+if TYPE_CHECKING:
+    from getm.resolve.resource import Provider, URLInput
 
 _SEPARATORS = re.compile(r"[/\\]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -27,10 +33,12 @@ class Entry:
     """One download of many: what `read_list` gives, and `download_all` takes.
 
     The attributes are the arguments, checked: `urls`, all of them; `checksums`, strongest first, at most one for each
-    algorithm.
+    algorithm; `provider`, and then `urls` are empty.
 
     Args:
-        url: One, or several of the same object in the order of preference: mirrors.
+        url: One, or several of the same object in the order of preference: mirrors. The first may be a name for which a
+            resolver is installed. Or a provider: a function that returns a URL or a `Resource`, which is asked just
+            before the download begins, and again when the URL expires; then a path is needed.
         path: The file, relative to the folder of the download. One that ends with "/" is a folder; None: a name from
             the URL.
         checksum: What the bytes must be: "ALGORITHM:VALUE" or a `Checksum`, or several. None: what the server declares.
@@ -51,7 +59,7 @@ class Entry:
     """
 
     # A class by hand, since its arguments are not its attributes.
-    __slots__ = ("checksums", "headers", "path", "place", "size", "trusted_path", "urls", "warn_unverified")
+    __slots__ = ("checksums", "headers", "path", "place", "provider", "size", "trusted_path", "urls", "warn_unverified")
 
     urls: tuple[str, ...]
     path: str | None
@@ -59,12 +67,13 @@ class Entry:
     size: int | None
     headers: tuple[tuple[str, str], ...]
     place: str
+    provider: Provider | None
     warn_unverified: bool
     trusted_path: bool
 
     def __init__(
         self,
-        url: str | Iterable[str],
+        url: URLInput | Iterable[str],
         path: str | os.PathLike[str] | None = None,
         checksum: ChecksumsInput = None,
         size: int | None = None,
@@ -74,11 +83,18 @@ class Entry:
         warn_unverified: bool = True,
         trusted_path: bool = True,
     ) -> None:
-        # validate_url refuses what is no iterable.
-        urls = tuple(url) if not isinstance(url, str) and isinstance(url, Iterable) else (url,)
-        if not urls:
-            raise InvalidInput("no URL was given; expected at least one")
-        checked = (validate_url(urls[0]),) if len(urls) == 1 else tuple(dict.fromkeys(map(validate_url, urls)))
+        provider = url if callable(url) else None
+        if callable(url):
+            checked: tuple[str, ...] = ()
+            if path is None or os.fspath(path).endswith("/"):
+                raise InvalidInput("an entry whose URL a provider finds needs a path, since it has no name before that")
+        else:
+            # validate_url refuses what is no iterable.
+            urls = tuple(url) if not isinstance(url, str) and isinstance(url, Iterable) else (url,)
+            if not urls:
+                raise InvalidInput("no URL was given; expected at least one")
+            first = _url_or_name(urls[0])
+            checked = (first,) if len(urls) == 1 else tuple(dict.fromkeys((first, *map(validate_url, urls[1:]))))
         # Immutable: there is no other way to set an attribute.
         put = object.__setattr__
         put(self, "urls", checked)
@@ -86,7 +102,8 @@ class Entry:
         put(self, "checksums", _strongest_first(checksum))
         put(self, "size", None if size is None else validate_integer(size, "size", 0, MAX_POSITION))
         put(self, "headers", validate_headers(headers))
-        put(self, "place", f"the entry of {redact(checked[0])}" if place is None else validate_text(place, "place"))
+        put(self, "provider", provider)
+        put(self, "place", f"the entry of {self.label}" if place is None else validate_text(place, "place"))
         put(self, "warn_unverified", validate_bool(warn_unverified, "warn_unverified"))
         put(self, "trusted_path", validate_bool(trusted_path, "trusted_path"))
 
@@ -112,13 +129,28 @@ class Entry:
 
     def __repr__(self) -> str:
         # No secrets: URLs without their query, headers without their values.
-        urls = ", ".join(map(redact, self.urls))
+        urls = ", ".join(map(redact, self.urls)) or self.label
         checksums = ", ".join(map(str, self.checksums))
         headers = ", ".join(name for name, _ in self.headers)
         return (
             f"Entry(<{urls}>, path={self.path!r}, checksums=<{checksums}>, size={self.size}, headers=<{headers}>,"
             f" place={self.place!r})"
         )
+
+    def found_by(self, provider: Provider) -> Entry:
+        """The same entry, whose URL `provider` finds; what it has now is its name."""
+        entry = copy.copy(self)
+        object.__setattr__(entry, "provider", provider)
+        return entry
+
+    @property
+    def label(self) -> str:
+        """What to call it in messages: its URL without a query, or its provider."""
+        if self.urls or self.provider is None:
+            return redact(self.urls[0])
+        with importing:
+            from getm.resolve.names import label_of
+        return label_of(self.provider)
 
     @property
     def checksum(self) -> Checksum | None:
@@ -152,11 +184,18 @@ class Entry:
         return "./-" if path == "-" else path
 
 
+def _url_or_name(url: str) -> str:
+    """A URL, checked; or a name for which there is a resolver, as it is."""
+    return url if isinstance(url, str) and is_name(url) else validate_url(url)
+
+
 def usable_urls(urls: Iterable[str]) -> list[str]:
-    """The http(s) URLs among those that a list has for one file. Lists for other tools also have ftp, torrents, s3:
-    these are skipped where there is a URL to use. Raises InvalidInput where there is none."""
+    """The http(s) URLs among those that a list has for one file; or else the first name that has a resolver. Lists for
+    other tools also have ftp, torrents: these are skipped where there is one to use. Raises InvalidInput where there is
+    none."""
     given = [url.strip() for url in urls]
     usable = [url for url in given if url.lower().startswith(("http:", "https:"))]
+    usable = usable or [url for url in given if is_name(url)][:1]
     if usable:
         return usable
     from getm.core.url_advice import advice_for, not_http

@@ -31,7 +31,19 @@ def encode_body(kind: Kind, object: int, body: Record) -> bytes:
 
 
 _KINDS = {int(kind): kind for kind in Kind}
-_WITH_BODY = frozenset({Kind.OPEN, Kind.WRITE, Kind.HEAD, Kind.NOTE, Kind.ADAPTED, Kind.END, Kind.FAILED, Kind.SERVE})
+_WITH_BODY = frozenset(
+    {
+        Kind.OPEN,
+        Kind.WRITE,
+        Kind.RENEWED,
+        Kind.HEAD,
+        Kind.NOTE,
+        Kind.ADAPTED,
+        Kind.END,
+        Kind.FAILED,
+        Kind.SERVE,
+    }
+)
 
 
 class Decoder:

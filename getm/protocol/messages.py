@@ -18,6 +18,7 @@ Consumer to engine:
     HEDGE   object                        the rest of it comes too slowly: try another connection
     MORE    object, offset                bring the bytes up to `offset`, too, of an object that was opened with
                                           `first_bytes`
+    RENEWED object, body RenewedInfo      the answer to EXPIRED
 Engine to consumer:
     HEAD    object, body HeadInfo         the response's head: once, before any PART or WRITTEN
     PREFIX  object, offset, slot, length  the slot has `length` bytes so far, the first at `offset`, which may be read:
@@ -28,6 +29,8 @@ Engine to consumer:
     ADAPTED object, body AdaptedInfo      so many connections bring it from now on, and why
     WRITTEN object, offset, length        bytes of the object are in its file
     NOTE    object, body NoteInfo         what failed and is retried: at any time before the end
+    EXPIRED object, offset                the URLs of an object that was opened as `renewable` have expired: those with
+                                          the serial number `offset`
     END     object, body EndInfo          every byte was delivered; what verified them. Without a HEAD before it, it has
                                           the head itself, and a small object is in a file of its own
     FAILED  object, body FailedInfo       no more will come; why
@@ -52,6 +55,7 @@ from getm.core.retry import Retries
 from getm.core.spans import MAX_POSITION
 from getm.core.stats import Stats
 from getm.core.text import encodable
+from getm.core.url import origin_of
 from getm.core.version import Version
 from getm.integrity.verdict import Verdict
 
@@ -77,6 +81,8 @@ class Kind(enum.IntEnum):
     MORE = 18
     SPAN = 19
     ONLY = 20
+    EXPIRED = 21
+    RENEWED = 22
 
 
 # Looked up once: otherwise one small object would take sixty look-ups in the class.
@@ -101,6 +107,8 @@ class Kind(enum.IntEnum):
     MORE,
     SPAN,
     ONLY,
+    EXPIRED,
+    RENEWED,
 ) = Kind
 
 
@@ -132,6 +140,27 @@ class Route(Record, frozen=True):
 
     url: str
     user_headers: tuple[tuple[str, str], ...]
+
+
+class Renewable(Record, frozen=True):
+    """The first `count` URLs of an object can be asked for again: see EXPIRED. `serial`: their number, which rises with
+    each answer. `expires_s`: when they expire, in seconds since the epoch; None where that is not known."""
+
+    serial: int
+    count: int = 1
+    expires_s: float | None = None
+
+
+class RenewedInfo(Record, frozen=True):
+    """What comes in the place of URLs that have expired, in their order, each with the headers for it; empty where
+    there is none to be had. The rest as in `Renewable`."""
+
+    routes: tuple[Route, ...]
+    serial: int
+    expires_s: float | None = None
+
+
+NO_URLS = RenewedInfo((), 0)
 
 
 class FolderInfo(Record, frozen=True):
@@ -218,6 +247,10 @@ class OpenRequest(Record, frozen=True):
     connection: ConnectionOptions | None = None
     # Hosts of these URLs, and the Authorization field that each of them gets, unless `headers` have one.
     logins: tuple[tuple[str, str], ...] = ()
+    # A URL, and headers that only URLs of its origin get, in place of those of the same name.
+    own_headers: tuple[str, tuple[tuple[str, str], ...]] | None = None
+    # None: no new URL can be had in place of one that expires.
+    renewable: Renewable | None = None
 
     @property
     def retries(self) -> Retries:
@@ -230,13 +263,18 @@ class OpenRequest(Record, frozen=True):
 
     def headers_for(self, url: str) -> tuple[tuple[str, str], ...]:
         """The caller's headers for one of its URLs, with the login for its host."""
+        headers = self.headers
+        if self.own_headers is not None and origin_of(url) == origin_of(self.own_headers[0]):
+            own = self.own_headers[1]
+            replaced = {name.lower() for name, _ in own}
+            headers = (*(pair for pair in headers if pair[0].lower() not in replaced), *own)
         if self.logins:
             parts = urlsplit(url)
             login = dict(self.logins).get(parts.hostname or "")
-            given = any(name.lower() == "authorization" for name, _ in self.headers) or "@" in parts.netloc
+            given = any(name.lower() == "authorization" for name, _ in headers) or "@" in parts.netloc
             if login is not None and not given:
-                return (*self.headers, ("Authorization", login))
-        return self.headers
+                return (*headers, ("Authorization", login))
+        return headers
 
 
 class HeadInfo(Record, frozen=True):
@@ -323,7 +361,17 @@ class ServeRequest(Record, frozen=True):
 
 
 FROM_CONSUMER = frozenset(
-    {Kind.OPEN, Kind.SPAN, Kind.GRANT, Kind.WRITE, Kind.PLACE, Kind.CANCEL, Kind.HEDGE, Kind.MORE}
+    {
+        Kind.OPEN,
+        Kind.SPAN,
+        Kind.GRANT,
+        Kind.WRITE,
+        Kind.PLACE,
+        Kind.CANCEL,
+        Kind.HEDGE,
+        Kind.MORE,
+        Kind.RENEWED,
+    }
 )
 ON_CONTROL = frozenset({Kind.SERVE, Kind.STOP})
 FROM_ENGINE = frozenset(
@@ -335,6 +383,7 @@ FROM_ENGINE = frozenset(
         Kind.RETURN,
         Kind.WRITTEN,
         Kind.NOTE,
+        Kind.EXPIRED,
         Kind.ADAPTED,
         Kind.END,
         Kind.FAILED,

@@ -1,10 +1,10 @@
 """The order of the messages on one pipe.
 
 For each object: OPEN, then (HEAD PART* END) or (HEAD PART*)? FAILED, with PREFIXes before the PART of their slot,
-ADAPTEDs between HEAD and the end, and NOTEs anywhere before it. For one that goes to a file: WRITTEN in place of PART;
-an END that has the head is all that comes of a small one. A SPAN is another OPEN, and ONLY all that comes of a small
-one. Objects are independent of each other, and many may be open on one pipe. `Conversation` holds this order on either
-end; a message out of order is a `ProtocolError`.
+ADAPTEDs between HEAD and the end, and NOTEs and EXPIREDs anywhere before it. For one that goes to a file: WRITTEN in
+place of PART; an END that has the head is all that comes of a small one. A SPAN is another OPEN, and ONLY all that
+comes of a small one. Objects are independent of each other, and many may be open on one pipe. `Conversation` holds this
+order on either end; a message out of order is a `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from getm.protocol.messages import (
     ADAPTED,
     CANCEL,
     END,
+    EXPIRED,
     FAILED,
     GRANT,
     HEAD,
@@ -29,6 +30,7 @@ from getm.protocol.messages import (
     PART,
     PLACE,
     PREFIX,
+    RENEWED,
     RETURN,
     SPAN,
     WRITE,
@@ -50,20 +52,21 @@ UNOPENED, OPENED, STREAMING, OVER = Phase
 # phase -> message -> phase after it.
 _ORDER: dict[Phase, dict[Kind, Phase]] = {
     UNOPENED: {OPEN: OPENED, SPAN: OPENED},
-    OPENED: {HEAD: STREAMING, NOTE: OPENED, ONLY: OVER, END: OVER, FAILED: OVER},
+    OPENED: {HEAD: STREAMING, NOTE: OPENED, EXPIRED: OPENED, ONLY: OVER, END: OVER, FAILED: OVER},
     STREAMING: {
         PREFIX: STREAMING,
         PART: STREAMING,
         WRITTEN: STREAMING,
         NOTE: STREAMING,
+        EXPIRED: STREAMING,
         ADAPTED: STREAMING,
         END: OVER,
         FAILED: OVER,
     },
 }
-# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, PLACE, CANCEL, HEDGE or MORE
-# may have crossed the object's own END or FAILED on the way.
-_ALWAYS = frozenset({GRANT, RETURN, WRITE, PLACE, CANCEL, HEDGE, MORE})
+# Slots belong to the pipe: GRANT and RETURN may name an object that has ended. A WRITE, PLACE, CANCEL, HEDGE, MORE or
+# RENEWED may have crossed the object's own END or FAILED on the way.
+_ALWAYS = frozenset({GRANT, RETURN, WRITE, PLACE, CANCEL, HEDGE, MORE, RENEWED})
 
 
 class Conversation(Struct):

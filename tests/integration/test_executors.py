@@ -351,3 +351,19 @@ def test_the_executor_is_the_callers(fault_server: FaultServer, tmp_path: Path) 
     with ThreadPoolExecutor(1) as executor, getm.Session() as session:
         list(session.download_all([url], directory=tmp_path, executor=executor))
         assert executor.submit(int, 7).result() == 7
+
+
+def sign() -> str:
+    """A provider that workers can import."""
+    return os.environ["GETM_TEST_URL"]
+
+
+def test_providers_go_to_workers(nginx: NginxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = nginx.objects.write("provided", b"provided")
+    monkeypatch.setenv("GETM_TEST_URL", nginx.url(stored))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        entries = [getm.Entry(sign, "provided")]
+        (result,) = getm.download_all(entries, directory=tmp_path, executor=executor)
+        assert (tmp_path / "provided").read_bytes() == b"provided" and result.url == nginx.url(stored)
+        with pytest.raises(getm.InvalidInput, match="cannot be sent to a worker"):
+            list(getm.download_all([getm.Entry(lambda: "x", "x")], directory=tmp_path, executor=executor))

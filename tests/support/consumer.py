@@ -58,6 +58,9 @@ class Received:
     def on_adapted(self, info: AdaptedInfo) -> None:
         self.adapted.append(info)
 
+    def on_expired(self, serial: int) -> None:
+        raise AssertionError("nothing is opened as renewable")
+
     def on_end(self, info: EndInfo) -> None:
         self.end = info
 

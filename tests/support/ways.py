@@ -53,44 +53,44 @@ class Outcome:
         return all(body[offset : offset + len(data)] == data for offset, data in self.parts)
 
 
-Stream = Callable[[getm.Session, str, Outcome, dict[str, Any]], None]
+Stream = Callable[[getm.Session, Any, Outcome, dict[str, Any]], None]
 
 
-def _read(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _read(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     outcome.take(0, session.read(url, **options))
 
 
-def _reads(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _reads(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     with session.urlopen(url, **options) as fh:
         while data := fh.read(READ_BYTES):
             outcome.take(outcome.count, data)
 
 
-def _readinto(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _readinto(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     buffer = bytearray(READ_BYTES)
     with session.urlopen(url, **options) as fh:
         while count := fh.readinto(buffer):
             outcome.take(outcome.count, buffer[:count])
 
 
-def _buffered(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _buffered(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     raw: Any = session.urlopen(url, **options)  # its read returns views, where the standard library's return bytes
     with io.BufferedReader(raw) as fh:
         while data := fh.read(READ_BYTES):
             outcome.take(outcome.count, data)
 
 
-def _iter_content(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _iter_content(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     for view in session.iter_content(url, READ_BYTES, **options):
         outcome.take(outcome.count, view)
 
 
-def _unordered(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _unordered(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     for offset, view in session.iter_content_unordered(url, READ_BYTES, **options):
         outcome.take(offset, view)
 
 
-def _aiter_content(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _aiter_content(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     async def receive() -> None:
         async for view in session.aiter_content(url, READ_BYTES, **options):
             outcome.take(outcome.count, view)
@@ -98,7 +98,7 @@ def _aiter_content(session: getm.Session, url: str, outcome: Outcome, options: d
     asyncio.run(receive())
 
 
-def _aunordered(session: getm.Session, url: str, outcome: Outcome, options: dict[str, Any]) -> None:
+def _aunordered(session: getm.Session, url: Any, outcome: Outcome, options: dict[str, Any]) -> None:
     async def receive() -> None:
         async for offset, view in session.aiter_content_unordered(url, READ_BYTES, **options):
             outcome.take(offset, view)
@@ -120,7 +120,7 @@ STREAMS = tuple(_STREAMS)
 FILES = ("download", "adownload", "download_all", "command")
 
 
-def stream(way: str, session: getm.Session, url: str, **options: Any) -> Outcome:
+def stream(way: str, session: getm.Session, url: Any, **options: Any) -> Outcome:
     """Receive `url` in one of the ways of `STREAMS`."""
     outcome = Outcome()
     try:
@@ -130,7 +130,7 @@ def stream(way: str, session: getm.Session, url: str, **options: Any) -> Outcome
     return outcome
 
 
-def file(way: str, session: getm.Session, url: str, folder: Path, *, retries: int = 2, **options: Any) -> Outcome:
+def file(way: str, session: getm.Session, url: Any, folder: Path, *, retries: int = 2, **options: Any) -> Outcome:
     """Receive `url` as a file in one of the ways of `FILES`; what lies in `folder` is gone on with. On success nothing
     else lies there, and on failure the file does not. The command takes `concurrency` and `checksum`."""
     target, outcome = folder / "object", Outcome()

@@ -35,6 +35,7 @@ LAYERS = (
     Layer("buffers", ("buffers",), ("asyncio",)),
     Layer("files", ("events", "files"), ("getm.engine", "getm.buffers", "getm.protocol", "getm.client")),
     Layer("engine", ("engine",)),
+    Layer("resolving", ("resolve",), ("getm.engine", "getm.buffers")),
     Layer("engine client", ("client",)),
     Layer("sync and async API", ("reader", "file_object", "aio", "shared_object"), ("getm.engine",)),
     Layer("manifests", ("manifests",), ("asyncio", "socket", "mmap", "getm.engine", "getm.client", "getm.reader")),

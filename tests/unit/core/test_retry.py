@@ -29,6 +29,7 @@ FINAL = {
     errors.ProxyRefused,
     errors.TLSFailed,
     errors.URLExpired,
+    errors.ResolveFailed,
     errors.HTTPStatusError,
     errors.RangesRefused,
     errors.RedirectError,

@@ -32,6 +32,7 @@ from getm.protocol.messages import (
     NoteInfo,
     OpenRequest,
     Record,
+    RenewedInfo,
     ServeRequest,
     plain,
 )
@@ -41,6 +42,7 @@ from getm.results import Stats
 BODY_OF: dict[Kind, type[Record]] = {
     Kind.OPEN: OpenRequest,
     Kind.WRITE: FolderEntry,
+    Kind.RENEWED: RenewedInfo,
     Kind.HEAD: HeadInfo,
     Kind.NOTE: NoteInfo,
     Kind.ADAPTED: AdaptedInfo,
@@ -264,6 +266,7 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.CANCEL: None,
         Kind.HEDGE: None,
         Kind.MORE: None,
+        Kind.RENEWED: None,
     },
     Phase.OPENED: {
         Kind.HEAD: Phase.STREAMING,
@@ -274,6 +277,8 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.END: None,
         Kind.HEDGE: Phase.OPENED,
         Kind.MORE: Phase.OPENED,
+        Kind.EXPIRED: Phase.OPENED,
+        Kind.RENEWED: Phase.OPENED,
         Kind.FAILED: None,
         Kind.GRANT: Phase.OPENED,
         Kind.RETURN: Phase.OPENED,
@@ -289,6 +294,8 @@ ALLOWED: dict[Phase | None, dict[Kind, Phase | None]] = {
         Kind.ADAPTED: Phase.STREAMING,
         Kind.HEDGE: Phase.STREAMING,
         Kind.MORE: Phase.STREAMING,
+        Kind.EXPIRED: Phase.STREAMING,
+        Kind.RENEWED: Phase.STREAMING,
         Kind.END: None,
         Kind.FAILED: None,
         Kind.GRANT: Phase.STREAMING,

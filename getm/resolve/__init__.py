@@ -1,0 +1,1 @@
+"""From names and providers to URLs: asked when an object is opened, and again when its URL expires."""

@@ -1,0 +1,61 @@
+"""What finds an object: its provider, or the resolver for the scheme of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from getm.core.lazy import importing
+from getm.core.redact import redact
+from getm.resolve.locator import Locator
+from getm.resolve.request import scheme_of
+from getm.resolve.resource import Provider, Resource
+
+if TYPE_CHECKING:
+    from getm.files.netrc import Logins
+
+GROUP = "getm.resolvers"
+"""The group of entry points by which packages add resolvers: the name of each is a scheme."""
+
+# A function of a name that returns where the object is now.
+Resolver = Callable[[str], str | Resource]
+
+
+def find_locator(url: object, logins: Logins | None = None, name: str = "") -> Locator | None:
+    """What finds the object of a provider, or of a name whose scheme has a resolver; None for all else."""
+    if isinstance(url, str):
+        entry = _entry(url)
+        return None if entry is None else Locator(partial(_resolve, entry, url), redact(url), redact(url), logins)
+    shown = redact(name)
+    return Locator(url, shown or None, shown or label_of(url), logins) if callable(url) else None
+
+
+def has_resolver(name: str) -> bool:
+    """Whether there is a resolver for the scheme of `name`."""
+    return _entry(name) is not None
+
+
+def label_of(provider: Provider) -> str:
+    """What to call a provider in messages."""
+    function: Any = provider.func if isinstance(provider, partial) else provider
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
+def _entry(name: str) -> EntryPoint | None:
+    scheme = scheme_of(name)
+    return None if scheme is None else _entry_for(scheme)
+
+
+@lru_cache
+def _entry_for(scheme: str) -> EntryPoint | None:
+    """The resolver for that scheme; None where no package that is installed has one. Of several, the first on the
+    path."""
+    return next(iter(entry_points(group=GROUP, name=scheme)), None)
+
+
+def _resolve(entry: EntryPoint, name: str) -> str | Resource:
+    with importing:
+        resolver: Resolver = entry.load()
+    return resolver(name)
