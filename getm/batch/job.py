@@ -267,8 +267,9 @@ class Job:
         if target.partial is not None:
             declared = info.declared[0] if info.declared else None
             target.partial.begin(info.version, declared=declared, resumed=info.resumed)
-            self._attempt.write_to(self._batch.entry(target.partial.folder, target.partial.name))
-            self.done = target.partial.done_bytes
+            partial = target.partial
+            self._attempt.write_to(self._batch.entry(partial.folder, partial.name, resumable=partial.resumable))
+            self.done = partial.done_bytes
         self._report_start()
 
     def _ask_again(self) -> None:

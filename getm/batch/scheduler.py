@@ -230,9 +230,9 @@ class Batch:
             self._complete_since = time.monotonic()
         self._complete.append(job)
 
-    def entry(self, folder: Folder, name: str) -> FolderEntry:
+    def entry(self, folder: Folder, name: str, *, resumable: bool = False) -> FolderEntry:
         """A file in a folder, for an engine."""
-        return FolderEntry(self._folders[folder], os.fsencode(name))
+        return FolderEntry(self._folders[folder], os.fsencode(name), resumable)
 
     def file_request(self, small: SmallFile | None) -> FileRequest:
         """That an engine is to write an object to a file, and where to where that is small."""

@@ -137,6 +137,8 @@ class Fetch:
         self._sink: FileSink | None = None
         self._folder = -1
         self._folders = ExitStack()
+        # The file that a WRITE has named.
+        self._named: FolderEntry | None = None
         self._file_error: errors.TargetError | None = None
         # The memory of an object that is placed.
         self._memory: WritableMemory | None = None
@@ -187,6 +189,9 @@ class Fetch:
                 self._memory.close()
             if self._sink is not None:
                 self._sink.close()
+            if self._named is not None and not self._named.resumable:
+                # The consumer puts it in place, or removes it.
+                self._connection.folders.stored(self._named)
             self._folders.close()
             if self._first is not None:
                 # Refused because of its head: its content was never read. Harmless where it was.
@@ -424,6 +429,7 @@ class Fetch:
         """The consumer names the file."""
         if self._request.file is None:
             raise errors.ProtocolError("WRITE for an object that was not opened with a file")
+        self._named = entry
         try:
             self._open_folder(entry)
             self._file_sink().open(self._folder, entry.name)

@@ -129,6 +129,11 @@ class PartialFile:
         return self._name is not None
 
     @property
+    def resumable(self) -> bool:
+        """Whether a later run may continue it: there is a journal."""
+        return self._recorder is not None
+
+    @property
     def done_bytes(self) -> int:
         return self._covered.size_bytes
 

@@ -174,10 +174,11 @@ class FolderInfo(Record, frozen=True):
 
 
 class FolderEntry(Record, frozen=True):
-    """A file in a folder."""
+    """A file in a folder. `resumable`: a later run may continue it, so it stays where its process dies."""
 
     folder: FolderInfo
     name: bytes
+    resumable: bool = False
 
 
 class FileRequest(Record, frozen=True):

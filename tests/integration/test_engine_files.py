@@ -16,13 +16,12 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import cast
 
-import psutil
 import pytest
 
 import getm
 from getm import errors
 from tests.support.command import names
-from tests.support.engines import engines
+from tests.support.engines import engines, engines_end
 from tests.support.fault_script import Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 
@@ -179,11 +178,11 @@ def test_small_files_of_a_process_that_is_killed_are_there_or_are_not(
     """None of those that were not put in place yet stays under a hidden name: its engine removes them."""
     count = itertools.count()
     command: list[subprocess.Popen[bytes]] = []
-    left: list[psutil.Process] = []
+    ends = contextlib.ExitStack()
 
     def answer(request: Request) -> Reply:
         if next(count) == 250:
-            left.extend(psutil.Process(command[0].pid).children(recursive=True))
+            ends.enter_context(engines_end([command[0].pid]))
             command[0].kill()
         return Reply(body=SMALL)
 
@@ -195,9 +194,24 @@ def test_small_files_of_a_process_that_is_killed_are_there_or_are_not(
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         command.append(process)
         assert process.wait() == -signal.SIGKILL
-    assert len(left) >= 1
-    psutil.wait_procs(left)
+    ends.close()
     assert all(not path.name.startswith(".") and path.read_bytes() == SMALL for path in data.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "etag", "stays"), [(100_000, '"1"', False), (3 * MIB, None, False), (3 * MIB, '"1"', True)]
+)
+def test_what_a_process_that_is_killed_was_writing_stays_where_a_later_run_can_continue_it(
+    size: int, etag: str | None, stays: bool, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    reply = Reply(body=bytes(size), etag=etag, last_modified=None, stall_at=size // 2, gate=fault_server.gate())
+    url, target = fault_server.serve("/x", reply), tmp_path / "new" / "x"
+    program = f"import getm; getm.download({url!r}, {str(target)!r}, on_progress=lambda *_: print(1, flush=True))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        with engines_end([process.pid]):
+            process.kill()
+    assert bool(names(target.parent)) is stays
 
 
 def test_a_small_object_that_a_server_names_as_what_is_there(

@@ -18,6 +18,7 @@ import pytest
 import getm
 from getm import errors
 from getm.batch import executors, portions
+from tests.support.engines import engines_end
 from tests.support.fault_script import Reply, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -313,8 +314,10 @@ def test_an_executor_that_breaks_says_what_to_do_and_the_next_one_does_the_rest(
             assert isinstance(executor, ProcessPoolExecutor)
             found = session.download_all(urls, executor=executor, **options)
             assert len(list(itertools.islice(found, 20))) == 20
-            for pid in list(executor._processes):
-                os.kill(pid, signal.SIGKILL)
+            workers = list(executor._processes)
+            with engines_end(workers):
+                for pid in workers:
+                    os.kill(pid, signal.SIGKILL)
             with pytest.raises(errors.WorkerLost, match="new executor"):
                 list(found)
         before = len(fault_server.requests)

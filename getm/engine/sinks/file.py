@@ -22,8 +22,8 @@ _FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEX
 _FILE_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS = _FILE_FLAGS | os.O_CREAT | os.O_EXCL
 _GONE = "the folder was moved or replaced"
-# How many small files are remembered, of which the consumers may not have put some in place yet: these have some 1,300
-# at most each.
+# How many files are remembered, of which the consumers may not have put some in place yet: each of these has some 1,300
+# at most.
 _MAX_STORED = 4096
 
 
@@ -62,11 +62,11 @@ class Folders:
             self.release(info)
 
     def stored(self, file: FolderEntry) -> None:
-        """A small file is there, under its hidden name."""
+        """A file that no other run can continue is there, under its hidden name."""
         self._stored.append(file)
 
     def remove_stored(self) -> None:
-        """The process that would put small files in place is dead: remove those that it has not."""
+        """The process that would put such files in place is dead: remove those that it has not."""
         for folder, files in itertools.groupby(self._stored, key=lambda file: file.folder):
             with contextlib.suppress(OSError), self.using(folder):
                 for file in files:
