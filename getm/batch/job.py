@@ -449,6 +449,8 @@ class Job:
         """
         if self.not_before_s is not None and self.not_before_s > time.monotonic():
             return False
+        # From now on it waits for nothing but room, which comes with an event.
+        self.not_before_s = None
         error = self._refusal
         if error is not None:
             progressed = self.host.received_bytes - self._own_bytes > self._others_bytes

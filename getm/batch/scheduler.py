@@ -329,8 +329,9 @@ class Batch:
 
     def _loop(self) -> None:
         while not self._ending:
-            self._start_jobs()
+            # First: files that are finished make room for further jobs.
             self._finish_complete()
+            self._start_jobs()
             self._flush_events()
             # A job that could not be started may have been the last one: then nothing would wake this.
             if self._ending or (self._feed.exhausted and not self._busy):
@@ -346,6 +347,11 @@ class Batch:
     @property
     def _ending(self) -> bool:
         return self._stopping or (self._failed and not self.options.continue_after_error)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether another job may be active. Otherwise that comes with an event: one of those that are there ends."""
+        return self._occupied < self.options.most_jobs and len(self._unfinished) < _MAX_UNFINISHED
 
     def _turn(self, timeout_ms: float | None) -> None:
         """Wait for an event, and act on it."""
@@ -373,8 +379,9 @@ class Batch:
             due.append(self._told_at + _PROGRESS_S)
         if self._events:
             due.append(self._posted_at + _POST_S)
-        for job in self._again:
-            due += [at_s for at_s in (job.not_before_s, job.deadline_s) if at_s is not None]
+        due += [job.deadline_s for job in self._again if job.deadline_s is not None]
+        if self._has_room:
+            due += [job.not_before_s for job in self._again if job.not_before_s is not None]
         return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
 
     def _alive(self, connection: ClientConnection, step: Callable[[], None]) -> bool:
@@ -405,7 +412,7 @@ class Batch:
         for late in [job for job in self._again if job.deadline_s is not None and job.deadline_s <= now]:
             self._again.remove(late)
             late.expire()
-        while self._occupied < self.options.most_jobs and len(self._unfinished) < _MAX_UNFINISHED:
+        while self._has_room:
             if self._ending or (job := self._next_job()) is None:
                 break
             self._start(job)

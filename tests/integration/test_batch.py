@@ -19,6 +19,7 @@ import pytest
 
 import getm
 from getm import errors
+from getm.batch.scheduler import Batch
 from getm.files import libc, recorder
 from tests.support.command import names
 from tests.support.engines import engines
@@ -456,6 +457,30 @@ def test_case_20_a_lost_connection_that_cannot_be_resumed_starts_over(
     assert concurrency == 4 or (sum(result.stats.retries.values()), len(fault_server.requests)) == (2, 3)
     assert result.stats.requests == len(fault_server.requests)
     assert names(tmp_path) == ["x"]
+
+
+def test_a_job_whose_pause_is_over_waits_for_room_without_work(
+    fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut off, and has lost its place at the host to another one: nothing is done until that one ends."""
+    held, kept = fault_server.gate(), Reply(body=bytes(100))
+    cut = Reply(body=bytes(3 * MIB), cut_at=2 * MIB, etag=None, last_modified=None)
+    # The first retry comes at once.
+    urls = [fault_server.serve("/cut", cut, cut, kept), fault_server.serve("/held", replace(kept, hold=held))]
+    at_once, turn = 0, Batch._turn
+
+    def counted(batch: Batch, timeout_ms: float | None) -> None:
+        nonlocal at_once
+        at_once += timeout_ms == 0
+        assert at_once < 100, "it looks again and again"
+        if timeout_ms is None and [job.url for job in batch._active] == urls[1:]:
+            held.open()
+        turn(batch, timeout_ms)
+
+    monkeypatch.setattr(Batch, "_turn", counted)
+    with getm.Session(retries=getm.Retries(base_s=0.01)) as session:
+        results = list(session.download_all(urls, jobs=2, per_host=1, directory=tmp_path))
+    assert len(results) == 2
 
 
 @pytest.mark.parametrize("attempts", [0, 2])
