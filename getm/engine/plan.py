@@ -184,6 +184,9 @@ def _spans(order: Order, wanted: Span | None, head: ResponseHead) -> Plan | Orde
     if head.status == 416:
         if not spans:
             return Plan(version, iter(()), 0, None, partial=total > 0)
+        if resolve(wanted, total) == wanted:
+            # It refuses what it says is there: it takes no ranges, and its size may be that of anything.
+            return replace(order, ranged=False)
         # Only what is there, if it was not that which was refused.
         return replace(order, spans=spans, version=Version(total), ranged=spans != order.spans)
     if demanded.joinable:

@@ -111,6 +111,9 @@ class ServedPlan:
                 return replace(whole, headers={**whole.headers, "Content-Range": None})
             case "closed":
                 return no_reply("close")
+            case "416":
+                # The size is that of the object (RFC 9110, section 15.5.17): who says another one has another object.
+                return replace(failure(416), headers={"Content-Range": f"bytes */{len(whole.body)}"})
         return failure(int(refusal))
 
     def _cut(self, reply: Reply, request: Request, at: int) -> Reply:

@@ -7,6 +7,7 @@ import base64
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -129,6 +130,22 @@ def test_a_part_read(offset: int, length: int | None, fault_server: FaultServer,
     assert asyncio.run(session.aread(url, offset=offset, length=length)) == want
     sent = sum(request.sent_bytes for request in fault_server.requests if request.wait_ended())
     assert sent == 2 * len(want)
+
+
+@pytest.mark.parametrize("total", ["of the page", "of the object", "none"])
+@pytest.mark.parametrize("concurrency", (1, "auto", None))
+def test_a_416_to_what_is_there_refuses_all_ranges(
+    concurrency: int | None, total: str, fault_server: FaultServer, session: getm.Session
+) -> None:
+    """The size that it says is not believed: some say that of the page that comes with it."""
+    page = failure(416)
+    if total != "of the page":
+        size = f"bytes */{len(BODY)}" if total == "of the object" else None
+        page = replace(page, headers={"Content-Range": size})
+    url = fault_server.serve("/x", lambda request: page if request.header("Range") else Reply(body=BODY))
+    wanted: list[tuple[int, int | None]] = [(0, 1), *LARGE]
+    found = session.read_ranges(url, wanted, concurrency=concurrency)
+    assert [bytes(view) for view in found] == expected(wanted, BODY)
 
 
 def test_the_asynchronous_functions_give_the_same(fault_server: FaultServer, session: getm.Session) -> None:
