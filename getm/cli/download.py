@@ -39,6 +39,8 @@ from getm.session import Session
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from getm.cli.url_command import URLCommand
+
 _log = get_logger("cli")
 
 # Log records keep away from the data, by whichever name it goes there.
@@ -258,6 +260,18 @@ def _warn(options: argparse.Namespace) -> None:
             print_warning(warning)
 
 
+def _url_command(options: argparse.Namespace) -> AbstractContextManager[URLCommand]:
+    # Needed by few.
+    from getm.cli.url_command import URLCommand
+
+    return URLCommand(options.url_command, validate_timeout(options.timeout, Timeout()).stall_s)
+
+
+def _found(entries: EntryList, command: URLCommand) -> EntryList:
+    """The same list, the URLs of which `command` finds."""
+    return replace(entries, entries=tuple(map(command.found, entries)))
+
+
 def _cluster(scheduler: str) -> AbstractContextManager[Executor]:
     # Dask takes a second to import, and is needed by few.
     from getm.integrations import dask
@@ -282,6 +296,8 @@ def _run(
         _warn(options)
         if entries.ignored:
             _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
+        if options.url_command is not None:
+            entries = _found(entries, stack.enter_context(_url_command(options)))
         executor = None if options.dask is None else stack.enter_context(_cluster(options.dask))
         session = stack.enter_context(_session(options))
         reporter.engines_busy = session._pool.busiest

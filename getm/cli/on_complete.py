@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,8 +20,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
+from getm.cli.command_words import command_words
 from getm.core.threads import WorkerThreads
-from getm.errors import CommandFailed, InvalidInput
+from getm.errors import CommandFailed
 from getm.results import DownloadResult
 
 # How long a command may take to end once it is asked to (SIGTERM).
@@ -48,13 +47,7 @@ class Commands:
     """
 
     def __init__(self, command: str) -> None:
-        try:
-            self._words = shlex.split(command)
-        except ValueError as error:
-            raise InvalidInput(f"--on-complete: the command cannot be split into words ({error})") from None
-        if not self._words or shutil.which(self._words[0]) is None:
-            name = self._words[0] if self._words else ""
-            raise InvalidInput(f"--on-complete: there is no command {name!r}; for a shell's own give: sh -c '...' sh")
+        self._words = command_words(command, "--on-complete")
         self._threads = WorkerThreads("getm-on-complete", os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()

@@ -210,6 +210,11 @@ def build_parser() -> Parser:
     headers = "send this header; repeatable. @FILE: one on each line of a file"
     add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help=headers)
     add("-n", "--netrc", **flag, help="send the login that $NETRC or ~/.netrc has for exactly the URL's host")
+    url_command = (
+        "run this for each URL just before its download, and again when that expires, with the URL (without query) as"
+        " last argument: it prints the URL to use, or JSON; without a shell"
+    )
+    add("--url-command", action=Once, metavar="CMD", help=url_command)
     add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
     add("-E", "--cert", action=Once, metavar="FILE", help="show this client certificate (PEM) to servers that ask")
     add("--key", action=Once, metavar="FILE", help="its private key (default: in the file of --cert)")
