@@ -34,6 +34,7 @@ from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.units import KIB, MIB
 from getm.core.url import validate_mirrors, validate_url
+from getm.core.url_path import is_url
 from getm.core.validate import (
     refuse,
     validate_bool,
@@ -1138,7 +1139,7 @@ class Session:
                 installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
                 expires.
             path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
-                folder.
+                folder. Or the URL of an object in a store ("s3://bucket/key"), or of a folder of such ("s3://bucket/in/").
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
                 this process.
@@ -1178,7 +1179,7 @@ class Session:
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            TargetError: The file cannot be written: name, permissions, space.
+            TargetError: The file cannot be written: name, permissions, space; or the object, by what its store says.
 
         Example:
             >>> result = getm.download("https://data.example.org/reads.bam", "copy.bam", concurrency=4)
@@ -1222,7 +1223,7 @@ class Session:
                 installed, or a provider: a function that returns a URL or a `Resource`, and is asked again when it
                 expires.
             path: The file. A folder: a name in it from the response or the URL. None: such a name in the current
-                folder.
+                folder. Or the URL of an object in a store ("s3://bucket/key"), or of a folder of such ("s3://bucket/in/").
             concurrency: 1, one request in a background process; N, up to N range requests at once where the server
                 grants them; "auto", one at first, and more as long as they bring more; None, one request by a thread of
                 this process.
@@ -1262,7 +1263,7 @@ class Session:
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            TargetError: The file cannot be written: name, permissions, space.
+            TargetError: The file cannot be written: name, permissions, space; or the object, by what its store says.
 
         Example:
             >>> result = await getm.adownload("https://data.example.org/reads.bam", "copy.bam", concurrency=4)
@@ -1312,7 +1313,8 @@ class Session:
             jobs: Files at once; "auto": many small ones, and few large ones.
             concurrency: Range requests at once for each file; "auto": one at first, and more as long as they bring
                 more; None: one request by a thread of this process.
-            directory: The folder for relative targets, which no target leaves. None: the current folder.
+            directory: The folder for relative targets, which no target leaves; or its URL ("s3://bucket/in/"). None:
+                the current folder.
             continue_after_error: Yield failures as `DownloadFailure`s and continue; otherwise the first one is raised.
             on_event: Called with each `Event`, in the thread that reads the results.
             headers: Request headers, added to the session's; the same names replace them.
@@ -1355,7 +1357,7 @@ class Session:
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            TargetError: The file cannot be written: name, permissions, space.
+            TargetError: The file cannot be written: name, permissions, space; or the object, by what its store says.
 
         Example:
             >>> for result in getm.download_all(urls, directory="data", jobs=16):
@@ -1411,7 +1413,8 @@ class Session:
             jobs: Files at once; "auto": many small ones, and few large ones.
             concurrency: Range requests at once for each file; "auto": one at first, and more as long as they bring
                 more; None: one request by a thread of this process.
-            directory: The folder for relative targets, which no target leaves. None: the current folder.
+            directory: The folder for relative targets, which no target leaves; or its URL ("s3://bucket/in/"). None:
+                the current folder.
             continue_after_error: Yield failures as `DownloadFailure`s and continue; otherwise the first one is raised.
             on_event: Called with each `Event`, in the loop.
             headers: Request headers, added to the session's; the same names replace them.
@@ -1455,7 +1458,7 @@ class Session:
                 (`Unverified`).
             MemoryUnavailable: There is no shared memory left.
             EngineDied: The background process was killed.
-            TargetError: The file cannot be written: name, permissions, space.
+            TargetError: The file cannot be written: name, permissions, space; or the object, by what its store says.
 
         Example:
             >>> async for result in getm.adownload_all(urls, directory="data"):
@@ -1555,7 +1558,7 @@ class Session:
         receipt: Receipt | None,
     ) -> Callable[[Post], Batch]:
         validate_callback(on_progress, "on_progress")
-        target = None if path is None else follow_link(validate_path(path, "path"))
+        target = None if path is None else follow_link(_destination(path, "path", chosen))
 
         def job_of(batch: Batch) -> list[Job]:
             return [Job(batch, 0, target, None, request)]
@@ -1585,7 +1588,7 @@ class Session:
             count = max(1, len(entries))
             if count == 1 or chosen.jobs != "auto":
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
-        folder = None if directory is None else validate_path(directory, "directory")
+        folder = None if directory is None else _destination(directory, "directory", chosen)
         common = _with_blocks(common, receipt)
         wants_events = on_event is not None
         if executor is not None:
@@ -1596,7 +1599,8 @@ class Session:
             with importing:
                 from getm.batch.executors import ExecutorBatch
                 from getm.batch.portions import Work
-            work = Work(common, os.path.abspath(folder), chosen, self._pool_arguments, self._logins)  # noqa: PTH100
+            folder = folder if is_url(folder) else os.path.abspath(folder)  # noqa: PTH100
+            work = Work(common, folder, chosen, self._pool_arguments, self._logins)
             return lambda post: ExecutorBatch(entries, executor, work, post, receipt, wants_events=wants_events)
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
         return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events)
@@ -1837,6 +1841,22 @@ def _logins(netrc: bool | str | os.PathLike[str]) -> Logins | None:
         from getm.files.netrc import read_netrc
 
     return read_netrc(None if netrc is True else validate_path(netrc, "netrc"))
+
+
+def _destination(path: str | os.PathLike[str], name: str, chosen: BatchOptions) -> str:
+    """The path of a file or a folder, or the URL of one elsewhere. Raises `InvalidInput`, `MissingExtra`."""
+    text = validate_path(path, name)
+    if not is_url(text):
+        return text
+    with importing:
+        from getm.batch.object_target import check_options
+        from getm.destinations.urls import as_destination, require
+
+    text = as_destination(text)
+    if is_url(text):
+        check_options(chosen)
+        require(text)
+    return text
 
 
 def _existing(cacert: str | os.PathLike[str]) -> str:

@@ -78,16 +78,16 @@ class Attempt:
 
     def cancel(self) -> None:
         """Stop it. Harmless when it has ended."""
-        if self.ended:
-            return
-        self.ended = True
-        small, connection, self._small = self._small, self.connection, None
-        if connection is not None:
+        connection = self.connection
+        if not self.ended and connection is not None:
+            small, self._small = self._small, None
             left = None if small is None or connection.closed else self._job.leave(small, connection)
             connection.cancel(self._number, left)
             if small is not None and left is None:
                 # The engine is gone.
                 small.remove()
+        self.ended = True
+        if connection is not None:
             for _, _, slot, _, full in self._early:
                 if full:
                     connection.give_back(slot)
@@ -132,16 +132,25 @@ class Attempt:
             self._job.fail(error)
 
     def on_bytes(self, offset: int, slot: int, start: int, length: int, *, full: bool) -> None:
-        if self._job.streams:
+        if self._job.in_order:
             # Keeping its slot is safe: the part whose turn it is has all that it needs (engine/sinks/slots.py).
             heapq.heappush(self._early, (offset, -start, slot, length, full))
-            while self._early and self._early[0][0] == self._job.done:
-                offset, start, slot, length, full = heapq.heappop(self._early)
-                self._write(offset, slot, -start, length, full)
+            self._write_early()
         else:
             self._write(offset, slot, start, length, full)
         if not self.ended:
             self._job.wrote()
+
+    def _write_early(self) -> None:
+        while self._early and self._early[0][0] == self._job.done and self._job.ready:
+            offset, start, slot, length, full = heapq.heappop(self._early)
+            self._write(offset, slot, -start, length, full)
+
+    def go_on(self) -> None:
+        """The job takes bytes again."""
+        self._write_early()
+        if self.end is not None and not self._early:
+            self._complete(self.end)
 
     def _write(self, offset: int, slot: int, start: int, length: int, full: bool) -> None:
         connection = self.connection
@@ -187,6 +196,15 @@ class Attempt:
                 self.head, self._received_bytes = info.head, info.total
                 if not self._begin_stored(info.head, small):
                     return
+        except errors.GetmError as error:
+            self._job.fail(error)
+            return
+        # Otherwise when the job has taken them: see `go_on`.
+        if not self._early:
+            self._complete(info)
+
+    def _complete(self, info: EndInfo) -> None:
+        try:
             self._job.complete(info)
         except errors.GetmError as error:
             self._job.fail(error)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from getm.batch.job import Job
+from getm.core.lazy import importing
 from getm.core.units import MIB
+from getm.core.url_path import is_url
 from getm.errors import InvalidInput
 from getm.manifests.entry import Entry
 from getm.protocol.messages import OpenRequest
@@ -91,8 +93,23 @@ def _for_entry(entry: Entry, common: OpenRequest, logins: Logins | None) -> Open
     return request if locator is None else UnlocatedRequest.of(request, locator)
 
 
+def _url(entry: Entry, folder: str | None) -> str:
+    """The URL of an entry's object, or of a folder for it."""
+    with importing:
+        from getm.destinations.urls import in_folder
+
+    if entry.path is None:
+        return in_folder(folder or "", "")
+    target = entry.target(folder)
+    if entry.path.endswith("/"):
+        target = target[: target.rindex("/") + 1]
+    return target if folder is None else in_folder(folder, target)
+
+
 def _place(entry: Entry, folder: str | None) -> tuple[str | None, str | None]:
     """The path of an entry's file, as `resolve_target` reads it, and the folder that it may not leave."""
+    if (folder is not None and is_url(folder)) or (entry.path is not None and is_url(entry.path)):
+        return _url(entry, folder), None
     root = folder if folder is not None or entry.trusted_path else "."
     if entry.path is None:
         # Not None: the name would be absolute, and is shown.

@@ -27,6 +27,7 @@ from getm.batch.portions import Done, LiveExecutor, News, Portion, Telling, Work
 from getm.batch.scheduler import Post
 from getm.batch.targets import Targets
 from getm.core.units import MIB
+from getm.core.url_path import is_url
 from getm.events import Event, Failed, Finished, Progressed
 from getm.files.receipt_lines import ReceiptEntry, Received
 from getm.manifests.entry import Entry
@@ -174,7 +175,9 @@ class ExecutorBatch:
     def _target(self, number: int, entry: Entry) -> str | None:
         """The path of its file, as far as it is known now; None where another download of the list has it: the two
         could meet in different workers."""
-        path = os.path.join(self._work.directory, entry.target(self._work.directory))  # noqa: PTH118
+        folder = self._work.directory
+        target = entry.target(folder)
+        path = f"{folder.rstrip('/')}/{target}" if is_url(folder) else os.path.join(folder, target)  # noqa: PTH118
         try:
             self._targets.take(path, number)
         except errors.TargetError as error:

@@ -20,6 +20,7 @@ from getm.protocol.messages import EndInfo, HeadInfo
 if TYPE_CHECKING:
     from getm.batch.existing import Examined, Expected, Here
     from getm.batch.job import Job
+    from getm.batch.object_target import ObjectTarget
     from getm.batch.scheduler import Batch
     from getm.batch.target import Target
     from getm.core.spans import Span
@@ -48,7 +49,7 @@ class ExistingFile:
     `replaced`: why it is downloaded again; None: it is not, or was not examined.
     """
 
-    def __init__(self, job: Job, batch: Batch, target: Target) -> None:
+    def __init__(self, job: Job, batch: Batch, target: Target | ObjectTarget) -> None:
         self.replaced: str | None = None
         self._job = job
         self._batch = batch
@@ -69,6 +70,8 @@ class ExistingFile:
 
     def examine(self) -> bool:
         """Before the first request: have the file examined. False where there is none, as far as that is known."""
+        if not self._batch.options.examines:
+            return False
         try:
             self._path = self._target.candidate() or ""
             if not (self._path and os.path.lexists(self._path)):

@@ -23,12 +23,13 @@ from getm.core.redact import host_of, redact
 from getm.core.retry import Fail, cannot_be_joined, cause, is_transient, short_reason
 from getm.core.stats import Stats, Times
 from getm.core.units import MIB
+from getm.core.url_path import is_url
 from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.files.commit import CompleteFile
 from getm.files.os_errors import target_error
 from getm.files.partial import PartialFile
 from getm.integrity.declared.types import Declared
-from getm.integrity.values import parse_checksum
+from getm.integrity.values import Checksum, parse_checksum
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest, RenewedInfo
 from getm.resolve.request import locator_of
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from getm.batch.existing_file import ExistingFile
+    from getm.batch.object_target import ObjectTarget
     from getm.batch.scheduler import Batch
     from getm.core.version import Version
     from getm.resolve.locator import Found, Locator
@@ -77,8 +79,9 @@ class Job:
 
     `connections`: how many it may open to its host, fewer than asked for where the batch has no more left for it.
     `size`: of its object, in bytes, as far as it is known. `done`: bytes that are there, an earlier run's included.
-    `streams`: whether it writes to something that takes bytes in order, and may block for ever. `not_before_s`,
-    `deadline_s`: when it may ask again, and when it must have ended, by the monotonic clock; None: no matter.
+    `in_order`: whether it writes to something that takes bytes in order; `may_block`: and may block for ever.
+    `not_before_s`, `deadline_s`: when it may ask again, and when it must have ended, by the monotonic clock; None: no
+    matter.
     """
 
     def __init__(
@@ -100,12 +103,21 @@ class Job:
         self.size: int | None = request.size
         self.state: State = State.WAITING
         self.done: int = 0
-        self.streams: bool = False
+        self.in_order: bool = False
+        self.may_block: bool = False
         self.began_s: float = 0.0
         self.not_before_s: float | None = None
         self.deadline_s: float | None = None
         self._batch = batch
-        self._target = Target(batch, index, self.url, path, root)
+        self._target: Target | ObjectTarget
+        if path is not None and is_url(path):
+            with importing:
+                from getm.batch.object_target import ObjectTarget
+            self._target = ObjectTarget(batch, index, self.url, path, self._take_more, self._uploaded)
+            # The CRC32C of what comes, to compare with that of what is uploaded.
+            self.request = msgspec.structs.replace(request, blocks=True)
+        else:
+            self._target = Target(batch, index, self.url, path, root)
         self._waived = waived
         self._attempt = Attempt(self)
         self._verdict: Verdict = unverified("not finished")
@@ -115,9 +127,7 @@ class Job:
         self._before: Stats | None = None
         self._existing: ExistingFile | None = None
         if batch.options.existing != "replace":
-            with importing:
-                from getm.batch.existing_file import ExistingFile
-            self._existing = ExistingFile(self, batch, self._target)
+            self._existing = self._target.existing(self)
         # What the host refused it with, until others show whether that was for their sake; what these had brought when
         # it was last refused, or began; and whether they had brought any since the time before.
         self._refusal: errors.GetmError | None = None
@@ -256,7 +266,7 @@ class Job:
                 self._let_existing_come_first()
             return
         # Said before, for whoever stops the batch: a FIFO without a reader blocks.
-        self.streams = target.takes_in_order
+        self.in_order, self.may_block = target.takes_in_order, target.may_block
         opened = target.open_for(info)
         if opened is Opened.NOT:
             self._let_existing_come_first()
@@ -306,9 +316,35 @@ class Job:
 
     def write(self, offset: int, view: memoryview) -> None:
         """Bytes of an object that goes to a stream have come. Raises `TargetError`, `SizeMismatch`."""
-        if self._target.stream is not None:
+        if self._target.upload is not None:
+            self._target.upload.write(view)
+        elif self._target.stream is not None:
             self._target.stream.write(offset, view, may_be_last=self._attempt.may_be_last(offset + len(view)))
         self._count(len(view))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes more bytes now."""
+        return self._target.upload is None or self._target.upload.ready
+
+    @property
+    def uploads(self) -> bool:
+        """Whether its bytes go to a store of objects."""
+        return self._target.upload is not None
+
+    def _take_more(self) -> None:
+        self._attempt.go_on()
+
+    def _uploaded(self, outcome: Checksum | errors.GetmError) -> None:
+        """Its object is in its place, and has that checksum; or why it is not."""
+        if isinstance(outcome, Checksum):
+            computed = (*self._verdict.computed, outcome)
+            self._verdict = msgspec.structs.replace(self._verdict, computed=tuple(dict.fromkeys(computed)))
+            self._batch.uploaded(self, None)
+        elif self.state is State.COMPLETE:
+            self._batch.uploaded(self, outcome)
+        else:
+            self.fail(outcome)
 
     def wrote_to_file(self, offset: int, length: int) -> None:
         """The engine has written bytes of the object to its file. Raises `TargetError`, `SizeMismatch`."""
@@ -361,6 +397,8 @@ class Job:
         self._complete_s = time.monotonic()
         self.state = State.COMPLETE
         self._batch.to_finish(self)
+        if self._target.upload is not None:
+            self._target.upload.finish(end.verdict)
 
     # Failures: what is tried again, and what is not -------------------------------------------------------------------
 
@@ -501,10 +539,7 @@ class Job:
         self._attempt.cancel()
         self._attempt = Attempt(self)
         self.note_retry(NoteInfo(why, number, delay_s, str(error), short_reason(error), self.request.retries.attempts))
-        if self._target.partial is not None:
-            self._target.partial.interrupt(keep=keep)
-        if self._target.stream is not None:
-            self._target.stream.interrupt()
+        self._target.interrupt(keep=keep)
         self.done = 0
 
     def _wait(self, delay_s: float = 0.0) -> None:
@@ -607,6 +642,9 @@ class Job:
 
     def stop(self) -> None:
         """The batch ends before this download: keep partial data."""
+        if self._target.upload is not None and self._target.upload.committing:
+            # As a file that is being finished.
+            return
         self._attempt.cancel()
         self.state = State.ENDED
         self._target.close(keep=self._batch.options.resume)

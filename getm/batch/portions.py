@@ -75,9 +75,10 @@ class Telling(Struct, frozen=True):
 
 
 class Work(Struct, frozen=True):
-    """What all portions have in common: what their requests have, the folder of their targets (an absolute path), the
-    options of a worker's batch, the arguments of its `EnginePool`, and the logins of the caller's netrc file; with a
-    `LiveExecutor` the name of the call and, if anybody hears that, how workers tell of downloads that take long."""
+    """What all portions have in common: what their requests have, the folder of their targets (an absolute path or a
+    URL), the options of a worker's batch, the arguments of its `EnginePool`, and the logins of the caller's netrc file;
+    with a `LiveExecutor` the name of the call and, if anybody hears that, how workers tell of downloads that take
+    long."""
 
     common: OpenRequest
     directory: str

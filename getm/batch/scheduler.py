@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from getm.batch.existing import Examiner
+    from getm.batch.uploads import Uploads
+    from getm.destinations.store import Stores
     from getm.files.receipt_lines import Received
     from getm.resolve.locator import Found
 
@@ -135,6 +137,9 @@ class Batch:
         # The event loop of the caller, where it has one; what finds the objects of jobs.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._finding: set[Future[Found]] = set()
+        # What talks to stores of objects, and the jobs of which all bytes have come and are not there yet.
+        self._uploads: Uploads | None = None
+        self._uploading: set[Job] = set()
         self._stopping = False
         self._failed = False
         self._wake_end, self._wake = socket.socketpair()
@@ -171,7 +176,7 @@ class Batch:
         self.halt()
         while self._thread.is_alive():
             self._thread.join(_STREAM_GRACE_S)
-            if any(job.streams for job in list(self._active)):
+            if any(job.may_block for job in list(self._active)):
                 # A pipe that has no reader, or whose reader has stopped, blocks for ever: such a thread is left behind.
                 break
         self._wake.close()
@@ -223,12 +228,21 @@ class Batch:
         """All its bytes have come."""
         self._release(job)
         self._unfinished.add(job)
+        if job.uploads:
+            # It is there when `uploaded` is called.
+            self._uploading.add(job)
+            return
         if not job.small:
             self._finish(finishing([job]), self._finished)
             return
         if not self._complete:
             self._complete_since = time.monotonic()
         self._complete.append(job)
+
+    def uploaded(self, job: Job, error: errors.GetmError | None) -> None:
+        """A job's object is in its place, or why it is not."""
+        self._uploading.discard(job)
+        self._finished({job: error})
 
     def entry(self, folder: Folder, name: str, *, resumable: bool = False) -> FolderEntry:
         """A file in a folder, for an engine."""
@@ -254,29 +268,71 @@ class Batch:
     ) -> None:
         """Have `work` done in another thread, for a job that requests nothing meanwhile, and call `then` with what it
         returns or raises. It calls its second argument now and then, which raises `Cancelled` where the batch ends."""
-        self._release(job)
         if self._examiner is None:
             with importing:
                 from getm.batch.existing import Examiner
             self._examiner = Examiner()
         examiner = self._examiner
-        found: list[_T | errors.GetmError] = []
+        self._examine(job, examiner.submit, lambda: work(examiner, self._go_on_reading), then)
+
+    def examine_object(
+        self,
+        job: Job,
+        work: Callable[[Stores, Callable[[int], None]], _T],
+        then: Callable[[_T | errors.GetmError], None],
+    ) -> None:
+        """`examine` for an object in a store."""
+        uploads = self._in_stores()
+        self._examine(job, uploads.submit, lambda: work(uploads.stores, self._go_on_reading), then)
+
+    def _examine(
+        self,
+        job: Job,
+        submit: Callable[[_Work], None],
+        work: Callable[[], _T],
+        then: Callable[[_T | errors.GetmError], None],
+    ) -> None:
+        self._release(job)
         self._examining += 1
 
-        def run() -> None:
-            try:
-                found.append(work(examiner, self._go_on_reading))
-            except errors.GetmError as error:
-                found.append(error)
-
-        def follow(_: errors.TargetError | None) -> None:
+        def follow(found: _T | errors.GetmError) -> None:
             self._examining -= 1
             if self._stopping:
                 job.stop()
             else:
-                then(found[0])
+                then(found)
 
-        self._in_thread(examiner.submit, run, follow)
+        self._ask(submit, work, follow)
+
+    def in_store(self, work: Callable[[Stores], _T], then: Callable[[_T | errors.GetmError], None]) -> None:
+        """Have `work` done in a thread that waits for a store of objects, and call `then` with what it returns or
+        raises."""
+        uploads = self._in_stores()
+        self._ask(uploads.submit, lambda: work(uploads.stores), then)
+
+    def _in_stores(self) -> Uploads:
+        if self._uploads is None:
+            with importing:
+                from getm.batch.uploads import Uploads
+            self._uploads = Uploads()
+        return self._uploads
+
+    def _ask(
+        self,
+        submit: Callable[[_Work], None],
+        work: Callable[[], _T],
+        then: Callable[[_T | errors.GetmError], None],
+    ) -> None:
+        """Have `work` done in another thread, and call `then` with what it returns or raises, in this one."""
+        answers: list[_T | errors.GetmError] = []
+
+        def run() -> None:
+            try:
+                answers.append(work())
+            except errors.GetmError as error:
+                answers.append(error)
+
+        self._in_thread(submit, run, lambda _: then(answers[0]))
 
     def _go_on_reading(self, _: int) -> None:
         """Ends the reading of a file where the batch ends. In any thread."""
@@ -419,8 +475,9 @@ class Batch:
 
     @property
     def _occupied(self) -> int:
-        """How many jobs run, or will as soon as their objects are found."""
-        return len(self._active) + len(self._finding)
+        """How many jobs run, or will as soon as their objects are found. Those that wait for a store keep bytes in
+        memory."""
+        return len(self._active) + len(self._finding) + len(self._uploading)
 
     def _next_job(self) -> Job | None:
         for jobs in (self._again, self._waiting):
@@ -432,7 +489,6 @@ class Batch:
                     return job
                 if self._occupied >= self.options.most_jobs:
                     return None
-        examines = self.options.examines
         while (
             len(self._waiting) < _LOOK_AHEAD
             and self._examining < _MAX_EXAMINED
@@ -443,7 +499,7 @@ class Batch:
             new.began_s = time.monotonic()
             if not new.is_named and self._find(new):
                 continue
-            if examines and new.examine_existing():
+            if new.examine_existing():
                 continue
             if self._find(new):
                 continue
@@ -469,7 +525,7 @@ class Batch:
                 job.fail(error)
             else:
                 job.found()
-                if not (unnamed and self.options.examines and job.examine_existing()):
+                if not (unnamed and job.examine_existing()):
                     self._waiting.append(job)
 
         self._finding.add(finding)
@@ -617,20 +673,24 @@ class Batch:
 
     def _follow_up(self) -> None:
         """Continue where other threads have waited for the disk."""
+        bug = None
         while self._done:
             follow, failure = self._done.popleft()
             self._pending -= 1
-            if failure is not None and not isinstance(failure, errors.TargetError):
-                # A bug in getm must end the batch, not leave it waiting.
-                raise failure
-            follow(failure)
+            if failure is None or isinstance(failure, errors.TargetError):
+                follow(failure)
+            else:
+                bug = bug or failure
+        if bug is not None:
+            # A bug in getm must end the batch, not leave it waiting.
+            raise bug
 
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
         self._stopping = True
         for finding in list(self._finding):
             finding.cancel()
-        for job in [*self._active, *self._again, *self._waiting]:
+        for job in [*self._active, *self._again, *self._waiting, *self._uploading]:
             job.stop()
         self._active.clear()
         self._again.clear()
@@ -642,6 +702,8 @@ class Batch:
             self._finishers.shutdown()
         if self._examiner is not None:
             self._examiner.close()
+        if self._uploads is not None:
+            self._uploads.close()
         for connection in self._connections:
             connection.corked = False
             with contextlib.suppress(errors.EngineDied, errors.ReaderClosed):

@@ -6,12 +6,14 @@ import contextlib
 import enum
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getm import errors
 from getm.batch.attempt import SmallFile
 from getm.batch.folders import ExistingFolder
+from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.version import Version
 from getm.events import Failed
@@ -25,6 +27,8 @@ from getm.files.streams import StreamTarget, may_be_file, needs_order
 from getm.protocol.messages import HeadInfo
 
 if TYPE_CHECKING:
+    from getm.batch.existing_file import ExistingFile
+    from getm.batch.job import Job
     from getm.batch.scheduler import Batch
 
 _log = get_logger()
@@ -45,7 +49,8 @@ class Target:
     not even by symbolic links; None: it may be anywhere.
 
     The bytes are in `partial`, a file that is being written, in `stored`, one that is complete, or go to `stream`; all
-    None before. `takes_in_order`: whether it is something that takes bytes in order only, and may block for ever.
+    None before. `takes_in_order`: whether it is something that takes bytes in order only; `may_block`: and may block
+    for ever.
     `suggested`: the name by the server or the URL, where a safe name was made of it.
     """
 
@@ -53,7 +58,9 @@ class Target:
         self.partial: PartialFile | None = None
         self.stored: StoredFile | None = None
         self.stream: StreamTarget | None = None
+        self.upload: None = None
         self.takes_in_order: bool = False
+        self.may_block: bool = False
         self.suggested: str | None = None
         self._batch = batch
         self._index = index
@@ -94,6 +101,12 @@ class Target:
             return os.path.join(self._into.path, name_from_url(self.url))  # noqa: PTH118
         return str(resolve_target(self._given, url=self.url, headers=(), may_exist=True))
 
+    def existing(self, job: Job) -> ExistingFile:
+        """The file that may be there."""
+        with importing:
+            from getm.batch.existing_file import ExistingFile
+        return ExistingFile(job, self._batch, self)
+
     def is_named(self, info: HeadInfo, text: str) -> bool:
         """Whether the response names that path. Raises `TargetError`."""
         return self._resolve(info, may_exist=True) == text
@@ -131,7 +144,7 @@ class Target:
     def _find_folder(self) -> None:
         if self._into is None:
             self._into = self._existing_folder(self._given)
-            self.takes_in_order = self._into is None and needs_order(self._given)
+            self.takes_in_order = self.may_block = self._into is None and needs_order(self._given)
 
     def _existing_folder(self, path: str | None) -> ExistingFolder | None:
         try:
@@ -258,18 +271,23 @@ class Target:
             raise
 
     def _resolve(self, info: HeadInfo, *, may_exist: bool) -> str:
-        headers = _disposition(info)
+        headers = disposition(info)
         if self._into is not None:
             return target_in(self._into.path, url=self.url, headers=headers, may_exist=may_exist)
         return str(resolve_target(self._given, url=self.url, headers=headers, may_exist=may_exist))
 
     def _note_suggested(self, info: HeadInfo) -> None:
-        self.suggested = changed_name(self.url, _disposition(info))
-        if self.suggested is not None:
-            path = self.path
-            _log.warning("%s is called %r, which is no safe name; saved as %s", self.url, self.suggested, path)
+        self.suggested = note_suggested(self.url, disposition(info), lambda: self.path)
 
     # The end ----------------------------------------------------------------------------------------------------------
+
+    def interrupt(self, *, keep: bool) -> None:
+        """The object is asked for again: for what is missing where what came is of use (`keep`), else for all of it.
+        Raises `TargetError`."""
+        if self.partial is not None:
+            self.partial.interrupt(keep=keep)
+        if self.stream is not None:
+            self.stream.interrupt()
 
     def in_place(self) -> None:
         """The file is where it was to go."""
@@ -295,6 +313,14 @@ class Target:
 _as_path = functools.lru_cache(maxsize=1024)(Path)
 
 
-def _disposition(info: HeadInfo) -> tuple[tuple[str, str], ...]:
+def disposition(info: HeadInfo) -> tuple[tuple[str, str], ...]:
     """The header fields, where one of them may name the file: most responses have none."""
     return info.head.headers if "content-disposition" in info.head.lines.lower() else ()
+
+
+def note_suggested(url: str, headers: tuple[tuple[str, str], ...], path: Callable[[], Path]) -> str | None:
+    """What the server or the URL calls it, where that is no safe name and another one was made of it; logged."""
+    suggested = changed_name(url, headers)
+    if suggested is not None:
+        _log.warning("%s is called %r, which is no safe name; saved as %s", url, suggested, path())
+    return suggested

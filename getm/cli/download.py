@@ -25,6 +25,7 @@ from getm.cli.output.reporter import Reporter
 from getm.cli.parser import Parser
 from getm.cli.secrets import password_in
 from getm.core.log import get_logger
+from getm.core.url_path import is_url
 from getm.errors import GetmError, InvalidInput, TargetError
 from getm.events import Planned
 from getm.files.names import follow_link
@@ -84,7 +85,7 @@ def _operands(parser: Parser, options: argparse.Namespace) -> tuple[list[str], s
             raise InvalidInput(f"--{name.replace('_', '-')} is for lists (-m)")
     if not _is_url(operands[0]):
         _refuse_word(operands)
-    if len(operands) == 2 and not _is_url(operands[1]):
+    if len(operands) == 2 and (not _is_url(operands[1]) or (options.dir is None and _is_store(operands[1]))):
         if path is not None:
             raise InvalidInput("the target is given twice: by FILE and by --filepath")
         path = operands.pop()
@@ -115,6 +116,15 @@ def _refuse_word(operands: list[str]) -> None:
 
 def _is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://")) or is_name(text)
+
+
+def _is_store(text: str) -> bool:
+    """Whether it is the URL of a place that can be written to, even where it is also a name that can be read."""
+    if not is_url(text) or text.lower().startswith(("http://", "https://")):
+        return False
+    from getm.destinations.urls import is_writable
+
+    return is_writable(text)
 
 
 def _checksum(options: argparse.Namespace) -> list[Checksum] | str | None:
@@ -188,7 +198,7 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
     to_stdout = path in _STANDARD_OUTPUT
     if to_stdout and sys.stdout is None:
         raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
-    if path is not None and options.dir is None:
+    if path is not None and options.dir is None and not is_url(path):
         path = follow_link("/dev/stdout" if path == "-" else path)
     entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
     checked = check_list(entries, "the command line", directory=options.dir, reserved=_reserved(options))
@@ -279,6 +289,11 @@ def _cluster(scheduler: str) -> AbstractContextManager[Executor]:
     return dask.executor(scheduler)
 
 
+def _go_elsewhere(options: argparse.Namespace, entries: EntryList) -> bool:
+    """Whether nothing goes to files."""
+    return is_url(options.dir or "") or all(entry.path is not None and is_url(entry.path) for entry in entries)
+
+
 def _run(
     options: argparse.Namespace,
     entries: EntryList,
@@ -325,7 +340,7 @@ def _run(
             for _ in results:
                 pass
         except KeyboardInterrupt as stop:
-            if not (options.no_resume or options.dry_run or to_stdout):
+            if not (options.no_resume or options.dry_run or to_stdout or _go_elsewhere(options, entries)):
                 stop.add_note(_RESUMABLE)
             raise
         except GetmError as error:

@@ -23,6 +23,7 @@ from typing import IO, NamedTuple, Self
 from getm.cli.command_words import command_words
 from getm.core.threads import WorkerThreads
 from getm.errors import CommandFailed
+from getm.files.receipt_lines import full_path
 from getm.results import DownloadResult
 
 # How long a command may take to end once it is asked to (SIGTERM).
@@ -110,7 +111,9 @@ class Commands:
     def _exit_status(self, result: DownloadResult, printed: IO[bytes]) -> int:
         """Of the command, once it has ended; 0 where it was not started."""
         # Absolute: none begins with a hyphen, and the command may change its folder.
-        path, checksum = os.path.abspath(result.path), result.checksum.checksum  # noqa: PTH100
+        # (So is a URL.)
+        path = full_path(result.path)
+        checksum = result.checksum.checksum
         facts = {
             "GETM_PATH": path,
             "GETM_SIZE": str(result.size),

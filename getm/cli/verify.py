@@ -20,6 +20,7 @@ from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
 from getm.cli.secrets import Headers
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
+from getm.core.url_path import URLPath
 from getm.errors import InvalidInput
 from getm.files.receipt_lines import ReceiptEntry, read_receipt
 from getm.files.streams import needs_order
@@ -214,6 +215,12 @@ def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
     if not files.entries:
         why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
         raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
+    elsewhere = next((each.path for each in files.entries if isinstance(each.path, URLPath)), None)
+    if elsewhere is not None:
+        raise InvalidInput(
+            f"The receipt {name} has objects in a store, such as {elsewhere}, and getm verify is for files; run the "
+            "download again with --existing=verify"
+        )
     entries = [_Entry(os.fspath(each.path), each.proofs, each.size, each, name) for each in files.entries]
     return entries, files.problems
 

@@ -10,10 +10,11 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+
+from getm.core.url_path import as_path
 
 Json = str | int | float | bool | None | dict[str, "Json"] | list["Json"]
 
@@ -42,7 +43,7 @@ class Described(dict[str, Any]):
         return hash(frozenset(self.items()))
 
 
-PATH = Form(str, os.fspath, functools.lru_cache(1024)(Path))
+PATH = Form(str, os.fspath, as_path)
 HEADERS = Form(Described, lambda headers: Described(headers, dict(headers)), attrgetter("value"))
 ERROR = Form(Described, lambda error: Described(error, error.to_json()), attrgetter("value"))
 

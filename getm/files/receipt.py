@@ -23,10 +23,11 @@ from typing import Literal, Self
 import msgspec
 
 from getm.core.stats import Stats
+from getm.core.url_path import URLPath, as_path
 from getm.errors import Cancelled, HTTPStatusError, URLExpired
 from getm.events import Event, Failed, Finished, Skipped, Started
 from getm.files.os_errors import as_target_error
-from getm.files.receipt_lines import ReceiptEntry, ReceiptLine, read_receipt
+from getm.files.receipt_lines import ReceiptEntry, ReceiptLine, full_path, read_receipt
 from getm.files.streams import needs_order
 from getm.integrity.blocks import BlockSums
 from getm.integrity.files import check_file
@@ -101,11 +102,11 @@ class Receipt:
         with os.fdopen(fd, "rb") as file:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 entries = read_receipt(file, self._folder).entries
-                self._known = {os.path.abspath(entry.path): entry for entry in entries}  # noqa: PTH100 - as it was read
+                self._known = {full_path(entry.path): entry for entry in entries}
 
     def find(self, path: str) -> ReceiptEntry | None:
         """What the receipt said of the file at `path` when it was opened; None where it said nothing."""
-        return self._known.get(_full(Path(path))) if self._known else None
+        return self._known.get(_full(as_path(path))) if self._known else None
 
     def on_event(self, event: Event) -> None:
         """Write the line of a download that has ended. Raises `TargetError`, also for lines before this one."""
@@ -183,7 +184,7 @@ class Receipt:
 
     def _named(self, path: Path | None) -> str | None:
         """`path` as the receipt has it."""
-        if path is None or os.fspath(path) == "-" or needs_order(path):
+        if path is None or os.fspath(path) == "-" or (not isinstance(path, URLPath) and needs_order(path)):
             return None
         return _full(path).removeprefix(f"{self._folder.rstrip('/')}/")
 
@@ -256,7 +257,9 @@ class Receipt:
 
 
 def _full(path: Path) -> str:
-    """The path with its folder resolved, though not the file itself."""
+    """The path with its folder resolved, though not the file itself. A URL is one already."""
+    if isinstance(path, URLPath):
+        return str(path)
     folder = _real_folder(os.path.abspath(path.parent))  # noqa: PTH100 - as the key of a cache
     return f"{folder.rstrip('/')}/{path.name}"
 

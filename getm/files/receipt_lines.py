@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from getm.core.url_path import URLPath, as_path, is_url
 from getm.core.version import Version
 from getm.errors import InvalidInput
 from getm.integrity.blocks import BlockSums
@@ -27,17 +28,17 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     there, and was not read; "list": of all downloads of a run, not of one. Empty fields are left out; a reader ignores
     fields that it does not know.
 
-    `url`: redacted. `path`: relative to the receipt's folder where it lies below it, else absolute; None where no file
-    was written (standard output, a device). `size`: bytes. `host`: that sent the bytes, after redirects. `checksums`:
-    all that were computed, canonical. `verified_by`: the one that had been declared, and matched; `declared_by`: by
-    whom ("caller", "receipt", or a header's name). `reason`: why nothing verified the bytes, or why the file was left.
-    `changed_ns`: when file and inode were changed last, in nanoseconds since 1970 (st_ctime): no program can set it, so
-    a file that still has it, and its size, is what was received. `blocks`: of a file of more than 1 MiB, the CRC32C of
-    each block of `block_bytes` as it was received (or read, where it was resumed or left): four bytes each, big-endian,
-    in base64. `started`, `ended`: RFC 3339, UTC. `requests`: made for it; `retries`: those of them made again;
-    `limited_by`: what took most of the time, a stage of `getm.Bottleneck`. `error`, `message`, `status_code`: of a
-    failure, as on standard error. `suggested_name`, `content_coding`: see `DownloadResult`. `ignored`: what the list
-    has and getm does not use.
+    `url`: redacted. `path`: relative to the receipt's folder where it lies below it, else absolute, or the URL of an
+    object; None where no file was written (standard output, a device). `size`: bytes. `host`: that sent the bytes,
+    after redirects. `checksums`: all that were computed, canonical. `verified_by`: the one that had been declared, and
+    matched; `declared_by`: by whom ("caller", "receipt", or a header's name). `reason`: why nothing verified the bytes,
+    or why the file was left. `changed_ns`: when file and inode were changed last, in nanoseconds since 1970 (st_ctime):
+    no program can set it, so a file that still has it, and its size, is what was received. `blocks`: of a file of more
+    than 1 MiB, the CRC32C of each block of `block_bytes` as it was received (or read, where it was resumed or left):
+    four bytes each, big-endian, in base64. `started`, `ended`: RFC 3339, UTC. `requests`: made for it; `retries`: those
+    of them made again; `limited_by`: what took most of the time, a stage of `getm.Bottleneck`. `error`, `message`,
+    `status_code`: of a failure, as on standard error. `suggested_name`, `content_coding`: see `DownloadResult`.
+    `ignored`: what the list has and getm does not use.
     """
 
     status: Status
@@ -70,9 +71,9 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 class ReceiptEntry(msgspec.Struct, frozen=True):
     """A file that the receipt says is there.
 
-    `path`: as it can be opened. `size`: in bytes. `checksums`: that it has, perhaps none. `line`: the number of its
-    line, from 1. `url`: where it came from, redacted. `version`: of the object there. `changed_ns`, `blocks`: see
-    `ReceiptLine`.
+    `path`: as it can be opened; of an object, a `URLPath`. `size`: in bytes. `checksums`: that it has, perhaps none.
+    `line`: the number of its line, from 1. `url`: where it came from, redacted. `version`: of the object there.
+    `changed_ns`, `blocks`: see `ReceiptLine`.
     """
 
     path: Path
@@ -119,10 +120,16 @@ def read_receipt(lines: Iterable[bytes], folder: str | os.PathLike[str]) -> Rece
             problems.append(f"line {number} is no line of a receipt: {error}")
             continue
         if entry is not None:
-            key = os.path.abspath(entry.path)  # noqa: PTH100 - resolving each would cost as much as reading small files
+            key = full_path(entry.path)
             entries.pop(key, None)
             entries[key] = entry
     return ReceiptFiles(tuple(entries.values()), tuple(problems))
+
+
+def full_path(path: Path) -> str:
+    """The same text for all spellings of a path, but for symbolic links; or the URL that it is."""
+    # Resolving each would cost as much as reading small files.
+    return str(path) if isinstance(path, URLPath) else os.path.abspath(path)  # noqa: PTH100
 
 
 def decode_line(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
@@ -145,9 +152,8 @@ def _entry(data: bytes, number: int, folder: str | os.PathLike[str]) -> ReceiptE
     checksums = tuple(parse_checksum(text) for text in line.checksums)
     version = Version(line.size, line.etag, line.last_modified)
     blocks = None if line.blocks is None else BlockSums.parse(line.size, line.block_bytes, line.blocks)
-    return ReceiptEntry(
-        Path(folder, line.path), line.size, checksums, number, line.url, version, line.changed_ns, blocks
-    )
+    path = as_path(line.path) if is_url(line.path) else Path(folder, line.path)
+    return ReceiptEntry(path, line.size, checksums, number, line.url, version, line.changed_ns, blocks)
 
 
 _decoder = msgspec.json.Decoder(ReceiptLine)

@@ -86,6 +86,21 @@ def check_file(
         return _check(hasher, _blocks(opened.fileno(), buffer_bytes, on_bytes))
 
 
+def check_blocks(blocks: Iterable[bytes], size: int | None, expected: Iterable[Declared]) -> Verdict:
+    """`check_file` for bytes that come from elsewhere, in order. `size`: of all of them, None where unknown."""
+    turns: SimpleQueue[None] = SimpleQueue()
+    for _ in range(_READ_AHEAD):
+        turns.put(None)
+
+    def taken() -> Iterator[_Block]:
+        for block in blocks:
+            turns.get()
+            yield memoryview(block), partial(turns.put, None)
+
+    with HashPool() as pool:
+        return _check(PartsHasher(list(expected), size=size, pool=pool), taken())
+
+
 _Block = tuple[memoryview, Callable[[], None]]
 """Bytes, and whom to call when they have been read."""
 

@@ -12,6 +12,7 @@ from getm.core.lazy import importing
 from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION
 from getm.core.url import validate_url
+from getm.core.url_path import is_url
 from getm.core.validate import validate_bool, validate_integer, validate_path, validate_text
 from getm.errors import InvalidInput
 from getm.files.names import name_from_url
@@ -40,7 +41,7 @@ class Entry:
             resolver is installed. Or a provider: a function that returns a URL or a `Resource`, which is asked just
             before the download begins, and again when the URL expires; then a path is needed.
         path: The file, relative to the folder of the download. One that ends with "/" is a folder; None: a name from
-            the URL.
+            the URL. Or, where no folder is given, the URL of an object (s3://bucket/key).
         checksum: What the bytes must be: "ALGORITHM:VALUE" or a `Checksum`, or several. None: what the server declares.
         size: Of the object, in bytes; None where unknown.
         headers: Request headers of this download.
@@ -98,7 +99,7 @@ class Entry:
         # Immutable: there is no other way to set an attribute.
         put = object.__setattr__
         put(self, "urls", checked)
-        put(self, "path", None if path is None else validate_path(path, "path") or None)
+        put(self, "path", None if path is None else _checked_path(validate_path(path, "path")))
         put(self, "checksums", _strongest_first(checksum))
         put(self, "size", None if size is None else validate_integer(size, "size", 0, MAX_POSITION))
         put(self, "headers", validate_headers(headers))
@@ -173,6 +174,11 @@ class Entry:
         if self.path is None:
             return name_from_url(self.urls[0])
         path = self.path
+        if is_url(path):
+            if directory is not None or not self.trusted_path:
+                where = "the folder that was given" if directory is not None else "the current folder"
+                raise InvalidInput(f"the path {path!r} is a URL and would leave {where}; expected a relative one")
+            return f"{path}{name_from_url(self.urls[0])}" if path.endswith("/") else path
         if directory is not None or not self.trusted_path:
             _refuse_escape(path, "the folder that was given" if directory is not None else "the current folder")
             if "/" in path or path == ".":
@@ -187,6 +193,16 @@ class Entry:
 def _url_or_name(url: str) -> str:
     """A URL, checked; or a name for which there is a resolver, as it is."""
     return url if isinstance(url, str) and is_name(url) else validate_url(url)
+
+
+def _checked_path(path: str) -> str | None:
+    if not is_url(path):
+        return path or None
+    with importing:
+        from getm.destinations.urls import as_destination, is_folder
+
+    path = as_destination(path)
+    return f"{path}/" if is_url(path) and is_folder(path) and not path.endswith("/") else path
 
 
 def usable_urls(urls: Iterable[str]) -> list[str]:

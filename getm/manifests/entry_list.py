@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 
 from msgspec import Struct
 
+from getm.core.url_path import is_url
 from getm.errors import InvalidInput, MissingExtra
 from getm.files.names import name_from_url
 from getm.files.streams import is_special, needs_order
@@ -123,6 +124,10 @@ class _Targets:
         confined = self._directory is not None or not entry.trusted_path
         target = entry.target(self._directory)
         path = target if self._directory is None else f"{self._directory}/{target}"
+        if is_url(path):
+            # Without "..", and there are no links.
+            self._add(path, number, entry, target, None)
+            return
         exists = os.path.lexists(path)
         if needs_order(path) if exists else is_special(path):
             if confined:
@@ -136,7 +141,10 @@ class _Targets:
             raise InvalidInput(f"{path!r} leads out of {self._root!r} by a symbolic link")
         key = f"{resolved.rstrip('/')}/{name}"
         # What does not exist is no link to anything.
-        taken = self._file_at(key) or (exists and self._reserved.get(os.path.realpath(key)))
+        self._add(key, number, entry, target, self._reserved.get(os.path.realpath(key)) if exists else None)
+
+    def _add(self, key: str, number: int, entry: Entry, target: str, reserved: str | None) -> None:
+        taken = self._file_at(key) or reserved
         if taken:
             raise InvalidInput(f"its target {target} is {taken} already; give it another path")
         self._entries[key] = number, entry

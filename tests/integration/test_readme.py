@@ -8,6 +8,7 @@ up, and not run here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -25,6 +26,7 @@ import pytest
 
 from getm.integrity.values import Checksum
 from tests.support.nginx import NginxServer
+from tests.support.s3_server import S3Server
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -140,7 +142,12 @@ def output_of(command: list[str], folder: Path, environment: dict[str, str]) -> 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.language}-line-{example.line}")
 def test_example_prints_what_the_readme_shows(
-    example: Example, urls: dict[str, str], folder: Path, environment: dict[str, str], nginx: NginxServer
+    example: Example,
+    urls: dict[str, str],
+    folder: Path,
+    environment: dict[str, str],
+    nginx: NginxServer,
+    tmp_path: Path,
 ) -> None:
     for name, content in example.files.items():
         (folder / name).write_text(_EXAMPLE_URL.sub(lambda match: urls[match[1]], content))
@@ -149,7 +156,9 @@ def test_example_prints_what_the_readme_shows(
         "python": [sys.executable, "-W", "error", "-c", code],
         "sh": ["bash", "-euo", "pipefail", "-c", code],
     }
-    status, printed = output_of(commands[example.language], folder, environment)
+    with S3Server(tmp_path) if "s3://" in code else contextlib.nullcontext() as store:
+        variables = environment if store is None else environment | store.environment
+        status, printed = output_of(commands[example.language], folder, variables)
     served = re.compile(rf"https://127\.0\.0\.1:{nginx.https_port}/(declared/)?objects/")
     printed = served.sub("https://data.example.org/", printed.replace(urls["busy.bam"], _BUSY_URL))
     assert (status, printed) == (0, example.prints)

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3  # type: ignore[import-untyped]
 import pytest
-from botocore.auth import S3SigV4QueryAuth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
-from botocore.signers import CloudFrontSigner  # type: ignore[import-untyped]
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.signers import CloudFrontSigner
 
 import getm
 from getm.core.signed_url import Signature, find_signature

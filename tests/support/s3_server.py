@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import boto3  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.config import Config
 
 BUCKET = "bucket"
 CREDENTIALS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret"}
@@ -95,6 +95,17 @@ class S3Server:
             process.kill()
             process.wait()
             raise
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which a program finds this store, and nothing of the developer's own account."""
+        return {
+            **{name.upper(): value for name, value in CREDENTIALS.items()},
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
 
     def put(self, key: str, content: bytes, **options: str) -> str:
         """Upload by one PutObject; the key."""

@@ -19,6 +19,7 @@ from getm.cli.output.formatting import bytes_text, failed_text, finished_text, j
 from getm.cli.output.progress import open_display
 from getm.cli.output.summary import Summary
 from getm.core.log import get_logger
+from getm.core.url_path import URLPath
 from getm.errors import GetmError, InvalidInput
 from getm.events import Event, Failed, Finished, Planned, Skipped, Started
 
@@ -189,8 +190,11 @@ class Reporter(contextlib.ExitStack):
         # By device: a folder on it, and the bytes that would go there.
         folders: dict[int, Path] = {}
         sizes: Counter[int] = Counter()
+        elsewhere = 0
         for event in self._planned:
-            if event.path is not None:
+            if isinstance(event.path, URLPath):
+                elsewhere += event.size or 0
+            elif event.path is not None:
                 folder = next(each for each in event.path.absolute().parents if each.is_dir())
                 device = folder.stat().st_dev
                 folders.setdefault(device, folder)
@@ -203,12 +207,12 @@ class Reporter(contextlib.ExitStack):
                 "event": "planned",
                 "files": files,
                 "unknown_sizes": unknown,
-                "total_bytes": sizes.total(),
+                "total_bytes": sizes.total() + elsewhere,
             }
             _print(json_text({**facts, "places": shown}))
             return
         beside = f", and {unknown:,} of unknown size" if unknown else ""
-        _print(f"{sizes.total():>18,}  bytes in {files:,} {'file' if files == 1 else 'files'}{beside}")
+        _print(f"{sizes.total() + elsewhere:>18,}  bytes in {files:,} {'file' if files == 1 else 'files'}{beside}")
         for folder, total, free in places:
             short = f": {bytes_text(total - free)} too little" if total > free else ""
             _print(f"{free:>18,}  bytes free at {name_of(folder)}{short}")
