@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks import (
     access,
     capped,
+    cluster,
     disk,
     far,
     filesystems,
@@ -70,6 +71,7 @@ QUESTIONS: dict[str, Question] = {
         far,
         writes,
         scale,
+        cluster,
         instructions,
         limits,
     )

@@ -2,10 +2,11 @@
 
 A line is a JSON object, and so is each answer, on standard output. The first says who this is: {"contender",
 "ca_path"} for a reader, {"into_memory", "ca_path"} for one into memory, {"verifier", "expected"}, {"opener"} for what
-opens file objects, or {"filesystem"} for one of fsspec. Then come turns: {"read", "bytes", "fixed", "fixed_bytes"},
-where "read" and "fixed" are URLs, for a verifier with "check" and "target" too; or {"open", "count"}, or {"repeat",
-"count"} for the same without measuring; or, for an opener and a file system, {"work", "url", "count", "size"}. End of
-file ends it.
+opens file objects, {"filesystem"} for one of fsspec, or {"cluster"} for the workers of an executor. Then come turns:
+{"read", "bytes", "fixed", "fixed_bytes"}, where "read" and "fixed" are URLs, for a verifier with "check" and "target"
+too; or {"open", "count"}, or {"repeat", "count"} for the same without measuring; or, for an opener and a file system,
+{"work", "url", "count", "size"}; or, for a cluster, {"lists", "entries", "url", "size", "folder", "jobs"}. End of file
+ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from benchmarks.harness.clusters import Cluster, open_cluster
 from benchmarks.harness.file_objects import OPENERS, WORK, Opener
 from benchmarks.harness.filesystems import FILESYSTEM_WORK, FILESYSTEMS, FileSystem
 from benchmarks.harness.into_memory import INTO_MEMORY
@@ -68,8 +70,10 @@ def cost_of_access(by: Opener | FileSystem, turn: dict[str, Any]) -> dict[str, f
 
 
 def take_turn(
-    contender: Reader | Verifier | Opener | FileSystem, turn: dict[str, Any], least: Least
+    contender: Reader | Verifier | Opener | FileSystem | Cluster, turn: dict[str, Any], least: Least
 ) -> dict[str, float]:
+    if isinstance(contender, Cluster):
+        return contender.download(turn)
     if isinstance(contender, Reader):
         if "repeat" in turn:
             contender.times_s(turn["repeat"], turn["count"])
@@ -89,7 +93,9 @@ def take_turn(
     return cost_of_reading(read, turn, least, (turn["fixed"], check, "nowhere" if target is None else "file"))
 
 
-def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier | Opener | FileSystem]:
+def open_contender(setup: dict[str, Any]) -> AbstractContextManager[Reader | Verifier | Opener | FileSystem | Cluster]:
+    if "cluster" in setup:
+        return open_cluster(setup["cluster"])
     if "opener" in setup:
         return OPENERS[setup["opener"]]()
     if "filesystem" in setup:

@@ -35,9 +35,11 @@ from getm.manifests.entry import Entry
 if TYPE_CHECKING:
     import asyncio
 
-# A portion is to take a worker about so long. The first ones are small, the next ones at most so many times as large as
-# one that was done, and none is larger than that.
+# A portion is to take a worker about so long; many workers longer, so that all of them together do not return one more
+# often than that: it takes the caller, with Dask's scheduler, 6 ms. The first ones are small, the next ones at most so
+# many times as large as one that was done, and none is larger than that.
 _PORTION_S = 1.0
+_PORTION_EACH_S = 0.02
 FIRST_COST = 64.0 * MIB
 _FASTER = 2.0
 _MAX_COST = 64 * 1024.0 * MIB
@@ -55,9 +57,10 @@ _TELL_EACH_S = 0.01
 _SLICE_S = 0.005
 
 
-def next_cost(cost: float, seconds: float) -> float:
-    """What the next portions are to cost, after one of that cost took a worker so long."""
-    return min(_MAX_COST, cost * min(_FASTER, _PORTION_S / max(seconds, 1e-3)))
+def next_cost(cost: float, seconds: float, workers: int) -> float:
+    """What the next portions are to cost, after one of that cost took one of so many workers so long."""
+    wanted_s = max(_PORTION_S, _PORTION_EACH_S * workers)
+    return min(_MAX_COST, cost * min(_FASTER, wanted_s / max(seconds, 1e-3)))
 
 
 class ExecutorBatch:
@@ -79,11 +82,12 @@ class ExecutorBatch:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._entries: Iterator[tuple[int, Entry]] = small_first(entries)
         self._executor = executor
+        self._workers = _workers(executor)
         self._live = executor if isinstance(executor, LiveExecutor) else None
         self._work = work if self._live is None else self._named(work, self._live, wants_events)
         self._post = post
         self._receipt = receipt
-        self._most_portions = PORTIONS_EACH * _workers(executor)
+        self._most_portions = PORTIONS_EACH * self._workers
         self._cost = FIRST_COST
         self._targets = Targets()
         # Futures call back in any thread, also within `submit`.
@@ -99,7 +103,7 @@ class ExecutorBatch:
     def _named(self, work: Work, live: LiveExecutor, wants_events: bool) -> Work:
         call, telling = uuid.uuid4().hex, None
         if wants_events:
-            after_s = max(_TELL_S, _TELL_EACH_S * _workers(live))
+            after_s = max(_TELL_S, _TELL_EACH_S * self._workers)
             telling = Telling(live.listen(call, self._hear), after_s)
         return replace(work, call=call, telling=telling)
 
@@ -204,7 +208,7 @@ class ExecutorBatch:
         except BaseException as error:
             self._lost(portion, error)
         else:
-            self._cost = next_cost(portion.cost, done.seconds)
+            self._cost = next_cost(portion.cost, done.seconds, self._workers)
             # For displays, since nothing was heard of these on their way.
             sizes = [(event.index, event.result.size) for event in done.events if isinstance(event, Finished)]
             self._report([*(Progressed(index, size, size) for index, size in sizes), *done.events])

@@ -21,7 +21,7 @@ SCALE = 1 / 1000
 @pytest.mark.slow
 @pytest.mark.deadline(180)
 @pytest.mark.parametrize(
-    "name", ["disk", "small-files", "opening", "access", "filesystems", "whole", "shared", "writes"]
+    "name", ["disk", "small-files", "opening", "access", "filesystems", "whole", "shared", "writes", "cluster"]
 )
 def test_a_question_is_answered(tmp_path: Path, name: str) -> None:
     question = QUESTIONS[name]
