@@ -47,8 +47,6 @@ class EngineServer:
         self._idle_s = idle_s
         self._decoder = Decoder(ON_CONTROL)
         self._descriptors: deque[int] = deque()
-        # Whether descriptors of the message that is being received were lost.
-        self._cut_short = False
         # Whether the other end was closed, and no STOP came before.
         self._control_ended = False
         self._connections: set[EngineConnection] = set()
@@ -116,14 +114,11 @@ class EngineServer:
 
     def _readable(self) -> None:
         try:
-            data, descriptors, flags, _address = socket.recv_fds(self._control, _READ_BYTES, _MAX_DESCRIPTORS)
+            data, descriptors, _flags, _address = socket.recv_fds(self._control, _READ_BYTES, _MAX_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data, descriptors, flags = b"", [], 0
-        if flags & socket.MSG_CTRUNC:
-            # This process has not enough descriptors for all of them.
-            self._cut_short = True
+            data, descriptors = b"", []
         self._descriptors.extend(descriptors)
         if not data:
             self._control_ended = not self._stopped.is_set()
@@ -141,20 +136,29 @@ class EngineServer:
             self._stopped.set()
             return
         request = decode_body(message, ServeRequest)
-        if self._cut_short or len(self._connections) >= _max_connections():
-            # The descriptors belong to this message alone. The consumer sees the end of its pipe before any message,
-            # and knows what that means; no other transfer suffers.
-            self._cut_short = False
-            while self._descriptors:
-                os.close(self._descriptors.popleft())
-            return
-        pipe = socket.socket(fileno=self._descriptors.popleft())
+        count = 1 + (request.segment_token is None) + request.helpers
+        # All of the message's, whatever becomes of it: what stayed would be taken for those of the next one.
+        passed = [self._descriptors.popleft() for _ in range(min(count, len(self._descriptors)))]
+        # Fewer come where this process has no room for them.
+        if len(passed) == count and len(self._connections) < _max_connections():
+            with contextlib.suppress(OSError):
+                self._serve(request, passed)
+        # Where it is not served, its consumer sees the end of its pipe before any message, and knows what that means;
+        # no other transfer suffers.
+        for descriptor in passed:
+            os.close(descriptor)
+
+    def _serve(self, request: ServeRequest, passed: list[int]) -> None:
+        """Serve a pipe: the first of the descriptors, before the segment's, and those of pipes to helpers. Takes out of
+        `passed` what is owned elsewhere from then on. Raises `OSError` where the segment cannot be mapped: for that a
+        descriptor is needed as well.
+        """
         token = request.segment_token
-        descriptor = self._descriptors.popleft() if token is None else -1
-        segment = Segment.attach(request.segment_bytes, descriptor=descriptor, token=token)
+        segment = Segment.attach(request.segment_bytes, descriptor=passed.pop(1) if token is None else -1, token=token)
         if request.limit_rate is not None and self._http.throttle is None:
             self._http.throttle = Throttle(request.limit_rate)
-        helpers = [socket.socket(fileno=self._descriptors.popleft()) for _ in range(request.helpers)]
+        pipe, *helpers = [socket.socket(fileno=descriptor) for descriptor in passed]
+        passed.clear()
         self._connections.add(
             EngineConnection(
                 pipe,

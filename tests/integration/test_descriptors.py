@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import resource
@@ -11,7 +12,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def number_of_free(count: int, pid: int | None = None) -> int:
     return next(islice((number for number in itertools.count() if number not in taken), count, None))
 
 
-@contextmanager
+@contextlib.contextmanager
 def limit(count: int, pid: int = 0) -> Iterator[None]:
     """At most `count` descriptors beside the open ones, in this process or another."""
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -150,6 +150,41 @@ def test_case_10_lost_descriptors_are_noticed(nginx: NginxServer, make_object: M
                     end.close()
         assert engine.num_fds() == fds
         assert fh.read() == served.read()
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_case_10_a_transfer_that_is_refused_leaves_nothing_for_the_next_one(
+    room: int, nginx: NginxServer, make_object: Make
+) -> None:
+    """Whichever descriptor is missing: one of those that come with the message, or one to map the segment."""
+    served = make_object(1000)
+    url = nginx.url(served)
+    with getm.Session(processes=2) as session, contextlib.ExitStack() as opened:
+
+        def open_another() -> getm.Reader:
+            # Each has a ring of its own.
+            return opened.enter_context(session.urlopen(url, concurrency=2))
+
+        open_another()
+        for serving in session._pool._engines:
+            # With few descriptors it would take no further transfer, whatever comes with it.
+            segment = os.memfd_create("segment")
+            os.truncate(segment, 16384)
+            pairs = [socket.socketpair() for _ in range(51)]
+            message = encode_body(Kind.SERVE, 0, ServeRequest(4096, 4, 1, 16384, None, 50, None))
+            ends = [pair[1].fileno() for pair in pairs]
+            socket.send_fds(serving._control, [message], [ends[0], segment, *ends[1:]])
+            os.close(segment)
+            for pair in pairs:
+                opened.enter_context(pair[0])
+                pair[1].close()
+        open_another()
+        open_another()
+        for engine in engines():
+            for _ in range(2):
+                with limit(room, engine.pid), contextlib.suppress(DescriptorsExhausted, EngineDied):
+                    open_another()
+        assert [open_another().read() for _ in range(4)] == [served.read()] * 4
 
 
 def test_case_10_no_descriptor_for_a_connection_to_a_server(
