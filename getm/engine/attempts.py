@@ -19,7 +19,7 @@ from getm.engine.counters import Counters
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import HttpClient, Response
 from getm.engine.http.responses import REFUSED, WHOLE, refusal, url_expired, wrong_size
-from getm.engine.renewal import MAYBE_EXPIRED, Ask, Renewal
+from getm.engine.renewal import Ask, Renewal
 from getm.engine.sources import Ranges, Source, Sources
 from getm.protocol.messages import NoteInfo, OpenRequest, Route
 
@@ -197,7 +197,7 @@ class Attempts:
             # First, so that its connection is not lost where the next request fails.
             content = await response.discard()
             expired = self._refusal(source, response, content, span, if_range, answered=False)
-            asks = head.status in MAYBE_EXPIRED and self.renewal.may_renew(source)
+            asks = self.renewal.may_mean_expiry(source, head.status)
             if expired is not None and (asks or isinstance(expired, errors.URLExpired)):
                 raise Failed(expired)
             if not may_skip:

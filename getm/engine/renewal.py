@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 from getm import errors
+from getm.core.signed_url import find_signature
 from getm.engine.sources import Source, Sources
 from getm.protocol.messages import OpenRequest, RenewedInfo
 
 # The statuses by which servers refuse a signature that has expired, where they do not say so: those of credentials, and
 # 410, which nginx's documentation of secure_link has as its example. A server may mean something else by them, and then
-# refuses the new URL as well.
-MAYBE_EXPIRED = frozenset({401, 403, 410})
+# refuses the new URL as well. The vendors whose signatures are known do say so.
+_MAYBE_EXPIRED = frozenset({401, 403, 410})
 
 # How many new URLs may be refused in a row before it is an error: a provider may give ever the same.
 _MAX_IN_VAIN = 2
@@ -38,6 +39,10 @@ class Renewal:
         """Whether another URL can be had in its place."""
         return self._count > 0 and source in self._sources.first(self._count)
 
+    def may_mean_expiry(self, source: Source, status: int | None) -> bool:
+        """Whether a refusal of `source` by that status may mean that its URL has expired, and another can be had."""
+        return status in _MAYBE_EXPIRED and self.may_renew(source) and find_signature(source.origin.url) is None
+
     def expired_s(self, source: Source, now_s: float) -> float | None:
         """When the URL of `source` expired, as the consumer says, if that is before `now_s`; else None."""
         due = self._expires_s is not None and self._expires_s <= now_s
@@ -51,8 +56,11 @@ class Renewal:
         """Whether `source` has another URL than `refused`, its `origin` when a request failed by `error`: where it has
         not, the consumer is asked, unless the error means something else. Parts that fail at the same time wait for
         the first of them."""
-        status = error.status if isinstance(error, errors.HTTPStatusError) else None
-        if not (isinstance(error, errors.URLExpired) or status in MAYBE_EXPIRED) or not self.may_renew(source):
+        if isinstance(error, errors.HTTPStatusError):
+            asks = self.may_mean_expiry(source, error.status)
+        else:
+            asks = isinstance(error, errors.URLExpired) and self.may_renew(source)
+        if not asks:
             return False
         if self._lock is None:
             self._lock = asyncio.Lock()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 GROUP = "getm.resolvers"
 """The group of entry points by which packages add resolvers: the name of each is a scheme."""
 
+BUILT_IN = {"s3": "getm.resolve.s3:resolve"}
+"""getm's own resolvers, as entry points name them."""
+
 # A function of a name that returns where the object is now.
 Resolver = Callable[[str], str | Resource]
 
@@ -50,8 +53,10 @@ def _entry(name: str) -> EntryPoint | None:
 
 @lru_cache
 def _entry_for(scheme: str) -> EntryPoint | None:
-    """The resolver for that scheme; None where no package that is installed has one. Of several, the first on the
-    path."""
+    """The resolver for that scheme: getm's own, or else that of a package that is installed, of several the first on
+    the path. None where there is none."""
+    if scheme in BUILT_IN:
+        return EntryPoint(scheme, BUILT_IN[scheme], GROUP)
     return next(iter(entry_points(group=GROUP, name=scheme)), None)
 
 

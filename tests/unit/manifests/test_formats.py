@@ -425,7 +425,7 @@ def test_a_fetch_file_alone(tmp_path: Path) -> None:
         ("https://h/1 1 data/other\n", r"line 1: the path 'data/other' is not in manifest-md5.txt"),
         ("https://h/1 x data/a\n", "line 1: expected URL, LENGTH"),
         ("https://h/1 99999999999999999999 data/a\n", "line 1: the length is no number"),
-        ("s3://h/1 1 data/a\n", "line 1: expected an http or https URL, got only s3"),
+        ("sftp://h/1 1 data/a\n", "line 1: expected an http or https URL, got only sftp"),
     ],
 )
 def test_fetch_files_that_are_wrong(tmp_path: Path, fetch: str, reason: str) -> None:
