@@ -680,7 +680,9 @@ class Job:
         now = time.monotonic()
         seconds = now - self.began_s
         stats = self._stats_with(None if end is None else end.stats)
-        if self._target.stored is None and not self.small:
+        if self.uploads:
+            stats = stats.for_store(now - self._complete_s)
+        elif self._target.stored is None and not self.small:
             # Small ones wait for others that are put in place with them.
             finishing_s = now - self._complete_s
             stats = stats.and_then(Times(disk_s=max(0.0, finishing_s - self._checking_s), hashing_s=self._checking_s))

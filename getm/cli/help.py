@@ -14,7 +14,7 @@ from getm.errors import InvalidInput
 _TEXTS = Path(__file__).parent / "topics"
 TOPICS = (
     *("lists", "checksums", "resume", "connections", "logins", "output", "config", "environment", "files"),
-    "exit-status",
+    *("stores", "exit-status"),
 )
 # Other commands, whose help is that of their parsers.
 COMMANDS = ("verify", "hash", "report", "completion", "demo")

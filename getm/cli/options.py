@@ -31,8 +31,9 @@ usage: getm [options] URL [FILE]
        getm [options] URL URL... [-d DIR]
        getm [options] -m LIST [-d DIR]
 
-  FILE                  where to: a file, a folder (data/), or - for standard
-                        output; without it, the name in the URL
+  FILE                  where to: a file, a folder (data/), an object
+                        (s3://bucket/key), or - for standard output; without
+                        it, the name in the URL
   -d DIR                folder for all targets
   -m LIST               download what a list names; - is standard input
   --checksum ALG:VALUE  what the data must match (default: what the server
@@ -71,7 +72,7 @@ in place may then be empty or hold zeros. An interrupted download resumes
 where it stopped when the same command runs again.
 
 More about one thing: getm help TOPIC, where TOPIC is lists, checksums, resume,
-connections, logins, output, config, environment, files or exit-status.
+connections, logins, output, config, environment, files, stores or exit-status.
 """
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -155,7 +156,14 @@ def build_parser() -> Parser:
     each: dict[str, Any] = {"action": "append", "default": []}
     add = parser.add_argument_group("what to download, and where to").add_argument
     add("operands", nargs="*", metavar="URL [FILE]", help="an object, and its target; or several URLs")
-    add("-o", "-O", "--filepath", action=Once, metavar="FILE", help="target: a file, a folder, or - (standard output)")
+    add(
+        "-o",
+        "-O",
+        "--filepath",
+        action=Once,
+        metavar="FILE",
+        help="target: a file, a folder, an object (s3://...), or - (standard output)",
+    )
     add("-d", "--dir", action=Once, metavar="DIR", help="folder for all targets; no target may leave it")
     add("-m", "-i", "--manifest", action=Once, metavar="FILE", help="download what a list names; - is standard input")
     formats = f"format of the list: {', '.join(FORMATS)} (default: detected)"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -20,7 +22,8 @@ from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
 from getm.cli.secrets import Headers
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
-from getm.core.url_path import URLPath
+from getm.core.this_process import usable_cpus
+from getm.core.url_path import is_url
 from getm.errors import InvalidInput
 from getm.files.receipt_lines import ReceiptEntry, read_receipt
 from getm.files.streams import needs_order
@@ -30,6 +33,9 @@ from getm.integrity.sums_files import read_sums
 from getm.integrity.values import Checksum, parse_checksum
 from getm.manifests.document import Document
 from getm.manifests.fields import looks_like_checksum
+
+if TYPE_CHECKING:
+    from getm.destinations.checking import ObjectChecker
 
 _EPILOG = """\
 examples:
@@ -48,7 +54,7 @@ algorithm and ":" or "=", otherwise a sums file.
 
 Receipts are what "getm --receipt" writes. The last line with "done" for a path
 says which size and checksums the file must have. Their names are relative to
-the receipt's folder.
+the receipt's folder. Objects in a store (s3://...) are read from there.
 
 Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME:
 FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part
@@ -85,6 +91,11 @@ class _Entry(Struct, frozen=True):
     received: ReceiptEntry | None = None
     receipt: str = ""
 
+    @property
+    def is_object(self) -> bool:
+        """Whether it is in a store, and no file."""
+        return self.received is not None and is_url(self.name)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
@@ -104,6 +115,11 @@ def main(arguments: Sequence[str]) -> int:
         raise InvalidInput(f"expected FILE ALG:VALUE or sums files, got {misplaced[:100]!r}; see getm verify --help")
     lists = [_read_sums(name, options.algorithm) for name in options.operands] or map(_read_receipt, options.receipt)
     entries, problems = (list(chain.from_iterable(each)) for each in zip(*lists, strict=True))
+    if options.repair and (elsewhere := next((entry for entry in entries if entry.is_object), None)) is not None:
+        raise InvalidInput(
+            f"--repair is for files, and the receipt has objects in a store, such as {elsewhere.name}: download them "
+            "again with --existing=verify"
+        )
     return _verify_lists(entries, problems, options)
 
 
@@ -164,7 +180,22 @@ def _verify_one(name: str, expected: Sequence[Checksum], options: argparse.Names
 def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: argparse.Namespace) -> int:
     for algorithm in {checksum.algorithm for entry in entries for checksum in entry.checksums}:
         require_algorithm(algorithm)
-    sizes = {entry: size_bytes(entry.name) for entry in entries}
+    with contextlib.ExitStack() as stack:
+        return _check_lists(entries, problems, options, stack)
+
+
+def _check_lists(
+    entries: Sequence[_Entry], problems: Sequence[str], options: argparse.Namespace, stack: contextlib.ExitStack
+) -> int:
+    """`stack`: closes what talks to stores of objects."""
+    sizes = {entry: None if entry.is_object else size_bytes(entry.name) for entry in entries}
+    objects: ObjectChecker | None = None
+    if any(entry.is_object for entry in entries):
+        from getm.destinations.checking import ObjectChecker
+
+        objects = stack.enter_context(ObjectChecker(options.jobs or usable_cpus()))
+        known = objects.sizes([entry.name for entry in entries if entry.is_object])
+        sizes |= {entry: known[entry.name] for entry in entries if entry.is_object}
     if options.ignore_missing:
         entries = [entry for entry in entries if sizes[entry] is not None]
     # Of another size than the receipt says: reading it is needless.
@@ -175,10 +206,14 @@ def _verify_lists(entries: Sequence[_Entry], problems: Sequence[str], options: a
     outcomes: Counter[str] = Counter()
     damaged: list[_Entry] = []
     with Lines((entry.name for entry in read), shown=not options.quiet) as lines:
-        work = ((entry.name, entry.checksums) for entry in read)
-        reports = check_files(work, jobs=options.jobs, on_bytes=lines.advance)
+        files = ((entry.name, entry.checksums) for entry in read if not entry.is_object)
+        reports: Iterator[FileReport] = check_files(files, jobs=options.jobs, on_bytes=lines.advance)
+        others: Iterator[FileReport] = iter(())
+        if objects is not None:
+            elsewhere = [(entry.name, entry.checksums) for entry in read if entry.is_object]
+            others = objects.check(elsewhere, lines.advance)
         for entry in entries:
-            outcome = _outcome(None if entry in wrong else next(reports))
+            outcome = _outcome(None if entry in wrong else next(others if entry.is_object else reports))
             if options.repair and outcome in (_FAILED, _UNREADABLE):
                 damaged.append(entry)
                 continue
@@ -215,12 +250,6 @@ def _read_receipt(name: str) -> tuple[list[_Entry], Sequence[str]]:
     if not files.entries:
         why = files.problems[0] if files.problems else "no line of it says that a file was downloaded"
         raise InvalidInput(f"The receipt {name} proves nothing: {why}.")
-    elsewhere = next((each.path for each in files.entries if isinstance(each.path, URLPath)), None)
-    if elsewhere is not None:
-        raise InvalidInput(
-            f"The receipt {name} has objects in a store, such as {elsewhere}, and getm verify is for files; run the "
-            "download again with --existing=verify"
-        )
     entries = [_Entry(os.fspath(each.path), each.proofs, each.size, each, name) for each in files.entries]
     return entries, files.problems
 

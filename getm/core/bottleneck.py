@@ -116,6 +116,7 @@ _TEXTS: dict[str, Callable[[_Found], str]] = {
     "hashing": _hashing,
     "disk": lambda found: f"the disk: getm waited {found.percent} for it",
     "consumer": lambda found: f"your consumer: getm waited {found.percent} for it",
+    "store": lambda found: f"the store that it goes to: getm waited {found.percent} for it",
     "rate limit": lambda found: f"--limit-rate (limit_rate): it held back {found.percent}",
     "retries": lambda found: f"retries: getm paused {found.percent} before them",
 }

@@ -29,6 +29,7 @@ class Times(Struct, frozen=True, gc=False):
         disk_s: waiting for the disk, at the end as well.
         consumer_s: waiting for the caller, who had what came and was not done with it; and from the last byte's arrival
             until the caller took it.
+        store_s: waiting for the store that the object goes to, at the end as well.
         limit_s: waiting because of `limit_rate`.
         retry_s: pauses before requests that were sent again.
         connection_s: `network_s` of all connections, added up.
@@ -50,6 +51,7 @@ class Times(Struct, frozen=True, gc=False):
     connection_s: float = 0.0
     cpu_s: float = 0.0
     hashed_by: tuple[str, ...] = ()
+    store_s: float = 0.0
 
     def __repr__(self) -> str:
         return brief_repr(self)
@@ -61,7 +63,7 @@ class Times(Struct, frozen=True, gc=False):
 
     def stages(self) -> dict[str, float]:
         """The seconds of each stage, by its name: "lookup", "connect", "tls", "first byte", "network", "hashing",
-        "disk", "consumer", "rate limit" and "retries"."""
+        "disk", "consumer", "store", "rate limit" and "retries"."""
         return {stage: getattr(self, name) for stage, name in _STAGES.items()}
 
 
@@ -74,6 +76,7 @@ _STAGES = {
     "hashing": "hashing_s",
     "disk": "disk_s",
     "consumer": "consumer_s",
+    "store": "store_s",
     "rate limit": "limit_s",
     "retries": "retry_s",
 }
@@ -144,6 +147,13 @@ class Stats(Struct, frozen=True, gc=False):
     def and_then(self, more: Times) -> Stats:
         """The same, and more seconds, which came after the verdict."""
         return msgspec.structs.replace(self, measured=self.times + more)
+
+    def for_store(self, finishing_s: float) -> Stats:
+        """The same, of an object that went to a store: who took the bytes was that. `finishing_s`: from the verdict
+        until it was there."""
+        times = self.times
+        store_s = times.consumer_s + finishing_s
+        return msgspec.structs.replace(self, measured=msgspec.structs.replace(times, consumer_s=0.0, store_s=store_s))
 
     def time_facts(self) -> tuple[str | None, dict[str, float]]:
         """The stage that took most of the time, or "cpu"; and the seconds of those that took any: for programs."""

@@ -54,9 +54,10 @@ def require(url: str) -> None:
     elif find_spec("fsspec") is None:
         raise MissingExtra(f'{scheme}:// needs the package "fsspec": pip install "getm[fsspec]"')
     else:
-        from fsspec.registry import available_protocols
+        from fsspec.registry import known_implementations, registry
 
-        if scheme not in available_protocols():
+        # Those that may be installed, and those that a program has registered.
+        if scheme not in known_implementations and scheme not in registry:
             raise InvalidInput(f"nothing is known of {scheme}:// URLs: give a path, s3://, or a URL that fsspec knows")
 
 

@@ -214,7 +214,8 @@ def test_a_slow_store_holds_up_the_source_and_no_more(
             assert request.sent_bytes < 80 * MIB and not result.done()
         finally:
             held.set()
-        assert result.result().stats.stalls == 0
+        stats = result.result().stats
+        assert stats.stalls == 0 and stats.bottleneck is not None and stats.bottleneck.stage == "store"
     assert bucket.content("x") == body
 
 
@@ -348,11 +349,37 @@ def test_the_command(bucket: Bucket, fault_server: FaultServer, tmp_path: Path) 
     assert b"9,437,184  s3://bucket/dry" in run(url, f"s3://{BUCKET}/dry", "--dry-run").stdout
     ran = run(url, "s3://no-such-bucket/x", status=3)
     assert b"make the bucket" in ran.stderr
-    ran = refused("verify", "--receipt", "received.jsonl", cwd=tmp_path)
+    ran = refused("verify", "--receipt", "received.jsonl", "--repair", cwd=tmp_path)
     assert ran.returncode == 2 and b"--existing=verify" in ran.stderr
     for arguments in ((url, f"s3://{BUCKET}/x", "-R"), ("-m", "list.json", "-d", "memory://x")):
         assert refused(*arguments, cwd=tmp_path).returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["list.json", "received.jsonl"]
+
+
+def test_a_receipt_verifies_what_is_in_the_store(bucket: Bucket, fault_server: FaultServer, tmp_path: Path) -> None:
+    bodies = [os.urandom(1000 + number) for number in range(5)]
+    urls = [fault_server.serve(f"/{number}", Reply(body=body)) for number, body in enumerate(bodies)]
+    receipt = tmp_path / "receipt.jsonl"
+    list(getm.download_all(urls, directory=f"s3://{BUCKET}", receipt=receipt))
+    getm.download(urls[0], tmp_path / "file", receipt=receipt)
+    ran = getm_command("verify", "--receipt", receipt, "-j", "2", cwd=tmp_path)
+    names = [f"s3://{BUCKET}/{number}" for number in range(5)]
+    assert ran.returncode == 0
+    assert sorted(ran.stdout.decode().splitlines()) == sorted(
+        [*(f"{name}: OK" for name in names), f"{tmp_path}/file: OK"]
+    )
+    bucket.client.put_object(Bucket=BUCKET, Key="1", Body=bytes(1001))
+    bucket.client.put_object(Bucket=BUCKET, Key="2", Body=b"short")
+    bucket.client.delete_object(Bucket=BUCKET, Key="3")
+    ran = getm_command("verify", "--receipt", receipt, "-q", cwd=tmp_path)
+    assert ran.returncode == 1
+    assert sorted(ran.stdout.decode().splitlines()) == [
+        f"{names[1]}: FAILED",
+        f"{names[2]}: FAILED",
+        f"{names[3]}: FAILED open or read",
+    ]
+    ran = getm_command("verify", "--receipt", receipt, "-q", "--ignore-missing", cwd=tmp_path)
+    assert sorted(ran.stdout.decode().splitlines()) == [f"{names[1]}: FAILED", f"{names[2]}: FAILED"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

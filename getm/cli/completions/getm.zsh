@@ -15,13 +15,13 @@ _shtab_getm_commands() {
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
     help:'Print a short text about one thing: lists, checksums, resume, ...'
     report:'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
-    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more, where the receipt has their checksums, otherwise the'
+    verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Objects in a store (s3://...) are read from there. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more,'
   )
   _describe 'getm commands' _commands
 }
 
 _shtab_getm_options=(
-  {-o,-O,--filepath}"[target\: a file, a folder, or - (standard output)]:FILE:_files"
+  {-o,-O,--filepath}"[target\: a file, a folder, an object (s3\:\/\/...), or - (standard output)]:FILE:_files"
   {-d,--dir}"[folder for all targets\; no target may leave it]:DIR:_files -/"
   {-m,-i,--manifest}"[download what a list names\; - is standard input]:FILE:_files"
   "--format[format of the list\: json, jsonl, urls, aria2, sums, csv, tsv, gdc, ena, metalink, bagit (default\: detected)]:FORMAT:(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)"
@@ -112,7 +112,7 @@ _shtab_getm_hash_defaults_added=0
 
 _shtab_getm_help_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":lists, checksums, resume, connections, logins, output, config, environment, files, exit-status\; or a command:(lists checksums resume connections logins output config environment files exit-status verify hash report completion demo)"
+  ":lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists checksums resume connections logins output config environment files stores exit-status verify hash report completion demo)"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -16,6 +16,7 @@ _WORDS = {
     "tls": "TLS handshakes",
     "first byte": "time to the first byte",
     "consumer": "your consumer",
+    "store": "the store that they go to",
     "retries": "pauses before retries",
 }
 # A smaller part of the time is left out.

@@ -17,7 +17,7 @@ STAGES = tuple(Times().stages())
 TIMES = st.builds(
     Times,
     **{f"{name}_s": SECONDS for name in ("lookup", "connect", "tls", "response", "network", "hashing", "disk")},
-    **{f"{name}_s": SECONDS for name in ("consumer", "limit", "retry", "connection", "cpu")},
+    **{f"{name}_s": SECONDS for name in ("consumer", "store", "limit", "retry", "connection", "cpu")},
     hashed_by=st.lists(st.sampled_from(("sha256", "md5", "crc32c")), unique=True).map(tuple),
 )
 
@@ -53,6 +53,7 @@ TIMES = st.builds(
             "consumer",
             "your consumer: getm waited 71 % of the time for it",
         ),
+        (Times(store_s=1), {}, "store", "the store that it goes to: getm waited 100 % of the time for it"),
         (Times(disk_s=3, network_s=1, connection_s=1), {}, "disk", "the disk: getm waited 75 % of the time for it"),
         (
             Times(hashing_s=3, network_s=1, hashed_by=("sha256",)),
