@@ -20,7 +20,7 @@ from getm.client.connection import ClientConnection
 from getm.core.lazy import importing
 from getm.core.log import get_logger
 from getm.core.redact import host_of, redact
-from getm.core.retry import Fail, cannot_be_joined, cause, is_transient, short_reason
+from getm.core.retry import Fail, cannot_be_joined, cause, is_refusal, short_reason
 from getm.core.stats import Stats, Times
 from getm.core.units import MIB
 from getm.core.url_path import is_url
@@ -55,8 +55,6 @@ _SMALL_BYTES = 8 * MIB
 _MAX_RESTARTS = 2
 # How often it continues with another engine. Otherwise an object that kills every engine would be tried for ever.
 _MAX_ENGINE_DEATHS = 3
-# Statuses by which a host allows no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
-_TOO_MANY = frozenset({429, 503})
 
 
 class State(enum.Enum):
@@ -373,7 +371,9 @@ class Job:
             self.fail(error)
 
     def note_retry(self, note: NoteInfo) -> None:
-        _log.info("retry %d of %s in %.1f s (%s): %s", note.attempt, self.url, note.delay_s, note.cause, note.message)
+        _log.info("%s", note.line(self.url))
+        if not note.attempt:
+            return
         path = self._target.known_path
         told = note.cause, note.attempt, note.delay_s, note.message, note.reason, note.attempts
         self._batch.post(Retried(self.index, *told, self.url, path))
@@ -504,13 +504,9 @@ class Job:
 
     def _is_refusal(self, error: errors.GetmError) -> bool:
         """Whether the host may only allow no further connection while the others are open."""
-        if isinstance(error, errors.HTTPStatusError):
-            return error.status in _TOO_MANY
-        if isinstance(error, errors.TimedOut) and error.phase == "total":
-            return False
-        # A response that breaks HTTP is none for the want of a connection.
-        broken = isinstance(error, errors.BadResponse)
-        return is_transient(error) and not broken and self._attempt.head is None
+        late = isinstance(error, errors.TimedOut) and error.phase == "total"
+        begun = self._attempt.head is not None and not isinstance(error, errors.HTTPStatusError)
+        return is_refusal(error) and not (late or begun)
 
     def _retry(self, error: errors.GetmError) -> None:
         """Start over, by the retry policy."""

@@ -25,7 +25,9 @@ NOT_A_DEFAULT = frozenset(
     )
 )
 # Variables with the prefix that are no options: those of other modules, and those that a command of --on-complete gets.
-OTHER_VARIABLES = frozenset(("GETM_CONFIG", "GETM_SHARED_MEMORY", "GETM_PATH", "GETM_SIZE", "GETM_CHECKSUM"))
+OTHER_VARIABLES = frozenset(
+    ("GETM_CONFIG", "GETM_SHARED_MEMORY", "GETM_HOST_TABLE", "GETM_PATH", "GETM_SIZE", "GETM_CHECKSUM")
+)
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 _Headers = list[tuple[str, str]]

@@ -183,7 +183,7 @@ class Receiver:
         raise errors.ProtocolError("WRITTEN for an object that was opened without a file")
 
     def on_note(self, info: NoteInfo) -> None:
-        _log.info("retry %d of %s in %.1f s (%s): %s", info.attempt, self.url, info.delay_s, info.cause, info.message)
+        _log.info("%s", info.line(self.url))
 
     def on_expired(self, serial: int) -> None:
         if self._locator is None:

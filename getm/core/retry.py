@@ -15,6 +15,9 @@ from getm.core.version import Version
 # Statuses that say "not now" rather than "no": RFC 9110, section 15; 425: RFC 8470; 429: RFC 6585. 509: bandwidth limit
 # exceeded (cPanel); 520 to 524: Cloudflare cannot reach the origin; 529: the site is overloaded.
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529})
+# Statuses by which a host allows no more requests at a time, or none so soon (RFC 6585, section 4; RFC 9110, section
+# 15.6.4).
+TOO_MANY_STATUSES = frozenset({429, 503})
 # A name that does not exist, a wrong certificate, an expired URL, a replaced object or a refused redirect is the same
 # the next time.
 _FINAL = (
@@ -31,6 +34,7 @@ _MAX_DOUBLINGS = 30
 _MAX_ATTEMPTS = 1_000_000
 
 SLOW_TAIL = "slow tail"
+PACED = "paced"
 _CAUSES: tuple[tuple[type[errors.GetmError], str], ...] = (
     (errors.ConnectFailed, "connect"),
     (errors.TLSFailed, "tls"),
@@ -136,6 +140,15 @@ def is_transient(failure: errors.GetmError, statuses: frozenset[int] = TRANSIENT
     if isinstance(failure, errors.HTTPStatusError | errors.ProxyRefused):
         return failure.status in statuses
     return isinstance(failure, errors.NetworkError) and not isinstance(failure, _FINAL)
+
+
+def is_refusal(failure: errors.GetmError) -> bool:
+    """Whether the host may only allow no further connection while others are open. Of a request that has brought
+    nothing."""
+    if isinstance(failure, errors.HTTPStatusError):
+        return failure.status in TOO_MANY_STATUSES
+    # A response that breaks HTTP is none for the want of a connection.
+    return is_transient(failure) and not isinstance(failure, errors.BadResponse)
 
 
 def cannot_be_joined(failure: errors.GetmError, version: Version, statuses: frozenset[int]) -> bool:

@@ -31,7 +31,7 @@ class Times(Struct, frozen=True, gc=False):
             until the caller took it.
         store_s: waiting for the store that the object goes to, at the end as well.
         limit_s: waiting because of `limit_rate`.
-        retry_s: pauses before requests that were sent again.
+        retry_s: pauses before requests that were sent again, or that a host limits.
         connection_s: `network_s` of all connections, added up.
         cpu_s: seconds in which the thread that receives had a processor or waited for one: for all transfers that it
             had at that time.

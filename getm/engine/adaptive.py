@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from getm import errors
+from getm.core.retry import is_refusal
 from getm.core.spans import Span
 from getm.engine import counters
-from getm.engine.attempts import Attempts, Failed, is_refusal
+from getm.engine.attempts import Attempts, Failed
 from getm.engine.hedge import Hedger, Watch, Watched
 from getm.engine.host_load import HostLoad
 from getm.engine.sources import Source

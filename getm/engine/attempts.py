@@ -12,7 +12,7 @@ from typing import TypeVar
 from getm import errors
 from getm.core.head import retry_after_s
 from getm.core.redact import redact
-from getm.core.retry import Fail, cause, is_transient, short_reason
+from getm.core.retry import PACED, TOO_MANY_STATUSES, Fail, cause, is_refusal, is_transient, short_reason
 from getm.core.signed_url import expired_by_clock, utc_text
 from getm.core.spans import Span
 from getm.engine.counters import Counters
@@ -36,8 +36,10 @@ _FLOWING_S = 1.0
 
 # How long a refused connection waits for another one to end, before the retry policy decides.
 _MAX_WAIT_S = 30.0
-# Statuses by which a host allows no more connections at a time (RFC 6585, section 4; RFC 9110, section 15.6.4).
-_TOO_MANY = frozenset({429, 503})
+
+# How many refusals in a row, without progress, do not count as failures where the host grants others meanwhile: finding
+# out how often it may be asked takes a few.
+_MAX_UNCOUNTED = 16
 
 _T = TypeVar("_T")
 
@@ -311,7 +313,7 @@ class Attempts:
         if not self.renewal.may_renew(source):
             self._check_not_expired(source)
         self.counters.requests += 1
-        return self.http.get(self.request, source.route, method="HEAD")
+        return self.http.get(self.request, source.route, method="HEAD", tell=self._waits)
 
     def _ask(
         self, route: Route, span: Span | None, if_range: str | None, begun: Begun | None = None
@@ -321,7 +323,13 @@ class Attempts:
         if begun is None:
             begun, self._begun = self._begun, None
         return self.http.get(
-            self.request, route, range_header=range_header, if_range=if_range, unless=self._unless(route), begun=begun
+            self.request,
+            route,
+            range_header=range_header,
+            if_range=if_range,
+            unless=self._unless(route),
+            begun=begun,
+            tell=self._waits,
         )
 
     def _unless(self, route: Route) -> tuple[str, str] | None:
@@ -400,6 +408,12 @@ class Attempts:
                 source.failures -= 1
                 self.again(NoteInfo(cause(error), 1, 0.0, f"{error}; going on as another connection has ended"))
                 return source
+        if best is source and self._refused_for_others(source, error):
+            source.failures -= 1
+            text = f"{error}; {self.http.paces.describe(source.route.url) or 'it grants others'}"
+            number = source.failures + 1
+            self.again(NoteInfo(cause(error), number, 0.0, text, short_reason(error), retries.attempts))
+            return source
         asked_for_s = failed.retry_after_s if best is source else None
         spent = best.failures > retries.attempts > 0 and is_transient(failure, retries.statuses)
         if spent and self.in_parts and await self._others_progress(since):
@@ -429,6 +443,18 @@ class Attempts:
         # Not after another part of the object has ended: its connection may be the one that this part lacks.
         await _came(self._part_ended if asked_for_s is None else asyncio.Event(), verdict.delay_s)
         return best
+
+    def _refused_for_others(self, source: Source, error: errors.GetmError) -> bool:
+        """Whether `source` has refused a request as one too many, as was to be expected while it grants others of this
+        user's: it is asked again when its turn comes, and that is no failure."""
+        if not isinstance(error, errors.HTTPStatusError) or error.status not in TOO_MANY_STATUSES:
+            return False
+        source.answers, expected = self.http.paces.explain(source.route.url, source.answers)
+        retries = self.request.retries
+        if not (expected and retries.attempts and error.status in retries.statuses):
+            return False
+        source.uncounted += 1
+        return source.uncounted <= _MAX_UNCOUNTED
 
     async def _others_progress(self, since: int) -> bool:
         """Wait until more bytes have come for the object than when `since` had, or, while no other part is asked for,
@@ -488,6 +514,10 @@ class Attempts:
         self.counters.retries[note.cause] += 1
         self.note(note)
 
+    def _waits(self, wait_s: float, why: str) -> None:
+        """A request waits for its turn."""
+        self.note(NoteInfo(PACED, 0, wait_s, why))
+
     def annotate(self, error: errors.GetmError) -> errors.GetmError:
         """The error as the caller gets it: with the URL and the number of requests."""
         if error.url is None:
@@ -498,15 +528,6 @@ class Attempts:
             if count > 1:
                 error.message = f"{error.message} (after {count} requests)"
         return error
-
-
-def is_refusal(error: errors.GetmError) -> bool:
-    """Whether the host may only allow no further connection while others are open. Of a request that has brought
-    nothing."""
-    if isinstance(error, errors.HTTPStatusError):
-        return error.status in _TOO_MANY
-    # A response that breaks HTTP is none for the want of a connection.
-    return is_transient(error) and not isinstance(error, errors.BadResponse)
 
 
 async def _came(event: asyncio.Event, limit_s: float | None) -> bool:

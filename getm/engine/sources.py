@@ -43,6 +43,10 @@ class Source:
         # How often in a row it failed without progress, and how the last time.
         self.failures = 0
         self.last_error: errors.GetmError | None = None
+        # How many requests its host had granted when it last refused one as one too many (`HostPaces.explain`), and how
+        # often such a refusal did not count.
+        self.answers: int | None = None
+        self.uncounted = 0
         # Why it is not asked any more.
         self.error: errors.GetmError | None = None
         # Parts that are being fetched from it.
@@ -125,7 +129,7 @@ class Sources:
     def forgive(self) -> None:
         """Bytes have come: failures count from the start again."""
         for source in self._all:
-            source.failures = 0
+            source.failures = source.uncounted = 0
 
     def give_up(self, source: Source, error: errors.GetmError) -> None:
         """`source` is asked no more."""

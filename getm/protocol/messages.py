@@ -310,7 +310,8 @@ class EndInfo(Record, frozen=True):
 class NoteInfo(Record, frozen=True):
     """A retry: `message` says what failed, `reason` the same in a few words and `cause` in one
     (`getm.core.retry.short_reason`, `cause`), `attempt` counts the failures in a row without progress, of `attempts`
-    that are retried (0: that is not counted), and `delay_s` is the pause."""
+    that are retried (0: that is not counted), and `delay_s` is the pause. With an `attempt` of 0 nothing has failed:
+    the host limits requests, and this one waits for its turn."""
 
     cause: str
     attempt: int
@@ -318,6 +319,12 @@ class NoteInfo(Record, frozen=True):
     message: str
     reason: str = ""
     attempts: int = 0
+
+    def line(self, url: str) -> str:
+        """It, as a line of the log."""
+        if not self.attempt:
+            return f"{url}: {self.message}; waiting {self.delay_s:.1f} s"
+        return f"retry {self.attempt} of {url} in {self.delay_s:.1f} s ({self.cause}): {self.message}"
 
 
 class AdaptedInfo(Record, frozen=True):

@@ -47,6 +47,7 @@ _LOG_FIELDS = {
     "connection_requests": "$connection_requests",
     "body_bytes": "$body_bytes_sent",
     "completed": "$request_completion",
+    "ended_s": "$msec",
 }
 
 
@@ -92,6 +93,7 @@ http {{
     sendfile on;
     tcp_nopush {"on" if tcp_nopush else "off"};
     limit_conn_zone $server_name zone=few:32k;
+    limit_req_zone $binary_remote_addr zone=paced:32k rate=3r/s;
     map $arg_rate $slow_rate {{ "" 256k; default $arg_rate; }}
     map $arg_etag $declared_etag {{ "" ""; default '"$arg_etag"'; }}
 
@@ -109,6 +111,7 @@ http {{
         location /barrier/ {{ return 204; }}
         location /slow/ {{ alias {files}; limit_rate $slow_rate; }}
         location /few/ {{ alias {files}; limit_rate $slow_rate; limit_conn few 4; limit_conn_status 429; }}
+        location /paced/ {{ alias {files}; limit_req zone=paced; limit_req_status 429; }}
         location /no-ranges/ {{ alias {files}; max_ranges 0; }}
 
         # A body filter that may change the length hides it: HTTP/1.1 then has chunks, or the end of the connection.

@@ -51,7 +51,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 @contextlib.asynccontextmanager
 async def exchanges() -> AsyncIterator[Exchanges]:
-    opened = Exchanges(Connector(limit=0), 30.0)
+    opened = Exchanges(Connector(limit=0), 30.0, lambda server: False)
     try:
         yield opened
     finally:

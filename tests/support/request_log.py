@@ -32,6 +32,7 @@ class LoggedRequest:
     connection_requests: int
     body_bytes: int
     completed: bool
+    ended_s: float
 
 
 class RequestLog:
@@ -90,4 +91,5 @@ def _parse(line: str) -> LoggedRequest:
         connection_requests=int(entry["connection_requests"]),
         body_bytes=int(entry["body_bytes"]),
         completed=entry["completed"] == "OK",
+        ended_s=float(entry["ended_s"]),
     )

@@ -73,7 +73,7 @@ class Reply:
     Owns its connection until the content has ended, and then passes it to `keep`; or until `close`.
     """
 
-    __slots__ = ("_keep", "_protocol", "coded", "connection", "content", "message", "readany")
+    __slots__ = ("_keep", "_protocol", "coded", "connection", "content", "message", "on_end", "readany")
 
     def __init__(
         self,
@@ -88,6 +88,8 @@ class Reply:
         self.content: StreamReader = content
         self.connection: Connection | None = connection
         """None once the content has ended, or was given up."""
+        self.on_end: Callable[[], None] | None = None
+        """Called then."""
         self._protocol = protocol
         read: Callable[[], Awaitable[bytes]] = content.readany
         self.coded: bool = bool(protocol.codings)
@@ -135,6 +137,12 @@ class Reply:
         connection, self.connection = self.connection, None
         if connection is not None:
             self._keep(connection)
+            self._ended()
+
+    def _ended(self) -> None:
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
 
     def close(self, error: Exception | None = None) -> None:
         """Drop the rest, and the connection with it. Harmless afterwards. A reader of the content gets `error`."""
@@ -144,6 +152,7 @@ class Reply:
         if self.content.exception() is None:
             self.content.set_exception(error or ClientConnectionError("Connection closed"))
         connection.close()
+        self._ended()
 
 
 class _ConnectLimit(Struct, frozen=True):
@@ -171,10 +180,11 @@ class Begun(Struct, frozen=True):
 
 class Exchanges:
     """Makes requests over the connections of `connector`, which it owns until `close`. One that is not used for
-    `keep_s` seconds is closed."""
+    `keep_s` seconds is closed. `limits`: whether requests to a server must wait for their turns."""
 
-    def __init__(self, connector: BaseConnector, keep_s: float) -> None:
+    def __init__(self, connector: BaseConnector, keep_s: float, limits: Callable[[str], bool]) -> None:
         self._connector = connector
+        self._limits = limits
         self._idle = IdleConnections(keep_s)
         self._heads_for = lru_cache(maxsize=_MAX_SERVERS)(RequestHeads)
         # Connections that are opened ahead: all of them, and by server those that no request waits for.
@@ -212,8 +222,10 @@ class Exchanges:
         return SpanRequests(self, heads, heads.encode(heads.request(), "GET", target, wanted))
 
     def send(self, heads: RequestHeads, head: bytes, listener: WholeListener, least: int = 0) -> Begun | None:
-        """Send `head` over a connection that waits for a request; None where there is none. `least`: how many bytes the
-        response that `listener` expects has at least."""
+        """Send `head` over a connection that waits for a request; None where there is none, or where the request must
+        wait for its turn. `least`: how many bytes the response that `listener` expects has at least."""
+        if heads.server is None or self._limits(heads.server):
+            return None
         begun = self._take(heads)
         if begun is not None:
             begun.protocol.expect_whole(listener, least)

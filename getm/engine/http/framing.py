@@ -92,9 +92,13 @@ def _plain_status(line: bytes) -> tuple[int, str] | None:
 
 
 def _plain_field(line: bytes) -> tuple[str, str, str] | None:
-    """Name, value and the name in lower case; None where the line is not in the plainest form."""
+    """Name, value and the name in lower case; None where the line is not in the plainest form, or says how often the
+    server may be asked, which is heard where requests can wait."""
     found = _PLAIN_FIELD.fullmatch(line)
-    return None if found is None else (found[1].decode(), found[2].decode(), found[1].decode().lower())
+    if found is None:
+        return None
+    name = found[1].decode()
+    return None if "ratelimit" in (lower := name.lower()) else (name, found[2].decode(), lower)
 
 
 # Most lines of a server's heads are the same for many objects.

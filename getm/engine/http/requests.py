@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any
@@ -26,9 +27,11 @@ from getm.core.proxy import Proxy, choose_proxy
 from getm.core.redact import redact
 from getm.core.text import brief
 from getm.core.url import follow, is_tls, origin_of, split_url
+from getm.engine import counters
 from getm.engine.host_load import HostLoads
 from getm.engine.http.certificates import Certificates
 from getm.engine.http.connections import Begun, Connector, Exchanges, Reply, SpanRequests
+from getm.engine.http.pacing import HostPaces, Tell, server_of
 from getm.engine.http.request_head import HeaderFields
 from getm.engine.http.response_protocol import WholeListener
 from getm.engine.http.throttle import Throttle
@@ -89,6 +92,7 @@ class HttpClient:
         self._sessions: dict[tuple[Certificates | None, ConnectionOptions | None], Exchanges] = {}
         self.speeds: Speeds = Speeds()
         self.loads: HostLoads = HostLoads()
+        self.paces: HostPaces = HostPaces()
         # The limit on the rate of everything that the engine receives.
         self.throttle: Throttle | None = None
 
@@ -96,6 +100,7 @@ class HttpClient:
         for session in self._sessions.values():
             await session.close()
         self.loads.close()
+        self.paces.close()
 
     def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
@@ -113,7 +118,8 @@ class HttpClient:
                 arguments = connector_arguments(request.connection)
             context = True if certificates is None else certificates.context()
             connector = Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S, **arguments)
-            session = self._sessions[certificates, request.connection] = Exchanges(connector, _KEEPALIVE_S)
+            session = Exchanges(connector, _KEEPALIVE_S, self.paces.limits)
+            self._sessions[certificates, request.connection] = session
         return session
 
     def begin(self, request: OpenRequest, route: Route, listener: WholeListener) -> Begun | None:
@@ -159,10 +165,11 @@ class HttpClient:
         unless: tuple[str, str] | None = None,
         method: str = "GET",
         begun: Begun | None = None,
+        tell: Tell | None = None,
     ) -> Response:
         """GET, or HEAD, `route`, following redirects. Returns the response whatever its final status is. User headers
         are sent only to the origin of the caller's URL (RFC 9110, section 15.4). `unless`: a further condition.
-        `begun`: by `begin`, for this route.
+        `begun`: by `begin`, for this route. `tell`: see `HostPaces.turn`.
         """
         wanted = _wanted(range_header, if_range)
         if unless is not None:
@@ -171,10 +178,11 @@ class HttpClient:
         redirects: list[ResponseHead] = []
         while True:
             headers = _headers(url, user_headers, ranged=range_header is not None)
-            raw, proxy = await self._send(request, url, headers, wanted, method, begun)
+            raw, proxy = await self._take_turn(request, url, headers, wanted, method, begun, tell)
             begun = None
             lines, reason = header_lines(raw.message.raw_headers), decode_phrase(raw.message.reason)
             head = ResponseHead(raw.message.code, url, lines, range_header is not None, reason)
+            self.paces.heard(head, raw, request.retries.cap_s)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
             if head.status == 407 and proxy is not None:
                 await response.discard()
@@ -192,6 +200,31 @@ class HttpClient:
             if origin_of(target) != origin_of(url):
                 user_headers = ()
             url = target
+
+    async def _take_turn(
+        self,
+        request: OpenRequest,
+        url: str,
+        headers: HeaderFields,
+        wanted: HeaderFields,
+        method: str,
+        begun: Begun | None,
+        tell: Tell | None,
+    ) -> tuple[Reply, Proxy | None]:
+        """Send the request when its turn has come, where the host limits requests."""
+        server = server_of(url)
+        if begun is not None or not self.paces.limits(server):
+            return await self._send(request, url, headers, wanted, method, begun)
+        counted, began_s = counters.current.get(None), time.monotonic()
+        try:
+            await self.paces.turn(server, tell)
+        finally:
+            if counted is not None:
+                counted.retry_s += time.monotonic() - began_s
+        try:
+            return await self._send(request, url, headers, wanted, method, None)
+        finally:
+            self.paces.asked(server)
 
     async def _send(
         self,

@@ -32,7 +32,7 @@ async def test_the_connector_gives_connections_with_our_protocol_and_keeps_them(
 
 async def test_a_connection_that_nobody_uses_is_closed() -> None:
     async with peer() as server:
-        pool = Exchanges(Connector(limit=0), 0.01)
+        pool = Exchanges(Connector(limit=0), 0.01, lambda server: False)
         reply = await ask(pool, server, WHOLE)
         assert await reply.content.read() == b"whole"
         assert await server.readers[0].read() == b""
