@@ -1,14 +1,16 @@
-"""docs/workflows.md: its Snakemake rules are run, and its WDL is checked, where these programs are installed."""
+"""docs/workflows.md: its recipes for Snakemake, MPI and Spark are run, and its WDL is checked, where these programs are
+installed."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,10 +37,11 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         "PATH": f"{commands}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYSPARK_PYTHON": sys.executable,
     }
 
-    def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", module, *arguments]
+    def run(module: str, *arguments: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        command = [*before, sys.executable, "-m", module, *arguments]
         folder = tmp_path / "work"
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
@@ -89,3 +92,54 @@ def test_wdl(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Pat
     (tmp_path / "work" / "fetch.wdl").write_text(wdl)
     done = run("WDL", "check", "--strict", "fetch.wdl")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def served(fault_server: FaultServer) -> dict[str, str]:
+    """URLs by names; the last one is of no object."""
+    urls = {f"{number}.bin": fault_server.serve(f"/{number}", Reply(body=b"x" * number)) for number in range(5)}
+    return urls | {"missing.bin": fault_server.serve("/missing", failure(404))}
+
+
+def recipe(package: str) -> str:
+    return next(block for block in blocks("python") if f"from {package}" in block)
+
+
+@pytest.mark.slow
+@pytest.mark.deadline(120)
+def test_mpi(run: Callable[..., subprocess.CompletedProcess[str]], served: dict[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py", reason="pip install mpi4py mpich")
+    program, listed, data = tmp_path / "fetch.py", tmp_path / "list", tmp_path / "data"
+    program.write_text(recipe("mpi4py"))
+    del served["missing.bin"]
+    listed.write_text("".join(f"{url}\n  out={name}\n" for name, url in served.items()))
+    mpiexec = str(Path(sys.executable).with_name("mpiexec"))
+    done = run("mpi4py.futures", str(program), str(listed), str(data), before=(mpiexec, "-n", "3"))
+    assert done.returncode == 0, done.stderr
+    expected = [f"{data / name} {number} False" for number, name in enumerate(served)]
+    assert sorted(done.stdout.splitlines()) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.deadline(180)
+def test_spark(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    served: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pyspark", reason="pip install pyspark, and a Java runtime")
+    folder, data = tmp_path / "work", tmp_path / "data"
+    lines = [
+        f"{url},{name},{'md5:' + hashlib.md5(b'x').hexdigest() if name == '1.bin' else ''}"
+        for name, url in served.items()
+    ]
+    (folder / "files.csv").write_text("url,path,checksum\n" + "\n".join(lines) + "\n")
+    code = recipe("pyspark.sql").replace("/shared/data", str(data)).replace("repartition(64)", "repartition(2)")
+    (folder / "recipe.py").write_text(f"{code}\nprint(sorted(map(tuple, done.collect())))\n")
+    done = run("recipe")
+    assert done.returncode == 0, done.stderr
+    *_, rows = done.stdout.splitlines()
+    *right, missing = ast.literal_eval(rows)
+    assert right == [(f"{number}.bin", number, number == 1, None) for number in range(5)]
+    assert missing[:3] == ("missing.bin", None, False) and missing[3].startswith("404")
