@@ -32,8 +32,7 @@ from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
 from getm.engine.plan import Order, Plan, decide
 from getm.engine.sinks.file import FileSink, target_error, write_new_file
-from getm.engine.sinks.segment import Lag, SegmentSink
-from getm.engine.sinks.slots import Holder
+from getm.engine.sinks.segment import SegmentSink
 from getm.engine.small_exchange import SmallSpans
 from getm.engine.sources import Ranges, Source
 from getm.engine.span_fetch import Answer, SpanFetch
@@ -62,9 +61,6 @@ if TYPE_CHECKING:
 # the bytes would have left the processor's cache before they are hashed: with 4 slots sha256 takes a twentieth less
 # time. CRCs keep up, and a limit would only make their threads sleep more often.
 _MAX_UNHASHED_SLOTS = 4
-# The same for the blocks of a placed object. With 4 of them, the hash thread has nothing to do whenever the one that
-# receives is not woken in time.
-_MAX_UNHASHED_BLOCKS = 64
 
 # In a ring that is too small for parts of this size, since there was no memory for a larger one, one stream is faster:
 # by parts of 16 KiB, eight connections bring less than a megabyte a second from a server that is 0.1 s away.
@@ -146,7 +142,6 @@ class Fetch:
         self._places = Places(())
         # Has further workers begin, where there may be any.
         self._widen: Callable[[], None] = lambda: None
-        self._lag = Lag(_MAX_UNHASHED_BLOCKS, connection.call)
         if request.delegated and request.place_from is not None:
             # It comes with the OPEN.
             self._placing = asyncio.get_running_loop().create_future()
@@ -242,9 +237,7 @@ class Fetch:
     def stats(self) -> Stats:
         """What was counted so far."""
         counted = self.counters
-        waited_s = self._connection.waited_s(self._number)
-        lagged_s = waited_s.get(Holder.HASHING, 0.0) + self._lag.waited_s
-        counted.waited_s = {**waited_s, Holder.HASHING: lagged_s} if lagged_s else waited_s
+        counted.waited_s = self._connection.waited_s(self._number)
         counted.hashed_by = tuple([declared.checksum.algorithm for declared in self._verification.declared])
         if self._busy_s is not None:
             counted.cpu_s = self._connection.http.loads.busy_s() - self._busy_s
@@ -365,8 +358,7 @@ class Fetch:
             self._send_head()
             self._connection.written(self._number, offset, len(view))
         elif self._verification.hasher is not None:
-            self._lag.fed()
-            self._verification.hasher.feed(offset, view, self._lag.hashed)
+            self._verification.hasher.feed(offset, view, lambda: None)
 
     # New URLs -------------------------------------------------------------------------------------------------------
 
@@ -585,13 +577,12 @@ class Fetch:
         if source.error is not None:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
-        hasher = self._verification.hasher
-        lags = hasher is not None and hasher.ordered
         if self._memory is not None:
             shift = self._places.of(span.start) - span.start
-            lag = self._lag if alone and lags else None
-            sink = SegmentSink(self._memory, span, shift, self._on_block, lag)
+            sink = SegmentSink(self._memory, span, shift, self._on_block)
             return SpanFetch(self._attempts, source, sink, answer, begun)
+        hasher = self._verification.hasher
+        lags = hasher is not None and hasher.ordered
         # Several at once: later ones wait for their turn to be hashed, and no limit may block an earlier one.
         max_unhashed = None if not alone else _MAX_UNHASHED_SLOTS if lags else self._connection.slots
         ring = self._connection.sink(self._number, span, self.emit, max_unhashed=max_unhashed)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import Callable
 
 from getm.buffers.object_memory import WritableMemory
@@ -15,55 +13,10 @@ from getm.core.units import MIB
 _BLOCK_BYTES = MIB
 
 
-class Lag:
-    """How many blocks of an object are here and not hashed yet. Receiving that is further ahead than `most` waits: the
-    hash thread would have to share the processor with it, and find the bytes in its cache no more. `call(callback)`
-    calls in the thread that receives, from any other. `waited_s`: how long it has waited, in seconds."""
-
-    def __init__(self, most: int, call: Callable[[Callable[[], None]], None]) -> None:
-        self._most = most
-        self._call = call
-        self._fed = 0
-        # One for each block that was hashed: a call of its own, which no lock need protect.
-        self._hashed: deque[None] = deque()
-        self._waiting: Callable[[], None] | None = None
-        self.waited_s: float = 0.0
-        self._waits_since_s: float | None = None
-
-    def fed(self) -> None:
-        """Another block is being hashed."""
-        self._fed += 1
-
-    def hashed(self) -> None:
-        """A block was hashed: in any thread."""
-        self._hashed.append(None)
-        if self._waiting is not None:
-            self._call(self._go_on)
-
-    def _go_on(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if self._waits_since_s is not None:
-            self.waited_s += time.monotonic() - self._waits_since_s
-            self._waits_since_s = None
-        if waiting is not None:
-            waiting()
-
-    def is_too_long(self, then: Callable[[], None]) -> bool:
-        """Whether receiving has to wait, until `then` is called."""
-        # Before it is counted: what is hashed from now on is noticed.
-        self._waiting = then
-        if self._fed - len(self._hashed) < self._most:
-            self._waiting = None
-            return False
-        if self._waits_since_s is None:
-            self._waits_since_s = time.monotonic()
-        return True
-
-
 class SegmentSink:
     """Takes the bytes of one span to their places, which are `shift` bytes behind their offsets. `on_block(offset,
     view)` gets each block that is complete, or where the span ends: it may be read from then on, and is never written
-    again. `lag`: what may be ahead of hashing, for a span that is alone in its object. See `Sink`."""
+    again. See `Sink`."""
 
     def __init__(
         self,
@@ -71,12 +24,10 @@ class SegmentSink:
         span: Span,
         shift: int,
         on_block: Callable[[int, memoryview], None],
-        lag: Lag | None,
     ) -> None:
         self._memory = memory
         self._shift = shift
         self._on_block = on_block
-        self._lag = lag
         self.position: int = span.start
         self.stop: int = span.stop
         # The start of the bytes that `on_block` has not had.
@@ -103,10 +54,6 @@ class SegmentSink:
 
     def cut(self, stop: int, *, hold: bool) -> None:
         self.stop, self._held = stop, hold
-        if self._lag is not None:
-            # Others bring what comes after it: it does not wait any more.
-            self._lag = None
-            asyncio.get_running_loop().call_soon(self._on_space)
 
     def resume(self, stop: int | None = None) -> None:
         self._held = False
@@ -128,10 +75,6 @@ class SegmentSink:
 
     def space(self) -> memoryview | None:
         if self.position == self.stop:
-            return None
-        if self._lag is not None and self._lag.is_too_long(self._on_space):
-            self.waited = True
-            self.waits += 1
             return None
         return self._memory.space(self.position + self._shift, self._block_end() + self._shift)
 
