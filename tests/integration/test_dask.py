@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +154,45 @@ def test_blocks_of_objects(nginx: NginxServer, fault_server: FaultServer, make_o
     changing = fault_server.serve("/x", old, new)
     lines = run_program(BLOCKS, *map(nginx.url, objects), changing, folder=tmp_path)
     assert lines == ["16384", "3 1", "RemoteChanged", *["refused"] * 5]
+
+
+def limit_of_the_page() -> str:
+    """The function and the call that docs/integrations.md shows for a limit for the whole cluster."""
+    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text()
+    _, _, after = page.partition("*A limit for the whole cluster.*")
+    lines = after.partition("    import distributed")[2].partition("\n\nThe lease")[0]
+    return textwrap.dedent("    import distributed" + lines)
+
+
+LIMITED = """
+import sys
+
+urls = sys.argv[1:]
+
+if __name__ == "__main__":
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address=None) as cluster:
+        {call}
+        print(*map(len, blocks))
+"""
+
+
+def test_a_limit_for_the_whole_cluster(fault_server: FaultServer, tmp_path: Path) -> None:
+    """As the page has it, but for the scheduler's address and the number: no third request while two are answered."""
+    recipe = limit_of_the_page().replace('"tcp://head-node:8786"', "cluster").replace("max_leases=8", "max_leases=2")
+    definitions, _, call = recipe.partition("\nwith distributed.Client")
+    program = definitions + LIMITED.format(call=textwrap.indent("with distributed.Client" + call, " " * 8).lstrip())
+    inside: list[Request] = []
+    most = 0
+
+    def script(request: Request) -> Reply:
+        nonlocal inside, most
+        inside = [*(each for each in inside if each.outcome == "open"), request]
+        most = max(most, len(inside))
+        return Reply(body=bytes(1000), delay_s=0.05)
+
+    urls = [fault_server.serve(f"/{number}", script) for number in range(12)]
+    assert run_program(program, *urls, folder=tmp_path) == [" ".join(["1000"] * 12)]
+    assert most == 2
 
 
 STOPPED = """

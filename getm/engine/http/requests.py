@@ -178,11 +178,19 @@ class HttpClient:
         redirects: list[ResponseHead] = []
         while True:
             headers = _headers(url, user_headers, ranged=range_header is not None)
-            raw, proxy = await self._take_turn(request, url, headers, wanted, method, begun, tell)
+            server = server_of(url)
+            if begun is None and self.paces.limits(server):
+                await self._wait_for_turn(server, tell)
+                try:
+                    raw, proxy = await self._send(request, url, headers, wanted, method, None)
+                finally:
+                    self.paces.asked(server)
+            else:
+                raw, proxy = await self._send(request, url, headers, wanted, method, begun)
             begun = None
             lines, reason = header_lines(raw.message.raw_headers), decode_phrase(raw.message.reason)
             head = ResponseHead(raw.message.code, url, lines, range_header is not None, reason)
-            self.paces.heard(head, raw, request.retries.cap_s)
+            self.paces.heard(server, head, raw, request.retries.cap_s)
             response = Response(raw, head, tuple(redirects), Route(url, user_headers) if redirects else route, proxy)
             if head.status == 407 and proxy is not None:
                 await response.discard()
@@ -201,30 +209,13 @@ class HttpClient:
                 user_headers = ()
             url = target
 
-    async def _take_turn(
-        self,
-        request: OpenRequest,
-        url: str,
-        headers: HeaderFields,
-        wanted: HeaderFields,
-        method: str,
-        begun: Begun | None,
-        tell: Tell | None,
-    ) -> tuple[Reply, Proxy | None]:
-        """Send the request when its turn has come, where the host limits requests."""
-        server = server_of(url)
-        if begun is not None or not self.paces.limits(server):
-            return await self._send(request, url, headers, wanted, method, begun)
+    async def _wait_for_turn(self, server: str, tell: Tell | None) -> None:
         counted, began_s = counters.current.get(None), time.monotonic()
         try:
             await self.paces.turn(server, tell)
         finally:
             if counted is not None:
                 counted.retry_s += time.monotonic() - began_s
-        try:
-            return await self._send(request, url, headers, wanted, method, None)
-        finally:
-            self.paces.asked(server)
 
     async def _send(
         self,
