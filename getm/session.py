@@ -109,6 +109,12 @@ class Session:
             several of them in a list. TLS still wants the certificate of the name.
         ip_version: 4 or 6: use only addresses of that version; None, both.
         interface: Make all connections over this network interface ("eth0"), or from this address of the machine.
+        proxy: The proxy of all requests: "http://HOST:PORT", https, socks5 (names are looked up here) or socks5h (by
+            the proxy), with USER:PASSWORD@ before the host where it wants a login; SOCKS by `pip install
+            'getm[socks]'`. "environment", what `https_proxy`, `http_proxy` and `all_proxy` say; None, none.
+        no_proxy: The hosts for which there is no proxy: names with their subdomains, addresses, networks
+            ("10.0.0.0/8"), "*" for all. None, those of the variable `no_proxy`.
+        unix_socket: Make all connections to this Unix-domain socket, whatever the host of a URL is.
 
     Raises:
         InvalidInput: An argument cannot be used.
@@ -136,6 +142,9 @@ class Session:
         resolve: Mapping[str, str | Iterable[str]] | None = None,
         ip_version: Literal[4, 6] | None = None,
         interface: str | None = None,
+        proxy: str | Literal["environment"] | None = "environment",
+        no_proxy: str | Iterable[str] | None = None,
+        unix_socket: str | os.PathLike[str] | None = None,
     ) -> None:
         self._headers = options.validate_headers(headers)
         self._timeout = options.validate_timeout(timeout, Timeout())
@@ -159,7 +168,9 @@ class Session:
             insecure=validate_bool(insecure, "insecure"),
             cacert=None if cacert is None else os.fsencode(_existing(cacert)),
             environment={},
-            connection=_connection(ip_version, interface, resolve, cert, key, key_password),
+            connection=_connection(
+                ip_version, interface, resolve, cert, key, key_password, proxy, no_proxy, unix_socket
+            ),
         )
         self._logins = _logins(netrc)
         self._pool = EnginePool(*self._pool_arguments)

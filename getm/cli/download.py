@@ -173,6 +173,9 @@ def _session(options: argparse.Namespace) -> Session:
         resolve=_addresses(options.resolve),
         ip_version=options.ip_version,
         interface=options.interface,
+        proxy=options.proxy or None,
+        no_proxy=options.noproxy,
+        unix_socket=options.unix_socket,
     )
 
 

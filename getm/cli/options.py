@@ -238,6 +238,11 @@ def build_parser() -> Parser:
         add(f"-{version}", f"--ipv{version}", **only, help=f"use only IPv{version} addresses")
     over = "make all connections over this network interface, or from this address"
     add("--interface", action=Once, metavar="NAME|ADDR", help=over)
+    proxy = "through this proxy: http, https, socks5 (looks names up here) or socks5h; '': through none"
+    add("--proxy", action=Once, default="environment", metavar="URL", help=proxy)
+    exempt = "but not to these hosts and networks; '*': to none. Default: the variable no_proxy"
+    add("--noproxy", action=Once, metavar="HOSTS", help=exempt)
+    add("--unix-socket", action=Once, metavar="PATH", help="connect to this Unix-domain socket, whatever the host")
     add = parser.add_argument_group("what is shown, and what follows").add_argument
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
     add("-q", "--quiet", "--no-progress", **flag, help="no progress bar on a terminal")

@@ -40,11 +40,11 @@ _OF_DOWNLOADERS = {
     "use -H 'User-Agent: ...'": "-A -U --user-agent",
     "use -H 'Referer: ...'": "-e --referer",
     "use -H 'Cookie: ...'": "-b --cookie --load-cookies",
-    "set the variable https_proxy or http_proxy": (
-        "--proxy --all-proxy --http-proxy --https-proxy --proxy-user --proxy-password --preproxy"
-    ),
-    "SOCKS is not supported": "--socks4 --socks4a --socks5 --socks5-hostname",
-    "set the variable no_proxy": "--noproxy --no-proxy",
+    "use --proxy URL": "--all-proxy --http-proxy --https-proxy --preproxy",
+    "put it into the URL of --proxy (http://USER:PASSWORD@HOST:PORT)": "-U --proxy-user --proxy-password",
+    "use --proxy socks5://HOST:PORT (socks5h: the proxy looks names up)": "--socks5 --socks5-hostname",
+    "of SOCKS only version 5 is supported": "--socks4 --socks4a",
+    "use --proxy ''": "--no-proxy",
     "redirects are followed in any case: leave it out": "-L --location --max-redirs --max-redirect",
     "an interrupted download resumes by itself: leave it out": "-C --continue --continue-at --always-resume",
     "an error status is a failure in any case: leave it out": "-f --fail --fail-with-body",

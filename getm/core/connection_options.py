@@ -1,7 +1,8 @@
-"""How connections are made: over which interface, to which addresses, with which certificate of the client."""
+"""How connections are made: from where, to which addresses, through what, with which certificate of the client."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -15,6 +16,8 @@ from getm.errors import InvalidInput
 _MAX_PORT = 65535
 # A name of an interface on Linux (IFNAMSIZ) and macOS.
 _MAX_INTERFACE_BYTES = 15
+# `sun_path` of Linux, with the zero byte at its end; macOS has four bytes less.
+_MAX_SOCKET_PATH_BYTES = 107
 
 ResolveInput = Mapping[str, str | Iterable[str]]
 
@@ -24,7 +27,9 @@ class ConnectionOptions(Struct, frozen=True, array_like=True):
 
     `ip_version`: 4 or 6, None for both. `interface`: a name or an address of this machine. `addresses`: host (as it is
     resolved), port, and the addresses to use in place of what the resolver says. `cert`, `key`: paths of PEM files;
-    `key_password`: of an encrypted key.
+    `key_password`: of an encrypted key. `proxy`: in place of the one that the environment names, "" for none.
+    `no_proxy`: the hosts for which there is none, in place of the environment's. `unix_socket`: the path of the socket
+    that takes the place of all hosts.
     """
 
     ip_version: Literal[4, 6] | None = None
@@ -33,6 +38,9 @@ class ConnectionOptions(Struct, frozen=True, array_like=True):
     cert: bytes | None = None
     key: bytes | None = None
     key_password: str | None = None
+    proxy: str | None = None
+    no_proxy: str | None = None
+    unix_socket: bytes | None = None
 
 
 def validate_connection_options(
@@ -42,6 +50,9 @@ def validate_connection_options(
     cert: str | os.PathLike[str] | None,
     key: str | os.PathLike[str] | None,
     key_password: str | None,
+    proxy: str | None,
+    no_proxy: str | Iterable[str] | None,
+    unix_socket: str | os.PathLike[str] | None,
 ) -> ConnectionOptions | None:
     """None where all are the usual ones. An address as `interface` decides the version of IP.
 
@@ -63,7 +74,12 @@ def validate_connection_options(
         None if cert is None else _file(cert, "cert"),
         None if key is None else _file(key, "key"),
         None if key_password is None else validate_text(key_password, "key_password"),
+        _proxy(proxy),
+        None if no_proxy is None else _hosts(no_proxy),
+        None if unix_socket is None else _socket(unix_socket),
     )
+    if options.unix_socket is not None and (options.proxy or options.addresses or interface is not None):
+        raise InvalidInput("unix_socket takes the place of all hosts: give no proxy, resolve or interface besides it")
     return None if options == ConnectionOptions() else options
 
 
@@ -75,6 +91,33 @@ def _interface(interface: object, ip_version: Literal[4, 6] | None) -> tuple[str
     if found is not None and ip_version not in (None, found):
         raise InvalidInput(f"interface is the IPv{found} address {text}, and only IPv{ip_version} was asked for")
     return text, found or ip_version
+
+
+def _proxy(proxy: object) -> str | None:
+    """As `ConnectionOptions` has it."""
+    if proxy is None or proxy == "environment":
+        return "" if proxy is None else None
+    # Slow to import, and needed by few.
+    from getm.core.proxy import parse_proxy
+
+    text = validate_text(proxy, "proxy").strip()
+    found = parse_proxy(text, "proxy") if text else None
+    if found is not None and found.socks and importlib.util.find_spec("python_socks") is None:
+        raise InvalidInput("a SOCKS proxy needs the package python-socks: pip install 'getm[socks]'")
+    return text
+
+
+def _hosts(no_proxy: str | Iterable[str]) -> str:
+    several = [no_proxy] if isinstance(no_proxy, str) or not isinstance(no_proxy, Iterable) else list(no_proxy)
+    return ",".join(validate_text(each, "no_proxy") for each in several)
+
+
+def _socket(value: str | os.PathLike[str]) -> bytes:
+    # Absolute: an engine has the folder in which it was started.
+    path = os.fsencode(os.path.abspath(validate_path(value, "unix_socket")))  # noqa: PTH100
+    if len(path) > _MAX_SOCKET_PATH_BYTES:
+        raise InvalidInput(f"unix_socket: its path has {len(path)} bytes, and at most {_MAX_SOCKET_PATH_BYTES} can be")
+    return path
 
 
 def _addresses(resolve: ResolveInput, ip_version: Literal[4, 6] | None) -> tuple[tuple[str, int, tuple[str, ...]], ...]:

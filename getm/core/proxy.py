@@ -1,4 +1,5 @@
-"""Which proxy a request goes through, by the usual environment variables, as curl and the standard library read them.
+"""Which proxy a request goes through: the one that the caller names, or that of the usual environment variables, as
+curl and the standard library read them.
 
 `http_proxy` and `https_proxy` are for one scheme, `all_proxy` for both; lower case takes precedence over upper case,
 and an empty one means none. `no_proxy` names hosts that are connected to directly.
@@ -20,42 +21,62 @@ from getm.errors import InvalidInput
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# The proxy looks up the names of servers with the second one, we with the first one, as in curl.
+_SOCKS = ("socks5", "socks5h")
+_SCHEMES = frozenset({*_DEFAULT_PORTS, *_SOCKS})
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Proxy(Struct, frozen=True):
-    """`url` with its secrets; `variable` is what named it."""
+    """`url` with its secrets; `named_by` is the variable or the argument that named it."""
 
     url: str
-    variable: str
+    named_by: str
+
+    @property
+    def socks(self) -> bool:
+        """Whether it speaks SOCKS, and not HTTP."""
+        return self.url.partition("://")[0].lower() in _SOCKS
 
     def __str__(self) -> str:
-        return f"the proxy {host_of(self.url)} (from {self.variable})"
+        return f"the proxy {host_of(self.url)} (from {self.named_by})"
 
 
-def choose_proxy(origin: str, environment: Mapping[str, str]) -> Proxy | None:
+def choose_proxy(
+    origin: str, environment: Mapping[str, str], proxy: str | None = None, no_proxy: str | None = None
+) -> Proxy | None:
     """The proxy for requests to `origin` (scheme and authority), None for none.
+
+    `proxy`, `no_proxy`: what the caller names in place of the variables; an empty `proxy` means none, an empty
+    `no_proxy` exempts nobody.
 
     Raises `InvalidInput` for a proxy that cannot be used, before anything is sent.
     """
     parts = urlsplit(origin)
-    found = _set(f"{parts.scheme}_proxy", environment) or _set("all_proxy", environment)
-    if found is None or not found[1] or _is_exempt(parts.hostname or "", parts.port, parts.scheme, environment):
+    found = ("proxy", proxy) if proxy is not None else None
+    found = found or _set(f"{parts.scheme}_proxy", environment) or _set("all_proxy", environment)
+    if no_proxy is None:
+        no_proxy = (_set("no_proxy", environment) or ("", ""))[1]
+    if found is None or not found[1] or _is_exempt(parts.hostname or "", parts.port, parts.scheme, no_proxy):
         return None
-    variable, value = found
+    return parse_proxy(found[1], found[0])
+
+
+def parse_proxy(value: str, named_by: str) -> Proxy:
+    """The proxy that `value` names: a URL, or HOST:PORT of one that speaks HTTP. Raises `InvalidInput`."""
     url = quote_from_bytes(value.encode("utf-8", "surrogateescape"), safe=_PRINTABLE)
     url = url if "://" in url else f"http://{url}"
     scheme = url.partition("://")[0].lower()
-    if scheme not in _DEFAULT_PORTS:
-        socks = "SOCKS is not supported" if scheme.startswith("socks") else "it has another scheme than http and https"
+    if scheme not in _SCHEMES:
+        socks = "of SOCKS only version 5 is supported" if scheme.startswith("socks") else "its scheme is another one"
         raise InvalidInput(
-            f"{variable} names the proxy {brief(redact(url))}: {socks}; name an http or https proxy, unset it, or "
-            "exempt the host by no_proxy"
+            f"{named_by} names the proxy {brief(redact(url))}: {socks}; name one by http://, https://, socks5:// or "
+            "socks5h://, or exempt the host by no_proxy"
         )
     if host_of(url) is None:
-        raise InvalidInput(f"{variable} names no proxy that could be connected to: {brief(redact(url))!r}; correct it")
-    return Proxy(url, variable)
+        raise InvalidInput(f"{named_by} names no proxy that could be connected to: {brief(redact(url))!r}; correct it")
+    return Proxy(url, named_by)
 
 
 def _set(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
@@ -70,13 +91,10 @@ def _set(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
     return (upper, value) if value else None
 
 
-def _is_exempt(host: str, port: int | None, scheme: str, environment: Mapping[str, str]) -> bool:
-    listed = _set("no_proxy", environment)
-    if listed is None:
-        return False
+def _is_exempt(host: str, port: int | None, scheme: str, listed: str) -> bool:
     host = host.partition("%")[0].rstrip(".").lower()
     address = _address(host)
-    for entry in re.split(r"[,\s]+", listed[1].lower()):
+    for entry in re.split(r"[,\s]+", listed.lower()):
         name, of_port = _split_port(entry)
         if entry and of_port in (None, port or _DEFAULT_PORTS.get(scheme)) and _matches(name, host, address):
             return True

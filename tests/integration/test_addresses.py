@@ -169,7 +169,7 @@ def test_case_34_which_proxy_is_asked(
 
 
 @each_mode
-@pytest.mark.parametrize("value", ("socks5://p.test:1080", "nonsense://p.test", "http://p.test:port"))
+@pytest.mark.parametrize("value", ("socks4://p.test:1080", "nonsense://p.test", "http://p.test:port"))
 def test_cases_34_55_a_proxy_that_cannot_be_used_is_told_by_name(
     value: str, concurrency: int | None, session: getm.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

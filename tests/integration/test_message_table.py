@@ -255,10 +255,10 @@ FAILING: tuple[tuple[str, str, dict[str, str], int, str], ...] = (
     (
         "SOCKS",
         "http://h.test/x",
-        {"all_proxy": "socks5://user:SECRET@{refused}"},
+        {"all_proxy": "socks4://user:SECRET@{refused}"},
         2,
-        r"all_proxy names the proxy socks5://{refused}: SOCKS is not supported; name an http or https proxy, unset it, "
-        r"or exempt the host by no_proxy",
+        r"all_proxy names the proxy socks4://{refused}: of SOCKS only version 5 is supported; name one by http://, "
+        r"https://, socks5:// or socks5h://, or exempt the host by no_proxy",
     ),
     ("no HTTP", "{not_http}", {}, 4, r"expected an HTTP response, and what came is none \(.*\); check the port"),
     ("no TLS", "{not_tls}", {}, 4, r"127\.0\.0\.1 does not speak TLS on this port; did you mean http://\?"),

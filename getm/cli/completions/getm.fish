@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash report completion demo help
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --on-complete --output --per-host --processes --progress --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -97,6 +97,9 @@ complete -c getm -n _shtab_getm_using -l resolve -x -d 'connect to these address
 complete -c getm -n _shtab_getm_using -s 4 -l ipv4 -d 'use only IPv4 addresses'
 complete -c getm -n _shtab_getm_using -s 6 -l ipv6 -d 'use only IPv6 addresses'
 complete -c getm -n _shtab_getm_using -l interface -x -d 'make all connections over this network interface, or from this address'
+complete -c getm -n _shtab_getm_using -l proxy -x -d 'through this proxy: http, https, socks5 (looks names up here) or socks5h; '"'"''"'"': through none'
+complete -c getm -n _shtab_getm_using -l noproxy -x -d 'but not to these hosts and networks; '"'"'*'"'"': to none. Default: the variable no_proxy'
+complete -c getm -n _shtab_getm_using -l unix-socket -x -d 'connect to this Unix-domain socket, whatever the host'
 complete -c getm -n _shtab_getm_using -l progress -xka "auto bar plain json none" -d 'on standard error (default auto: bars on a terminal)'
 complete -c getm -n _shtab_getm_using -s q -l quiet -l no-progress -d 'no progress bar on a terminal'
 complete -c getm -n _shtab_getm_using -s v -l verbose -d 'log to standard output (with -: to a terminal); -vv: more'

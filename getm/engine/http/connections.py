@@ -17,9 +17,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from socket import AF_INET
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs
+from aiohttp.abc import ResolveResult
 from aiohttp.client_exceptions import (
     ClientConnectionError,
     ClientConnectorError,
@@ -42,29 +44,74 @@ from getm.engine.http.idle import IdleConnections
 from getm.engine.http.request_head import HeaderFields, RequestHeads
 from getm.engine.http.response_protocol import ResponseProtocol, WholeListener, receive_buffer
 
+if TYPE_CHECKING:
+    from getm.engine.http.dialing import Dialer
+
 # Each gives the server more time: one that sends them for ever would never be given up.
 _MAX_INTERIM = 100
+# So long an address that did not answer in time is tried after all others of its host.
+_LAST_S = 300.0
 # How many servers are remembered, each with its header fields.
 _MAX_SERVERS = 64
 
 
 class Connector(TCPConnector):
-    """aiohttp's pool of connections, each with our protocol."""
+    """aiohttp's pool of connections, each with our protocol. `dialer` makes their sockets; None, aiohttp does: it
+    tries another address of a host after a quarter of a second (RFC 8305)."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, dialer: Dialer | None = None, **options: Any) -> None:
         super().__init__(**options)
+        self._dialer = dialer
+        # Addresses that are tried last, and until when.
+        self._last: dict[str, float] = {}
         factory = partial(ResponseProtocol, loop=self._loop, buffer=receive_buffer())
         self._factory = factory  # type: ignore[assignment]  # partial is invariant
 
     async def _resolve_host(self, host: str, port: int, traces: Sequence[Any] | None = None) -> Any:
         """Measured here: a name that another connection looks up is waited for as well."""
+        if self._dialer is not None and self._dialer.finds_hosts:
+            # One address, so that it is asked for one connection.
+            return [ResolveResult(hostname=host, host="0.0.0.0", port=port, family=AF_INET, proto=0, flags=0)]
         began_s = time.monotonic()
         try:
-            return await super()._resolve_host(host, port, traces)
+            found = await super()._resolve_host(host, port, traces)
+            now_s = time.monotonic()
+            return sorted(found, key=lambda each: self._last.get(each["host"], 0.0) > now_s) if self._last else found
         finally:
             counted = counters.current.get(None)
             if counted is not None:
                 counted.lookup_s += time.monotonic() - began_s
+
+    async def _wrap_create_connection(
+        self,
+        *arguments: Any,
+        addr_infos: list[Any],
+        req: ClientRequest,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, Any]:
+        if self._dialer is None:
+            addresses = [info[4][0] for info in addr_infos]
+            made = await super()._wrap_create_connection(*arguments, addr_infos=addr_infos, req=req, **options)
+            self._learn(addresses, made[0])
+            return made
+        host, port = req.url.raw_host or "", req.port or 0
+        try:
+            sock = await self._dialer(host, port, [info[4][0] for info in addr_infos])
+        except OSError as error:
+            raise ClientConnectorError(req.connection_key, error) from error
+        finally:
+            # All of them were tried.
+            addr_infos.clear()
+        return await self._wrap_existing_connection(*arguments, sock=sock, req=req, **options)
+
+    def _learn(self, addresses: list[str], transport: asyncio.Transport) -> None:
+        """The next connection need not wait for those of `addresses` that this one has waited for."""
+        peer = transport.get_extra_info("peername")
+        if not peer or peer[0] == addresses[0] or peer[0] not in addresses:
+            return
+        now_s = time.monotonic()
+        self._last = {address: until_s for address, until_s in self._last.items() if until_s > now_s}
+        self._last.update(dict.fromkeys(addresses[: addresses.index(peer[0])], now_s + _LAST_S))
 
 
 class Reply:

@@ -32,6 +32,7 @@ from getm.core.head import HeadError, decode_phrase
 from getm.core.proxy import Proxy
 from getm.core.signed_url import utc_text
 from getm.core.text import brief
+from getm.engine.http.dialing import SocksReply
 from getm.protocol.messages import OpenRequest
 
 # OpenSSL's reasons where what answers is no TLS: plain HTTP, most often.
@@ -42,6 +43,8 @@ _OTHER_NAME = frozenset({62, 64})
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
 # The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+# tinyproxy answers 401 to a login that is wrong, and 407 to none.
+_LOGIN_WANTED = frozenset({401, 407})
 _CERTIFICATE_ALERT = re.compile("CERTIFICATE_(?:REQUIRED|EXPIRED|REVOKED|UNKNOWN)|BAD_CERTIFICATE|UNKNOWN_CA")
 
 
@@ -72,7 +75,7 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         why = brief(error.strerror or "")
         where = "" if proxy is None else f" of {proxy}"
         if isinstance(error.os_error, socket.gaierror) and error.os_error.errno in _NO_SUCH_NAME:
-            named = "the URL" if proxy is None else proxy.variable
+            named = "the URL" if proxy is None or proxy.socks else proxy.named_by
             version = None if request.connection is None else request.connection.ip_version
             address = "" if version is None else f", or it has no IPv{version} address"
             message = f"there is no host {error.host}{where}{address}: {why}; check the name in {named}"
@@ -82,11 +85,16 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         return errors.ConnectFailed(message, reason="name not found")
     if isinstance(error, ClientConnectorError):
         whom = f"{error.host}:{error.port}" if proxy is None else f"{proxy}"
-        if request.connection is not None and request.connection.interface is not None:
-            whom += f" over {request.connection.interface}"
+        options = request.connection
+        if options is not None and options.interface is not None:
+            whom += f" over {options.interface}"
         why, advice = _connect_text(error.os_error)
-        if proxy is not None:
-            advice = f"correct {proxy.variable}, unset it, or exempt the host by no_proxy"
+        if options is not None and options.unix_socket is not None:
+            whom, advice = f"the socket {os.fsdecode(options.unix_socket)}", "check that its server runs"
+        elif proxy is not None:
+            if isinstance(error.os_error, SocksReply):
+                return _not_connected(proxy, f"{error.host}:{error.port}", error.os_error)
+            advice = f"correct {proxy.named_by}, unset it, or exempt the host by no_proxy"
         return errors.ConnectFailed(f"no connection to {whom}: {why}; {advice}", reason=why[:1].lower() + why[1:])
     if isinstance(error, ClientHttpProxyError) and proxy is not None:
         return proxy_refused(proxy, error.status, decode_phrase(error.message))
@@ -128,15 +136,24 @@ def _clock_text() -> str:
 
 def _connect_text(error: OSError) -> tuple[str, str]:
     """Why a connection could not be made, and what can be done about it."""
-    why = os.strerror(error.errno) if error.errno else brief(error.strerror or str(error))
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else brief(error.strerror or str(error))
     if error.errno == errno.ECONNREFUSED:
         return why, "nothing listens there: check the address and the port"
     return why, "check the address, and this machine's network"
 
 
+def _not_connected(proxy: Proxy, to: str, reply: SocksReply) -> errors.ConnectFailed:
+    why = brief(reply.strerror or "")
+    text = f"{proxy} makes no connection to {to}: {why}"
+    if not reply.final:
+        return errors.ConnectFailed(f"{text}; check the address and the port", reason=why[:1].lower() + why[1:])
+    advice = f"check the user name and the password in {proxy.named_by}, and what the proxy allows"
+    return errors.ProxyRefused(f"{text}; {advice}", status=reply.number, reason=why)
+
+
 def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str | None = None) -> errors.ProxyRefused:
     """The error for a status with which a proxy, and not the server behind it, answers."""
-    advice = f"; give its user name and password in {proxy.variable}" if status == 407 else ""
+    advice = f"; give its user name and password in {proxy.named_by}" if status in _LOGIN_WANTED else ""
     return errors.ProxyRefused(
         f"{proxy} answered {status} {phrase}".rstrip() + advice, url=at, status=status, reason=phrase
     )

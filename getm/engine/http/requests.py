@@ -89,7 +89,7 @@ class HttpClient:
     each once more for other ways of making connections."""
 
     def __init__(self) -> None:
-        self._sessions: dict[tuple[Certificates | None, ConnectionOptions | None], Exchanges] = {}
+        self._sessions: dict[tuple[Certificates | None, ConnectionOptions | None, str | None], Exchanges] = {}
         self.speeds: Speeds = Speeds()
         self.loads: HostLoads = HostLoads()
         self.paces: HostPaces = HostPaces()
@@ -102,24 +102,25 @@ class HttpClient:
         self.loads.close()
         self.paces.close()
 
-    def _session(self, request: OpenRequest, url: str, proxy: str | None) -> Exchanges:
+    def _session(self, request: OpenRequest, url: str, proxy: Proxy | None) -> Exchanges:
         """The connections for one hop. A context reads the system's certificates, which takes longer than a small
         object: where neither the URL nor its proxy wants TLS, there is none. (aiohttp's own, which such connections
         would fall back to, trusts either no certificates or those of the system.)"""
-        tls = is_tls(url) or (proxy is not None and is_tls(proxy))
+        tls = is_tls(url) or (proxy is not None and is_tls(proxy.url))
+        socks = proxy.url if proxy is not None and proxy.socks else None
         certificates = Certificates.of(request) if tls else None
-        session = self._sessions.get((certificates, request.connection))
+        session = self._sessions.get((certificates, request.connection, socks))
         if session is None:
             arguments: dict[str, Any] = {}
-            if request.connection is not None:
+            if request.connection is not None or socks is not None:
                 # Needed by few.
                 from getm.engine.http.dialing import connector_arguments
 
-                arguments = connector_arguments(request.connection)
+                arguments = connector_arguments(request.connection or ConnectionOptions(), socks)
             context = True if certificates is None else certificates.context()
             connector = Connector(ssl=context, limit=0, keepalive_timeout=_KEEPALIVE_S, **arguments)
             session = Exchanges(connector, _KEEPALIVE_S, self.paces.limits)
-            self._sessions[certificates, request.connection] = session
+            self._sessions[certificates, request.connection, socks] = session
         return session
 
     def begin(self, request: OpenRequest, route: Route, listener: WholeListener) -> Begun | None:
@@ -142,11 +143,11 @@ class HttpClient:
             return None
 
     def _way(self, request: OpenRequest, route: Route) -> tuple[Exchanges, str, str, str | None]:
-        """The connections by which `route` is asked, its origin and target, and the URL of the proxy, if any."""
+        """The connections by which `route` is asked, its origin and target, and the URL of a proxy that gets requests,
+        if any."""
         origin, target = split_url(route.url)
-        proxy = _proxy(origin, tuple(request.environment.items()))
-        through = None if proxy is None else proxy.url
-        return self._session(request, origin, through), origin, target, through
+        proxy = _proxy(request, origin)
+        return self._session(request, origin, proxy), origin, target, _in_http(proxy)
 
     def open_ahead(self, request: OpenRequest, route: Route, count: int) -> None:
         """Open `count` connections for requests for `route` that will soon be made: see `Exchanges.open_ahead`."""
@@ -229,10 +230,10 @@ class HttpClient:
         proxy: Proxy | None = None
         try:
             origin, target = split_url(url)
-            proxy = _proxy(origin, tuple(request.environment.items()))
-            through = None if proxy is None else proxy.url
+            proxy = _proxy(request, origin)
+            through = _in_http(proxy)
             _require_version(request, origin if through is None else through)
-            session = self._session(request, origin, through)
+            session = self._session(request, origin, proxy)
             limits = request.connect_s, request.stall_s
             raw = await session.get(origin, target, headers, wanted, through, *limits, method=method, begun=begun)
             return raw, proxy
@@ -298,6 +299,22 @@ def _redirect_target(head: ResponseHead, raw_headers: Iterable[tuple[bytes, byte
     return target
 
 
+def _in_http(proxy: Proxy | None) -> str | None:
+    """The URL of a proxy that gets requests; one of SOCKS only makes connections."""
+    return None if proxy is None or proxy.socks else proxy.url
+
+
+def _proxy(request: OpenRequest, origin: str) -> Proxy | None:
+    options = request.connection
+    if options is None:
+        return _chosen(origin, tuple(request.environment.items()), None, None)
+    if options.unix_socket is not None:
+        return None
+    return _chosen(origin, tuple(request.environment.items()), options.proxy, options.no_proxy)
+
+
 @lru_cache(maxsize=256)
-def _proxy(origin: str, environment: tuple[tuple[str, bytes], ...]) -> Proxy | None:
-    return choose_proxy(origin, {name: os.fsdecode(value) for name, value in environment})
+def _chosen(
+    origin: str, environment: tuple[tuple[str, bytes], ...], proxy: str | None, no_proxy: str | None
+) -> Proxy | None:
+    return choose_proxy(origin, {name: os.fsdecode(value) for name, value in environment}, proxy, no_proxy)

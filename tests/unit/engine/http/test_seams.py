@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import socket
 import struct
 
 import aiohttp
 import pytest
 
+from getm.core.connection_options import ConnectionOptions
 from getm.engine import counters
 from getm.engine.http.connections import Connector, Exchanges
+from getm.engine.http.dialing import connector_arguments
 from getm.engine.http.response_protocol import ResponseProtocol
 from tests.support.peer import WHOLE, ask, exchanges, peer
 
@@ -28,6 +31,27 @@ async def test_the_connector_gives_connections_with_our_protocol_and_keeps_them(
         second = await ask(pool, server, WHOLE)
         assert await second.content.read() == b"whole"
         assert len(server.writers) == 1
+
+
+async def test_an_address_that_does_not_answer_is_tried_last_from_then_on() -> None:
+    """`_resolve_host`, and `_wrap_create_connection`, which tries another address after a quarter of a second."""
+    async with peer() as server:
+        port = int(server.origin.rpartition(":")[2])
+        # With a backlog of 0 the queue has room for one; what else knocks is dropped.
+        with (
+            socket.create_server(("127.0.0.2", port), backlog=0) as silent,
+            socket.create_connection(silent.getsockname()),
+        ):
+            addresses = ConnectionOptions(addresses=(("several.test", port, ("127.0.0.2", "127.0.0.1")),))
+            connector = Connector(limit=0, **connector_arguments(addresses, None))
+            pool = Exchanges(connector, 30.0, lambda server: False)
+            reply = await ask(pool, dataclasses.replace(server, origin=f"http://several.test:{port}"), WHOLE)
+            assert await reply.content.read() == b"whole"
+            for _ in range(3):
+                # They take turns otherwise.
+                found = await connector._resolve_host("several.test", port)
+                assert [each["host"] for each in found] == ["127.0.0.1", "127.0.0.2"]
+            await pool.close()
 
 
 async def test_a_connection_that_nobody_uses_is_closed() -> None:
