@@ -380,6 +380,8 @@ class EngineConnection:
         return self._pool.waited_s(number)
 
     def helper(self, worker: int) -> HelperPipe | None:
-        """The helper engine that makes the requests of this worker; None: this engine itself."""
+        """The helper engine that makes the requests of this worker; None: this engine itself. One that has refused to,
+        for want of descriptors, or is gone, makes none."""
         index = worker % (len(self._helpers) + 1)
-        return self._helpers[index - 1] if index else None
+        helper = self._helpers[index - 1] if index else None
+        return None if helper is None or helper.closed else helper

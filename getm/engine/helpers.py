@@ -175,6 +175,11 @@ class HelperPipe:
         self._last = 0
         self._pipe = Pipe(loop, sock, FROM_ENGINE, self._on_message, self._on_closed)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the helper has ended it."""
+        return self._pipe.closed
+
     async def fetch(
         self, request: OpenRequest, source: Source, claim: Claim, emit: Emit, attempts: Attempts, tail: Watch
     ) -> None:

@@ -187,6 +187,20 @@ def test_case_10_a_transfer_that_is_refused_leaves_nothing_for_the_next_one(
         assert [open_another().read() for _ in range(4)] == [served.read()] * 4
 
 
+def test_case_10_an_engine_goes_on_without_a_helper_that_was_refused(nginx: NginxServer, make_object: Make) -> None:
+    small, large = make_object(1000), make_object(40 * MIB)
+    with getm.Session(processes=2) as session:
+        with session.urlopen(nginx.url(small), concurrency=2) as first:
+            lead = first._transfer.connection.team[0]
+            assert isinstance(lead, ProcessEngine)
+            # The next ring has it as its helper. The lead may ask it before it learns of the refusal.
+            with limit(0, lead.process.pid), contextlib.suppress(EngineDied):
+                session.read(nginx.url(large), concurrency=4)
+        for _ in range(3):
+            with session.urlopen(nginx.url(large), concurrency=4) as fh:
+                assert fh.read() == large.read()
+
+
 def test_case_10_no_descriptor_for_a_connection_to_a_server(
     nginx: NginxServer, make_object: Make, fault_server: FaultServer
 ) -> None:
