@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GROUP = "getm.resolvers"
 """The group of entry points by which packages add resolvers: the name of each is a scheme."""
 
-BUILT_IN = {"s3": "getm.resolve.s3:resolve"}
+BUILT_IN = {"s3": "getm.resolve.s3:resolve", "hf": "getm.resolve.hf:resolve"}
 """getm's own resolvers, as entry points name them."""
 
 # A function of a name that returns where the object is now.

@@ -29,6 +29,8 @@ class SignedObject:
         # How often each signature was used, in the order in which they were issued.
         self.used: list[int] = []
         self.refused = 0
+        # How many requests had an Authorization field.
+        self.tokens = 0
         self._reply = reply
         self._uses = uses
         self._refusal = failure(403) if refusal is None else refusal
@@ -53,6 +55,7 @@ class SignedObject:
         query = request.target.partition(b"?")[2].decode()
         number = int(query.rpartition("-")[2]) if query else -1
         with self._lock:
+            self.tokens += request.header("Authorization") is not None
             if number < 0 or self.used[number] >= self._uses:
                 self.refused += 1
                 return self._refusal

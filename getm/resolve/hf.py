@@ -1,0 +1,65 @@
+"""`hf://ORG/NAME[@REVISION]/PATH`: files of the Hugging Face Hub, by the names that its own library gives them.
+
+The hub redirects to storage by a signed URL, with the SHA-256 of the file in the redirect (`X-Linked-Etag`), and signs
+another one when that expires. So a name is a URL of the hub, and a token for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from getm.errors import InvalidInput
+from getm.resolve.resource import Resource
+
+# As huggingface_hub's HfFileSystem reads them: revisions with a slash are those of pull requests and conversions, or
+# have it percent-encoded.
+_NAME = re.compile(
+    r"hf://(?:(datasets/|spaces/)|(?!datasets/|spaces/))([^/@]+/[^/@]+)"
+    r"(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?/(.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENDPOINT = "https://huggingface.co"
+
+
+def resolve(name: str) -> Resource:
+    """Files of the Hugging Face Hub: hf://ORG/NAME[@REVISION]/PATH, hf://datasets/..., hf://spaces/...
+
+    Args:
+        name: The name; without a revision, `main`.
+
+    Returns:
+        The URL at the hub ($HF_ENDPOINT), with the token of $HF_TOKEN or of the file that `hf auth login` writes.
+
+    Raises:
+        InvalidInput: It is no such name.
+
+    Example:
+        >>> weights = getm.read("hf://org/model/model.safetensors")
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise InvalidInput("expected hf://ORG/NAME[@REVISION]/PATH, with datasets/ or spaces/ before ORG for those")
+    kind, repository, revision, path = found.groups()
+    endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/")
+    revision = quote(unquote(revision or "main"), safe="")
+    url = f"{endpoint}/{(kind or '').lower()}{quote(repository)}/resolve/{revision}/{quote(path)}"
+    token = _token()
+    return Resource(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+def _token() -> str | None:
+    """The token, where huggingface_hub looks for it."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if token := os.environ.get(variable, "").strip():
+            return token
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
+    path = os.path.expanduser(os.environ.get("HF_TOKEN_PATH") or f"{home}/token")  # noqa: PTH111 - there may be no home
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        # Nobody has logged in.
+        return None
