@@ -17,7 +17,7 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from getm._version import __version__
-from getm.cli import completion, demo, hash, help, options, report, verify
+from getm.cli import completion, demo, hash, help, options, report, sources, verify
 from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +25,7 @@ _WORDS: dict[str, Any] = {
     "verify": verify,
     "hash": hash,
     "report": report,
+    "sources": sources,
     "completion": completion,
     "demo": demo,
     "help": help,

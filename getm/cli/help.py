@@ -17,7 +17,7 @@ TOPICS = (
     *("stores", "exit-status"),
 )
 # Other commands, whose help is that of their parsers.
-COMMANDS = ("verify", "hash", "report", "completion", "demo")
+COMMANDS = ("verify", "hash", "report", "sources", "completion", "demo")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,9 +51,8 @@ def overview() -> str:
     width = max(map(len, TOPICS))
     titles = {topic: read_topic(topic).partition("\n")[0].partition(": ")[2] for topic in TOPICS}
     topics = "".join(f"  {topic:{width}}  {title}\n" for topic, title in titles.items())
-    return (
-        f"getm help TOPIC, of these topics:\n\n{topics}\nOr of a command: {', '.join(COMMANDS)}. Options: getm --help\n"
-    )
+    commands = f"Or of a command: {', '.join(COMMANDS)}.\nOptions: getm --help\n"
+    return f"getm help TOPIC, of these topics:\n\n{topics}\n{commands}"
 
 
 def build_parser() -> Parser:

@@ -21,8 +21,8 @@ from getm.options import MAX_CONCURRENCY, Timeout
 USAGE = (
     "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m LIST\n"
     "       getm verify FILE ALG:VALUE\n       getm verify SUMSFILE...\n       getm verify --receipt FILE\n"
-    "       getm hash [-a ALG] FILE...\n       getm report RECEIPT [-o FILE]\n       getm demo [--size MIB]\n"
-    "       getm help [TOPIC]"
+    "       getm hash [-a ALG] FILE...\n       getm report RECEIPT [-o FILE]\n       getm sources\n"
+    "       getm demo [--size MIB]\n       getm help [TOPIC]"
 )
 
 # What -h prints.

@@ -484,6 +484,8 @@ class Attempts:
         self._deliveries += 1
         self._delivered_at = self._clock()
         self._changed.set()
+        # A helper engine may have had them, by a URL that none of our own requests was answered for.
+        self.renewal.succeeded()
 
     def part_ended(self, *, complete: bool) -> None:
         """A part has come to its end, `complete`, or has failed."""

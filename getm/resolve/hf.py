@@ -25,7 +25,7 @@ _ENDPOINT = "https://huggingface.co"
 
 
 def resolve(name: str) -> Resource:
-    """Files of the Hugging Face Hub: hf://ORG/NAME[@REVISION]/PATH, hf://datasets/..., hf://spaces/...
+    """The Hugging Face Hub: hf://[datasets/|spaces/]ORG/NAME[@REVISION]/PATH.
 
     Args:
         name: The name; without a revision, `main`.

@@ -223,11 +223,20 @@ def _call(
 ) -> None:
     """Call `provider` in a thread, and `answer` with what it returns or raises; or, after `limit_s`, with an error."""
 
+    timer: threading.Timer | None = None
+
     def run() -> None:
         try:
             result: Any = provider()
             if inspect.isawaitable(result):
                 result = _await(result, loop, flight)
+        except BaseException as error:
+            result = error
+        if timer is not None:
+            # Before the answer: nothing is left behind after it.
+            timer.cancel()
+            timer.join()
+        try:
             answer(result)
         except BaseException as error:
             answer(error)
@@ -237,6 +246,7 @@ def _call(
         timer = threading.Timer(limit_s, lambda: answer(said))
         timer.name, timer.daemon = "getm-resolve-limit", True
         timer.start()
+        # Where nobody waits any more.
         flight.add_done_callback(lambda _: timer.cancel())
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="getm-resolve", daemon=True)
     thread.start()

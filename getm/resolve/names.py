@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from getm.core.lazy import importing
 from getm.core.redact import redact
+from getm.core.text import brief
 from getm.resolve.locator import Locator
 from getm.resolve.request import scheme_of
 from getm.resolve.resource import Provider, Resource
@@ -21,6 +23,9 @@ GROUP = "getm.resolvers"
 
 BUILT_IN = {"s3": "getm.resolve.s3:resolve", "hf": "getm.resolve.hf:resolve"}
 """getm's own resolvers, as entry points name them."""
+
+# The package that one of them needs, which the extra of the same name as the scheme brings.
+_NEEDS = {"s3": "botocore"}
 
 # A function of a name that returns where the object is now.
 Resolver = Callable[[str], str | Resource]
@@ -38,6 +43,38 @@ def find_locator(url: object, logins: Logins | None = None, name: str = "") -> L
 def has_resolver(name: str) -> bool:
     """Whether there is a resolver for the scheme of `name`."""
     return _entry(name) is not None
+
+
+class Scheme(NamedTuple):
+    """A scheme of names. `summary`: what its names are; `package`: what has its resolver, with a version; `missing`:
+    what it lacks, None where nothing."""
+
+    name: str
+    summary: str
+    package: str
+    missing: str | None
+
+
+def schemes() -> list[Scheme]:
+    """All schemes that can be used, or could be: URLs, getm's own, and those of packages."""
+    found = [Scheme(name, "URLs", "getm", None) for name in ("https", "http")]
+    own = [EntryPoint(scheme, value, GROUP) for scheme, value in BUILT_IN.items()]
+    others = [entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN]
+    return found + [_scheme(entry) for entry in (*own, *sorted(others, key=lambda entry: entry.name))]
+
+
+def _scheme(entry: EntryPoint) -> Scheme:
+    package = "getm" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+    needed = _NEEDS.get(entry.name)
+    missing = None
+    if needed is not None and find_spec(needed) is None:
+        missing = f'it needs {needed}: pip install "getm[{entry.name}]"'
+    try:
+        with importing:
+            summary = (entry.load().__doc__ or "").strip().partition("\n")[0]
+    except Exception as error:  # a package's own code, which may raise anything
+        summary, missing = "", f"it cannot be imported ({type(error).__name__}: {brief(str(error))})"
+    return Scheme(entry.name, summary, package, missing)
 
 
 def label_of(provider: Provider) -> str:

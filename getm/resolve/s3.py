@@ -38,7 +38,7 @@ def resolve(
     anonymous: bool | None = None,
     requester_pays: bool | None = None,
 ) -> Resource:
-    """Amazon S3 and servers like it: s3://BUCKET/KEY, with ?versionId=ID for one version. Needs getm[s3].
+    """Amazon S3 and servers like it: s3://BUCKET/KEY, s3://BUCKET/KEY?versionId=ID.
 
     Args:
         name: The name. A bucket may be the ARN of an access point.

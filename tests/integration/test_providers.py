@@ -67,9 +67,10 @@ def test_a_file_outlives_its_signatures(
 def test_several_engines_have_one_signature_at_a_time(fault_server: FaultServer) -> None:
     with getm.Session(processes=3) as session:
         for way in ("read", "iter_content"):
-            signed = SignedObject(fault_server, cut(BODY * 10, 1_000_000), uses=5)
+            # For more requests than there are connections: none is refused again and again.
+            signed = SignedObject(fault_server, cut(BODY * 10, 1_000_000), uses=10)
             assert ways.stream(way, session, signed.sign, concurrency=8).data == BODY * 10
-            assert len(signed.used) >= 4 and signed.one_for_each_expiry
+            assert len(signed.used) >= 3 and signed.one_for_each_expiry
 
 
 def test_each_position_after_seeks(session: getm.Session, fault_server: FaultServer) -> None:

@@ -20,6 +20,7 @@ import getm
 from getm import errors
 from getm.resolve import names
 from tests.support.command import getm as run_getm
+from tests.support.command import refused
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.signing import SignedObject, cut
@@ -133,6 +134,21 @@ def test_a_resolver_that_cannot_be_imported(packages: Path, session: getm.Sessio
     install(packages, DOCUMENTED["pyproject.toml"], getm_lims="import no_such_package\n")
     with pytest.raises(errors.ResolveFailed, match="No module named 'no_such_package'"):
         session.read(NAME)
+
+
+def test_the_list_of_schemes(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(packages, DOCUMENTED["pyproject.toml"], getm_lims=DOCUMENTED["getm_lims.py"])
+    lines = refused("sources", cwd=packages).stdout.decode().splitlines()
+    assert lines[0] == "https://  URLs" and lines[-1] == (
+        "lims://   Files of the LIMS at LIMS_URL, for the token in LIMS_TOKEN. (getm-lims 1.0)"
+    )
+    (packages / "getm_lims.py").write_text("import no_such_package\n")
+    monkeypatch.delitem(sys.modules, "getm_lims")
+    monkeypatch.setattr(names, "find_spec", lambda name: None)
+    facts = [json.loads(line) for line in refused("sources", "--json", cwd=packages).stdout.splitlines()]
+    needs = {fact["scheme"]: fact["needs"] for fact in facts}
+    assert needs["s3"] == 'it needs botocore: pip install "getm[s3]"' and needs["hf"] is None
+    assert needs["lims"] == "it cannot be imported (ModuleNotFoundError: No module named 'no_such_package')"
 
 
 def test_a_scheme_without_a_resolver(packages: Path, session: getm.Session) -> None:

@@ -5,11 +5,12 @@
 #    source ~/.local/share/bash_completion/getm
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_getm_subparsers=(verify hash report completion demo help)
+_shtab_getm_subparsers=(verify hash report sources completion demo help)
 
 _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt --repair -H --header --cacert)
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_report_option_strings=(-h --help -o --output --json-errors)
+_shtab_getm_sources_option_strings=(-h --help --json --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
 _shtab_getm_help_option_strings=(-h --help)
@@ -44,8 +45,8 @@ _shtab_getm_verify___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 
 _shtab_getm_hash__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_hash___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_completion_pos_0_choices=(bash zsh fish)
-_shtab_getm_help_pos_0_choices=(lists checksums resume connections logins output config environment files stores exit-status verify hash report completion demo)
-_shtab_getm_pos_0_choices=(verify hash report completion demo help)
+_shtab_getm_help_pos_0_choices=(lists checksums resume connections logins output config environment files stores exit-status verify hash report sources completion demo)
+_shtab_getm_pos_0_choices=(verify hash report sources completion demo help)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
 _shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
@@ -71,6 +72,10 @@ _shtab_getm_hash___json_errors_nargs=0
 _shtab_getm_report__h_nargs=0
 _shtab_getm_report___help_nargs=0
 _shtab_getm_report___json_errors_nargs=0
+_shtab_getm_sources__h_nargs=0
+_shtab_getm_sources___help_nargs=0
+_shtab_getm_sources___json_nargs=0
+_shtab_getm_sources___json_errors_nargs=0
 _shtab_getm_completion__h_nargs=0
 _shtab_getm_completion___help_nargs=0
 _shtab_getm_demo__h_nargs=0

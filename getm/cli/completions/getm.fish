@@ -50,7 +50,7 @@ function _shtab_getm_using
   test "$_shtab_getm_cmdpath" = "$argv"
 end
 
-set -g _shtab_getm_commands verify hash report completion demo help
+set -g _shtab_getm_commands verify hash report sources completion demo help
 set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
@@ -136,6 +136,10 @@ complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a rep
 complete -c getm -n '_shtab_getm_using report' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the page; - is standard output (default: the receipt'"'"'s name with .html, in the current folder)'
 complete -c getm -n '_shtab_getm_using report' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
+complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a sources -d 'List the schemes of names that getm can download from, and what each needs. Packages add schemes by entry points (docs/resolvers.md). --url-command CMD makes a URL of any of these names by a command of yours.'
+complete -c getm -n '_shtab_getm_using sources' -s h -l help -d 'show this help message and exit'
+complete -c getm -n '_shtab_getm_using sources' -l json -d 'a JSON object for each on a line'
+complete -c getm -n '_shtab_getm_using sources' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a completion -d 'Print a script by which a shell completes getm'"'"'s options.'
 complete -c getm -n '_shtab_getm_using completion' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using completion; and test $_shtab_getm_npos -eq 0' -ka "bash zsh fish" -d 'bash, zsh or fish'
@@ -146,4 +150,4 @@ complete -c getm -n '_shtab_getm_using demo' -l serve -xka "(__fish_complete_dir
 complete -c getm -n '_shtab_getm_using demo' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a help -d 'Print a short text about one thing: lists, checksums, resume, ...'
 complete -c getm -n '_shtab_getm_using help' -s h -l help -d 'show this help message and exit'
-complete -c getm -n '_shtab_getm_using help; and test $_shtab_getm_npos -eq 0' -ka "lists checksums resume connections logins output config environment files stores exit-status verify hash report completion demo" -d 'lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status; or a command'
+complete -c getm -n '_shtab_getm_using help; and test $_shtab_getm_npos -eq 0' -ka "lists checksums resume connections logins output config environment files stores exit-status verify hash report sources completion demo" -d 'lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status; or a command'

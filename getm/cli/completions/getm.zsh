@@ -15,6 +15,7 @@ _shtab_getm_commands() {
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
     help:'Print a short text about one thing: lists, checksums, resume, ...'
     report:'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
+    sources:'List the schemes of names that getm can download from, and what each needs. Packages add schemes by entry points (docs/resolvers.md). --url-command CMD makes a URL of any of these names by a command of yours.'
     verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Objects in a store (s3://...) are read from there. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more,'
   )
   _describe 'getm commands' _commands
@@ -115,7 +116,7 @@ _shtab_getm_hash_defaults_added=0
 
 _shtab_getm_help_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists checksums resume connections logins output config environment files stores exit-status verify hash report completion demo)"
+  ":lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists checksums resume connections logins output config environment files stores exit-status verify hash report sources completion demo)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -130,6 +131,15 @@ _shtab_getm_report_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_getm_report_defaults_added=0
+
+_shtab_getm_sources_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[a JSON object for each on a line]"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_getm_sources_defaults_added=0
 
 _shtab_getm_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -172,6 +182,7 @@ _shtab_getm() {
         hash) _arguments -C -s $_shtab_getm_hash_options ;;
         help) _arguments -C -s $_shtab_getm_help_options ;;
         report) _arguments -C -s $_shtab_getm_report_options ;;
+        sources) _arguments -C -s $_shtab_getm_sources_options ;;
         verify) _arguments -C -s $_shtab_getm_verify_options ;;
       esac
   esac

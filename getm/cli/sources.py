@@ -1,0 +1,59 @@
+"""`getm sources`: what names getm can download from, and what each needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from getm.cli.exit_status import EXIT_OK
+from getm.cli.output.errors import JSON_ERRORS
+from getm.cli.parser import Parser, json_errors
+from getm.resolve.names import schemes
+
+_EPILOG = """\
+Packages add schemes by entry points (docs/resolvers.md). --url-command CMD
+makes a URL of any of these names by a command of yours.
+
+exit status:
+  0  success
+  2  bad options
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `getm sources` with `arguments` and return its exit status; raises what getm raises."""
+    options = build_parser().parse(arguments)
+    found = schemes()
+    width = max(len(scheme.name) for scheme in found) + 3
+    for scheme in found:
+        if options.json:
+            line = json.dumps(
+                {
+                    "scheme": scheme.name,
+                    "available": scheme.missing is None,
+                    "what": scheme.summary,
+                    "package": scheme.package,
+                    "needs": scheme.missing,
+                }
+            )
+        else:
+            place = "" if scheme.package == "getm" else f" ({scheme.package})"
+            missing = "" if scheme.missing is None else f" [not available: {scheme.missing}]"
+            line = f"{f'{scheme.name}://':{width}}  {scheme.summary}{place}{missing}"
+        if sys.stdout is not None:
+            sys.stdout.write(f"{line}\n")
+    return EXIT_OK
+
+
+def build_parser() -> Parser:
+    """The parser of `getm sources`."""
+    parser = Parser(
+        prog="getm sources",
+        usage="getm sources [--json]",
+        description="List the schemes of names that getm can download from, and what each needs.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON object for each on a line")
+    parser.add_argument(JSON_ERRORS, **json_errors())
+    return parser
