@@ -57,6 +57,7 @@ _LOOK_S = 0.02
 _FORGET_S = 600.0
 # A host's word counts up to this: it may be wrong, and whoever waits cannot see why.
 _MAX_HOLD_S = 120.0
+_SHORT_RESET_S = 2.0
 
 
 class HostPace(Struct):
@@ -64,7 +65,7 @@ class HostPace(Struct):
 
     `interval_s`: between two requests. `next_s`: when the next one may be made. `held_until_s`: by the host's word,
     none before. `at_once`: how many may be under way. `most`: so many were under way at once. `stated`: whether the
-    host itself gave the interval.
+    host itself gave the interval, and `window_s`: for how long what it states holds.
 
     `refused_s`: the last refusal, or statement. `slower`: how often the interval became longer since the last calm.
     `eased_s`, `eased`: when it last became shorter, and how often. `try_s`, `try_after_s`: when one more than `at_once`
@@ -81,6 +82,7 @@ class HostPace(Struct):
     at_once: int = 0
     most: int = 0
     stated: bool = False
+    window_s: float = 0.0
     refused_s: float = 0.0
     slower: int = 0
     eased_s: float = 0.0
@@ -253,13 +255,17 @@ class HostPace(Struct):
             return
         self.measured_from_s = 0.0
         self.refused_s = self.eased_s = now_s
-        self.stated = True
+        # Most round the reset up to whole seconds. Who asks evenly anyway need not wait for all of a short one.
+        surely_s = max(0.0, limit.reset_s - 1)
         if not limit.remaining:
-            self.held_until_s = max(self.held_until_s, now_s + min(limit.reset_s, _MAX_HOLD_S))
-        if limit.quota and limit.window_s:
-            # The reset is rounded to whole seconds.
-            left_s = (limit.reset_s - 1) / (limit.remaining or limit.quota)
-            self.interval_s = _MARGIN * max(limit.window_s / limit.quota, left_s)
+            hold_s = surely_s if self.stated and limit.reset_s <= _SHORT_RESET_S else limit.reset_s
+            self.held_until_s = max(self.held_until_s, now_s + min(hold_s, _MAX_HOLD_S))
+        self.stated = True
+        if limit.quota:
+            # Where it does not say how long its window is: at least as long as it ever was until the reset.
+            self.window_s = limit.window_s or max(self.window_s, limit.reset_s)
+            left_s = surely_s / (limit.remaining or limit.quota)
+            self.interval_s = _MARGIN * max(self.window_s / limit.quota, left_s)
         elif limit.remaining:
             self.interval_s = limit.spacing_s
         self.interval_s = min(self.interval_s, _MAX_HOLD_S)

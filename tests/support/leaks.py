@@ -61,8 +61,9 @@ def snapshot() -> Snapshot:
 
 
 def _shared_memory() -> frozenset[str]:
-    # Semaphores are not getm's: multiprocessing makes them, also for a test run beside this one.
-    return frozenset(name for name in _names(_SHARED_MEMORY) if not name.startswith("sem.mp-"))
+    # Semaphores are not getm's: multiprocessing makes them, also for a test run beside this one. The table of hosts is
+    # there to stay.
+    return frozenset(name for name in _names(_SHARED_MEMORY) if not name.startswith(("sem.mp-", "getm-hosts-")))
 
 
 def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:

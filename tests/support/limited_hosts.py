@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from getm.core.pace import HostPace
+from getm.core.rate_limit import StatedLimit
 
 _START_S = 1000.0
 
@@ -51,6 +54,11 @@ class FixedWindow:
         return self.used <= self.count
 
     def ended(self) -> None: ...
+
+    def stated(self, at_s: float) -> StatedLimit:
+        """What it says with each response: the reset in whole seconds."""
+        left_s = self.window + 1 - (at_s + self.phase_s)
+        return StatedLimit(max(0, self.count - self.used), float(math.ceil(left_s)), self.count)
 
 
 @dataclass
@@ -129,14 +137,18 @@ def simulate(
     response_s: float = 0.0,
     late_s: float = 0.003,
     broken: float = 0.0,
+    states: FixedWindow | None = None,
 ) -> Outcome:
     """`clients` that each make one request after another. `response_s`: how long a response takes. `late_s`: how late a
-    client is at most when it wakes up. `broken`: such a share is refused whatever the limit is."""
+    client is at most when it wakes up. `broken`: such a share is refused whatever the limit is. `states`: the limit,
+    where it says what is left."""
     pace, order = HostPace(), itertools.count()
     events: list[tuple[float, int, str, bool]] = []
     granted_s: list[float] = []
     refused_s: list[float] = []
     asking = under_way = 0
+    # All take equally long: they arrive in the order in which they were made.
+    said: deque[StatedLimit] = deque()
 
     def later(at_s: float, what: str, *, took_turn: bool = False) -> None:
         heapq.heappush(events, (at_s, next(order), what, took_turn))
@@ -157,11 +169,15 @@ def simulate(
             case "arrive":
                 granted = chance.random() >= broken and limit.grants(at_s)
                 later(at_s + round_trip_s, "granted" if granted else "refused", took_turn=took_turn)
+                if states is not None:
+                    said.append(states.stated(at_s))
             case "granted":
                 asking -= took_turn
                 under_way += 1
                 pace.answered(now_s, under_way)
                 granted_s.append(at_s)
+                if said:
+                    pace.told(now_s, said.popleft())
                 later(at_s + response_s * chance.uniform(0.5, 1.5), "end")
             case "end":
                 under_way -= 1
@@ -171,5 +187,7 @@ def simulate(
                 asking -= took_turn
                 pace.refused(now_s, under_way)
                 refused_s.append(at_s)
+                if said:
+                    pace.told(now_s, said.popleft())
                 later(at_s + chance.uniform(0, 0.1), "ask")
     return Outcome(granted_s, refused_s, pace)

@@ -33,12 +33,12 @@ TABLE_VARIABLE = "GETM_HOST_TABLE"
 OFF = "off"
 
 # Changes with the format of the file.
-_NAME = "getm-hosts-1"
+_NAME = "getm-hosts-2"
 # A number that changes when a host becomes limited.
 _HEADER_BYTES = 64
 _KEY_BYTES = 16
 # The fields of a HostPace, and a checksum of the key and these.
-_FIELDS = struct.Struct("<dddII?dIdIddIddIIdII")
+_FIELDS = struct.Struct("<dddII?ddIdIddIddIIdII")
 _CHECKSUM = struct.Struct("<I")
 _RECORD_BYTES = _KEY_BYTES + _FIELDS.size + _CHECKSUM.size
 _RECORDS = 256

@@ -131,6 +131,14 @@ def test_what_the_host_states_is_kept_to_while_little_is_left() -> None:
     assert not pace.is_limited(T + 10)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_stated_is_used_though_the_reset_is_rounded(seed: int) -> None:
+    limit = FixedWindow(3, 0.4)
+    outcome = simulate(limit, random.Random(seed), states=limit)
+    assert outcome.refused_after(1.0) <= 2
+    assert outcome.rate(2.0, 15.0) >= 0.9 * 3
+
+
 def test_a_rate_that_is_no_longer_the_limit_is_left_behind_step_by_step() -> None:
     pace, now_s = HostPace(interval_s=5.0, refused_s=T, eased_s=T), T
     for _ in range(40):

@@ -212,4 +212,4 @@ def test_switched_off_it_learns_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_by_default_all_processes_of_a_user_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GETM_HOST_TABLE")
-    assert str(host_table._path()).endswith(f"getm-hosts-1-{os.geteuid()}")
+    assert str(host_table._path()).endswith(f"getm-hosts-2-{os.geteuid()}")
