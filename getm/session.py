@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from getm import aio
     from getm.buffers.object_memory import ObjectMemory
     from getm.client.collected_spans import CollectedSpans
-    from getm.files.netrc import Logins
+    from getm.files.logins import Logins
     from getm.files.receipt import Receipt
     from getm.resolve.resource import URLInput
     from getm.shared_object import SharedObject
@@ -105,6 +105,8 @@ class Session:
         netrc: Send the login (Basic authentication) that a netrc file has for exactly the host of a URL: True for
             `$NETRC` or `~/.netrc`, or the file's path. It is not sent after a redirect to another host, nor where the
             URL or the headers have a login. A "default" entry is not used.
+        cookies: Send the cookies that this file has for a URL, in Netscape's format (browsers' extensions, `curl -c`
+            and wget write it), and none after a redirect to another host. What servers set is not kept.
         resolve: Addresses to connect to in place of what a name resolves to: {"data.example.org:443": "127.0.0.1"}, or
             several of them in a list. TLS still wants the certificate of the name.
         ip_version: 4 or 6: use only addresses of that version; None, both.
@@ -139,6 +141,7 @@ class Session:
         key: str | os.PathLike[str] | None = None,
         key_password: str | None = None,
         netrc: bool | str | os.PathLike[str] = False,
+        cookies: str | os.PathLike[str] | None = None,
         resolve: Mapping[str, str | Iterable[str]] | None = None,
         ip_version: Literal[4, 6] | None = None,
         interface: str | None = None,
@@ -172,7 +175,7 @@ class Session:
                 ip_version, interface, resolve, cert, key, key_password, proxy, no_proxy, unix_socket
             ),
         )
-        self._logins = _logins(netrc)
+        self._logins = _logins(netrc, cookies)
         self._pool = EnginePool(*self._pool_arguments)
         # A session that is dropped without close() must not leave processes behind. When the interpreter shuts down,
         # the pools close by themselves.
@@ -1845,13 +1848,18 @@ def _connection(ip_version: Literal[4, 6] | None, interface: str | None, *others
     return chosen
 
 
-def _logins(netrc: bool | str | os.PathLike[str]) -> Logins | None:
-    if netrc is False:
+def _logins(netrc: bool | str | os.PathLike[str], cookies: str | os.PathLike[str] | None) -> Logins | None:
+    if netrc is False and cookies is None:
         return None
     with importing:
+        from getm.files.cookies import read_cookies
+        from getm.files.logins import Logins
         from getm.files.netrc import read_netrc
 
-    return read_netrc(None if netrc is True else validate_path(netrc, "netrc"))
+    return Logins(
+        None if netrc is False else read_netrc(None if netrc is True else validate_path(netrc, "netrc")),
+        None if cookies is None else read_cookies(validate_path(cookies, "cookies")),
+    )
 
 
 def _destination(path: str | os.PathLike[str], name: str, chosen: BatchOptions) -> str:

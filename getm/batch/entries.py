@@ -18,7 +18,7 @@ from getm.resolve.request import UnlocatedRequest, locator_for
 
 if TYPE_CHECKING:
     from getm.batch.scheduler import Batch
-    from getm.files.netrc import Logins
+    from getm.files.logins import Logins
 
 # Larger files wait until the smaller ones have begun.
 _SMALL_FILE_BYTES = 64 * MIB
@@ -73,7 +73,7 @@ def _is_large(entry: Entry) -> bool:
 
 def _for_entry(entry: Entry, common: OpenRequest, logins: Logins | None) -> OpenRequest:
     """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
-    headers, checksums = common.headers, common.checksums
+    headers, checksums = common.headers if entry.session_headers else (), common.checksums
     if entry.headers:
         own = {name.lower() for name, _ in entry.headers}
         headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)

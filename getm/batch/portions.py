@@ -28,7 +28,7 @@ from getm.client.pool import EnginePool
 from getm.core.environment import environment
 from getm.core.units import MIB
 from getm.events import Event, Failed, Finished, Progressed, Skipped, Started
-from getm.files.netrc import Logins
+from getm.files.logins import Logins
 from getm.files.receipt_lines import ReceiptEntry
 from getm.manifests.entry import Entry
 from getm.protocol.messages import OpenRequest

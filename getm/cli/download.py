@@ -170,6 +170,7 @@ def _session(options: argparse.Namespace) -> Session:
         key=options.key,
         key_password=None if password is None else password_in(password),
         netrc=_netrc(options) or False,
+        cookies=options.load_cookies,
         resolve=_addresses(options.resolve),
         ip_version=options.ip_version,
         interface=options.interface,
@@ -237,6 +238,7 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
         "the key (--key)": options.key,
         "the file with the key's password": options.key_password_file,
         "the netrc file": _netrc(options),
+        "the cookie file": options.load_cookies,
         "the configuration (--config)": options.config,
         **{f"a file of headers (-H @{path})": path for path in getattr(options, "header_files", ())},
     }
@@ -265,12 +267,13 @@ def _warn(options: argparse.Namespace) -> None:
     for variable in options.unknown_variables:
         # In the log only: it may be another program's.
         _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
-    if (path := _netrc(options)) is not None:
-        from getm.files.netrc import exposure
+    for path in (_netrc(options), options.load_cookies):
+        if path is not None:
+            from getm.files.netrc import exposure
 
-        # The session has it in the log.
-        if warning := exposure(path):
-            print_warning(warning)
+            # The session has it in the log.
+            if warning := exposure(path):
+                print_warning(warning)
 
 
 def _url_command(options: argparse.Namespace) -> AbstractContextManager[URLCommand]:

@@ -224,6 +224,8 @@ def build_parser() -> Parser:
     )
     add("--url-command", action=Once, metavar="CMD", help=url_command)
     add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
+    cookies = "send the cookies of this file (Netscape's format) to the hosts that they are for"
+    add("--load-cookies", action=Once, metavar="FILE", help=cookies)
     add("-E", "--cert", action=Once, metavar="FILE", help="show this client certificate (PEM) to servers that ask")
     add("--key", action=Once, metavar="FILE", help="its private key (default: in the file of --cert)")
     add("--key-password-file", action=Once, metavar="FILE", help="its first line opens an encrypted key")

@@ -39,7 +39,7 @@ _OF_DOWNLOADERS = {
     ),
     "use -H 'User-Agent: ...'": "-A -U --user-agent",
     "use -H 'Referer: ...'": "-e --referer",
-    "use -H 'Cookie: ...'": "-b --cookie --load-cookies",
+    "use --load-cookies FILE, or -H 'Cookie: ...'": "-b --cookie --cookies",
     "use --proxy URL": "--all-proxy --http-proxy --https-proxy --preproxy",
     "put it into the URL of --proxy (http://USER:PASSWORD@HOST:PORT)": "-U --proxy-user --proxy-password",
     "use --proxy socks5://HOST:PORT (socks5h: the proxy looks names up)": "--socks5 --socks5-hostname",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import netrc
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -16,16 +15,18 @@ from getm.errors import InvalidInput
 _log = get_logger()
 
 
-class Logins:
+class Netrc:
     """What a netrc file says of hosts. `hosts`: user name and password by the name of the host, in lower case."""
 
     def __init__(self, hosts: dict[str, tuple[str, str]]) -> None:
         self._hosts = hosts
 
-    def of(self, urls: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """Each host of `urls` for which there is a login, and its Authorization field. Raises `InvalidInput`."""
-        hosts = {urlsplit(url).hostname or "" for url in urls}
-        return tuple((host, _authorization(host, *self._hosts[host])) for host in sorted(hosts & self._hosts.keys()))
+    def of(self, url: str) -> str | None:
+        """The Authorization field for a request to `url`; None where there is no login for its host. Raises
+        `InvalidInput`."""
+        host = urlsplit(url).hostname or ""
+        login = self._hosts.get(host)
+        return None if login is None else _authorization(host, *login)
 
 
 def netrc_path() -> str:
@@ -40,10 +41,10 @@ def exposure(path: str | os.PathLike[str]) -> str | None:
     except OSError:
         return None
     readable = stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO)
-    return f"others than you may read the passwords in {path}; protect it: chmod 600 {path}" if readable else None
+    return f"others than you may read the secrets in {path}; protect it: chmod 600 {path}" if readable else None
 
 
-def read_netrc(path: str | None) -> Logins:
+def read_netrc(path: str | None) -> Netrc:
     """The logins of the file at `path`; None for `$NETRC`, or else `~/.netrc`. A "default" entry is left out: it would
     be for any host that a list or a mirror names.
 
@@ -61,7 +62,7 @@ def read_netrc(path: str | None) -> Logins:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"the netrc file {file} cannot be read: {reason}") from None
-    return Logins(
+    return Netrc(
         {host.lower(): (login, password) for host, (login, _, password) in found.hosts.items() if host != "default"}
     )
 

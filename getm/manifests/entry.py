@@ -50,6 +50,8 @@ class Entry:
             warn of.
         trusted_path: Whether `path` may be absolute and hold ".." when no directory is given. It may in your own
             entries and in getm's own lists; in lists of other formats, which come from elsewhere, it may not.
+        session_headers: Whether the headers of the session are sent as well: not to the hosts of a Metalink, which its
+            author names.
 
     Raises:
         InvalidInput: An argument cannot be used: a URL that is not http(s), a path that no file can have, a checksum
@@ -60,7 +62,18 @@ class Entry:
     """
 
     # A class by hand, since its arguments are not its attributes.
-    __slots__ = ("checksums", "headers", "path", "place", "provider", "size", "trusted_path", "urls", "warn_unverified")
+    __slots__ = (
+        "checksums",
+        "headers",
+        "path",
+        "place",
+        "provider",
+        "session_headers",
+        "size",
+        "trusted_path",
+        "urls",
+        "warn_unverified",
+    )
 
     urls: tuple[str, ...]
     path: str | None
@@ -71,6 +84,7 @@ class Entry:
     provider: Provider | None
     warn_unverified: bool
     trusted_path: bool
+    session_headers: bool
 
     def __init__(
         self,
@@ -83,6 +97,7 @@ class Entry:
         place: str | None = None,
         warn_unverified: bool = True,
         trusted_path: bool = True,
+        session_headers: bool = True,
     ) -> None:
         provider = url if callable(url) else None
         if callable(url):
@@ -107,6 +122,7 @@ class Entry:
         put(self, "place", f"the entry of {self.label}" if place is None else validate_text(place, "place"))
         put(self, "warn_unverified", validate_bool(warn_unverified, "warn_unverified"))
         put(self, "trusted_path", validate_bool(trusted_path, "trusted_path"))
+        put(self, "session_headers", validate_bool(session_headers, "session_headers"))
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)

@@ -96,7 +96,9 @@ def _entry(place: str, file: _File) -> Entry:
     # Types are IANA's names: "sha-256" (section 4.2.3).
     checksums = known_checksums((attributes.get("type", ""), text) for attributes, text in file.texts("hash"))
     sizes = [parse_size(text) for _, text in file.texts("size")] or [None]
-    return Entry(usable_urls(urls), file.name, checksums, sizes[-1], place=place, trusted_path=False)
+    return Entry(
+        usable_urls(urls), file.name, checksums, sizes[-1], place=place, trusted_path=False, session_headers=False
+    )
 
 
 def _priority(attributes: dict[str, str]) -> int:

@@ -246,8 +246,8 @@ class OpenRequest(Record, frozen=True):
     first_bytes: int = 0
     # None: the usual ones.
     connection: ConnectionOptions | None = None
-    # Hosts of these URLs, and the Authorization field that each of them gets, unless `headers` have one.
-    logins: tuple[tuple[str, str], ...] = ()
+    # Origins of these URLs, and headers that URLs of each of them get, unless `headers` have them.
+    logins: tuple[tuple[tuple[str, str | None, int | None], str, str], ...] = ()
     # A URL, and headers that only URLs of its origin get, in place of those of the same name.
     own_headers: tuple[str, tuple[tuple[str, str], ...]] | None = None
     # None: no new URL can be had in place of one that expires.
@@ -270,11 +270,11 @@ class OpenRequest(Record, frozen=True):
             replaced = {name.lower() for name, _ in own}
             headers = (*(pair for pair in headers if pair[0].lower() not in replaced), *own)
         if self.logins:
-            parts = urlsplit(url)
-            login = dict(self.logins).get(parts.hostname or "")
-            given = any(name.lower() == "authorization" for name, _ in headers) or "@" in parts.netloc
-            if login is not None and not given:
-                return (*headers, ("Authorization", login))
+            origin, given = origin_of(url), {name.lower() for name, _ in headers}
+            if "@" in urlsplit(url).netloc:
+                given.add("authorization")
+            found = {name: value for of, name, value in reversed(self.logins) if of == origin}
+            headers = (*headers, *((name, value) for name, value in found.items() if name.lower() not in given))
         return headers
 
 

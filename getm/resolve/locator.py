@@ -30,7 +30,7 @@ from getm.resolve.resource import Provider, Resource
 if TYPE_CHECKING:
     import asyncio
 
-    from getm.files.netrc import Logins
+    from getm.files.logins import Logins
 
 
 class Found(Struct, frozen=True):

@@ -16,7 +16,7 @@ from getm.resolve.request import scheme_of
 from getm.resolve.resource import Provider, Resource
 
 if TYPE_CHECKING:
-    from getm.files.netrc import Logins
+    from getm.files.logins import Logins
 
 GROUP = "getm.resolvers"
 """The group of entry points by which packages add resolvers: the name of each is a scheme."""

@@ -9,7 +9,7 @@ from getm.core.lazy import importing
 from getm.protocol.messages import OpenRequest
 
 if TYPE_CHECKING:
-    from getm.files.netrc import Logins
+    from getm.files.logins import Logins
     from getm.resolve.locator import Locator
 
 

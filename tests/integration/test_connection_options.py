@@ -368,7 +368,7 @@ def test_a_terminal_is_told_of_logins_that_others_may_read(fault_server: FaultSe
     url = fault_server.serve("/x", Reply(body=BODY))
     netrc(tmp_path, LINES).chmod(0o644)
     status, shown = command.on_a_terminal(url, "-n", cwd=tmp_path)
-    assert status == 0 and "warning: others than you may read the passwords in" in shown
+    assert status == 0 and "warning: others than you may read the secrets in" in shown
     # Callers take anything there for a failure.
     run = command.getm(url, "-n", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, b"")

@@ -14,7 +14,7 @@ _shtab_getm_sources_option_strings=(-h --help --json --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
 _shtab_getm_help_option_strings=(-h --help)
-_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --dask --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header -n --netrc --url-command --netrc-file -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
+_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --dask --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header -n --netrc --url-command --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
@@ -33,6 +33,7 @@ _shtab_getm__i_COMPGEN=_shtab_compgen_files
 _shtab_getm___manifest_COMPGEN=_shtab_compgen_files
 _shtab_getm___receipt_COMPGEN=_shtab_compgen_files
 _shtab_getm___netrc_file_COMPGEN=_shtab_compgen_files
+_shtab_getm___load_cookies_COMPGEN=_shtab_compgen_files
 _shtab_getm__E_COMPGEN=_shtab_compgen_files
 _shtab_getm___cert_COMPGEN=_shtab_compgen_files
 _shtab_getm___key_COMPGEN=_shtab_compgen_files

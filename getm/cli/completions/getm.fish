@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash report sources completion demo help
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --load-cookies --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -88,6 +88,7 @@ complete -c getm -n _shtab_getm_using -s H -l header -x -d 'send this header; re
 complete -c getm -n _shtab_getm_using -s n -l netrc -d 'send the login that $NETRC or ~/.netrc has for exactly the URL'"'"'s host'
 complete -c getm -n _shtab_getm_using -l url-command -x -d 'run this for each URL just before its download, and again when that expires, with the URL (without query) as last argument: it prints the URL to use, or JSON; without a shell'
 complete -c getm -n _shtab_getm_using -l netrc-file -xka "(__fish_complete_path (commandline -ct))" -d 'the same, from this file'
+complete -c getm -n _shtab_getm_using -l load-cookies -xka "(__fish_complete_path (commandline -ct))" -d 'send the cookies of this file (Netscape'"'"'s format) to the hosts that they are for'
 complete -c getm -n _shtab_getm_using -s E -l cert -xka "(__fish_complete_path (commandline -ct))" -d 'show this client certificate (PEM) to servers that ask'
 complete -c getm -n _shtab_getm_using -l key -xka "(__fish_complete_path (commandline -ct))" -d 'its private key (default: in the file of --cert)'
 complete -c getm -n _shtab_getm_using -l key-password-file -xka "(__fish_complete_path (commandline -ct))" -d 'its first line opens an encrypted key'

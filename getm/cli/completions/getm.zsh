@@ -54,6 +54,7 @@ _shtab_getm_options=(
   {-n,--netrc}"[send the login that \$NETRC or \~\/.netrc has for exactly the URL\'s host]"
   "--url-command[run this for each URL just before its download, and again when that expires, with the URL (without query) as last argument\: it prints the URL to use, or JSON\; without a shell]:CMD:"
   "--netrc-file[the same, from this file]:FILE:_files"
+  "--load-cookies[send the cookies of this file (Netscape\'s format) to the hosts that they are for]:FILE:_files"
   {-E,--cert}"[show this client certificate (PEM) to servers that ask]:FILE:_files"
   "--key[its private key (default\: in the file of --cert)]:FILE:_files"
   "--key-password-file[its first line opens an encrypted key]:FILE:_files"
