@@ -30,9 +30,9 @@ class Source:
     """One URL of an object."""
 
     def __init__(self, route: Route) -> None:
-        self.origin = route
+        self.origin: Route = route
         # Redirects are followed once for all parts: the origin may be slow, or count requests.
-        self.route = route
+        self.route: Route = route
         # What its further responses must agree with; nothing is known of it where it has not answered.
         self.version: Version = Version()
         self.ranges: Ranges = Ranges.GRANTED

@@ -54,7 +54,7 @@ class SocksDialer:
         if interface is not None:
             raise InvalidInput("there is no connection to a SOCKS proxy over a given interface: leave one of them out")
         scheme, _, rest = url.partition("://")
-        self.finds_hosts = scheme.lower() == "socks5h"
+        self.finds_hosts: bool = scheme.lower() == "socks5h"
         host = rest.partition("/")[0]
         self._url = f"socks5://{host}" if urlsplit(url).port else f"socks5://{host}:{_SOCKS_PORT}"
 
