@@ -241,15 +241,19 @@ def _call(
         except BaseException as error:
             answer(error)
 
-    if limit_s is not None:
-        said = TimeoutError(f"it took longer than {limit_s:g} s")
-        timer = threading.Timer(limit_s, lambda: answer(said))
-        timer.name, timer.daemon = "getm-resolve-limit", True
-        timer.start()
-        # Where nobody waits any more.
-        flight.add_done_callback(lambda _: timer.cancel())
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="getm-resolve", daemon=True)
-    thread.start()
+    try:
+        if limit_s is not None:
+            said = TimeoutError(f"it took longer than {limit_s:g} s")
+            timer = threading.Timer(limit_s, lambda: answer(said))
+            timer.name, timer.daemon = "getm-resolve-limit", True
+            timer.start()
+            # Where nobody waits any more.
+            flight.add_done_callback(lambda _: timer.cancel())
+        thread.start()
+    except RuntimeError as error:
+        # The system has no thread for it, or the interpreter is shutting down.
+        answer(error)
 
 
 def _await(awaitable: Any, loop: asyncio.AbstractEventLoop | None, flight: Future[Found]) -> Any:

@@ -286,6 +286,16 @@ def test_what_is_no_url(answer: object, session: getm.Session) -> None:
     assert isinstance(caught.value.__cause__, errors.InvalidInput)
 
 
+def test_no_thread_for_it(session: getm.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(errors.ResolveFailed, match="RuntimeError: can't start new thread"):
+            session.read(lambda: "http://host/x")
+
+
 def test_an_asynchronous_provider_needs_an_asynchronous_function(session: getm.Session, signed: SignedObject) -> None:
     with pytest.raises(errors.ResolveFailed, match="only the asynchronous functions"):
         session.read(signed.asign)

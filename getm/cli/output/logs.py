@@ -34,14 +34,15 @@ def logging_to_stdout(verbosity: int, to_stdout: bool) -> Iterator[None]:
         return
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # Of others, warnings alone: what botocore logs has signatures.
     root = logging.getLogger()
-    before = root.level
+    before = _all.level
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
+    _all.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
     try:
         yield
     finally:
-        root.setLevel(before)
+        _all.setLevel(before)
         root.removeHandler(handler)
 
 
