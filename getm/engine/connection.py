@@ -145,8 +145,8 @@ class EngineConnection:
             if request.delegated:
                 self._span_request = request
                 self._begin_span(message.object, Span(*request.spans[0]))
-            elif not self._small.begin(message.object, request):
-                self.fetch(message.object, request)
+            else:
+                self._begin(message.object, request)
         elif message.kind is SPAN:
             self._begin_span(message.object, Span(message.offset, message.offset + message.length))
         elif message.kind is Kind.CANCEL:
@@ -183,8 +183,30 @@ class EngineConnection:
         request = self._span_request
         if request is None:
             raise errors.ProtocolError(f"SPAN for object {number}, and no OPEN of a span before it")
-        if not self._small.begin_span(number, request, span):
-            self.fetch_span(number, request, span)
+        try:
+            if not self._small.begin_span(number, request, span):
+                self.fetch_span(number, request, span)
+        except Exception as caught:
+            self._refuse(number, caught)
+
+    def _begin(self, number: int, request: OpenRequest) -> None:
+        try:
+            if not self._small.begin(number, request):
+                self.fetch(number, request)
+        except Exception as caught:
+            self._refuse(number, caught)
+
+    def _refuse(self, number: int, caught: Exception) -> None:
+        self.send(Kind.FAILED, number, FailedInfo.of(self._unexpected(number, caught), Stats()))
+
+    def _unexpected(self, number: int, caught: Exception) -> errors.GetmError:
+        """The error for the caller: a bug in getm must reach it as an error, not as a transfer that never ends."""
+        # A module or a certificate that is loaded on first use.
+        error = errors.DescriptorsExhausted.found(caught, "the engine")
+        if error is not None:
+            return error
+        self.log.error("object %d failed unexpectedly", number, exc_info=caught)
+        return errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
 
     def _place(self, message: Message) -> None:
         descriptor = self._pipe.take_descriptor()
@@ -206,12 +228,7 @@ class EngineConnection:
         except MemoryError:
             error = errors.MemoryUnavailable("the engine ran out of memory; give it more, or ask for less at once")
         except Exception as caught:
-            # A module or a certificate that is loaded on first use.
-            error = errors.DescriptorsExhausted.found(caught, "the engine")
-            if error is None:
-                # A bug in getm must reach the caller as an error, not as a transfer that never ends.
-                self.log.exception("object %d failed unexpectedly", number)
-                error = errors.GetmError(f"getm failed unexpectedly: {type(caught).__name__}: {caught}")
+            error = self._unexpected(number, caught)
         finally:
             failed = None if error is None else FailedInfo.of(error, transfer.stats())
             del self._transfers[number]

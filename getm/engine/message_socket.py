@@ -9,9 +9,12 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 
+from getm.core.log import get_logger
 from getm.errors import ProtocolError
 from getm.protocol.codec import Decoder
 from getm.protocol.messages import Kind, Message
+
+_log = get_logger("engine")
 
 _READ_BYTES = 64 * 1024
 # The kernel passes the descriptors of one message at a time, and each message has one at most.
@@ -71,6 +74,10 @@ class Pipe:
                     return
         except ProtocolError:
             # A peer with another protocol gets no answer that it could misread: the pipe ends.
+            self._lost()
+        except Exception:
+            # A bug in getm: messages are lost, and whoever waits for an answer to them must see an end.
+            _log.exception("a message could not be acted on")
             self._lost()
 
     def take_descriptor(self) -> int | None:

@@ -242,6 +242,26 @@ def test_case_10_no_descriptor_for_a_module_that_is_loaded_on_first_use(nginx: N
         assert engines() == [engine]
 
 
+@pytest.mark.parametrize("room", range(4))
+def test_case_10_a_small_file_fails_where_what_its_request_needs_cannot_be_loaded(
+    room: int, nginx: NginxServer, make_object: Make, tmp_path: Path
+) -> None:
+    """It never stands still: not where its request would begin without a task of its own, either."""
+    served = make_object(1000)
+    url, target = nginx.url(served), tmp_path / "x"
+    with getm.Session(ip_version=4, retries=0) as session:
+        with pytest.raises(getm.URLExpired):
+            # The engine runs, and has not made a request.
+            session.download(
+                f"{url}?X-Amz-Credential=a&X-Amz-Date=20200101T000000Z&X-Amz-Expires=1&X-Amz-Signature=0", target
+            )
+        (engine,) = engines()
+        with limit(room, engine.pid), contextlib.suppress(getm.GetmError):
+            session.download(url, target)
+        session.download(url, target)
+    assert target.read_bytes() == served.read()
+
+
 def test_case_10_no_message_carries_more_descriptors_than_it_may(nginx: NginxServer, make_object: Make) -> None:
     """64 engines were refused: their pipes in one message were more than an engine took."""
     served = make_object(3 * MIB)

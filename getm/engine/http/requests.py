@@ -47,6 +47,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SMALL_CONTENT_BYTES = 64 * 1024
 _SMALL_CONTENT_S = 0.5
 _KEEPALIVE_S = 30.0
+# Why a request that may be made later is not sent now: `get` says so. What is loaded on first use needs a descriptor.
+_NOT_SENT = (errors.GetmError, ValueError, OSError, ImportError)
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
@@ -130,7 +132,7 @@ class HttpClient:
         try:
             session, origin, target, through = self._way(request, route)
             return session.begin(origin, target, _headers(route.url, route.user_headers), (), through, listener)
-        except (errors.GetmError, ValueError):
+        except _NOT_SENT:
             return None
 
     def spans(self, request: OpenRequest, route: Route, if_range: str | None) -> SpanRequests | None:
@@ -139,7 +141,7 @@ class HttpClient:
             session, origin, target, through = self._way(request, route)
             headers = _headers(route.url, route.user_headers, ranged=True)
             return session.spans(origin, target, headers, _wanted(None, if_range), through)
-        except (errors.GetmError, ValueError):
+        except _NOT_SENT:
             return None
 
     def _way(self, request: OpenRequest, route: Route) -> tuple[Exchanges, str, str, str | None]:
@@ -151,7 +153,7 @@ class HttpClient:
 
     def open_ahead(self, request: OpenRequest, route: Route, count: int) -> None:
         """Open `count` connections for requests for `route` that will soon be made: see `Exchanges.open_ahead`."""
-        with contextlib.suppress(errors.GetmError, ValueError):
+        with contextlib.suppress(*_NOT_SENT):
             # Those requests say why.
             session, origin, _, through = self._way(request, route)
             session.open_ahead(origin, _headers(route.url, route.user_headers), through, request.connect_s, count)

@@ -61,3 +61,18 @@ def test_each_descriptor_comes_with_its_message() -> None:
 def test_those_that_were_not_sent_are_closed() -> None:
     """As the search for leaks would find."""
     assert asyncio.run(exchange(read=False)) == []
+
+
+async def test_what_no_message_may_raise_ends_the_pipe() -> None:
+    """Whoever waits for an answer sees that none will come."""
+    ours, theirs = socket.socketpair()
+
+    def fail(message: Message) -> None:
+        raise LookupError("a bug")
+
+    closed = asyncio.Event()
+    receiver = Pipe(asyncio.get_running_loop(), theirs, FROM_CONSUMER, fail, closed.set)
+    ours.send(encode(Kind.CANCEL, 1))
+    await closed.wait()
+    assert receiver.closed and ours.recv(1) == b""
+    ours.close()
