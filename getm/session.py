@@ -1712,7 +1712,8 @@ def _receipt(
     """The receipt, which is opened where the downloads begin."""
     if path is None:
         return None
-    validate_path(path, "receipt")
+    if is_url(validate_path(path, "receipt")):
+        raise errors.InvalidInput(f"a receipt is a file of this machine, and no URL: {path}")
     with importing:
         from getm.files.receipt import Receipt
 

@@ -339,6 +339,10 @@ class Job:
             computed = (*self._verdict.computed, outcome)
             self._verdict = msgspec.structs.replace(self._verdict, computed=tuple(dict.fromkeys(computed)))
             self._batch.uploaded(self, None)
+        elif isinstance(outcome, errors.Cancelled):
+            # By `hurry`.
+            self._end()
+            self._target.close(keep=False)
         elif self.state is State.COMPLETE:
             self._batch.uploaded(self, outcome)
         else:
@@ -639,11 +643,16 @@ class Job:
     def stop(self) -> None:
         """The batch ends before this download: keep partial data."""
         if self._target.upload is not None and self._target.upload.committing:
-            # As a file that is being finished.
+            # As a file that is being finished, which may be in its place already.
             return
         self._attempt.cancel()
         self.state = State.ENDED
         self._target.close(keep=self._batch.options.resume)
+
+    def hurry(self) -> None:
+        """End its upload soon, which the end of the batch has waited for: its object is in its place or not."""
+        if self._target.upload is not None:
+            self._target.upload.cancel()
 
     def fail(self, error: errors.GetmError) -> None:
         """It has failed for good."""

@@ -91,13 +91,17 @@ class ObjectUpload:
         self._verdict = verdict
         self._go_on()
 
+    def cancel(self) -> None:
+        """End it soon, in its place or not: `on_end` is called as always."""
+        if self._upload is not None:
+            self._upload.cancel()
+
     def close(self, then: Callable[[], None]) -> None:
         """Leave nothing of it in the store, and call `then`. Harmless once it is in its place."""
         self._then = then
         self._full.clear()
         self._part = bytearray()
-        if self._upload is not None:
-            self._upload.cancel()
+        self.cancel()
         self._go_on()
 
     # What waits for the store -----------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from getm.batch.targets import Targets
 from getm.client.connection import ClientConnection
 from getm.client.pool import LOOK_S, EnginePool, Holder, Waiter
 from getm.core.lazy import importing
+from getm.core.log import get_logger
 from getm.core.this_process import file_mode, process_number
 from getm.core.url import is_tls
 from getm.events import Event
@@ -61,6 +62,8 @@ _MAX_FOLDERS = 32
 _STREAM_GRACE_S = 1.0
 # How long the end of a batch waits for engines to say what small files they have written that nobody wants.
 _LEFTOVERS_S = 1.0
+# How long the end of a batch waits for stores to answer.
+_STORES_S = 10.0
 # Small files are put in place in groups of so many, or after so long: each time costs a wait for the disk.
 _GROUP_FILES = 256
 _GROUP_S = 0.05
@@ -68,6 +71,8 @@ _GROUP_S = 0.05
 _POST_S = 0.02
 # Progress is reported ten times a second: people do not see more.
 _PROGRESS_S = 0.1
+
+_log = get_logger()
 
 Post = Callable[[list[Event] | None], None]
 _T = TypeVar("_T")
@@ -140,6 +145,8 @@ class Batch:
         # What talks to stores of objects, and the jobs of which all bytes have come and are not there yet.
         self._uploads: Uploads | None = None
         self._uploading: set[Job] = set()
+        # How many answers of stores are awaited.
+        self._asked_stores = 0
         self._stopping = False
         self._failed = False
         self._wake_end, self._wake = socket.socketpair()
@@ -273,7 +280,8 @@ class Batch:
                 from getm.batch.existing import Examiner
             self._examiner = Examiner()
         examiner = self._examiner
-        self._examine(job, examiner.submit, lambda: work(examiner, self._go_on_reading), then)
+        follow = self._examining_for(job, then)
+        self._ask(examiner.submit, lambda: work(examiner, self._go_on_reading), follow)
 
     def examine_object(
         self,
@@ -282,16 +290,12 @@ class Batch:
         then: Callable[[_T | errors.GetmError], None],
     ) -> None:
         """`examine` for an object in a store."""
-        uploads = self._in_stores()
-        self._examine(job, uploads.submit, lambda: work(uploads.stores, self._go_on_reading), then)
+        self.in_store(lambda stores: work(stores, self._go_on_reading), self._examining_for(job, then))
 
-    def _examine(
-        self,
-        job: Job,
-        submit: Callable[[_Work], None],
-        work: Callable[[], _T],
-        then: Callable[[_T | errors.GetmError], None],
-    ) -> None:
+    def _examining_for(
+        self, job: Job, then: Callable[[_T | errors.GetmError], None]
+    ) -> Callable[[_T | errors.GetmError], None]:
+        """A job requests nothing from now on, until the answer comes for which this is."""
         self._release(job)
         self._examining += 1
 
@@ -302,20 +306,23 @@ class Batch:
             else:
                 then(found)
 
-        self._ask(submit, work, follow)
+        return follow
 
     def in_store(self, work: Callable[[Stores], _T], then: Callable[[_T | errors.GetmError], None]) -> None:
         """Have `work` done in a thread that waits for a store of objects, and call `then` with what it returns or
         raises."""
-        uploads = self._in_stores()
-        self._ask(uploads.submit, lambda: work(uploads.stores), then)
-
-    def _in_stores(self) -> Uploads:
         if self._uploads is None:
             with importing:
                 from getm.batch.uploads import Uploads
             self._uploads = Uploads()
-        return self._uploads
+        uploads = self._uploads
+        self._asked_stores += 1
+
+        def follow(answer: _T | errors.GetmError) -> None:
+            self._asked_stores -= 1
+            then(answer)
+
+        self._ask(uploads.submit, lambda: work(uploads.stores), follow)
 
     def _ask(
         self,
@@ -687,22 +694,25 @@ class Batch:
 
     def _wind_up(self) -> None:
         """Whatever ended the loop: nothing is left open, and files that were being finished are."""
-        self._stopping = True
+        interrupted, self._stopping = self._stopping, True
         for finding in list(self._finding):
             finding.cancel()
         for job in [*self._active, *self._again, *self._waiting, *self._uploading]:
             job.stop()
+        if interrupted:
+            for job in self._uploading:
+                job.hurry()
         self._active.clear()
         self._again.clear()
         self._waiting.clear()
         if self._complete:
             self._finished(all_steps(finishing(self._complete)))
-        self._wait_for_finishers()
+        self._wait_for_finishers(hurry=interrupted)
         if self._finishers is not None:
             self._finishers.shutdown()
         if self._examiner is not None:
             self._examiner.close()
-        if self._uploads is not None:
+        if self._uploads is not None and not self._asked_stores:
             self._uploads.close()
         for connection in self._connections:
             connection.corked = False
@@ -754,10 +764,20 @@ class Batch:
             connection.close()
             leftover.file.remove()
 
-    def _wait_for_finishers(self) -> None:
+    def _wait_for_finishers(self, *, hurry: bool) -> None:
+        """A store that does not answer for a while is left alone with what it has; without `hurry` only where no object
+        is being put in its place."""
+        deadline = time.monotonic() + _STORES_S
         while self._pending:
+            timeout_ms = self._timeout_ms()
+            if self._pending == self._asked_stores and (hurry or not self._uploading):
+                left_ms = (deadline - time.monotonic()) * 1000
+                if left_ms <= 0:
+                    _log.warning("a store does not answer: what was uploaded of %d objects may stay", self._pending)
+                    return
+                timeout_ms = left_ms if timeout_ms is None else min(timeout_ms, left_ms)
             try:
-                self._turn(self._timeout_ms())
+                self._turn(timeout_ms)
             except BaseException as error:
                 self.error = self.error or error
 

@@ -28,13 +28,15 @@ class FileSystemStore:
     def __init__(self, url: str) -> None:
         require(url)
         from fsspec.core import url_to_fs
-        from fsspec.registry import get_filesystem_class
+        from fsspec.registry import get_filesystem_class, known_implementations
 
         try:
             get_filesystem_class(scheme_of(url))
         except ImportError as error:
-            # fsspec's own words name the package.
-            raise MissingExtra(f"{scheme_of(url)}:// needs another package: {error}") from error
+            # fsspec's own words name the package, too.
+            package = known_implementations[scheme_of(url)]["class"].partition(".")[0]
+            pip = "" if package == "fsspec" else f": pip install {package}"
+            raise MissingExtra(f"{scheme_of(url)}:// needs another package{pip} ({error})") from error
         self._url_to_fs = url_to_fs
         self._open(url)
 

@@ -236,11 +236,12 @@ class S3Upload:
 
 
 class _Body:
-    """The bytes of a request as a file, the sending of which ends where the upload is cancelled. `sending`: that it is
-    not read for its signature."""
+    """The bytes of a request as a file, the sending of which ends where the upload is cancelled: no library can cancel
+    a request by itself."""
 
     def __init__(self, data: bytearray, cancelled: threading.Event) -> None:
-        self.sending: bool = False
+        # Otherwise it is read for its signature.
+        self._sending = False
         self._view = memoryview(data)
         self._cancelled = cancelled
         self._position = 0
@@ -248,16 +249,25 @@ class _Body:
     def __len__(self) -> int:
         return len(self._view)
 
-    def read(self, count: int | None = None) -> memoryview:
-        if self.sending and self._cancelled.is_set():
+    def begin_to_send(self) -> None:
+        """Raises `Cancelled`."""
+        self._refuse_cancelled()
+        self._sending = True
+
+    def _refuse_cancelled(self) -> None:
+        if self._cancelled.is_set():
             raise Cancelled("the upload was cancelled")
+
+    def read(self, count: int | None = None) -> memoryview:
+        if self._sending:
+            self._refuse_cancelled()
         start = self._position
         self._position = len(self._view) if count is None or count < 0 else min(len(self._view), start + count)
         return self._view[start : self._position]
 
     def seek(self, offset: int, whence: int = 0) -> int:
         # Before it is signed, and signed again.
-        self.sending = False
+        self._sending = False
         self._position = offset + (0, self._position, len(self._view))[whence]
         return self._position
 
@@ -266,8 +276,9 @@ class _Body:
 
 
 def _begin_to_send(request: Any, **_: object) -> None:
+    """Called before each request, and before it is sent again. What it raises ends that."""
     if isinstance(request.body, _Body):
-        request.body.sending = True
+        request.body.begin_to_send()
 
 
 def _md5(data: bytearray) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -401,3 +403,36 @@ def test_signals_leave_no_parts(
     assert process.returncode == 128 + number
     assert "resume" not in rest
     assert (bucket.keys, bucket.uploads) == ([], [])
+
+
+@pytest.mark.parametrize("size", [1000, 30 * MIB])
+def test_a_store_that_does_not_answer_keeps_nobody(
+    bucket: Bucket, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Whoever stops waits for it for a moment, and not until the last of its retries."""
+    monkeypatch.setattr("getm.batch.scheduler._STORES_S", 0.2)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    url = fault_server.serve("/x", Reply(body=bytes(size)))
+    asked, done = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as pool, getm.Session() as session:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+        def accept() -> None:
+            with silent.accept()[0]:
+                asked.set()
+                done.wait()
+
+        def interrupt(event: getm.Event) -> None:
+            asked.wait()
+            raise KeyboardInterrupt
+
+        pool.submit(accept)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                list(session.download_all([url], directory=f"s3://{BUCKET}", on_event=interrupt))
+        finally:
+            done.set()
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("getm-upload"):
+            thread.join()

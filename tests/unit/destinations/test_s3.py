@@ -208,8 +208,9 @@ def test_a_cancelled_upload(client: Client, upload: S3Upload) -> None:
     upload.send(0, PARTS[0])
 
     def cancelled_within(given: dict[str, Any]) -> Any:
+        given["Body"].begin_to_send()
+        assert given["Body"].read(1) == PARTS[1][:1]
         upload.cancel()
-        given["Body"].sending = True
         return given["Body"].read(1)
 
     client.answers["upload_part"] = cancelled_within
