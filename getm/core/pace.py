@@ -105,18 +105,16 @@ class HostPace(Struct):
         learned = self.interval_s > 0 or self.measured_from_s > 0 or self.at_once > 0
         return learned and now_s < max(self.refused_s, self.eased_s) + _FORGET_S
 
-    def explains_refusal(self, now_s: float, under_way: int, answers: int | None) -> bool:
+    def explains_refusal(self, now_s: float, answers: int | None) -> bool:
         """Whether a refusal just now was to be expected, of a host that grants others what they ask for: while its rate
-        is measured, or is known, and while one more at once is tried. `answers`: how many it had granted when it
-        refused the same request before; None: it had not. `under_way`: how many responses are."""
+        is measured, or is known, or it serves few at once. `answers`: how many it had granted when it refused the same
+        request before; None: it had not."""
         granted = answers not in (None, self.answers)
         if self.measured_from_s > 0:
             # Otherwise it may refuse one object.
             often = 2 * self.all_refused > self.all_granted
             return often and (granted or now_s < self.granted_s + _OUTAGE_S)
-        if self.interval_s > 0:
-            return granted or now_s < self.next_s
-        return min(self.at_once, under_way) > 0
+        return granted or (self.interval_s > 0 and now_s < self.next_s)
 
     def wait_s(self, now_s: float, under_way: int) -> float:
         """Seconds until a request may be made, or until that should be asked again; 0.0: now. `under_way`: how many

@@ -408,11 +408,12 @@ class Attempts:
                 source.failures -= 1
                 self.again(NoteInfo(cause(error), 1, 0.0, f"{error}; going on as another connection has ended"))
                 return source
-        if best is source and self._refused_for_others(source, error):
+        if best is source and self._refused_for_others(source, failed):
             source.failures -= 1
             text = f"{error}; {self.http.paces.describe(source.route.url) or 'it grants others'}"
             number = source.failures + 1
-            self.again(NoteInfo(cause(error), number, 0.0, text, short_reason(error), retries.attempts))
+            delay_s = min(failed.retry_after_s or 0.0, retries.cap_s)
+            self.again(NoteInfo(cause(error), number, delay_s, text, short_reason(error), retries.attempts))
             return source
         asked_for_s = failed.retry_after_s if best is source else None
         spent = best.failures > retries.attempts > 0 and is_transient(failure, retries.statuses)
@@ -444,10 +445,14 @@ class Attempts:
         await _came(self._part_ended if asked_for_s is None else asyncio.Event(), verdict.delay_s)
         return best
 
-    def _refused_for_others(self, source: Source, error: errors.GetmError) -> bool:
+    def _refused_for_others(self, source: Source, failed: Failed) -> bool:
         """Whether `source` has refused a request as one too many, as was to be expected while it grants others of this
         user's: it is asked again when its turn comes, and that is no failure."""
+        error = failed.error
         if not isinstance(error, errors.HTTPStatusError) or error.status not in TOO_MANY_STATUSES:
+            return False
+        if error.status != 429 and failed.retry_after_s:
+            # That is not waited for with the others.
             return False
         source.answers, expected = self.http.paces.explain(source.route.url, source.answers)
         retries = self.request.retries

@@ -146,10 +146,7 @@ class HostPaces:
         """The host of `url` has refused a request: how many requests of anybody here it has granted, and whether the
         refusal was to be expected. `answers`: what this returned when it refused the same request before."""
         pace = self._found(url)
-        if pace is None or self._table is None:
-            return 0, False
-        _, responses = self._table.under_way(self._key(server_of(url)))
-        return pace.answers, pace.explains_refusal(time.monotonic(), responses, answers)
+        return (0, False) if pace is None else (pace.answers, pace.explains_refusal(time.monotonic(), answers))
 
     def describe(self, url: str) -> str:
         """What the host of `url` allows, for people; empty where that is not known."""
