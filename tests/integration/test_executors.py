@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,7 @@ import getm
 from getm import errors
 from getm.batch import executors, portions
 from tests.support.engines import engines_end
-from tests.support.fault_script import Reply, failure
+from tests.support.fault_script import Pace, Reply, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
@@ -70,6 +72,26 @@ class Losing(ThreadPoolExecutor):
             return result
 
         return super().submit(work)
+
+
+class Live(ThreadPoolExecutor, portions.LiveExecutor):
+    """An executor whose workers can be heard and stopped: they are threads here."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.hearing: dict[str, Callable[[bytes], None]] = {}
+        self.stopped: list[str] = []
+
+    def listen(self, call: str, hear: Callable[[bytes], None]) -> portions.Tell:
+        self.hearing[call] = hear
+        return lambda call, told: self.hearing[call](told)
+
+    def end(self, call: str) -> None:
+        self.hearing.pop(call, None)
+
+    def stop(self, call: str, *, wait: bool) -> None:
+        self.stopped.append(call)
+        portions.stop_portions(call)
 
 
 def served(fault_server: FaultServer, count: int) -> dict[str, bytes]:
@@ -347,6 +369,47 @@ def test_an_executor_that_is_shut_down(fault_server: FaultServer, tmp_path: Path
     with getm.Session() as session, pytest.raises(RuntimeError, match="shutdown"):
         list(session.download_all([fault_server.url("/x")], directory=tmp_path, executor=executor))
     assert fault_server.requests == []
+
+
+def test_a_failure_stops_workers_that_can_be_stopped(
+    fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_portions(monkeypatch, 1)
+    held, missing, body = fault_server.gate(), fault_server.gate(), b"x" * MIB
+    slow = fault_server.serve("/slow", Reply(body=body, stall_at=MIB // 2, gate=held), Reply(body=body))
+    urls = [slow, fault_server.serve("/missing", dataclasses.replace(failure(404), hold=missing))]
+
+    def fail() -> None:
+        # When the other one is on its way.
+        held.wait_reached()
+        missing.open()
+
+    with Live() as executor, getm.Session(retries=0) as session:
+        failing = threading.Thread(target=fail)
+        failing.start()
+        with pytest.raises(errors.HTTPStatusError):
+            list(session.download_all(urls, directory=tmp_path, executor=executor, concurrency=1))
+        failing.join()
+        held.open()
+        assert len(set(executor.stopped)) == 1 and executor.hearing == {}
+        # Another call is not stopped.
+        assert len(list(session.download_all([slow], directory=tmp_path, executor=executor))) == 1
+    assert (tmp_path / "slow").read_bytes() == body
+
+
+def test_how_far_a_large_file_is_comes_with_its_number_and_in_order(fault_server: FaultServer, tmp_path: Path) -> None:
+    body = b"x" * MIB
+    paced = fault_server.serve("/large", Reply(body=body, pace=Pace(64 * 1024, 0.1)))
+    small = fault_server.serve("/small", Reply(body=b"small"))
+    events: list[getm.Event] = []
+    with Live() as executor, getm.Session() as session:
+        list(session.download_all([small, paced], directory=tmp_path, executor=executor, on_event=events.append))
+        assert executor.stopped == [] and executor.hearing == {}
+    large = [event for event in events if getattr(event, "index", None) == 1]
+    assert [type(event).__name__ for event in large[:2]] == ["Started", "Progressed"]
+    assert isinstance(large[-1], getm.Finished)
+    progress = [event.done_bytes for event in large if isinstance(event, getm.Progressed)]
+    assert progress == sorted(progress) and 0 < progress[0] < MIB and progress[-1] == MIB
 
 
 def test_the_executor_is_the_callers(fault_server: FaultServer, tmp_path: Path) -> None:
