@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -98,11 +97,13 @@ def _proxy(proxy: object) -> str | None:
     if proxy is None or proxy == "environment":
         return "" if proxy is None else None
     # Slow to import, and needed by few.
+    from importlib.util import find_spec
+
     from getm.core.proxy import parse_proxy
 
     text = validate_text(proxy, "proxy").strip()
     found = parse_proxy(text, "proxy") if text else None
-    if found is not None and found.socks and importlib.util.find_spec("python_socks") is None:
+    if found is not None and found.socks and find_spec("python_socks") is None:
         raise InvalidInput("a SOCKS proxy needs the package python-socks: pip install 'getm[socks]'")
     return text
 
