@@ -164,11 +164,13 @@ def test_an_interrupted_download_leaves_nothing(bucket: Bucket, fault_server: Fa
 
     def stop(event: getm.Event) -> None:
         if isinstance(event, getm.Progressed) and event.done_bytes >= 29 * MIB:
-            assert bucket.uploads == ["x"]
+            while not bucket.uploads:
+                # What has come may be sent only now.
+                pass
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(getm.download_all([url], directory=f"s3://{BUCKET}", on_event=stop))
+        list(getm.download_all([url], directory=f"s3://{BUCKET}", on_event=stop, concurrency=1))
     gate.open()
     assert (bucket.keys, bucket.uploads) == ([], [])
 
@@ -390,13 +392,15 @@ def test_signals_leave_no_parts(
 ) -> None:
     gate = fault_server.gate()
     url = fault_server.serve("/x", Reply(body=bytes(40 * MIB), stall_at=30 * MIB, gate=gate))
-    command = [*GETM, url, f"s3://{BUCKET}/x", "--progress=json"]
+    command = [*GETM, "-x1", url, f"s3://{BUCKET}/x", "--progress=json"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if json.loads(line).get("done_bytes", 0) >= 29 * MIB:
                 break
-        assert bucket.uploads == ["x"]
+        # What has come may be sent only now.
+        while not bucket.uploads:
+            assert process.poll() is None
         process.send_signal(number)
         rest = process.stderr.read()
     gate.open()

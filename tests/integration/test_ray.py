@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,8 +51,10 @@ if __name__ == "__main__":
 def _no_traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ray leaves its sessions' folders, and tells its makers that it is used."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    yield
-    shutil.rmtree(Path(tempfile.gettempdir()) / "ray")
+    # Paths of sockets may not be long, as those below the temporary folder of a test are.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield
 
 
 @pytest.mark.slow

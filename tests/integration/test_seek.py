@@ -215,8 +215,8 @@ def test_scattered_reads_fetch_what_is_asked_for_and_little_more(
                 assert fh.read(length) == content[start : start + length]
     requests = nginx.log.since(mark)
     assert len(requests) == 1 + 2 * 18 and fetched(requests) == MIN_BYTES + 18 * (64 * KIB + 300_000)
-    # One connection: no response was given up.
-    assert len({each.connection for each in requests}) == 1
+    # No response was given up, which takes its connection with it. (One may not be free again in time.)
+    assert len({each.connection for each in requests}) <= 2
     etag = {each.if_range for each in requests[1:]}
     assert len(etag) == 1 and etag.pop().startswith('"')
 
