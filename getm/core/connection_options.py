@@ -97,20 +97,22 @@ def _proxy(proxy: object) -> str | None:
     if proxy is None or proxy == "environment":
         return "" if proxy is None else None
     # Slow to import, and needed by few.
-    from importlib.util import find_spec
-
     from getm.core.proxy import parse_proxy
 
     text = validate_text(proxy, "proxy").strip()
-    found = parse_proxy(text, "proxy") if text else None
-    if found is not None and found.socks and find_spec("python_socks") is None:
-        raise InvalidInput("a SOCKS proxy needs the package python-socks: pip install 'getm[socks]'")
+    if text:
+        parse_proxy(text, "proxy")
     return text
 
 
 def _hosts(no_proxy: str | Iterable[str]) -> str:
-    several = [no_proxy] if isinstance(no_proxy, str) or not isinstance(no_proxy, Iterable) else list(no_proxy)
-    return ",".join(validate_text(each, "no_proxy") for each in several)
+    return ",".join(_texts(no_proxy, "no_proxy"))
+
+
+def _texts(given: str | Iterable[str], name: str) -> list[str]:
+    """One text, or several."""
+    several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
+    return [validate_text(each, name) for each in several]
 
 
 def _socket(value: str | os.PathLike[str]) -> bytes:
@@ -136,8 +138,7 @@ def _addresses(resolve: ResolveInput, ip_version: Literal[4, 6] | None) -> tuple
             name = encode_name(host).rstrip(".").lower()
         except UnicodeError as error:
             raise InvalidInput(f"resolve: {host[:100]!r} is no name of a host ({error})") from None
-        several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
-        addresses = [validate_text(each, "resolve").strip("[]") for each in several]
+        addresses = [address.strip("[]") for address in _texts(given, "resolve")]
         versions = {address: _version_of(address) for address in addresses}
         wrong = next((address for address, version in versions.items() if version is None), None)
         if wrong is not None or not addresses:

@@ -76,7 +76,17 @@ def parse_proxy(value: str, named_by: str) -> Proxy:
         )
     if host_of(url) is None:
         raise InvalidInput(f"{named_by} names no proxy that could be connected to: {brief(redact(url))!r}; correct it")
-    return Proxy(url, named_by)
+    proxy = Proxy(url, named_by)
+    if proxy.socks and not _knows_socks():
+        raise InvalidInput("a SOCKS proxy needs the package python-socks: pip install 'getm[socks]'")
+    return proxy
+
+
+def _knows_socks() -> bool:
+    # Needed by few.
+    from importlib.util import find_spec
+
+    return find_spec("python_socks") is not None
 
 
 def _set(name: str, environment: Mapping[str, str]) -> tuple[str, str] | None:

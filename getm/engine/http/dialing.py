@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.util
 import os
 import socket
 from collections.abc import Sequence
@@ -49,8 +48,6 @@ class SocksDialer:
     """Connections through a SOCKS proxy, by the package python-socks."""
 
     def __init__(self, url: str, interface: str | None) -> None:
-        if importlib.util.find_spec("python_socks") is None:
-            raise InvalidInput("a SOCKS proxy needs the package python-socks: pip install 'getm[socks]'")
         if interface is not None:
             raise InvalidInput("there is no connection to a SOCKS proxy over a given interface: leave one of them out")
         scheme, _, rest = url.partition("://")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import getm
 from getm.core.proxy import choose_proxy
 from getm.errors import InvalidInput
 
@@ -118,3 +119,13 @@ def test_case_2_whatever_the_variables_hold_a_proxy_is_found_or_refused(value: s
         error.message.encode()
     else:
         assert proxy is None or proxy.url.isascii()
+
+
+def test_without_its_package_a_socks_proxy_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for call in (
+        lambda: choose_proxy(HTTP, {"all_proxy": "socks5://p.test"}),
+        lambda: getm.Session(proxy="socks5h://p"),
+    ):
+        with pytest.raises(InvalidInput, match=r"pip install 'getm\[socks\]'"):
+            call()
