@@ -19,7 +19,8 @@ from getm.batch import event_streams, outcomes
 from getm.batch.entries import jobs_of
 from getm.batch.event_streams import RunningBatch
 from getm.batch.job import Job
-from getm.batch.scheduler import Batch, Post
+from getm.batch.reports import Post
+from getm.batch.scheduler import Batch
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts

@@ -7,7 +7,7 @@ import queue
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Protocol
 
-from getm.batch.scheduler import Post
+from getm.batch.reports import Post
 from getm.core.lazy import importing
 from getm.events import Event
 

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from getm import errors
 from getm.batch.entries import small_first
 from getm.batch.portions import Done, LiveExecutor, News, Portion, Telling, Work, cost_of, do_portion
-from getm.batch.scheduler import Post
+from getm.batch.reports import Post
 from getm.batch.targets import Targets
 from getm.core.units import MIB
 from getm.core.url_path import is_url

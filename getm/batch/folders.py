@@ -2,15 +2,70 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
+import weakref
 from pathlib import Path
 
+from getm.core.this_process import process_number
 from getm.errors import TargetError
 from getm.files.folder import Folder
 from getm.files.journal import is_journal_name, journal_name
+from getm.files.streams import is_special
+from getm.protocol.messages import FolderEntry, FolderInfo
 
 # A folder that more files than this go into is listed.
 _LOOKS = 256
+# How many folders stay open beside those that are in use.
+_MAX_OPEN = 32
+
+
+class Folders:
+    """Opens folders once, and keeps them open for the files that follow."""
+
+    def __init__(self) -> None:
+        self._open = functools.lru_cache(_MAX_OPEN)(open_folder)
+        self._infos: weakref.WeakKeyDictionary[Folder, FolderInfo] = weakref.WeakKeyDictionary()
+        self._existing: weakref.WeakValueDictionary[tuple[str, str | None], ExistingFolder] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def open(self, path: str, root: str | None) -> Folder:
+        """The folder at `path`: see `open_folder`. It closes with all of them, or before."""
+        folder = self._open(path, root)
+        if folder not in self._infos:
+            where = os.fsencode(os.path.abspath(folder.path))  # noqa: PTH100 - no link may be resolved
+            self._infos[folder] = FolderInfo(process_number(), folder.fd, where, folder.identity)
+        return folder
+
+    def existing(self, path: str | None, root: str | None) -> ExistingFolder | None:
+        """The folder that `path` names, where it ends as a folder's does and is there already; else None. Raises as
+        `open_folder`."""
+        if path is None or not path.endswith(os.sep):
+            return None
+        found = self._existing.get((path, root))
+        if found is not None or is_special(path):
+            return found
+        if os.path.isdir(path):  # noqa: PTH112 - text is faster
+            # In the form that the folder of a target has.
+            text = os.path.dirname(str(Path(path) / "x"))  # noqa: PTH120
+            found = self._existing[path, root] = ExistingFolder(self.open(text, root), text)
+        elif os.path.lexists(path.rstrip(os.sep)):
+            # Known before anything is requested.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return found
+
+    def entry(self, folder: Folder, name: str, *, resumable: bool = False) -> FolderEntry:
+        """A file in an open folder, for an engine."""
+        return FolderEntry(self._infos[folder], os.fsencode(name), resumable)
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._open.cache_clear()
+        for folder in list(self._infos):
+            # The traceback of an error may refer to it still, and its file system is to be unmounted now.
+            folder.close()
 
 
 class ExistingFolder:

@@ -276,7 +276,7 @@ class Job:
             declared = info.declared[0] if info.declared else None
             target.partial.begin(info.version, declared=declared, resumed=info.resumed)
             partial = target.partial
-            self._attempt.write_to(self._batch.entry(partial.folder, partial.name, resumable=partial.resumable))
+            self._attempt.write_to(self._batch.folders.entry(partial.folder, partial.name, resumable=partial.resumable))
             self.done = partial.done_bytes
         self._report_start()
 

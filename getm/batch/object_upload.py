@@ -193,7 +193,7 @@ class ObjectUpload:
             self._pending -= 1
             then(answer)
 
-        self._batch.in_store(work, answered)
+        self._batch.workers.in_store(work, answered)
 
 
 def _send(upload: Upload, number: int, data: bytearray, _: Stores) -> None:

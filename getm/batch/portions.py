@@ -22,7 +22,8 @@ from msgspec.structs import replace
 
 from getm.batch import event_streams
 from getm.batch.entries import jobs_of
-from getm.batch.scheduler import Batch, Post
+from getm.batch.reports import Post
+from getm.batch.scheduler import Batch
 from getm.batch.settings import BatchOptions
 from getm.client.pool import EnginePool
 from getm.core.environment import environment

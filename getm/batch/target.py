@@ -148,7 +148,7 @@ class Target:
 
     def _existing_folder(self, path: str | None) -> ExistingFolder | None:
         try:
-            return self._batch.existing_folder(path, self._root)
+            return self._batch.folders.existing(path, self._root)
         except OSError as error:
             raise target_error(error, self.path) from error
 
@@ -258,7 +258,7 @@ class Target:
             folder = self._into.folder
         else:
             with as_target_error(path):
-                folder = self._batch.open_folder(os.path.dirname(text), self._root)  # noqa: PTH120
+                folder = self._batch.folders.open(os.path.dirname(text), self._root)  # noqa: PTH120
         self.partial = open_partial(path, resume=options.resume, folder=folder, fsync=options.fsync)
         return True
 
