@@ -18,12 +18,12 @@ from getm.cli import defaults
 from getm.cli.exit_status import EXIT_USAGE
 from getm.cli.main import WORDS
 from getm.cli.options import build_parser
-from getm.cli.output.errors import errors_are_for_people, print_summary, print_warning, use_json_errors
+from getm.cli.output.errors import errors_are_for_people, print_summary, use_json_errors
 from getm.cli.output.formatting import ignored_text
 from getm.cli.output.logs import logging_to_stdout
 from getm.cli.output.reporter import Reporter
 from getm.cli.parser import Parser
-from getm.cli.secrets import password_in
+from getm.cli.session_options import open_session, session_files, url_command_of, warn_of_exposed_files
 from getm.core.log import get_logger
 from getm.core.url_path import is_url
 from getm.errors import GetmError, InvalidInput, TargetError
@@ -33,14 +33,10 @@ from getm.integrity.algorithms import require_algorithm
 from getm.integrity.values import Checksum, parse_checksum, parse_pair
 from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
-from getm.options import Timeout, validate_timeout
 from getm.resolve.request import is_name
-from getm.session import Session
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-
-    from getm.cli.url_command import URLCommand
 
 _log = get_logger("cli")
 
@@ -155,43 +151,6 @@ def _agreeing(checksums: list[Checksum]) -> list[Checksum]:
     return list(by_algorithm.values())
 
 
-def _session(options: argparse.Namespace) -> Session:
-    password = options.key_password_file
-    floor = {"floor_bytes_s": options.speed_limit, "floor_window_s": options.speed_time}
-    return Session(
-        processes=options.processes,
-        headers=options.header,
-        timeout=replace(validate_timeout(options.timeout, Timeout()), **floor),
-        cacert=options.cacert,
-        insecure=options.insecure,
-        limit_rate=options.limit_rate,
-        retries=options.retries,
-        cert=options.cert,
-        key=options.key,
-        key_password=None if password is None else password_in(password),
-        netrc=_netrc(options) or False,
-        cookies=options.load_cookies,
-        resolve=_addresses(options.resolve),
-        ip_version=options.ip_version,
-        interface=options.interface,
-        proxy=options.proxy or None,
-        no_proxy=options.noproxy,
-        unix_socket=options.unix_socket,
-    )
-
-
-def _addresses(given: list[str]) -> dict[str, list[str]]:
-    """HOST:PORT:ADDR[,ADDR], as curl takes it. Raises `InvalidInput`."""
-    addresses = {}
-    for text in given:
-        host, _, rest = text.partition(":")
-        port, colon, several = rest.partition(":")
-        if not (host and port and colon):
-            raise InvalidInput(f"--resolve: expected HOST:PORT:ADDR, got {text[:100]!r}")
-        addresses[f"{host}:{port}"] = [address.strip() for address in several.split(",")]
-    return addresses
-
-
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
@@ -233,14 +192,8 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
     Raises InvalidInput where the receipt is one of the others."""
     named = {
         "the list itself": options.manifest,
-        "the file of certificates (--cacert)": options.cacert,
-        "the client certificate (--cert)": options.cert,
-        "the key (--key)": options.key,
-        "the file with the key's password": options.key_password_file,
-        "the netrc file": _netrc(options),
-        "the cookie file": options.load_cookies,
         "the configuration (--config)": options.config,
-        **{f"a file of headers (-H @{path})": path for path in getattr(options, "header_files", ())},
+        **session_files(options),
     }
     files = {os.path.realpath(path): what for what, path in named.items() if path not in (None, "-")}
     if options.receipt is not None:
@@ -249,43 +202,6 @@ def _reserved(options: argparse.Namespace) -> dict[str, str]:
             raise InvalidInput(f"the receipt {options.receipt} is {files[path]}; give it a file of its own")
         files[path] = "the receipt"
     return files
-
-
-def _netrc(options: argparse.Namespace) -> str | None:
-    """The netrc file, where there is to be one."""
-    if not options.netrc:
-        given: str | None = options.netrc_file
-        return given
-    # Needed by few.
-    from getm.files.netrc import netrc_path
-
-    return options.netrc_file or netrc_path()
-
-
-def _warn(options: argparse.Namespace) -> None:
-    """Of what is no reason to fail."""
-    for variable in options.unknown_variables:
-        # In the log only: it may be another program's.
-        _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
-    for path in (_netrc(options), options.load_cookies):
-        if path is not None:
-            from getm.files.netrc import exposure
-
-            # The session has it in the log.
-            if warning := exposure(path):
-                print_warning(warning)
-
-
-def _url_command(options: argparse.Namespace) -> AbstractContextManager[URLCommand]:
-    # Needed by few.
-    from getm.cli.url_command import URLCommand
-
-    return URLCommand(options.url_command, validate_timeout(options.timeout, Timeout()).stall_s)
-
-
-def _found(entries: EntryList, command: URLCommand) -> EntryList:
-    """The same list, the URLs of which `command` finds."""
-    return replace(entries, entries=tuple(map(command.found, entries)))
 
 
 def _cluster(scheduler: str) -> AbstractContextManager[Executor]:
@@ -314,13 +230,16 @@ def _run(
     reporter = Reporter(options, planned, to_stdout=to_stdout)
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
-        _warn(options)
+        for variable in options.unknown_variables:
+            # In the log only: it may be another program's.
+            _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)
+        warn_of_exposed_files(options)
         if entries.ignored:
             _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
-        if options.url_command is not None:
-            entries = _found(entries, stack.enter_context(_url_command(options)))
+        if command := stack.enter_context(url_command_of(options)):
+            entries = replace(entries, entries=tuple(map(command.found, entries)))
         executor = None if options.dask is None else stack.enter_context(_cluster(options.dask))
-        session = stack.enter_context(_session(options))
+        session = stack.enter_context(open_session(options, processes=options.processes))
         reporter.engines_busy = session._pool.busiest
         results = session.download_all(
             entries,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from getm._version import __version__
 from getm.batch.settings import DEFAULT_PER_HOST, EXISTING, MAX_JOBS
 from getm.cli.output.errors import JSON_ERRORS
 from getm.cli.output.progress import KINDS
-from getm.cli.parser import Once, Parser, json_errors, number, short_form
-from getm.cli.secrets import Headers
-from getm.core.validate import MAX_INTEGER, MAX_NUMBER
+from getm.cli.parser import Once, Parser, amount, json_errors, number, short_form
+from getm.cli.session_options import add_connection_options, add_rate_limit, add_retry_options, add_url_command
 from getm.manifests.formats import FORMATS
-from getm.options import MAX_CONCURRENCY, Timeout
+from getm.options import MAX_CONCURRENCY
 
 USAGE = (
     "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m LIST\n"
@@ -75,42 +72,6 @@ More about one thing: getm help TOPIC, where TOPIC is lists, checksums, resume,
 connections, logins, output, config, environment, files, stores or exit-status.
 """
 
-_SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", re.IGNORECASE)
-
-
-def amount(low: int, high: float = MAX_INTEGER, default: float | None = None) -> dict[str, Any]:
-    """What an option takes that is bytes from `low` to `high`, with the suffixes K, M, G and T for powers of 1024, as
-    curl, wget and aria2 have."""
-
-    def parse(text: str) -> int:
-        match = _AMOUNT.fullmatch(text)
-        count = float(match[1]) * _SUFFIXES[match[2].lower()] if match else -1.0
-        if not low <= count <= high:
-            limits = f"from {low} to {high:.0f}, like 500K, 20M or 1048576"
-            raise argparse.ArgumentTypeError(f"must be an amount of bytes {limits}, not {text[:40]!r}")
-        return int(count)
-
-    return {"type": parse, "metavar": "BYTES", "default": default}
-
-
-def seconds(text: str) -> float:
-    """A time above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= MAX_NUMBER:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text[:40]!r}")
-    return number
-
-
-def existing(text: str) -> str:
-    """A file or folder that exists."""
-    if not Path(text).exists():
-        raise argparse.ArgumentTypeError(f"there is no file or folder {text!r}")
-    return text
-
 
 class PrintShort(argparse.Action):
     """Prints the usual options, and ends."""
@@ -150,8 +111,6 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
         add_help=False,
     )
-    time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
-    usual = Timeout()
     flag: dict[str, Any] = {"action": "store_true"}
     each: dict[str, Any] = {"action": "append", "default": []}
     add = parser.add_argument_group("what to download, and where to").add_argument
@@ -171,6 +130,7 @@ def build_parser() -> Parser:
     add("--base-url", action=Once, metavar="URL", help="what the names in a checksum file are relative to")
     columns = "which columns of a CSV or TSV hold url, path, size, md5, ..."
     add("--columns", action=Once, metavar="FIELD=NAME,...", help=columns)
+    add_url_command(add)
     add = parser.add_argument_group("what must be right").add_argument
     checksums = (
         "what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing"
@@ -204,47 +164,13 @@ def build_parser() -> Parser:
     add("--dask", action=Once, metavar="SCHEDULER", help=cluster)
     threshold = "smaller objects are downloaded over one connection despite -x"
     add("--multipart-threshold", **amount(0, default=0), help=threshold)
-    add("--limit-rate", **amount(1, MAX_NUMBER), help="most bytes a second for everything (500K, 20M, ...)")
+    add_rate_limit(add)
     no_fsync = "do not wait for the disk: faster, but after a power failure new files may be empty or damaged"
     add("--no-fsync", **flag, help=no_fsync)
     add = parser.add_argument_group("when something fails").add_argument
     add("-c", "--continue-after-error", **flag, help="continue with the other files after a failure")
-    add("--retries", **number(0, 1_000_000, 5), help="retries without progress (default 5)")
-    add("--timeout", **time, default=usual, help="longest silence of a connection (default 30, then 60)")
-    slow = "replace a connection slower than this a second (1K)"
-    add("--speed-limit", **amount(1, MAX_NUMBER, usual.floor_bytes_s), help=slow)
-    add("--speed-time", **time, default=usual.floor_window_s, help="measure --speed-limit over this time (default 30)")
-    add = parser.add_argument_group("headers, logins, certificates").add_argument
-    headers = "send this header; repeatable. @FILE: one on each line of a file"
-    add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help=headers)
-    add("-n", "--netrc", **flag, help="send the login that $NETRC or ~/.netrc has for exactly the URL's host")
-    url_command = (
-        "run this for each URL just before its download, and again when that expires, with the URL (without query) as"
-        " last argument: it prints the URL to use, or JSON; without a shell"
-    )
-    add("--url-command", action=Once, metavar="CMD", help=url_command)
-    add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
-    cookies = "send the cookies of this file (Netscape's format) to the hosts that they are for"
-    add("--load-cookies", action=Once, metavar="FILE", help=cookies)
-    add("-E", "--cert", action=Once, metavar="FILE", help="show this client certificate (PEM) to servers that ask")
-    add("--key", action=Once, metavar="FILE", help="its private key (default: in the file of --cert)")
-    add("--key-password-file", action=Once, metavar="FILE", help="its first line opens an encrypted key")
-    trusted = "trust the certificate authorities in this PEM file"
-    add("--cacert", action=Once, type=existing, metavar="FILE", help=trusted)
-    add("-k", "--insecure", **flag, help="do not check certificates (anyone on the network path can alter the data)")
-    add = parser.add_argument_group("which way").add_argument
-    given = "connect to these addresses, in place of what the name HOST resolves to; repeatable"
-    add("--resolve", **each, metavar="HOST:PORT:ADDR[,ADDR]", help=given)
-    for version in (4, 6):
-        only: dict[str, Any] = {"action": "store_const", "dest": "ip_version", "const": version}
-        add(f"-{version}", f"--ipv{version}", **only, help=f"use only IPv{version} addresses")
-    over = "make all connections over this network interface, or from this address"
-    add("--interface", action=Once, metavar="NAME|ADDR", help=over)
-    proxy = "through this proxy: http, https, socks5 (looks names up here) or socks5h; '': through none"
-    add("--proxy", action=Once, default="environment", metavar="URL", help=proxy)
-    exempt = "but not to these hosts and networks; '*': to none. Default: the variable no_proxy"
-    add("--noproxy", action=Once, metavar="HOSTS", help=exempt)
-    add("--unix-socket", action=Once, metavar="PATH", help="connect to this Unix-domain socket, whatever the host")
+    add_retry_options(add)
+    add_connection_options(parser)
     add = parser.add_argument_group("what is shown, and what follows").add_argument
     add("--progress", choices=KINDS, default="auto", help="on standard error (default auto: bars on a terminal)")
     add("-q", "--quiet", "--no-progress", **flag, help="no progress bar on a terminal")

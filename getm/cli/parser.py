@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from getm.core.redact import redact, redact_text
+from getm.core.validate import MAX_INTEGER, MAX_NUMBER
 from getm.errors import InvalidInput
+
+_SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
 class Once(argparse.Action):
@@ -54,6 +60,39 @@ def number(
         return given
 
     return {"type": parse, "metavar": "N", "default": default}
+
+
+def amount(low: int, high: float = MAX_INTEGER, default: float | None = None) -> dict[str, Any]:
+    """What an option takes that is bytes from `low` to `high`, with the suffixes K, M, G and T for powers of 1024, as
+    curl, wget and aria2 have."""
+
+    def parse(text: str) -> int:
+        match = _AMOUNT.fullmatch(text)
+        count = float(match[1]) * _SUFFIXES[match[2].lower()] if match else -1.0
+        if not low <= count <= high:
+            limits = f"from {low} to {high:.0f}, like 500K, 20M or 1048576"
+            raise argparse.ArgumentTypeError(f"must be an amount of bytes {limits}, not {text[:40]!r}")
+        return int(count)
+
+    return {"type": parse, "metavar": "BYTES", "default": default}
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text[:40]!r}")
+    return number
+
+
+def existing(text: str) -> str:
+    """A file or folder that exists."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"there is no file or folder {text!r}")
+    return text
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

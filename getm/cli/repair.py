@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from getm.cli.output.errors import print_failure, print_unreadable
+from getm.cli.session_options import open_session, url_command_of, warn_of_exposed_files
 from getm.errors import GetmError, HTTPStatusError, InvalidInput, RemoteChanged, URLExpired
 from getm.files.receipt_lines import ReceiptEntry
 from getm.manifests.entry import Entry
 from getm.results import DownloadFailure, DownloadResult
-from getm.session import Session
 
 _NO_QUERY = (
-    "; a receipt has URLs without their query: where that is a signature, give the list with its URLs: "
-    "getm -m LIST --receipt FILE --existing=repair"
+    "; a receipt has URLs without their query: where that is a signature, give --url-command, or the list with its "
+    "URLs: getm -m LIST --receipt FILE --existing=repair"
 )
 
 
@@ -35,7 +36,11 @@ def repair(
         except (GetmError, OSError) as error:
             _print(entry, error)
             yield entry, None
-    with Session(headers=options.header, cacert=options.cacert) as session:
+    with contextlib.ExitStack() as stack:
+        warn_of_exposed_files(options)
+        if command := stack.enter_context(url_command_of(options)):
+            downloads = list(map(command.found, downloads))
+        session = stack.enter_context(open_session(options))
         results = session.download_all(
             downloads,
             jobs=options.jobs or "auto",

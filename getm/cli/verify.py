@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
-from getm.cli.options import existing
 from getm.cli.output.errors import JSON_ERRORS, print_error, print_failure, print_unreadable
 from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
-from getm.cli.secrets import Headers
+from getm.cli.session_options import add_connection_options, add_rate_limit, add_retry_options, add_url_command
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.core.this_process import usable_cpus
 from getm.core.url_path import is_url
@@ -143,8 +142,11 @@ def build_parser() -> Parser:
     add("--receipt", action="append", default=[], metavar="FILE", help="check the files of a receipt; repeatable")
     mended = "with --receipt: download what is damaged or missing, by blocks where the receipt has them"
     add("--repair", action="store_true", help=mended)
-    add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help="for --repair; as in getm --help")
-    add("--cacert", action=Once, type=existing, metavar="FILE", help="for --repair; as in getm --help")
+    add = parser.add_argument_group("how --repair downloads").add_argument
+    add_url_command(add)
+    add_rate_limit(add)
+    add_retry_options(add)
+    add_connection_options(parser)
     return parser
 
 

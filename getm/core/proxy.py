@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from getm.core.redact import host_of, redact
 from getm.core.text import brief
-from getm.errors import InvalidInput
+from getm.errors import InvalidInput, MissingExtra
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -64,7 +64,8 @@ def choose_proxy(
 
 
 def parse_proxy(value: str, named_by: str) -> Proxy:
-    """The proxy that `value` names: a URL, or HOST:PORT of one that speaks HTTP. Raises `InvalidInput`."""
+    """The proxy that `value` names: a URL, or HOST:PORT of one that speaks HTTP. Raises `InvalidInput`; `MissingExtra`
+    for one that speaks SOCKS, where its package is not installed."""
     url = quote_from_bytes(value.encode("utf-8", "surrogateescape"), safe=_PRINTABLE)
     url = url if "://" in url else f"http://{url}"
     scheme = url.partition("://")[0].lower()
@@ -78,7 +79,7 @@ def parse_proxy(value: str, named_by: str) -> Proxy:
         raise InvalidInput(f"{named_by} names no proxy that could be connected to: {brief(redact(url))!r}; correct it")
     proxy = Proxy(url, named_by)
     if proxy.socks and not _knows_socks():
-        raise InvalidInput("a SOCKS proxy needs the package python-socks: pip install 'getm[socks]'")
+        raise MissingExtra('a SOCKS proxy needs the package python-socks: pip install "getm[socks]"')
     return proxy
 
 

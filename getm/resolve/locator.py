@@ -55,26 +55,30 @@ class Locator:
     """Knows where one object is, by its `provider`.
 
     `name`: of the object, wherever it is, without secrets; None where it has none. `label`: what to call it in
-    messages.
+    messages. `resolves`: the provider resolves `name`.
     """
 
-    def __init__(self, provider: Provider, name: str | None, label: str, logins: Logins | None = None) -> None:
+    def __init__(
+        self, provider: Provider, name: str | None, label: str, logins: Logins | None = None, *, resolves: bool = False
+    ) -> None:
         self.name: str | None = name
         self.label: str = label
         self._provider = provider
+        self._resolves = resolves
         self._logins = logins
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._found: Found | None = None
         self._flight: Future[Found] | None = None
         # Why there was no answer the last time.
-        self._failure: errors.ResolveFailed | None = None
+        self._failure: errors.GetmError | None = None
 
     def locate(self, limit_s: float | None, loop: asyncio.AbstractEventLoop | None = None) -> Future[Found]:
         """Where the object is. The provider is asked, for `limit_s` seconds at most, unless its last answer has not
         expired. `loop`: the event loop of the caller, in which awaitables are awaited.
 
-        The future has `ResolveFailed` where there is no answer.
+        The future has `ResolveFailed` where there is no answer; `InvalidInput` where the name cannot be one of its
+        scheme, and `MissingExtra` where its resolver lacks a package.
         """
         self._loop = loop or self._loop
         serial = 0 if self._found is None else self._found.serial
@@ -117,11 +121,14 @@ class Locator:
 
     def _answered(self, flight: Future[Found], answer: str | Resource | BaseException) -> None:
         """In any thread, perhaps more than once: the first answer counts."""
-        failure: errors.ResolveFailed | None = None
+        failure: errors.GetmError | None = None
         with self._lock:
             if flight.done() or flight is not self._flight:
                 return
-            if isinstance(answer, BaseException):
+            if self._resolves and isinstance(answer, errors.InvalidInput | errors.MissingExtra):
+                failure = answer
+                failure.url = failure.url or self.name
+            elif isinstance(answer, BaseException):
                 failure = _failure(answer, self.label)
             else:
                 try:
@@ -179,7 +186,9 @@ class Locator:
             return error
         failure = copy(self._failure)
         failure.__cause__ = self._failure.__cause__
-        failure.url, failure.stats, failure.attempts = error.url, error.stats, error.attempts
+        failure.url, failure.stats = error.url, error.stats
+        if isinstance(failure, errors.NetworkError):
+            failure.attempts = error.attempts
         return failure
 
 

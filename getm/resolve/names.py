@@ -35,7 +35,9 @@ def find_locator(url: object, logins: Logins | None = None, name: str = "") -> L
     """What finds the object of a provider, or of a name whose scheme has a resolver; None for all else."""
     if isinstance(url, str):
         entry = _entry(url)
-        return None if entry is None else Locator(partial(_resolve, entry, url), redact(url), redact(url), logins)
+        if entry is None:
+            return None
+        return Locator(partial(_resolve, entry, url), redact(url), redact(url), logins, resolves=True)
     shown = redact(name)
     return Locator(url, shown or None, shown or label_of(url), logins) if callable(url) else None
 

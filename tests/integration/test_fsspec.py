@@ -571,6 +571,26 @@ def test_fsspec_finds_it_by_its_entry_points() -> None:
     assert {found[f"getm+{scheme}"] for scheme in ("http", "https")} == {"getm.integrations.fsspec:GetmFileSystem"}
 
 
+def test_names_that_getm_resolves(
+    fs: GetmFileSystem, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import tomllib
+
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert {*declared["project"]["entry-points"]["fsspec.specs"]} == {*GetmFileSystem.protocol}
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", fault_server.url(""))
+    fault_server.serve("/org/model/resolve/main/x.bin", Reply(body=DATA))
+    for name in ("getm+hf://org/model/x.bin", "hf://org/model/x.bin"):
+        assert fs.cat(name) == DATA and fs.size(name) == len(DATA)
+        with fs.open(name) as file:
+            assert file.read() == DATA
+    fs.get("hf://org/model/x.bin", str(tmp_path / "x"))
+    assert (tmp_path / "x").read_bytes() == DATA
+
+
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
 

@@ -374,3 +374,22 @@ def test_a_session_can_do_it(tmp_path: Path, fault_server: FaultServer, body: by
         with contextlib.suppress(errors.IntegrityError), pytest.raises(errors.RemoteChanged):
             session.download(url, path, receipt=receipt, existing="repair")
     assert not path.exists()
+
+
+def test_requests_of_a_repair_are_made_as_the_options_say(
+    tmp_path: Path, nginx: NginxServer, make_object: Make
+) -> None:
+    """A name that only --resolve knows, and a command that finds the URL."""
+    served = make_object(MIB + 1, seed=23)
+    url = nginx.url(served).replace("127.0.0.1", "nowhere.test")
+    given = ["--resolve", f"nowhere.test:{nginx.http_port}:127.0.0.1", "--retries=0", "--proxy="]
+    run_getm(url, "x", "--receipt", "receipt", *given, cwd=tmp_path)
+    (tmp_path / "x").unlink()
+    assert repair(tmp_path, "--retries=0", "--proxy=").returncode == 1
+    assert repair(tmp_path, *given).stdout.startswith(b"x: REPAIRED")
+    (tmp_path / "x").unlink()
+    command = tmp_path / "find"
+    command.write_text(f"#!/bin/sh\necho {nginx.url(served)}\n")
+    command.chmod(0o755)
+    assert repair(tmp_path, "--url-command", command).stdout.startswith(b"x: REPAIRED")
+    assert (tmp_path / "x").read_bytes() == served.read()

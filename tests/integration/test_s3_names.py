@@ -113,8 +113,12 @@ def test_what_is_not_there(endpoint: str, session: getm.Session, tmp_path: Path)
         session.read("s3://bucket/missing")
     assert "SECRET" not in str(caught.value)
     for name in ("s3://bucket", "s3://bucket/", "s3:///key", "s3:bucket/key"):
-        with pytest.raises(errors.ResolveFailed, match="expected s3://BUCKET/KEY"):
+        with pytest.raises(errors.InvalidInput, match="expected s3://BUCKET/KEY") as refused:
             session.read(name)
+        assert refused.value.url == name
+    assert run_getm("s3://bucket", "-d", "out", cwd=tmp_path).returncode == 2
+    with pytest.raises(errors.ResolveFailed, match="expected s3://BUCKET/KEY"):
+        session.read(partial(s3.resolve, "s3://bucket"))
 
 
 def test_a_signature_that_expires(
@@ -217,9 +221,8 @@ def test_an_access_point() -> None:
 
 def test_without_the_extra(session: getm.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore", None)
-    with pytest.raises(errors.ResolveFailed, match=r's3:// needs botocore: pip install "getm\[s3\]"') as caught:
+    with pytest.raises(errors.MissingExtra, match=r's3:// needs botocore: pip install "getm\[s3\]"'):
         session.read("s3://bucket/key")
-    assert isinstance(caught.value.__cause__, errors.MissingExtra)
 
 
 def test_a_url_command_comes_before_it(server: S3Server, tmp_path: Path) -> None:

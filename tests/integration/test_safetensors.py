@@ -132,6 +132,23 @@ def test_files_by_their_index(session: getm.Session, nginx: NginxServer) -> None
     assert len(nginx.log.since(mark)) == 1
 
 
+def test_names_and_providers(
+    session: getm.Session, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", fault_server.url(""))
+    index = json.dumps({"weight_map": dict.fromkeys(TENSORS, "a b.safetensors")}).encode()
+    for name, body in (("model.safetensors.index.json", index), ("a%20b.safetensors", FILE)):
+        fault_server.serve(f"/org/model/resolve/main/{name}", Reply(body=body, headers={"ETag": '"1"'}))
+    found = load("hf://org/model/model.safetensors.index.json", session=session)
+    assert_same(found, TENSORS)
+    url = fault_server.url("/org/model/resolve/main/a%20b.safetensors")
+    assert_same(load(lambda: url, session=session), TENSORS)
+    assert_same(load(["hf://org/model/a b.safetensors"], ["scalar"], session=session), {"scalar": TENSORS["scalar"]})
+
+
 def test_several_urls(session: getm.Session, nginx: NginxServer) -> None:
     index = sharded(nginx)
     urls = [index.rpartition("/")[0] + name for name in ("/one%20of%202.safetensors", "/two.safetensors")]

@@ -22,6 +22,7 @@ from getm.integrations.fsspec.failures import as_os_error
 from getm.integrations.fsspec.files import open_file
 from getm.integrations.fsspec.listing import read_index
 from getm.integrations.fsspec.metadata import described
+from getm.resolve.names import BUILT_IN
 
 # "?" begins a query, and the "[" of an address is no pattern: only what follows the host is looked at.
 _MAGIC = re.compile(r"[*[]")
@@ -33,8 +34,8 @@ class GetmFileSystem(AsyncFileSystem):
     """Files of web servers, read by getm: verified where they are read whole, over several connections where that
     helps, with retries that continue at the byte. It cannot write.
 
-    Paths are URLs, with or without "getm+" before them. Folders are index pages (nginx, Apache, Caddy, lighttpd), and
-    their names end with a slash.
+    Paths are URLs, or names that getm resolves (s3://bucket/key), with or without "getm+" before them. Folders are
+    index pages (nginx, Apache, Caddy, lighttpd), and their names end with a slash.
 
     Args:
         headers: Request headers that each request has.
@@ -59,7 +60,7 @@ class GetmFileSystem(AsyncFileSystem):
         >>> fs.cat_file("https://data.example.org/reads.bam", start=0, end=4)
     """
 
-    protocol: tuple[str, ...] = ("getm+https", "getm+http")
+    protocol: tuple[str, ...] = ("getm+https", "getm+http", *(f"getm+{scheme}" for scheme in BUILT_IN))
 
     def __init__(
         self,

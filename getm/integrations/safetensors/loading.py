@@ -15,6 +15,9 @@ from getm.errors import FormatError, InvalidInput
 from getm.integrations.safetensors.arrays import Maker, maker
 from getm.integrations.safetensors.header import TensorInfo, header_stop, parse_header
 from getm.options import HeadersInput, Retries, Timeout
+from getm.resolve.names import label_of
+from getm.resolve.request import is_name
+from getm.resolve.resource import URLInput
 
 _INDEX_SUFFIX = ".safetensors.index.json"
 # The first request for a header brings this much: most headers are smaller.
@@ -26,7 +29,7 @@ _MAX_INDEX_BYTES = 100_000_000
 
 
 def load(
-    url_or_urls: str | Iterable[str],
+    url_or_urls: URLInput | Iterable[URLInput],
     names: Iterable[str] | None = None,
     *,
     framework: Literal["numpy", "torch"] = "numpy",
@@ -41,7 +44,8 @@ def load(
 
     Args:
         url_or_urls: The URL of a file; that of an index ("...safetensors.index.json"), beside which the files of a
-            model are; or several URLs of files.
+            model are; or several URLs of files. Each may be a name (hf://ORG/MODEL/model.safetensors), or the provider
+            of a file.
         names: The tensors to load; None, all. Where they are not all of a file, only their bytes are fetched.
         framework: What to make of them: NumPy arrays, or torch tensors on the CPU.
         concurrency: Connections for one file; "auto", as many as bring more; None, a thread of this process.
@@ -69,9 +73,11 @@ def load(
         >>> from getm.integrations.safetensors import load
         >>> weights = load("https://data.example.org/model.safetensors", names=["embedding"])
     """
-    urls = [url_or_urls] if isinstance(url_or_urls, str) else list(url_or_urls)
+    one = isinstance(url_or_urls, str) or callable(url_or_urls)
+    urls = [cast("URLInput", url_or_urls)] if one else list(cast("Iterable[URLInput]", url_or_urls))
     for url in urls:
-        validate_url(url)
+        if not (callable(url) or (isinstance(url, str) and is_name(url))):
+            validate_url(url)
     if isinstance(names, str):
         raise InvalidInput(f"names must be several names of tensors, such as a list: [{names!r}]")
     wanted = None if names is None else dict.fromkeys(names)
@@ -87,7 +93,7 @@ def load(
     for url, of_file in _files(urls, wanted, source):
         for name, tensor in source.tensors(url, of_file):
             if name in found:
-                raise FormatError(f"the tensor {name!r} is in several files", url=redact(url), name=name)
+                raise FormatError(f"the tensor {name!r} is in several files", url=_label(url), name=name)
             found[name] = tensor
     if wanted is None:
         return found
@@ -102,11 +108,11 @@ def _require(wanted: Iterable[str], found: Collection[str]) -> None:
 
 
 def _files(
-    urls: list[str], wanted: Collection[str] | None, source: _Source
-) -> Iterator[tuple[str, Collection[str] | None]]:
+    urls: list[URLInput], wanted: Collection[str] | None, source: _Source
+) -> Iterator[tuple[URLInput, Collection[str] | None]]:
     """The files to read, each with the tensors that are wanted of it, if they are there; None: all of it."""
     for url in urls:
-        if not urlsplit(url).path.endswith(_INDEX_SUFFIX):
+        if callable(url) or not urlsplit(url).path.endswith(_INDEX_SUFFIX):
             yield url, wanted
             continue
         by_file: dict[str, list[str]] = {}
@@ -117,7 +123,17 @@ def _files(
             if wanted is None or name in wanted:
                 by_file.setdefault(file, []).append(name)
         for file, names in by_file.items():
-            yield urljoin(url, quote(file)), names
+            yield _beside(url, file), names
+
+
+def _beside(url: str, file: str) -> str:
+    """The URL of a file in the same folder. In a name nothing is encoded."""
+    return f"{url.rpartition('/')[0]}/{file}" if is_name(url) else urljoin(url, quote(file))
+
+
+def _label(url: URLInput) -> str:
+    """What to call it in messages."""
+    return label_of(url) if callable(url) else redact(url)
 
 
 class _Source:
@@ -129,7 +145,7 @@ class _Source:
         self._common = common
         self._strict = strict
 
-    def tensors(self, url: str, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
+    def tensors(self, url: URLInput, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
         """The tensors of a file, or those of the `wanted` ones that are in it."""
         header = None if wanted is None or self._strict else self._header(url)
         if wanted is None or header is None:
@@ -145,29 +161,29 @@ class _Source:
         contents = self._session.read_ranges(
             url, [(info.start, info.stop) for info in chosen], max_gap=_MAX_GAP_BYTES, **self._common
         )
-        version.require(contents.version, redact(url))
+        version.require(contents.version, _label(url))
         for info, content in zip(chosen, contents, strict=True):
             yield info.name, self._make(info, content)
 
-    def _of_whole(self, url: str, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
+    def _of_whole(self, url: URLInput, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
         content = self._session.read(url, strict=self._strict, **self._common)
-        stop = header_stop(content, len(content), redact(url))
-        for info in parse_header(bytes(content[:stop]), len(content), redact(url)).values():
+        stop = header_stop(content, len(content), _label(url))
+        for info in parse_header(bytes(content[:stop]), len(content), _label(url)).values():
             if wanted is None or info.name in wanted:
                 yield info.name, self._make(info, content[info.start : info.stop])
 
-    def _header(self, url: str) -> tuple[dict[str, TensorInfo], Version] | None:
+    def _header(self, url: URLInput) -> tuple[dict[str, TensorInfo], Version] | None:
         """The tensors of a file, and its version; None where the server does not tell the file's size."""
         first = self._session.read_ranges(url, [(0, _FIRST_BYTES)], **self._common)
         content, size = bytes(first[0]), first.size
         if size is None:
             return None
-        stop = header_stop(content, size, redact(url))
+        stop = header_stop(content, size, _label(url))
         if stop > len(content):
             rest = self._session.read_ranges(url, [(len(content), stop)], **self._common)
-            first.version.require(rest.version, redact(url))
+            first.version.require(rest.version, _label(url))
             content += rest[0]
-        return parse_header(content[:stop], size, redact(url)), first.version
+        return parse_header(content[:stop], size, _label(url)), first.version
 
     def weight_map(self, url: str) -> dict[str, str]:
         """The file of each tensor, as an index names them. Raises `FormatError`."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import getm
 from getm.core.proxy import choose_proxy
-from getm.errors import InvalidInput
+from getm.errors import InvalidInput, MissingExtra
 
 A, B = "http://a.test:1", "http://b.test:2"
 HTTP, HTTPS = "http://data.example", "https://data.example"
@@ -127,5 +127,5 @@ def test_without_its_package_a_socks_proxy_is_refused_with_what_to_install(monke
         lambda: choose_proxy(HTTP, {"all_proxy": "socks5://p.test"}),
         lambda: getm.Session(proxy="socks5h://p"),
     ):
-        with pytest.raises(InvalidInput, match=r"pip install 'getm\[socks\]'"):
+        with pytest.raises(MissingExtra, match=r'pip install "getm\[socks\]"'):
             call()
