@@ -14,6 +14,7 @@ import msgspec
 
 from getm import errors
 from getm.batch.attempt import Attempt, Leftover, SmallFile
+from getm.batch.crowd import Crowd
 from getm.batch.hosts import Host
 from getm.batch.target import Opened, Target
 from getm.client.connection import ClientConnection
@@ -28,8 +29,7 @@ from getm.events import Adapted, Failed, Finished, Progressed, Retried, Skipped,
 from getm.files.commit import CompleteFile
 from getm.files.os_errors import target_error
 from getm.files.partial import PartialFile
-from getm.integrity.declared.types import Declared
-from getm.integrity.values import Checksum, parse_checksum
+from getm.integrity.values import Checksum
 from getm.integrity.verdict import Verdict, unverified
 from getm.protocol.messages import AdaptedInfo, EndInfo, HeadInfo, NoteInfo, OpenRequest, RenewedInfo
 from getm.resolve.request import locator_of
@@ -126,12 +126,7 @@ class Job:
         self._existing: ExistingFile | None = None
         if batch.options.existing != "replace":
             self._existing = self._target.existing(self)
-        # What the host refused it with, until others show whether that was for their sake; what these had brought when
-        # it was last refused, or began; and whether they had brought any since the time before.
-        self._refusal: errors.GetmError | None = None
-        self._others_progressed = False
-        self._others_bytes = 0
-        self._own_bytes = 0
+        self._crowd = Crowd()
         # When its last byte had come, and how long it took to read it back.
         self._complete_s = self._checking_s = 0.0
 
@@ -207,7 +202,7 @@ class Job:
         """Send the request. What goes wrong becomes this job's failure, apart from the engine's death."""
         self.state = State.RUNNING
         if self._before is None:
-            self._note_others()
+            self._crowd.has_progressed(self.host)
         if self.deadline_s is None and self.request.total_s is not None:
             self.deadline_s = time.monotonic() + self.request.total_s
         try:
@@ -356,8 +351,7 @@ class Job:
 
     def _count(self, length: int) -> None:
         self.done += length
-        self._own_bytes += length
-        self.host.received_bytes += length
+        self._crowd.received(self.host, length)
         expected = self.request.size
         if expected is not None and self.done > expected:
             # Of unknown size, and longer than it may be: the rest would only fill the disk.
@@ -435,7 +429,7 @@ class Job:
             # A helper engine: its connection cannot be used any more.
             if self._attempt.connection is not None:
                 self._batch.lost(self._attempt.connection, error)
-        elif self._is_refusal(error) and self._others_may_be_why():
+        elif self._is_refusal(error) and self._crowd.may_be_why(self.host, has_asked=self._before is not None):
             self._refused(error)
         elif head is not None and cannot_be_joined(error, head.version, self.request.retries.statuses):
             # The engine could not retry it, and a file can start over.
@@ -458,24 +452,10 @@ class Job:
         else:
             self._again(error, self._deaths, keep=True)
 
-    def _others_may_be_why(self) -> bool:
-        """Whether the host may have refused the request for the sake of other downloads: they are still there, or
-        have received bytes since it last did. One request more than that, as it may notice late that they have ended.
-        """
-        had_progressed = self._before is not None and self._others_progressed
-        return self._note_others() or had_progressed or self.host.jobs > 1
-
-    def _note_others(self) -> bool:
-        """Whether other downloads have received bytes from the host since this was last asked."""
-        others_bytes = self.host.received_bytes - self._own_bytes
-        self._others_progressed = others_bytes > self._others_bytes
-        self._others_bytes = others_bytes
-        return self._others_progressed
-
     def _refused(self, error: errors.GetmError) -> None:
         self.host.refused(self.connections)
         if self.host.jobs > 1:
-            self._refusal = error
+            self._crowd.refusal = error
             self._attempt.cancel()
             self._wait()
         else:
@@ -493,16 +473,15 @@ class Job:
             return False
         # From now on it waits for nothing but room, which comes with an event.
         self.not_before_s = None
-        error = self._refusal
+        error = self._crowd.refusal
         if error is not None:
-            progressed = self.host.received_bytes - self._own_bytes > self._others_bytes
-            if not (progressed or self._others_progressed):
-                if self.host.jobs:
-                    return False
+            if self._crowd.is_to_be_waited_for(self.host):
+                return False
+            self._crowd.refusal = None
+            if not self._crowd.made_room(self.host):
                 self.host.succeeded()
                 self.fail(error)
                 return None
-            self._refusal = None
             self._prepare_again(error, self._retries + 1, keep=True)
         return self.host.has_room
 
@@ -598,21 +577,14 @@ class Job:
 
     def _verify(self) -> None:
         """Raises `ChecksumMismatch`, `Unverified`."""
-        head = self._attempt.head
-        if head is None or self._target.partial is None:
+        if self._attempt.head is None or self._target.partial is None:
             return
-        # A partial response may declare less than the first one did.
-        saved = self._target.partial.declared
-        declared = head.declared or (() if saved is None else (saved,))
-        if declared or self.request.blocks:
-            expected = (Declared(parse_checksum(text), source) for text, source in declared)
-            with importing:
-                # And with it all that hashes, which is otherwise an engine's work.
-                from getm.integrity.files import check_file
-            path, reason = self._target.partial.path_now, self._verdict.reason or ""
-            self._verdict = check_file(path, expected, blocks=self.request.blocks)
-            if not declared:
-                self._verdict = unverified(reason, blocks=self._verdict.blocks)
+        with importing:
+            # And with it all that hashes, which is otherwise an engine's work.
+            from getm.batch.read_back import read_back
+        self._verdict = read_back(
+            self._target.partial, self._attempt.head.declared, blocks=self.request.blocks, unread=self._verdict
+        )
         if self._verdict.mismatch is not None:
             raise self._verdict.mismatch.as_error(self.url)
         if self.request.strict and not self._verdict.verified:
