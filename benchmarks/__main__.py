@@ -3,7 +3,7 @@
     python -m benchmarks                            # all questions: about MINUTES minutes on two cores
     python -m benchmarks --quick                    # small and two rounds, to see that it works: five minutes
     python -m benchmarks --only disk,capped --rounds 11
-    python -m benchmarks --page docs                # and write docs/benchmarks.md with its charts
+    python -m benchmarks --page docs/explanation    # and write docs/explanation/benchmarks.md with its charts
     python -m benchmarks page RESULT... FOLDER      # the page of results that there are
     python -m benchmarks compare OLD NEW            # exit status 1 where NEW is slower beyond noise
 

@@ -1,6 +1,6 @@
 """How long a list takes on many machines, and what limits it: a simulation of `download_all(executor=)`.
 
-    python -m benchmarks.simulate           # the table of docs/scale.md
+    python -m benchmarks.simulate           # the table of docs/explanation/scale.md
     python -m benchmarks.simulate --machines 32 64 --entries 2000000 --bytes 40M --lost-after 7
 
 Three things take time: workers, which do one portion after another; the caller, which makes portions and takes what
@@ -248,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--entries", type=int, help="so many objects, in place of the lists of docs/scale.md")
+    parser.add_argument("--entries", type=int, help="so many objects, in place of the page's lists")
     parser.add_argument("--bytes", type=size_argument, default=10**8, help="their size in the mean (default 100M)")
     parser.add_argument("--machines", type=int, nargs="+", default=MACHINES, metavar="N")
     parser.add_argument("--lost-after", type=float, default=LOST_AFTER_DAYS, metavar="DAYS", help="a machine (mean)")

@@ -2,7 +2,7 @@
 
 The object is received and verified once. A worker gets a few bytes, which say where the memory is, and maps the same
 pages; nobody can change them. For data that memory has no room for, see the dataset over `read_ranges` in
-docs/integrations.md.
+docs/how-to/torch.md.
 """
 
 from __future__ import annotations

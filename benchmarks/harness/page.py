@@ -1,4 +1,4 @@
-"""The page of results: their tables and charts, for docs/benchmarks.md."""
+"""The page of results: their tables and charts, for docs/explanation/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from getm.cli.parser import Parser, json_errors
 from getm.resolve.names import schemes
 
 _EPILOG = """\
-Packages add schemes by entry points (docs/resolvers.md). --url-command CMD
+Packages add schemes by entry points (docs/how-to/names.md). --url-command CMD
 makes a URL of any of these names by a command of yours.
 
 exit status:

@@ -17,6 +17,7 @@ import pytest
 from getm import errors
 from getm.integrations import dask
 from tests.support.command import getm
+from tests.support.documentation import blocks_run_by
 from tests.support.fault_script import Pace, Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
@@ -156,14 +157,6 @@ def test_blocks_of_objects(nginx: NginxServer, fault_server: FaultServer, make_o
     assert lines == ["16384", "3 1", "RemoteChanged", *["refused"] * 5]
 
 
-def limit_of_the_page() -> str:
-    """The function and the call that docs/integrations.md shows for a limit for the whole cluster."""
-    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text()
-    _, _, after = page.partition("*A limit for the whole cluster.*")
-    lines = after.partition("    import distributed")[2].partition("\n\nThe lease")[0]
-    return textwrap.dedent("    import distributed" + lines)
-
-
 LIMITED = """
 import sys
 
@@ -178,7 +171,8 @@ if __name__ == "__main__":
 
 def test_a_limit_for_the_whole_cluster(fault_server: FaultServer, tmp_path: Path) -> None:
     """As the page has it, but for the scheduler's address and the number: no third request while two are answered."""
-    recipe = limit_of_the_page().replace('"tcp://head-node:8786"', "cluster").replace("max_leases=8", "max_leases=2")
+    (block,) = blocks_run_by("how-to/clusters.md", __file__)
+    recipe = block.code.replace('"tcp://head-node:8786"', "cluster").replace("max_leases=8", "max_leases=2")
     definitions, _, call = recipe.partition("\nwith distributed.Client")
     program = definitions + LIMITED.format(call=textwrap.indent("with distributed.Client" + call, " " * 8).lstrip())
     inside: list[Request] = []

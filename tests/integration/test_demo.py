@@ -20,6 +20,7 @@ import pytest
 from getm.cli import demo
 from getm.errors import ChecksumMismatch, GetmError, InvalidInput
 
+ROOT = Path(__file__).parents[2]
 SIZE = 300_007
 
 
@@ -55,6 +56,19 @@ def test_the_demo_verifies_every_mode_and_cleans_up() -> None:
     assert max(map(len, run.stdout.splitlines())) <= 80
     # The leak check of conftest.py looks only at what is new; this looks at what the demo names.
     assert not list(Path(tempfile.gettempdir()).glob("getm-demo-*"))
+
+
+def test_its_table_is_the_one_that_the_documentation_shows() -> None:
+    """All of it but the numbers, the digest, and the spaces that depend on them."""
+
+    def shape(table: str) -> list[str]:
+        return re.sub(r" +", " ", re.sub(r"[0-9a-f]{64}|[0-9]+(\.[0-9]+)?", "#", table)).splitlines()
+
+    (shown,) = re.findall(r"^```text\n(getm 0.*?)^```$", (ROOT / "docs/start/first-steps.md").read_text(), re.M | re.S)
+    run = subprocess.run(
+        [sys.executable, "-m", "getm", "demo", "--size", "2"], capture_output=True, text=True, check=True
+    )
+    assert shape(run.stdout) == shape(shown)
 
 
 def test_its_server_serves_the_file_and_true_checksums(file: Path, connection: http.client.HTTPConnection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import getm
 from tests.integration.test_dask import run_program
+from tests.support.documentation import blocks_run_by
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 
@@ -44,6 +46,10 @@ if __name__ == "__main__":
             list(getm.download_all([missing], directory=data, executor=workers, retries=0))
         except getm.HTTPStatusError as error:
             print(error.status)
+    # What the documentation shows.
+    urls, entries = json.loads(sys.argv[4]), given
+{blocks}
+    print([row["size"] for row in sizes.take_all()], len(results))
 """
 
 
@@ -68,7 +74,12 @@ def test_rows_and_files(nginx: NginxServer, make_object: Make, tmp_path: Path) -
     ]
     missing = nginx.url("/objects/missing")
     data = tmp_path / "data"
-    lines = run_program(PROGRAM, json.dumps(entries), missing, data, folder=tmp_path)
+    declared = [nginx.declared_url(each, repr_digest=f"sha-256=:{each.sha256_base64}:") for each in objects]
+    blocks = "".join(block.code for block in blocks_run_by("how-to/clusters.md", __file__))
+    blocks = textwrap.indent(blocks.replace('"/shared/data"', f'"{data}-again"'), "    ")
+    arguments = json.dumps(entries), missing, data, json.dumps(declared)
+    *lines, shown = run_program(PROGRAM.replace("{blocks}", blocks), *arguments, folder=tmp_path)
+    assert shown == f"{[each.size_bytes for each in objects]} {len(objects)}"
     rows = [f"{number} True True {entry[2]} {entry[2] is not None}" for number, entry in enumerate(entries)]
     assert lines[:5] == [*rows, "True"]
     assert sorted(lines[5:-1]) == [f"{number}.bin {each.size_bytes}" for number, each in enumerate(objects)]

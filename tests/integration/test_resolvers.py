@@ -1,11 +1,10 @@
-"""Names: the resolver that docs/resolvers.md has as its example, installed as its package would be."""
+"""Names: the resolver that docs/how-to/names.md has as its example, installed as its package would be."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 import tomllib
@@ -21,14 +20,14 @@ from getm import errors
 from getm.resolve import names
 from tests.support.command import getm as run_getm
 from tests.support.command import refused
+from tests.support.documentation import files_of
 from tests.support.fault_script import Reply, Request, failure
 from tests.support.fault_server import FaultServer
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"resolvers").digest(2_000_000)
 NAME = "lims://S1/reads.bam"
-_BLOCK = re.compile(r"`([\w.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DOCUMENTED = dict(_BLOCK.findall((Path(__file__).parents[2] / "docs" / "resolvers.md").read_text()))
+DOCUMENTED = files_of("how-to/names.md")
 
 
 def install(folder: Path, pyproject: str, **modules: str) -> None:

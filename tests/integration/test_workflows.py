@@ -1,5 +1,5 @@
-"""docs/workflows.md: its recipes for Snakemake, MPI and Spark are run, and its WDL is checked, where these programs are
-installed."""
+"""Recipes for workflow engines and clusters: those for Snakemake, MPI and Spark are run, and the WDL is checked, where
+these programs are installed; of that for Nextflow the script is run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.documentation import ROOT, blocks_run_by
 from tests.support.fault_script import Reply, failure
 from tests.support.fault_server import FaultServer
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "workflows.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = [block for page in ("how-to/workflows.md", "how-to/clusters.md") for block in blocks_run_by(page, __file__)]
 
 
 def blocks(language: str) -> list[str]:
-    return [content for name, content in BLOCKS if name == language]
+    return [block.code for block in BLOCKS if block.language == language]
 
 
 @pytest.fixture
@@ -92,6 +93,20 @@ def test_wdl(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Pat
     (tmp_path / "work" / "fetch.wdl").write_text(wdl)
     done = run("WDL", "check", "--strict", "fetch.wdl")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_script_of_the_nextflow_process(fault_server: FaultServer, tmp_path: Path) -> None:
+    (process,) = blocks("groovy")
+    (script,) = re.findall(r'"""\n(.*?)"""', process, re.DOTALL)
+    body = b"bytes of a run"
+    values = {"url": fault_server.serve("/x", Reply(body=body)), "name": "reads.fastq"}
+    values["sha256"] = hashlib.sha256(body).hexdigest()
+    (tmp_path / "getm").write_text(f'#!/bin/sh\nexec {sys.executable} -m getm "$@"\n')
+    (tmp_path / "getm").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    filled = re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], textwrap.dedent(script))
+    subprocess.run(["bash", "-ue", "-c", filled], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "reads.fastq").read_bytes() == body
 
 
 @pytest.fixture

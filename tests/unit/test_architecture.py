@@ -1,4 +1,4 @@
-"""The layers of getm and what each may import, read from the source: docs/design.md says why.
+"""The layers of getm and what each may import, read from the source: docs/explanation/design.md says why.
 
 A new module belongs in a layer: add its path to `LAYERS`, at the place where what it imports stands above it.
 """

@@ -157,7 +157,7 @@ complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a rep
 complete -c getm -n '_shtab_getm_using report' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the page; - is standard output (default: the receipt'"'"'s name with .html, in the current folder)'
 complete -c getm -n '_shtab_getm_using report' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
-complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a sources -d 'List the schemes of names that getm can download from, and what each needs. Packages add schemes by entry points (docs/resolvers.md). --url-command CMD makes a URL of any of these names by a command of yours.'
+complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a sources -d 'List the schemes of names that getm can download from, and what each needs. Packages add schemes by entry points (docs/how-to/names.md). --url-command CMD makes a URL of any of these names by a command of yours.'
 complete -c getm -n '_shtab_getm_using sources' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using sources' -l json -d 'a JSON object for each on a line'
 complete -c getm -n '_shtab_getm_using sources' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'

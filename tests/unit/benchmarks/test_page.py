@@ -15,7 +15,8 @@ from benchmarks.harness.question import RATE, WALL, Answer, Question, Series, wa
 from benchmarks.harness.results import Result
 
 ROOT = Path(__file__).parents[3]
-PUBLISHED = re.findall(r"Every run: `(.+?)`", (ROOT / "docs" / PAGE).read_text())
+DOCS = ROOT / "docs" / "explanation"
+PUBLISHED = re.findall(r"Every run: `(.+?)`", (DOCS / PAGE).read_text())
 
 
 def question() -> Question:
@@ -102,10 +103,10 @@ def test_of_results_that_answer_a_question_the_last_one_counts() -> None:
 
 @pytest.mark.skipif(not PUBLISHED, reason="no result is published")
 def test_the_published_page_is_that_of_its_results() -> None:
-    docs, folder = ROOT / "docs", ROOT / "benchmarks" / "results"
+    folder = ROOT / "benchmarks" / "results"
     results = {name: Result.load(folder / name) for name in PUBLISHED}
-    for name, text in pages(results, QUESTIONS, (docs / PAGE).read_text()).items():
-        assert (docs / name).read_text() == text, f"python -m benchmarks page {' '.join(PUBLISHED)} docs"
+    for name, text in pages(results, QUESTIONS, (DOCS / PAGE).read_text()).items():
+        assert (DOCS / name).read_text() == text, f"python -m benchmarks page {' '.join(PUBLISHED)} docs/explanation"
 
 
 def test_names_of_questions_are_checked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The simulation of many machines: what holds whatever the costs are, and that docs/scale.md has what it prints."""
+"""The simulation of many machines: what holds whatever the costs are, and that the page about it has what it prints."""
 
 from __future__ import annotations
 
@@ -62,4 +62,4 @@ def test_the_page_has_what_the_simulation_prints(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["simulate"])
     simulation.main()
-    assert capsys.readouterr().out in (ROOT / "docs" / "scale.md").read_text()
+    assert capsys.readouterr().out in (ROOT / "docs" / "explanation" / "scale.md").read_text()
