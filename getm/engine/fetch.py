@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from getm import errors
-from getm.buffers.object_memory import WritableMemory
 from getm.core.head import ResponseHead
 from getm.core.spans import Span, lay_out
 from getm.core.stats import Stats
@@ -24,14 +19,15 @@ from getm.core.version import Version
 from getm.engine import counters
 from getm.engine.adaptive import AdaptiveFetch
 from getm.engine.attempts import Attempts
+from getm.engine.file_target import FileTarget
 from getm.engine.head_fetch import fetch_head
 from getm.engine.hedge import Hedger, Watch
 from getm.engine.helpers import HelperPipe
 from getm.engine.host_load import MIN_SHARE_BYTES
 from getm.engine.http.connections import Begun
 from getm.engine.http.requests import Response
+from getm.engine.placement import Placement
 from getm.engine.plan import Order, Plan, decide
-from getm.engine.sinks.file import FileSink, target_error, write_new_file
 from getm.engine.sinks.segment import SegmentSink
 from getm.engine.small_exchange import SmallSpans
 from getm.engine.sources import Ranges, Source
@@ -81,24 +77,6 @@ _FAR_S = 0.005
 _LAST_WRITES_S = 5.0
 
 
-class Places:
-    """Where the bytes of spans are in memory that has them one after another; without spans, at their offsets."""
-
-    def __init__(self, spans: tuple[Span, ...]) -> None:
-        self._starts = [span.start for span in spans]
-        self._places = [0, *accumulate(map(len, spans))]
-
-    @property
-    def are_offsets(self) -> bool:
-        return self._starts in ([], [0])
-
-    def of(self, position: int) -> int:
-        if self.are_offsets:
-            return position
-        index = bisect_right(self._starts, position) - 1
-        return self._places[index] + position - self._starts[index]
-
-
 class Fetch:
     """Serves one OPEN on a connection, from the first request, which may have `begun` at `began_s`, to END or an
     error."""
@@ -129,22 +107,15 @@ class Fetch:
         self._first: Response | None = None
         # The span that is fetched, where it is the only one at a time.
         self._alone: SpanFetch | None = None
-        # For an object that goes to a file: what writes it, unless that is small; the folder; why it cannot be written.
-        self._sink: FileSink | None = None
-        self._folder = -1
-        self._folders = ExitStack()
-        # The file that a WRITE has named.
-        self._named: FolderEntry | None = None
+        self._file = None if request.file is None else FileTarget(connection, number, request.file, self._stop)
+        # Why it cannot be written.
         self._file_error: errors.TargetError | None = None
-        # The memory of an object that is placed.
-        self._memory: WritableMemory | None = None
-        self._placing: asyncio.Future[WritableMemory] | None = None
-        self._places = Places(())
+        self._placement = Placement()
         # Has further workers begin, where there may be any.
         self._widen: Callable[[], None] = lambda: None
         if request.delegated and request.place_from is not None:
             # It comes with the OPEN.
-            self._placing = asyncio.get_running_loop().create_future()
+            self._placement.expect()
         # The head of a small one, which END will have.
         self._held: HeadInfo | None = None
         # Up to where the consumer wants the bytes, where it does not want them all at once, and when that has changed.
@@ -180,14 +151,9 @@ class Fetch:
             ) from None
         finally:
             self._verification.cancel()
-            if self._memory is not None:
-                self._memory.close()
-            if self._sink is not None:
-                self._sink.close()
-            if self._named is not None and not self._named.resumable:
-                # The consumer puts it in place, or removes it.
-                self._connection.folders.stored(self._named)
-            self._folders.close()
+            self._placement.close()
+            if self._file is not None:
+                self._file.close()
             if self._first is not None:
                 # Refused because of its head: its content was never read. Harmless where it was.
                 self._first.raw.close()
@@ -203,9 +169,8 @@ class Fetch:
             if request.head_only:
                 await self._serve_head()
                 return
-            if request.file is not None and request.file.small is not None:
-                # From now on: the next one in it then finds it open.
-                self._open_folder(request.file.small)
+            if self._file is not None:
+                self._file.open_folder()
             plan, response, source = await self._begin()
             if plan.unchanged:
                 await response.discard()
@@ -215,14 +180,15 @@ class Fetch:
             if request.size is not None and total != request.size:
                 raise errors.SizeMismatch.of(request.size, total, self._attempts.at)
             verdict = await self._verify(total)
-        if self._held is not None:
-            self._store()
-        elif self._sink is not None:
-            began_s = time.monotonic()
-            await self._sink.finish()
-            self.counters.last_disk_s = time.monotonic() - began_s
-        elif self._memory is not None:
-            await self._let_go(self._memory)
+        if self._file is not None:
+            if self._held is not None:
+                self._file.store()
+            else:
+                began_s = time.monotonic()
+                await self._file.finish()
+                self.counters.last_disk_s = time.monotonic() - began_s
+        elif not await self._placement.let_go():
+            self._connection.log.warning("object %d: something still refers to its memory", self._number)
         self._connection.send(END, self._number, EndInfo(total, verdict, self.stats(), self._held))
 
     async def _verify(self, total: int) -> Verdict:
@@ -287,10 +253,9 @@ class Fetch:
             placed=placed,
         )
         if placed:
-            self._places = Places(plan.brings)
-            self._placing = asyncio.get_running_loop().create_future()
+            self._placement.expect(plan.brings)
         self._held = info
-        if not self._is_small(plan):
+        if self._file is None or not self._file.is_small(plan):
             self._send_head()
         self._verification.begin(size, resumed=plan.resumed, partial=plan.partial)
 
@@ -303,11 +268,11 @@ class Fetch:
     def emit(self, offset: int, slot: int, length: int, new: int, *, full: bool) -> None:
         """See `Emit`; full slots go to the hasher as well."""
         self._attempts.delivered(new)
-        if self._request.file is not None:
+        if self._file is not None:
             if not full:
                 # It comes slowly: its progress is of interest, and is kept.
                 self._send_head()
-            self._file_sink().add(offset, slot, length, new)
+            self._file.add(offset, slot, length, new)
             if full:
                 self._connection.keep(self._number, offset, slot, length, self._verification.hasher)
             return
@@ -328,29 +293,7 @@ class Fetch:
 
     def place(self, descriptor: int | None, size: int) -> None:
         """The consumer has memory for the object: `size` bytes. The descriptor is this object's to close."""
-        placing = self._placing
-        if placing is None or placing.done():
-            if descriptor is not None:
-                os.close(descriptor)
-            return
-        try:
-            if descriptor is None:
-                raise errors.DescriptorsExhausted.of("the engine for the memory of an object")
-            placing.set_result(WritableMemory(descriptor, size))
-        except errors.GetmError as error:
-            placing.set_exception(error)
-
-    async def _let_go(self, memory: WritableMemory) -> None:
-        """Unmap what was filled: then the consumer can seal it."""
-        for collect in (False, False, True):
-            if memory.close():
-                return
-            # A connection that was given up, whose end the loop has still to notice; or a cycle.
-            await asyncio.sleep(0)
-            if collect:
-                gc.collect()
-        if not memory.close():
-            self._connection.log.warning("object %d: something still refers to its memory", self._number)
+        self._placement.come(descriptor, size)
 
     def _on_block(self, offset: int, view: memoryview) -> None:
         self._attempts.delivered(len(view))
@@ -378,60 +321,19 @@ class Fetch:
 
     # The file -------------------------------------------------------------------------------------------------------
 
-    def _is_small(self, plan: Plan) -> bool:
-        """Whether the object is written to a file of its own when all of it is there, and END is all that is said."""
-        file, size = self._request.file, plan.version.size
-        if file is None or file.small is None or size is None or plan.workers > 1 or plan.resumed:
-            return False
-        # Never several slots: others may wait for them.
-        return size < file.small_bytes and size <= self._connection.slot_bytes
-
     async def _keep_what_came(self) -> None:
         """Before a failure: the consumer, which may continue, gets the head, and the file what has come for it."""
         self._send_head()
-        if self._sink is not None:
+        if self._file is not None:
             with suppress(TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(_LAST_WRITES_S):
-                    await self._sink.finish()
-
-    def _file_sink(self) -> FileSink:
-        if self._sink is None:
-            self._sink = self._connection.file_sink(self._number, self._disk_failed)
-        return self._sink
-
-    def _store(self) -> None:
-        """Write a small object, which is verified, to a file of its own."""
-        file = self._request.file
-        if file is not None and file.small is not None:
-            contents = () if self._sink is None else self._sink.contents()
-            try:
-                write_new_file(self._folder, file.small.name, file.mode, contents)
-                self._connection.stored(file.small)
-            except OSError as error:
-                raise target_error(error, file.small) from error
-
-    def _open_folder(self, entry: FolderEntry) -> None:
-        if self._folder < 0:
-            try:
-                self._folder = self._folders.enter_context(self._connection.folders.using(entry.folder))
-            except OSError as error:
-                raise target_error(error, entry) from error
+                    await self._file.finish()
 
     def write_to(self, entry: FolderEntry) -> None:
         """The consumer names the file."""
-        if self._request.file is None:
+        if self._file is None:
             raise errors.ProtocolError("WRITE for an object that was not opened with a file")
-        self._named = entry
-        try:
-            self._open_folder(entry)
-            self._file_sink().open(self._folder, entry.name)
-        except errors.TargetError as error:
-            self._stop(error)
-        except OSError as error:
-            self._stop(target_error(error, entry))
-
-    def _disk_failed(self, error: OSError) -> None:
-        self._stop(target_error(error, None))
+        self._file.name(entry)
 
     def _stop(self, error: errors.TargetError) -> None:
         self._file_error = error
@@ -444,12 +346,11 @@ class Fetch:
         size = plan.version.size
         self._announce(plan, response, source)
         source.version = plan.version
-        if self._placing is not None:
-            self._memory = await self._placing
+        await self._placement.wait()
         if plan.got is None:
             await response.discard()
             return size or 0
-        if plan.stream and size is not None and self._memory is None and self._came_whole(response, size):
+        if plan.stream and size is not None and self._placement.memory is None and self._came_whole(response, size):
             self.counters.received_bytes += size
             return size
         self._busy_s = self._connection.http.loads.busy_s()
@@ -577,9 +478,9 @@ class Fetch:
         if source.error is not None:
             # It failed for an earlier span.
             source = self._attempts.sources.spread()
-        if self._memory is not None:
-            shift = self._places.of(span.start) - span.start
-            sink = SegmentSink(self._memory, span, shift, self._on_block)
+        if self._placement.memory is not None:
+            shift = self._placement.of(span.start) - span.start
+            sink = SegmentSink(self._placement.memory, span, shift, self._on_block)
             return SpanFetch(self._attempts, source, sink, answer, begun)
         hasher = self._verification.hasher
         lags = hasher is not None and hasher.ordered
@@ -615,7 +516,7 @@ class Fetch:
         self, spans: Iterator[Span], source: Source, tail: Hedger | None
     ) -> tuple[Span | None, Begun | None]:
         """Fetch small ones, in the way in which nearly all of them come, until one takes more; see `SmallSpans.run`."""
-        connection, memory = self._connection, self._memory
+        connection, memory = self._connection, self._placement.memory
         slots: list[int] = []
 
         def begin(span: Span) -> bool:
@@ -633,7 +534,7 @@ class Fetch:
             else:
                 if (self._attempts.fastest_s or 0.0) > _FAR_S:
                     self._widen()
-                start = self._places.of(span.start)
+                start = self._placement.of(span.start)
                 memory.write(start, content)
                 self._on_block(span.start, memory.bytes(start, start + len(content)))
 
@@ -650,8 +551,8 @@ class Fetch:
     ) -> None:
         """Have a helper engine fetch `span`."""
         request = self._delegate(span, source, version)
-        if self._memory is not None:
-            await helper.fetch_placed(request, source, self._memory, self._on_block, self._attempts, watch)
+        if self._placement.memory is not None:
+            await helper.fetch_placed(request, source, self._placement.memory, self._on_block, self._attempts, watch)
             self._attempts.part_ended(complete=True)
             return
         claim = self._connection.claim(self._number, span)
@@ -660,7 +561,7 @@ class Fetch:
 
     def _helper(self, worker: int) -> HelperPipe | None:
         """The helper engine for this worker, if any: they know no other places in memory than the offsets."""
-        return self._connection.helper(worker) if self._places.are_offsets else None
+        return self._connection.helper(worker) if self._placement.are_offsets else None
 
     def _delegate(self, span: Span, source: Source, version: Version) -> OpenRequest:
         """The request that a helper engine gets for one span."""
@@ -677,7 +578,7 @@ class Fetch:
             or_whole=False,
             delegated=True,
             file=None,
-            place_from=None if self._memory is None else 0,
+            place_from=None if self._placement.memory is None else 0,
             route=source.route,
             renewable=renewable,
         )
@@ -688,9 +589,8 @@ class Fetch:
         span = Span(*request.spans[0])
         source.version = request.version or Version()
         self._attempts.size = source.version.size
-        if self._placing is not None:
-            self._memory = await self._placing
-        placed = self._memory is not None
+        await self._placement.wait()
+        placed = self._placement.memory is not None
         info = HeadInfo(ResponseHead(206, request.url), source.version, ranged=True, placed=placed)
         # Sent with the first bytes: alone it would wake the consumer in vain.
         self._held = info
