@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
             line = json.dumps(
                 {
                     "scheme": scheme.name,
-                    "available": scheme.missing is None,
+                    "available": scheme.available,
                     "what": scheme.summary,
                     "package": scheme.package,
                     "needs": scheme.missing,
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> int:
             )
         else:
             place = "" if scheme.package == "getm" else f" ({scheme.package})"
-            missing = "" if scheme.missing is None else f" [not available: {scheme.missing}]"
+            state = "" if scheme.available else "not available: "
+            missing = "" if scheme.missing is None else f" [{state}{scheme.missing}]"
             line = f"{f'{scheme.name}://':{width}}  {scheme.summary}{place}{missing}"
         if sys.stdout is not None:
             sys.stdout.write(f"{line}\n")

@@ -19,7 +19,7 @@ from getm.errors import CommandFailed, InvalidInput
 from getm.manifests.entry import Entry
 from getm.resolve.resource import Resource
 
-_FIELDS = frozenset({"url", "headers", "checksums", "size", "expires_at", "mirrors"})
+_FIELDS = frozenset({"url", "headers", "checksums", "size", "expires_at", "mirrors", "advice"})
 
 # Those under way.
 _running: set[subprocess.Popen[bytes]] = set()

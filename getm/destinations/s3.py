@@ -1,5 +1,4 @@
-"""Objects in S3, and in what speaks its protocol, by botocore: credentials, endpoints, retries and signatures are its
-business (AWS_PROFILE, AWS_ENDPOINT_URL, AWS_CA_BUNDLE, ~/.aws/config, ...).
+"""Objects in S3, and in what speaks its protocol, by botocore's clients (`clouds/aws.py`).
 
 An object of one part is put at once, and any other by a multipart upload, which shows nothing before it is completed.
 Every request carries the CRC of what it brings, so that S3 refuses bytes that were damaged on their way; the last one
@@ -16,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from getm.clouds.aws import S3Clients
 from getm.core.log import get_logger
 from getm.core.units import MIB
 from getm.destinations import parts
@@ -27,9 +27,6 @@ from getm.integrity.values import DIGEST_BYTES, Checksum
 
 _log = get_logger()
 
-# Connections that are kept: as many as a batch has threads for uploads.
-_CONNECTIONS = 16
-_CONNECT_S = 10
 _READ_BYTES = MIB
 _NAMES = {"crc32": "CRC32", "crc32c": "CRC32C", "crc64nvme": "CRC64NVME", "sha1": "SHA1", "sha256": "SHA256"}
 _MD5_ETAG = re.compile(r'"?([0-9a-f]{32})"?')
@@ -52,23 +49,25 @@ class S3Store:
 
     def __init__(self, url: str) -> None:
         require(url)
-        import botocore.session
-        from botocore.config import Config
+        self._clients = S3Clients(
+            sign=True, prepare=lambda client: client.meta.events.register("before-send.s3", _begin_to_send)
+        )
+        self.client(url)
 
+    def client(self, url: str) -> Any:
+        """botocore's client for the bucket of `url`."""
         try:
-            config = Config(max_pool_connections=_CONNECTIONS, connect_timeout=_CONNECT_S)
-            self.client: Any = botocore.session.get_session().create_client("s3", config=config)
+            return self._clients.of(s3_place(url)[0])
         except Exception as error:
             raise refused(url, "opening", _why(error)) from error
-        self.client.meta.events.register("before-send.s3", _begin_to_send)
 
     def parts_at_once(self, part_bytes: int) -> int:
         return parts.parts_at_once(part_bytes)
 
     def find(self, url: str) -> StoredObject | None:
-        bucket, key = s3_place(url)
+        client, (bucket, key) = self.client(url), s3_place(url)
         try:
-            reply = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            reply = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
         except Exception as error:
             if code_of(error) in _MISSING:
                 return None
@@ -76,9 +75,9 @@ class S3Store:
         return StoredObject(reply["ContentLength"], tuple(_checksums(reply)), reply["LastModified"].timestamp())
 
     def read(self, url: str) -> Iterator[bytes]:
-        bucket, key = s3_place(url)
+        client, (bucket, key) = self.client(url), s3_place(url)
         try:
-            with contextlib.closing(self.client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+            with contextlib.closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
                 while data := body.read(_READ_BYTES):
                     yield data
         except Exception as error:
@@ -88,7 +87,7 @@ class S3Store:
         return S3Upload(self, url, origin)
 
     def close(self) -> None:
-        self.client.close()
+        self._clients.close()
 
 
 class S3Upload:
@@ -192,8 +191,9 @@ class S3Upload:
     def _call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
         if operation != "abort_multipart_upload":
             self._refuse_cancelled()
+        client = self._store.client(self._url)
         try:
-            reply: dict[str, Any] = getattr(self._store.client, operation)(**self._place, **arguments)
+            reply: dict[str, Any] = getattr(client, operation)(**self._place, **arguments)
         except Exception as error:
             # botocore's own errors, and those of what signs and sends for it.
             if operation != "abort_multipart_upload":

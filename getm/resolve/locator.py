@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from getm.files.logins import Logins
 
+# How servers refuse what is not for everybody: some as if it were not there, and Azure by a conflict with its settings.
+_REFUSED = frozenset({401, 403, 404, 409})
+
 
 class Found(Struct, frozen=True):
     """What a provider has returned, as its `serial`-th answer. `expires_s`: in seconds since the epoch; None where that
@@ -181,7 +184,14 @@ class Locator:
         )
 
     def explain(self, error: errors.GetmError) -> errors.GetmError:
-        """`error`, or why there is no new URL, where that is what ended the transfer."""
+        """`error`, or why there is no new URL, where that is what ended the transfer; with what to do, where the
+        provider has said so."""
+        advice = "" if self._found is None else self._found.resource.advice
+        if self._failure is None and advice and isinstance(error, errors.HTTPStatusError) and error.status in _REFUSED:
+            advised = copy(error)
+            advised.__cause__ = error.__cause__
+            advised.message += f"; {advice}"
+            return advised
         if self._failure is None or not isinstance(error, errors.URLExpired | errors.HTTPStatusError):
             return error
         failure = copy(self._failure)

@@ -21,11 +21,33 @@ if TYPE_CHECKING:
 GROUP = "getm.resolvers"
 """The group of entry points by which packages add resolvers: the name of each is a scheme."""
 
-BUILT_IN = {"s3": "getm.resolve.s3:resolve", "hf": "getm.resolve.hf:resolve"}
+BUILT_IN = {
+    "s3": "getm.resolve.s3:resolve",
+    "gs": "getm.resolve.gs:resolve",
+    "hf": "getm.resolve.hf:resolve",
+}
 """getm's own resolvers, as entry points name them."""
 
-# The package that one of them needs, which the extra of the same name as the scheme brings.
-_NEEDS = {"s3": "botocore"}
+
+class _Need(NamedTuple):
+    """The `package` that a resolver needs, which has this `module`, and which this `extra` brings. `purpose`: for what;
+    None: for everything."""
+
+    module: str
+    package: str
+    extra: str
+    purpose: str | None = None
+
+    def text(self) -> str:
+        what = f'{self.package}: pip install "getm[{self.extra}]"'
+        return f"it needs {what}" if self.purpose is None else f"{self.purpose} needs {what}"
+
+
+_PRIVATE = "what is not public"
+_NEEDS = {
+    "s3": _Need("botocore", "botocore", "s3"),
+    "gs": _Need("google.auth", "google-auth", "gs", _PRIVATE),
+}
 
 # A function of a name that returns where the object is now.
 Resolver = Callable[[str], str | Resource]
@@ -49,17 +71,18 @@ def has_resolver(name: str) -> bool:
 
 class Scheme(NamedTuple):
     """A scheme of names. `summary`: what its names are; `package`: what has its resolver, with a version; `missing`:
-    what it lacks, None where nothing."""
+    what it lacks, None where nothing; `available`: whether it can be used all the same."""
 
     name: str
     summary: str
     package: str
     missing: str | None
+    available: bool
 
 
 def schemes() -> list[Scheme]:
     """All schemes that can be used, or could be: URLs, getm's own, and those of packages."""
-    found = [Scheme(name, "URLs", "getm", None) for name in ("https", "http")]
+    found = [Scheme(name, "URLs", "getm", None, True) for name in ("https", "http")]
     own = [EntryPoint(scheme, value, GROUP) for scheme, value in BUILT_IN.items()]
     others = [entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN]
     return found + [_scheme(entry) for entry in (*own, *sorted(others, key=lambda entry: entry.name))]
@@ -67,16 +90,25 @@ def schemes() -> list[Scheme]:
 
 def _scheme(entry: EntryPoint) -> Scheme:
     package = "getm" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-    needed = _NEEDS.get(entry.name)
-    missing = None
-    if needed is not None and find_spec(needed) is None:
-        missing = f'it needs {needed}: pip install "getm[{entry.name}]"'
+    need = _NEEDS.get(entry.name)
+    missing, available = None, True
+    if need is not None and not _is_installed(need.module):
+        missing, available = need.text(), need.purpose is not None
     try:
         with importing:
             summary = (entry.load().__doc__ or "").strip().partition("\n")[0]
     except Exception as error:  # a package's own code, which may raise anything
-        summary, missing = "", f"it cannot be imported ({type(error).__name__}: {brief(str(error))})"
-    return Scheme(entry.name, summary, package, missing)
+        summary, available = "", False
+        missing = f"it cannot be imported ({type(error).__name__}: {brief(str(error))})"
+    return Scheme(entry.name, summary, package, missing, available)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # The package that it is in is not there either.
+        return False
 
 
 def label_of(provider: Provider) -> str:

@@ -34,6 +34,7 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
         expires_at: When the URL or the headers expire: a `datetime` with a time zone, or seconds since the epoch. None
             where unknown; then a server that refuses them says so.
         mirrors: Further URLs of the same object, which are renewed together with `url`.
+        advice: What to do where a server refuses it (401, 403, 404 or 409): the error says so.
 
     Raises:
         InvalidInput: A field cannot be used.
@@ -45,6 +46,7 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
     size: int | None = None
     expires_at: datetime | float | None = None
     mirrors: Iterable[str] = ()
+    advice: str = ""
 
     def __post_init__(self) -> None:
         force_setattr(self, "url", validate_url(self.url))
@@ -58,6 +60,8 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
         elif self.expires_at is not None and not _is_time(self.expires_at):
             refuse("expires_at", "seconds since the epoch, a datetime with a time zone, or None", self.expires_at)
         force_setattr(self, "mirrors", validate_mirrors(self.mirrors))
+        if not isinstance(self.advice, str):
+            refuse("advice", "a str", self.advice)
 
     def __repr__(self) -> str:
         # No secrets: URLs without their query, headers without their values.

@@ -18,6 +18,7 @@ from botocore.stub import Stubber
 
 import getm
 from getm import errors
+from getm.clouds.aws import S3Clients
 from getm.resolve import s3
 from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
@@ -45,8 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(autouse=True)
 def _configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's own account, and secrets that tests look for."""
-    monkeypatch.setattr(s3, "_clients", {})
-    monkeypatch.setattr(s3, "_regions", {})
+    monkeypatch.setattr(s3, "_clients", S3Clients())
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -198,7 +198,7 @@ def test_profiles(server: S3Server, session: getm.Session, tmp_path: Path, monke
 
 @pytest.mark.parametrize(("bucket", "host"), [("bucket", "bucket.s3.eu-west-1"), ("a.bucket", "s3.eu-west-1")])
 def test_a_bucket_in_another_region(bucket: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stubber = Stubber(s3._client(None, None, False, None))
+    stubber = Stubber(s3._clients._client(None, None, False, None))
     headers = {"HTTPHeaders": {"x-amz-bucket-region": "eu-west-1"}}
     stubber.add_client_error("head_bucket", "301", http_status_code=301, response_meta=headers)
     with stubber:

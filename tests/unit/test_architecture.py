@@ -34,6 +34,7 @@ LAYERS = (
     Layer("protocol", ("protocol",), ("asyncio", "mmap")),
     Layer("buffers", ("buffers",), ("asyncio",)),
     Layer("files", ("events", "files"), ("getm.engine", "getm.buffers", "getm.protocol", "getm.client")),
+    Layer("clouds", ("clouds",), ("asyncio", "mmap", "getm.engine", "getm.buffers", "getm.protocol", "getm.client")),
     Layer("destinations", ("destinations",), ("getm.engine", "getm.buffers", "getm.protocol", "getm.client")),
     Layer("engine", ("engine",)),
     Layer("resolving", ("resolve",), ("getm.engine", "getm.buffers")),

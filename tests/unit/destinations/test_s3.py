@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore import UNSIGNED
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from getm.core.units import MIB
@@ -75,10 +76,10 @@ def client() -> Client:
 
 @pytest.fixture
 def upload(client: Client, monkeypatch: pytest.MonkeyPatch) -> S3Upload:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     store = S3Store(URL)
-    store.client.close()
-    store.client = client
+    store.close()
+    monkeypatch.setattr(store, "client", lambda url: client)
     return store.upload(URL, Origin(None, "crc32c", "text/plain"))
 
 
@@ -130,6 +131,17 @@ def test_a_refusal_that_is_about_something_else(client: Client, upload: S3Upload
     with pytest.raises(TargetError, match=r"s3://bucket/in/x failed: AccessDenied: .*check the credentials"):
         upload.send(0, PARTS[0])
     assert client.operations == ["create_multipart_upload"]
+
+
+def test_who_signs(upload: S3Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    store = S3Store(URL)
+    assert store.client(URL).meta.config.signature_version == "s3v4"
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "1")
+    assert store.client(URL).meta.config.signature_version is UNSIGNED
+    store.close()
 
 
 def test_no_credentials(client: Client, upload: S3Upload) -> None:
