@@ -118,6 +118,7 @@ _HOMES = (
         "shared_object",
         "reader",
         "session",
+        "default_session",
         "manifests.entry_list",
         "manifests.read",
         "aio",
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
     from getm import errors
     from getm.aio import *
     from getm.core.bottleneck import *
+    from getm.default_session import *
     from getm.errors import *
     from getm.events import *
     from getm.integrity.files import *

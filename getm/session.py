@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import io
-import operator
 import os
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, overload
 
 import msgspec
 
 from getm import errors, file_object, options, reader
+from getm.arguments import (
+    can_be_placed,
+    collected,
+    collector,
+    connection_options,
+    destination,
+    existing_path,
+    expected_checksums,
+    is_word,
+    limits_of,
+    logins_of,
+    part_of,
+    placed,
+    receipt_of,
+    with_blocks,
+)
 from getm.batch import event_streams, outcomes
 from getm.batch.entries import jobs_of
 from getm.batch.event_streams import RunningBatch
@@ -25,13 +39,8 @@ from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
 from getm.client.opening import Opening
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
-from getm.client.receiver import Receiver
-from getm.core import shutdown
-from getm.core.connection_options import ConnectionOptions, validate_connection_options
 from getm.core.environment import environment
-from getm.core.head import HeaderMap
 from getm.core.lazy import importing
-from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.units import KIB, MIB
 from getm.core.url import validate_mirrors, validate_url
@@ -42,19 +51,17 @@ from getm.core.validate import (
     validate_callback,
     validate_integer,
     validate_number,
-    validate_path,
 )
 from getm.core.version import Version
 from getm.events import Event
-from getm.files.names import follow_link, name_from_headers, name_from_url
-from getm.integrity.declared.types import Declared
-from getm.integrity.values import Checksum, parse_checksum
-from getm.integrity.verdict import Mismatch, Verdict
+from getm.files.names import follow_link
+from getm.integrity.values import Checksum
 from getm.manifests.entry import Entry
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.resolve.request import UnlocatedRequest, locator_for
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
+from getm.transfers import aopen_transfer, name_of, object_info, open_transfer, with_transfer
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -63,17 +70,12 @@ if TYPE_CHECKING:
 
     # Loads asyncio, which a synchronous program may do without: imported where it is used.
     from getm import aio
-    from getm.buffers.object_memory import ObjectMemory
     from getm.client.collected_spans import CollectedSpans
-    from getm.files.logins import Logins
     from getm.files.receipt import Receipt
     from getm.resolve.resource import URLInput
     from getm.shared_object import SharedObject
 
 _T = TypeVar("_T")
-
-# Smaller objects fit a slot, and memory of their own would take longer than their bytes.
-_PLACE_FROM = MIB
 
 # In place of a URL, where each entry has its own.
 _NO_URL = "http://localhost/"
@@ -167,16 +169,16 @@ class Session:
             concurrency=1,
             checksums=(),
             strict=False,
-            **_limits(self._timeout),
+            **limits_of(self._timeout),
             custom_retries=None if self._retries == Retries() else self._retries,
             insecure=validate_bool(insecure, "insecure"),
-            cacert=None if cacert is None else os.fsencode(_existing(cacert)),
+            cacert=None if cacert is None else os.fsencode(existing_path(cacert)),
             environment={},
-            connection=_connection(
+            connection=connection_options(
                 ip_version, interface, resolve, cert, key, key_password, proxy, no_proxy, unix_socket
             ),
         )
-        self._logins = _logins(netrc, cookies)
+        self._logins = logins_of(netrc, cookies)
         self._pool = EnginePool(*self._pool_arguments)
         # A session that is dropped without close() must not leave processes behind. When the interpreter shuts down,
         # the pools close by themselves.
@@ -264,7 +266,7 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, DEFAULT_CHUNK_BYTES, concurrency)
-        return reader.Reader(self._open(opening), _name, opening.acquire)
+        return reader.Reader(open_transfer(opening), name_of, opening.acquire)
 
     @overload
     def open(
@@ -361,7 +363,7 @@ class Session:
             # What is declared of the whole may not be declared with a part of it.
             request = msgspec.structs.replace(request, first_bytes=file_object.FIRST_BYTES)
         opening = self._opening(request, DEFAULT_CHUNK_BYTES, 1)
-        return wrap(reader.Reader(self._open(opening), _name, opening.acquire))
+        return wrap(reader.Reader(open_transfer(opening), name_of, opening.acquire))
 
     def iter_content(
         self,
@@ -416,7 +418,7 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        transfer = self._open(opening)
+        transfer = open_transfer(opening)
         return reader.ContentIterator(transfer, ContentParts(transfer, chunk_size))
 
     def iter_content_unordered(
@@ -474,7 +476,7 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        transfer = self._open(opening)
+        transfer = open_transfer(opening)
         return reader.UnorderedIterator(transfer, UnorderedParts(transfer))
 
     def aiter_content(
@@ -533,7 +535,9 @@ class Session:
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        return aio.AsyncContentIterator(partial(_aopen, opening), lambda transfer: ContentParts(transfer, chunk_size))
+        return aio.AsyncContentIterator(
+            partial(aopen_transfer, opening), lambda transfer: ContentParts(transfer, chunk_size)
+        )
 
     def aiter_content_unordered(
         self,
@@ -593,7 +597,7 @@ class Session:
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         opening = self._opening(request, chunk_size, concurrency)
-        return aio.AsyncUnorderedIterator(partial(_aopen, opening), UnorderedParts)
+        return aio.AsyncUnorderedIterator(partial(aopen_transfer, opening), UnorderedParts)
 
     def info(
         self,
@@ -631,9 +635,9 @@ class Session:
             >>> about = getm.info("https://data.example.org/reads.bam")
             >>> print(about.size, about.etag, about.checksums)
         """
-        transfer = self._open(self._asking(url, headers, timeout, retries))
+        transfer = open_transfer(self._asking(url, headers, timeout, retries))
         try:
-            return _object_info(transfer)
+            return object_info(transfer)
         finally:
             transfer.close()
 
@@ -670,9 +674,9 @@ class Session:
             >>> about = await getm.ainfo("https://data.example.org/reads.bam")
             >>> print(about.size, about.etag, about.checksums)
         """
-        transfer = await _aopen(self._asking(url, headers, timeout, retries), lambda transfer: None)
+        transfer = await aopen_transfer(self._asking(url, headers, timeout, retries), lambda transfer: None)
         try:
-            return _object_info(transfer)
+            return object_info(transfer)
         finally:
             transfer.close()
 
@@ -731,10 +735,10 @@ class Session:
             >>> header = getm.read("https://data.example.org/reads.bam", length=65536)
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        span = _part(offset, length, checksum)
+        span = part_of(offset, length, checksum)
         if span is not None:
-            return self._collect(_collector([span], 0), _placed(request), concurrency, 1)[0]
-        transfer = self._open(self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency))
+            return self._collect(collector([span], 0), placed(request), concurrency, 1)[0]
+        transfer = open_transfer(self._opening(placed(request), DEFAULT_CHUNK_BYTES, concurrency))
         try:
             return reader.read_all(transfer)
         finally:
@@ -797,17 +801,17 @@ class Session:
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
         validate_bool(once, "once")
-        if not _can_be_placed():
+        if not can_be_placed():
             raise errors.MemoryUnavailable(
                 "this system has no memory that can be sealed and found by other processes (memfd_create of Linux): "
                 "download the object to a file, and map that",
                 wanted=None,
                 available=None,
             )
-        opening = self._opening(_placed(request, 1), DEFAULT_CHUNK_BYTES, concurrency)
+        opening = self._opening(placed(request, 1), DEFAULT_CHUNK_BYTES, concurrency)
         if not once:
             return self._shared(opening)
-        transfer = self._open(self._asking(url, headers, timeout, retries, mirrors))
+        transfer = open_transfer(self._asking(url, headers, timeout, retries, mirrors))
         try:
             version = Version() if transfer.head is None else transfer.head.version
         finally:
@@ -823,7 +827,9 @@ class Session:
             found = flight.find()
             if found is not None:
                 memory, holding = found
-                shared = SharedObject(memory, _verdict_of_found(request, memory, holding.verdict), holding.version)
+                shared = SharedObject(
+                    memory, single_flight.verdict_of_found(request, memory, holding.verdict), holding.version
+                )
             else:
                 shared = self._shared(opening)
             if shared.version == version:
@@ -837,7 +843,7 @@ class Session:
         with importing:
             from getm.shared_object import SharedObject
 
-        transfer = self._open(opening)
+        transfer = open_transfer(opening)
         try:
             memory = reader.read_memory(transfer)
             try:
@@ -905,11 +911,11 @@ class Session:
             >>> count = getm.readinto("https://data.example.org/numbers.f64", array)
         """
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        span = _part(offset, None, checksum)
+        span = part_of(offset, None, checksum)
         if span is not None:
             request = msgspec.structs.replace(request, spans=((span.start, span.stop),))
         target = reader.writable(buffer)
-        transfer = self._open(self._opening(request, DEFAULT_CHUNK_BYTES, concurrency))
+        transfer = open_transfer(self._opening(request, DEFAULT_CHUNK_BYTES, concurrency))
         try:
             return reader.fill(transfer, target, Span(0, MAX_POSITION) if span is None else span)
         finally:
@@ -970,11 +976,11 @@ class Session:
             from getm import aio
 
         request = self._open_request(url, concurrency, headers, timeout, checksum, strict, retries, mirrors)
-        span = _part(offset, length, checksum)
+        span = part_of(offset, length, checksum)
         if span is not None:
-            return (await self._acollect(_collector([span], 0), _placed(request), concurrency, 1))[0]
-        opening = self._opening(_placed(request), DEFAULT_CHUNK_BYTES, concurrency)
-        return await _with_transfer(opening, aio.aread_all)
+            return (await self._acollect(collector([span], 0), placed(request), concurrency, 1))[0]
+        opening = self._opening(placed(request), DEFAULT_CHUNK_BYTES, concurrency)
+        return await with_transfer(opening, aio.aread_all)
 
     def read_ranges(
         self,
@@ -1026,7 +1032,7 @@ class Session:
             >>> magic, index = getm.read_ranges("https://data.example.org/reads.bam", [(0, 4), (-1024, None)])
         """
         common = self._open_request(url, concurrency, headers, timeout, "auto", False, retries, mirrors)
-        return self._collect(_collected(spans, max_gap), _placed(common), concurrency, None)
+        return self._collect(collected(spans, max_gap), placed(common), concurrency, None)
 
     async def aread_ranges(
         self,
@@ -1075,7 +1081,7 @@ class Session:
             >>> magic, index = await getm.aread_ranges("https://data.example.org/reads.bam", [(0, 4), (-1024, None)])
         """
         common = self._open_request(url, concurrency, headers, timeout, "auto", False, retries, mirrors)
-        return await self._acollect(_collected(spans, max_gap), _placed(common), concurrency, None)
+        return await self._acollect(collected(spans, max_gap), placed(common), concurrency, None)
 
     def _collect(
         self,
@@ -1085,9 +1091,9 @@ class Session:
         auto: int | None,
     ) -> SpanContents:
         """Fetch `spans`. `auto`: how many at once where `concurrency` is "auto"; None: as many as are of use."""
-        at_once = auto if _is(concurrency, "auto") else common.concurrency
+        at_once = auto if is_word(concurrency, "auto") else common.concurrency
         while (request := spans.next_request(common, at_once)) is not None:
-            transfer = self._open(self._opening_of(request, concurrency))
+            transfer = open_transfer(self._opening_of(request, concurrency))
             try:
                 reader.collect_spans(transfer, spans)
             finally:
@@ -1104,9 +1110,9 @@ class Session:
         with importing:
             from getm import aio
 
-        at_once = auto if _is(concurrency, "auto") else common.concurrency
+        at_once = auto if is_word(concurrency, "auto") else common.concurrency
         while (request := spans.next_request(common, at_once)) is not None:
-            await _with_transfer(
+            await with_transfer(
                 self._opening_of(request, concurrency), lambda transfer: aio.acollect_spans(transfer, spans)
             )
         return spans.contents()
@@ -1207,7 +1213,7 @@ class Session:
         chosen = BatchOptions(
             jobs=1, concurrency=width, existing=existing, resume=resume, fsync=fsync, remote_time=remote_time
         )
-        record = _receipt(receipt, chosen)
+        record = receipt_of(receipt, chosen)
         start = self._single(path, request, chosen, on_progress, record)
         return outcomes.result(event_streams.events(start), on_progress, record)
 
@@ -1290,7 +1296,7 @@ class Session:
         chosen = BatchOptions(
             jobs=1, concurrency=width, existing=existing, resume=resume, fsync=fsync, remote_time=remote_time
         )
-        record = _receipt(receipt, chosen)
+        record = receipt_of(receipt, chosen)
         start = self._single(path, request, chosen, on_progress, record)
         return await outcomes.aresult(event_streams.aevents(start), on_progress, record)
 
@@ -1392,7 +1398,7 @@ class Session:
             continue_after_error=continue_after_error,
             dry_run=dry_run,
         )
-        record = _receipt(receipt, chosen, entries)
+        record = receipt_of(receipt, chosen, entries)
         start = self._many(entries, common, chosen, directory, on_event, record, executor)
         return outcomes.results(event_streams.events(start), on_event, continue_after_error, record)
 
@@ -1493,7 +1499,7 @@ class Session:
             continue_after_error=continue_after_error,
             dry_run=dry_run,
         )
-        record = _receipt(receipt, chosen, entries)
+        record = receipt_of(receipt, chosen, entries)
         start = self._many(entries, common, chosen, directory, on_event, record, executor)
         return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error, record)
 
@@ -1518,10 +1524,10 @@ class Session:
             own = options.validate_headers(headers)
             replaced = {name.lower() for name, _ in own}
             fields["headers"] = (*(pair for pair in self._headers if pair[0].lower() not in replaced), *own)
-        if not _is(timeout, "default"):
-            fields |= _limits(options.validate_timeout(timeout, self._timeout))
-        if not _is(checksum, "auto"):
-            fields["checksums"] = _expected(checksum)
+        if not is_word(timeout, "default"):
+            fields |= limits_of(options.validate_timeout(timeout, self._timeout))
+        if not is_word(checksum, "auto"):
+            fields["checksums"] = expected_checksums(checksum)
         if strict is not False:
             fields["strict"] = validate_bool(strict, "strict")
         if retries is not None:
@@ -1573,12 +1579,12 @@ class Session:
         receipt: Receipt | None,
     ) -> Callable[[Post], Batch]:
         validate_callback(on_progress, "on_progress")
-        target = None if path is None else follow_link(_destination(path, "path", chosen))
+        target = None if path is None else follow_link(destination(path, "path", chosen))
 
         def job_of(batch: Batch) -> list[Job]:
             return [Job(batch, 0, target, None, request)]
 
-        request, wants_events = _with_blocks(request, receipt), on_progress is not None
+        request, wants_events = with_blocks(request, receipt), on_progress is not None
         return lambda post: Batch(job_of, self._pool, chosen, post, receipt, wants_events=wants_events)
 
     def _many(
@@ -1603,8 +1609,8 @@ class Session:
             count = max(1, len(entries))
             if count == 1 or chosen.jobs != "auto":
                 chosen = msgspec.structs.replace(chosen, jobs=min(chosen.most_jobs, count))
-        folder = None if directory is None else _destination(directory, "directory", chosen)
-        common = _with_blocks(common, receipt)
+        folder = None if directory is None else destination(directory, "directory", chosen)
+        common = with_blocks(common, receipt)
         wants_events = on_event is not None
         if executor is not None:
             if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
@@ -1619,319 +1625,3 @@ class Session:
             return lambda post: ExecutorBatch(entries, executor, work, post, receipt, wants_events=wants_events)
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
         return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events)
-
-    def _open(self, opening: Opening) -> Receiver:
-        """Start a transfer and wait for its head."""
-        for last in (False, True):
-            try:
-                transfer = opening.start()
-            except errors.EngineDied:
-                # It had no request yet: another one is started.
-                if last:
-                    raise
-                continue
-            try:
-                while not transfer.has_head():
-                    transfer.pump(wait=True)
-                return transfer
-            except BaseException:
-                transfer.close()
-                if last or not transfer.never_answered:
-                    raise
-        raise errors.EngineDied("the engine ended twice before it answered")
-
-
-async def _aopen(opening: Opening, started: Callable[[Receiver], None]) -> Receiver:
-    """`Session._open` for the asynchronous API. `started` gets each transfer before its head has come."""
-    from getm import aio
-
-    for last in (False, True):
-        try:
-            transfer = await aio.start(opening)
-        except errors.EngineDied:
-            if last:
-                raise
-            continue
-        try:
-            started(transfer)
-            while not transfer.has_head():
-                await aio.readable(transfer)
-                transfer.pump(wait=False)
-            return transfer
-        except BaseException:
-            transfer.close()
-            if last or not transfer.never_answered:
-                raise
-    raise errors.EngineDied("the engine ended twice before it answered")
-
-
-def _object_info(transfer: Receiver) -> ObjectInfo:
-    if transfer.head is None:
-        raise errors.ProtocolError("the head of an object has not come")
-    info, head = transfer.head, transfer.head.head
-    modified, media_type = head.modified_at(), (head.get("content-type") or "").partition(";")[0].strip().lower()
-    units = {unit.strip() for unit in (head.get("accept-ranges") or "").lower().split(",")}
-    return ObjectInfo(
-        head.url,
-        info.size,
-        info.version.etag,
-        None if modified is None else _in_utc(modified),
-        media_type or None,
-        head.content_coding(),
-        True if info.ranged or "bytes" in units else False if "none" in units else None,
-        tuple([parse_checksum(text) for text, _ in info.declared]),
-        HeaderMap(head),
-    )
-
-
-def _in_utc(seconds: float) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):
-        # What a time zone takes beyond the last year that there is (or before the first) was no time.
-        return None
-
-
-async def _with_transfer(opening: Opening, use: Callable[[Receiver], Awaitable[_T]]) -> _T:
-    """`use` a transfer, and close it, whatever happens."""
-    transfers: list[Receiver] = []
-    try:
-        return await use(await _aopen(opening, transfers.append))
-    finally:
-        for transfer in transfers:
-            transfer.close()
-
-
-def _placed(request: OpenRequest, place_from: int = _PLACE_FROM) -> OpenRequest:
-    """For an object that goes to memory of its own, if it is not small and the system has such."""
-    return msgspec.structs.replace(request, place_from=place_from) if _can_be_placed() else request
-
-
-def _receipt(
-    path: str | os.PathLike[str] | None, chosen: BatchOptions, entries: Iterable[Entry | str] = ()
-) -> Receipt | None:
-    """The receipt, which is opened where the downloads begin."""
-    if path is None:
-        return None
-    if is_url(validate_path(path, "receipt")):
-        raise errors.InvalidInput(f"a receipt is a file of this machine, and no URL: {path}")
-    with importing:
-        from getm.files.receipt import Receipt
-
-    return Receipt(
-        path,
-        reads=chosen.examines,
-        writes=not chosen.dry_run,
-        # A repair is not news of what is not damaged.
-        lists_left=chosen.existing != "repair",
-        # An `EntryList` has it.
-        ignored=getattr(entries, "ignored", ()),
-    )
-
-
-def _with_blocks(request: OpenRequest, receipt: Receipt | None) -> OpenRequest:
-    """With the CRC32C of blocks where a receipt keeps them."""
-    return request if receipt is None or not receipt.writes else msgspec.structs.replace(request, blocks=True)
-
-
-def _can_be_placed() -> bool:
-    try:
-        with importing:
-            from getm.buffers.object_memory import is_supported
-    except ImportError:
-        # While the interpreter ends nothing can be imported any more, and what follows says so.
-        if not shutdown.begun():
-            raise
-        return False
-    return is_supported()
-
-
-def _verdict_of_found(request: OpenRequest, memory: ObjectMemory, verdict: Verdict) -> Verdict:
-    """The verdict on memory that another process has filled, whose verdict is `verdict`. Raises `IntegrityError`."""
-    if request.checksums is not None:
-        for text in request.checksums:
-            expected = parse_checksum(text)
-            if expected in verdict.computed:
-                actual = expected
-            else:
-                with importing:
-                    from getm.integrity.files import checksum
-                actual = expected if expected.parts is not None else checksum(memory.view(), expected.algorithm)
-            if actual != expected:
-                memory.close()
-                raise Mismatch(Declared(expected, "caller"), actual).as_error(redact(request.url))
-            if expected.parts is None:
-                verdict = Verdict(True, expected, "caller", None, (*verdict.computed, expected))
-    if request.strict and not verdict.verified:
-        memory.close()
-        raise errors.Unverified(
-            f"strict was asked for and nothing verified the bytes: {verdict.reason}",
-            url=redact(request.url),
-            reason=verdict.reason or "",
-        )
-    return verdict
-
-
-def _part(offset: int, length: int | None, checksum: object) -> Span | None:
-    """The span of a `read`; None for the whole object."""
-    start = validate_integer(offset, "offset", -MAX_POSITION)
-    count = None if length is None else validate_integer(length, "length", 0, none=", or None for all")
-    if start == 0 and count is None:
-        return None
-    # A span that has no bytes is none that could be requested, and there is nothing at the last position either.
-    start = min(start, MAX_POSITION - 1)
-    if start < 0 and count is not None:
-        raise errors.InvalidInput(
-            f"length {count} with the offset {start}, which is before the end: leave length out, and take a slice"
-        )
-    if checksum is not None and not _is(checksum, "auto"):
-        raise errors.InvalidInput("a checksum is of the whole object: a part of it cannot be checked against one")
-    return Span(start, MAX_POSITION if count is None else min(MAX_POSITION, start + count))
-
-
-def _collected(spans: Iterable[tuple[int, int | None]], max_gap: int) -> CollectedSpans:
-    if isinstance(spans, str | bytes | Mapping) or not isinstance(spans, Iterable):
-        refuse("spans", "several pairs (start, stop)", spans)
-    return _collector(list(map(_span, spans)), validate_integer(max_gap, "max_gap", 0))
-
-
-def _collector(spans: list[Span], max_gap: int) -> CollectedSpans:
-    with importing:
-        from getm.client.collected_spans import CollectedSpans
-
-    return CollectedSpans(spans, max_gap)
-
-
-def _span(pair: tuple[int, int | None]) -> Span:
-    expected = "pairs (start, stop) with start <= stop, or stop None for the end; (-N, None) for the last N bytes"
-    try:
-        start, stop = (None if each is None else operator.index(each) for each in pair)
-    except (TypeError, ValueError):
-        refuse("spans", expected, pair)
-    if any(isinstance(each, bool) for each in pair):
-        refuse("spans", expected, pair)
-    end = MAX_POSITION if stop is None else stop
-    if start is None or not -MAX_POSITION <= start <= end <= MAX_POSITION or (start < 0 and stop is not None):
-        refuse("spans", expected, pair)
-    return Span(start, end)
-
-
-def _name(transfer: Receiver) -> str:
-    headers = () if transfer.head is None else transfer.head.head.headers
-    return name_from_headers(headers) or name_from_url(transfer.url)
-
-
-def _limits(timeout: Timeout) -> dict[str, Any]:
-    """The fields of an `OpenRequest` that are those of a `Timeout`."""
-    return msgspec.structs.asdict(timeout)
-
-
-def _is(value: object, word: str) -> bool:
-    return isinstance(value, str) and value == word
-
-
-def _expected(checksum: str | Checksum | Iterable[str | Checksum] | None) -> tuple[str, ...] | None:
-    """The checksum argument as it goes to the engine; see `OpenRequest.checksums`."""
-    if checksum is None:
-        return None
-    given = [checksum] if isinstance(checksum, str | Checksum) or not isinstance(checksum, Iterable) else list(checksum)
-    if not given or not all(isinstance(each, str | Checksum) for each in given):
-        refuse("checksum", '"auto", "ALGORITHM:VALUE", a Checksum, several of these, or None', checksum)
-    return tuple(str(each if isinstance(each, Checksum) else parse_checksum(each)) for each in given)
-
-
-def _connection(ip_version: Literal[4, 6] | None, interface: str | None, *others: Any) -> ConnectionOptions | None:
-    chosen = validate_connection_options(ip_version, interface, *others)
-    if chosen is not None and chosen.interface is not None:
-        with importing:
-            from getm.client.interface import check_interface
-
-        check_interface(chosen.interface, chosen.ip_version)
-    return chosen
-
-
-def _logins(netrc: bool | str | os.PathLike[str], cookies: str | os.PathLike[str] | None) -> Logins | None:
-    if netrc is False and cookies is None:
-        return None
-    with importing:
-        from getm.files.cookies import read_cookies
-        from getm.files.logins import Logins
-        from getm.files.netrc import read_netrc
-
-    return Logins(
-        None if netrc is False else read_netrc(None if netrc is True else validate_path(netrc, "netrc")),
-        None if cookies is None else read_cookies(validate_path(cookies, "cookies")),
-    )
-
-
-def _destination(path: str | os.PathLike[str], name: str, chosen: BatchOptions) -> str:
-    """The path of a file or a folder, or the URL of one elsewhere. Raises `InvalidInput`, `MissingExtra`."""
-    text = validate_path(path, name)
-    if not is_url(text):
-        return text
-    with importing:
-        from getm.batch.object_target import check_options
-        from getm.destinations.urls import as_destination, require
-
-    text = as_destination(text)
-    if is_url(text):
-        check_options(chosen)
-        require(text)
-    return text
-
-
-def _existing(cacert: str | os.PathLike[str]) -> str:
-    path = os.path.abspath(validate_path(cacert, "cacert"))  # noqa: PTH100
-    if not os.path.exists(path):  # noqa: PTH110
-        raise errors.InvalidInput(f"cacert: there is no file or folder {path}")
-    return path
-
-
-# The default session, and its methods as functions of the module ------------------------------------------------------
-
-
-class _DefaultSession(Session):
-    """A session that can be used again after `close()`."""
-
-    def __getattr__(self, name: str) -> EnginePool:
-        if name != "_pool":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        # Like `pop` below, one atomic step: no lock that a signal handler, or a fork, could find held.
-        pool: EnginePool = self.__dict__.setdefault(name, EnginePool(*self._pool_arguments))
-        return pool
-
-    def close(self) -> None:
-        """End the transfers and engines of the functions of the module. The next call of one starts new ones.
-
-        Example:
-            >>> getm.close()
-        """
-        pool = self.__dict__.pop("_pool", None)
-        if pool is not None:
-            pool.close()
-
-    def __reduce__(self) -> str:  # type: ignore[override]  # a name: pickled functions are those of whoever loads them
-        return "_default"
-
-
-_default: Final = _DefaultSession()
-
-adownload: Final = _default.adownload
-adownload_all: Final = _default.adownload_all
-ainfo: Final = _default.ainfo
-aiter_content: Final = _default.aiter_content
-aiter_content_unordered: Final = _default.aiter_content_unordered
-aread: Final = _default.aread
-aread_ranges: Final = _default.aread_ranges
-close: Final = _default.close
-download: Final = _default.download
-download_all: Final = _default.download_all
-info: Final = _default.info
-iter_content: Final = _default.iter_content
-iter_content_unordered: Final = _default.iter_content_unordered
-open: Final = _default.open
-read: Final = _default.read
-read_ranges: Final = _default.read_ranges
-readinto: Final = _default.readinto
-shared: Final = _default.shared
-urlopen: Final = _default.urlopen

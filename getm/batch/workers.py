@@ -46,7 +46,7 @@ class Workers:
         self._examiner: Examiner | None = None
         self._uploads: Uploads | None = None
 
-    def run(self, submit: Callable[[_Task], object], work: _Task, follow: Follow) -> None:
+    def run(self, submit: Callable[[_Task], None], work: _Task, follow: Follow) -> None:
         """`submit` the work to another thread, and then `follow`, with its error."""
         self.pending += 1
 
@@ -62,18 +62,21 @@ class Workers:
         try:
             submit(task)
         except RuntimeError:
-            # The main thread has ended: executors take nothing any more.
+            # The main thread has ended: executors cannot be made any more, and take nothing.
             task()
 
     def on_disk(self, work: _Task, follow: Follow) -> None:
         """Do `work`, which waits for the disk, and then `follow`, with its error."""
-        if self._finishers is None:
-            # Asking for it imports its module.
-            with importing:
-                executor = concurrent.futures.ThreadPoolExecutor
-            self._finishers = executor(_FINISHERS, thread_name_prefix="getm-finish")
-        finishers = self._finishers
-        self.run(finishers.submit, work, follow)
+
+        def submit(task: _Task) -> None:
+            if self._finishers is None:
+                # Asking for it imports its module.
+                with importing:
+                    executor = concurrent.futures.ThreadPoolExecutor
+                self._finishers = executor(_FINISHERS, thread_name_prefix="getm-finish")
+            self._finishers.submit(task)
+
+        self.run(submit, work, follow)
 
     def examine(self, work: Callable[[Examiner], _T], then: Then[_T]) -> None:
         """Do `work`, which reads files that are there, and call `then` with what it returns or raises."""
@@ -99,7 +102,7 @@ class Workers:
 
         self._ask(uploads.submit, lambda: work(uploads.stores), follow)
 
-    def _ask(self, submit: Callable[[_Task], object], work: Callable[[], _T], then: Then[_T]) -> None:
+    def _ask(self, submit: Callable[[_Task], None], work: Callable[[], _T], then: Then[_T]) -> None:
         answers: list[_T | errors.GetmError] = []
 
         def task() -> None:

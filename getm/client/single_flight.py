@@ -23,8 +23,13 @@ import msgspec
 
 from getm import errors
 from getm.buffers.object_memory import ObjectMemory
+from getm.core.lazy import importing
+from getm.core.redact import redact
 from getm.core.version import Version
-from getm.integrity.verdict import Verdict
+from getm.integrity.declared.types import Declared
+from getm.integrity.values import parse_checksum
+from getm.integrity.verdict import Mismatch, Verdict
+from getm.protocol.messages import OpenRequest
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -222,3 +227,29 @@ def _folder() -> Path:
             errno=error.errno,
         ) from None
     return folder
+
+
+def verdict_of_found(request: OpenRequest, memory: ObjectMemory, verdict: Verdict) -> Verdict:
+    """The verdict on memory that another process has filled, whose verdict is `verdict`. Raises `IntegrityError`."""
+    if request.checksums is not None:
+        for text in request.checksums:
+            expected = parse_checksum(text)
+            if expected in verdict.computed:
+                actual = expected
+            else:
+                with importing:
+                    from getm.integrity.files import checksum
+                actual = expected if expected.parts is not None else checksum(memory.view(), expected.algorithm)
+            if actual != expected:
+                memory.close()
+                raise Mismatch(Declared(expected, "caller"), actual).as_error(redact(request.url))
+            if expected.parts is None:
+                verdict = Verdict(True, expected, "caller", None, (*verdict.computed, expected))
+    if request.strict and not verdict.verified:
+        memory.close()
+        raise errors.Unverified(
+            f"strict was asked for and nothing verified the bytes: {verdict.reason}",
+            url=redact(request.url),
+            reason=verdict.reason or "",
+        )
+    return verdict

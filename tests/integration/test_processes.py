@@ -289,8 +289,8 @@ def test_row_48_the_engine_ends_when_its_parent_is_killed(
     program = f"""
         import os, sys, time, getm
         fh = getm.urlopen({url!r})
-        from getm import session
-        engine = session._default._pool._engines[0].process.pid
+        from getm import default_session
+        engine = default_session._default._pool._engines[0].process.pid
         child = os.fork() if {sibling} else 0
         if {sibling} and child == 0:
             sys.stdin.read()

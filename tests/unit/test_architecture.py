@@ -42,7 +42,7 @@ LAYERS = (
     Layer("sync and async API", ("reader", "file_object", "aio", "shared_object"), ("getm.engine",)),
     Layer("manifests", ("manifests",), ("asyncio", "socket", "mmap", "getm.engine", "getm.client", "getm.reader")),
     Layer("batch", ("batch",), ("getm.engine",)),
-    Layer("session", ("session",), ("getm.engine",)),
+    Layer("session", ("arguments", "transfers", "session", "default_session"), ("getm.engine",)),
     Layer("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.protocol")),
     Layer("integrations", ("integrations",), ("getm.engine", "getm.buffers", "getm.protocol")),
     Layer("command", ("cli", "__main__"), ("getm.engine", "getm.buffers", "getm.protocol")),
