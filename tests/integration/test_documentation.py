@@ -57,11 +57,13 @@ def test_the_rules_catch_a_block_that_would_not_be_checked() -> None:
 
 
 _LINK = re.compile(r"\]\(([^)#\s]+)")
-DOCUMENTS = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"))]
+# Of those in docs/ the site's build says so.
+DOCUMENTS = ["CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_between_the_documents_lead_somewhere(document: Path) -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(name: str) -> None:
+    document = ROOT / name
     for target in _LINK.findall(document.read_text()):
         if not target.startswith(("https://", "http://")):
             assert (document.parent / target).exists(), target

@@ -69,13 +69,13 @@ class Browser:
         finally:
             os.close(self._answers)
 
-    def open(self, path: Path, *, width: int, scheme: str) -> None:
-        """Load the page at `path` at a width in pixels, in the "light" or "dark" scheme."""
+    def open(self, page: Path | str, *, width: int, scheme: str) -> None:
+        """Load a page, a file or a URL, at a width in pixels, in the "light" or "dark" scheme."""
         self._send(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
         )
         self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self._send("Page.navigate", url=path.as_uri())
+        self._send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while (message := next(self._messages)).get("method") != "Page.loadEventFired":
             self._note(message)
 
