@@ -74,7 +74,7 @@ def test_case_51_a_signal_handler_may_use_getm_at_any_moment(
         f"""
         import random, signal, sys
         import getm
-        import getm.session, getm.aio, getm.batch, getm.engine.main
+        import getm.default_session, getm.aio, getm.batch, getm.engine.main
 
         url, size, chance = {nginx.url(served)!r}, {served.size_bytes}, random.Random({seed})
         signals, inside, wanted = 0, False, 12

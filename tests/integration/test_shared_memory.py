@@ -264,7 +264,7 @@ def test_only_root_resizes_dev_shm() -> None:
 LIMITED = """
 import resource, sys, getm
 # What fails for lack of memory while it is imported, fails in CPython's words.
-import getm.engine.main, getm.session
+import getm.engine.main, getm.default_session
 url, n, room = sys.argv[1], eval(sys.argv[2]), int(sys.argv[3])
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + room
