@@ -18,13 +18,16 @@ import uvloop
 from hypothesis import settings
 
 import getm
+from getm.testing import FaultServer
 from tests.support import leaks, mounts
 from tests.support.certificates import Authority
 from tests.support.engines import await_left_engines
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.sessions import KeptSession
+
+# The fixture `fault_server`.
+pytest_plugins = ["getm.testing.plugin"]
 
 _DEADLINE_S = 60.0
 
@@ -155,13 +158,6 @@ def make_object(nginx: NginxServer) -> Callable[..., ServedObject]:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The certificate authority of the fault servers (nginx has one of its own: `nginx.ca_path`)."""
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def fault_server() -> Iterator[FaultServer]:
-    """A server that misbehaves by script, over HTTP."""
-    with FaultServer() as server:
-        yield server
 
 
 @pytest.fixture

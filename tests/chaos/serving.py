@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from getm.testing import Gate, Pace, Reply, Request, failure, no_reply, redirect
+from getm.testing.script import answer
 from tests.chaos.plan import Fault, Plan, Refusal, Version, version
-from tests.support.fault_script import Gate, Pace, Reply, Request, answer, failure, no_reply, redirect
 
 _LATE_S = 0.05
 _THROTTLED = Pace(step_bytes=256 * 1024, interval_s=0.004)

@@ -17,12 +17,11 @@ from typing import Self
 import psutil
 
 import getm
+from getm.testing import FaultServer, failure
 from tests.chaos.consume import WHERE, open_session
 from tests.chaos.plan import Plan
 from tests.chaos.serving import ServedPlan
 from tests.support.certificates import Authority
-from tests.support.fault_script import failure
-from tests.support.fault_server import FaultServer
 
 # How long after it what was done to an engine may still surprise a transfer that began later.
 _AFTERMATH_S = 2.0

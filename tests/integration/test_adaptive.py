@@ -12,8 +12,7 @@ import getm
 from getm.core.spans import Span
 from getm.engine.adaptive import Pieces
 from getm.integrity.files import checksum
-from tests.support.fault_script import Pace, Reply, Request, failure, no_reply
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Pace, Reply, Request, failure, no_reply
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

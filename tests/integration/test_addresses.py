@@ -15,9 +15,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply, failure, redirect
 from tests.support import command
-from tests.support.fault_script import Reply, failure, redirect
-from tests.support.fault_server import FaultServer
 
 BODY = bytes(range(256)) * 64
 

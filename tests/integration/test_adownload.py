@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 import getm
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply
 
 BODY = os.urandom(100_000)
 _WAIT_S = 20.0

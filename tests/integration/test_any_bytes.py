@@ -16,9 +16,8 @@ from getm.core.head import ResponseHead
 from getm.core.version import Version
 from getm.integrity.verdict import unverified
 from getm.protocol.messages import EndInfo, HeadInfo, NoteInfo
+from getm.testing import FaultServer, Reply
 from tests.support import command
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 
 BODY = bytes(range(256)) * 64
 MODES = (1, 3, None)

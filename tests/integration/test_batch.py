@@ -21,10 +21,9 @@ import getm
 from getm import errors
 from getm.batch.scheduler import Batch
 from getm.files import libc, recorder
+from getm.testing import FaultServer, Gate, Pace, Reply, Request, failure
 from tests.support.command import names
 from tests.support.engines import engines
-from tests.support.fault_script import Gate, Pace, Reply, Request, failure
-from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
 

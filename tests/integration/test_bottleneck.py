@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from getm.testing import FaultServer, Pace, Reply
 from tests.support.command import getm
-from tests.support.fault_script import Pace, Reply
-from tests.support.fault_server import FaultServer
 from tests.support.limited import SCENARIOS, Limited
 from tests.support.nginx import NginxServer
 

@@ -21,10 +21,9 @@ import psutil
 import pytest
 
 import getm
+from getm.testing import FaultServer, Reply, redirect
+from getm.testing import failure as error_page
 from tests.support.command import GETM, names
-from tests.support.fault_script import Reply, redirect
-from tests.support.fault_script import failure as error_page
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

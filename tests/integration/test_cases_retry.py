@@ -20,9 +20,8 @@ import pytest
 import getm
 from getm import errors
 from getm.integrity.files import checksum
+from getm.testing import Excess, FaultServer, Pace, Reply, Request, failure, no_reply
 from tests.support import ways
-from tests.support.fault_script import Pace, Reply, Request, failure, no_reply
-from tests.support.fault_server import Excess, FaultServer
 
 MIB = 1024 * 1024
 PART = 8 * MIB

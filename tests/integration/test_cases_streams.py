@@ -21,12 +21,11 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Gate, Reply, Request
 from tests.support import ways
 from tests.support.command import GETM
 from tests.support.command import getm as run_getm
 from tests.support.engines import engines
-from tests.support.fault_script import Gate, Reply, Request
-from tests.support.fault_server import FaultServer
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -8,12 +8,12 @@ from typing import get_args
 import pytest
 
 from getm import errors
+from getm.testing import Reply, Request
 from tests.chaos import plan as plans
 from tests.chaos.plan import FAULTS, Leaver, Plan, make_plan, transfer_seed
 from tests.chaos.received import Received
 from tests.chaos.run import Run, complaint
 from tests.chaos.serving import ServedPlan
-from tests.support.fault_script import Reply, Request
 
 
 @pytest.mark.slow

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from getm._version import __version__
+from getm.testing import FaultServer, Reply
+from getm.testing import failure as error_page
 from tests.support.command import GETM, failure, getm, names, on_a_terminal, refused, started
-from tests.support.fault_script import Reply
-from tests.support.fault_script import failure as error_page
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.terminal import screen

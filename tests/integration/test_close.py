@@ -18,9 +18,8 @@ import pytest
 import getm
 from getm.client.exclusive import Exclusive
 from getm.errors import ReaderBusy, ReaderClosed
+from getm.testing import FaultServer, Gate, Reply
 from tests.support.engines import engines
-from tests.support.fault_script import Gate, Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

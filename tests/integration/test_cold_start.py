@@ -15,8 +15,7 @@ import aiohttp
 import pytest
 
 from getm.client import process
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 import getm
+from getm.testing import FaultServer, Reply, failure, redirect
 from tests.integration.test_addresses import ipv6
 from tests.support import command
 from tests.support.certificates import Authority, CertificateFiles
-from tests.support.fault_script import Reply, failure, redirect
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.nginx_config import PRIVATE_NAME
 from tests.support.objects import ServedObject

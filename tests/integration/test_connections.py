@@ -13,8 +13,7 @@ import pytest
 
 import getm
 from getm import errors
-from tests.support.fault_script import Reply, Request
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, Request
 
 BODY = bytes(range(256)) * 64
 

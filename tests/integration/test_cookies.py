@@ -9,9 +9,8 @@ import pytest
 
 import getm
 from getm.files.cookies import read_cookies
+from getm.testing import FaultServer, Reply, failure, redirect
 from tests.support import command
-from tests.support.fault_script import Reply, failure, redirect
-from tests.support.fault_server import FaultServer
 
 HEAD = "# Netscape HTTP Cookie File\n\n"
 LATER = 4_000_000_000

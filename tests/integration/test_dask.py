@@ -16,10 +16,9 @@ import pytest
 
 from getm import errors
 from getm.integrations import dask
+from getm.testing import FaultServer, Pace, Reply, Request, failure
 from tests.support.command import getm
 from tests.support.documentation import blocks_run_by
-from tests.support.fault_script import Pace, Reply, Request, failure
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

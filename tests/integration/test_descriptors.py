@@ -25,10 +25,9 @@ from getm.client.engines import ProcessEngine
 from getm.errors import DescriptorsExhausted, EngineDied, ProtocolError
 from getm.protocol.codec import FRAME, encode_body
 from getm.protocol.messages import Kind, ServeRequest
+from getm.testing import FaultServer, Reply
 from tests.support.consumer import consumer, open_request
 from tests.support.engines import engines
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -23,10 +23,9 @@ import pytest
 import getm
 from getm.core.units import MIB
 from getm.destinations import s3 as s3_module
+from getm.testing import FaultServer, Reply
 from tests.support.command import GETM, refused
 from tests.support.command import getm as getm_command
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.s3_server import BUCKET, S3Server, s3_client

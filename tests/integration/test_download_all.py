@@ -18,10 +18,9 @@ import getm
 from getm import errors
 from getm.client.connection import ClientConnection
 from getm.client.engines import ProcessEngine
+from getm.testing import FaultServer, Gate, Pace, Reply, Request, failure, redirect
 from tests.support.command import names
 from tests.support.engines import engines
-from tests.support.fault_script import Gate, Pace, Reply, Request, failure, redirect
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

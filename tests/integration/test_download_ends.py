@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from getm.testing import FaultServer, Pace, Reply
 from tests.support import mounts
 from tests.support.command import failure, getm, names, started
-from tests.support.fault_script import Pace, Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

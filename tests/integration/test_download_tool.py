@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 import getm
+from getm.testing import FaultServer, Reply, redirect
+from getm.testing import failure as error_page
 from tests.support.command import failure, names, on_a_terminal, started
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, redirect
-from tests.support.fault_script import failure as error_page
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.terminal import screen

@@ -20,10 +20,9 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Pace, Reply, Request, failure
 from tests.support.command import names
 from tests.support.engines import engines, engines_end
-from tests.support.fault_script import Pace, Reply, Request, failure
-from tests.support.fault_server import FaultServer
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -20,9 +20,8 @@ import pytest
 import getm
 from getm import errors
 from getm.batch import executors, portions
+from getm.testing import FaultServer, Pace, Reply, failure
 from tests.support.engines import engines_end
-from tests.support.fault_script import Pace, Reply, failure
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -17,11 +17,10 @@ import pytest
 import getm
 from getm import errors
 from getm.batch import existing_file
+from getm.testing import FaultServer, Reply, Request
+from getm.testing import failure as error_page
 from tests.support.command import failure, names, on_a_terminal
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, Request
-from tests.support.fault_script import failure as error_page
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -13,11 +13,10 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply, failure, redirect
 from tests.support import ways
 from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, failure, redirect
-from tests.support.fault_server import FaultServer
 from tests.unit.core.test_error_content import (
     AZURE_EXPIRED,
     AZURE_WRONG,

@@ -14,10 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from getm.testing import Excess, FaultServer, Pace, Reply, Request, failure, no_reply, redirect
+from getm.testing.channel import Channel
 from tests.support.certificates import Authority
-from tests.support.channel import Channel
-from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
-from tests.support.fault_server import Excess, FaultServer
 
 BODY = hashlib.shake_256(b"fault server").digest(300_000)
 

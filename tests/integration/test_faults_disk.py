@@ -23,11 +23,10 @@ import getm
 from getm import errors
 from getm.files import libc
 from getm.files.journal import JOURNAL_BYTES
+from getm.testing import FaultServer, Reply, Request, failure
 from tests.support.command import getm as command
 from tests.support.command import names, started
 from tests.support.engines import engines
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
 BODY = random.Random(40).randbytes(20 * MIB + 5)

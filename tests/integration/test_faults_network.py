@@ -19,10 +19,9 @@ import pytest
 import getm
 from getm import errors
 from getm.integrity.files import checksum
+from getm.testing import FaultServer, Pace, Reply, Request, failure, no_reply, redirect
 from tests.support import mounts
 from tests.support.certificates import Authority
-from tests.support.fault_script import Pace, Reply, Request, failure, no_reply, redirect
-from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
 PART = 8 * MIB

@@ -14,8 +14,7 @@ import pytest
 
 import getm
 from getm import errors
-from tests.support.fault_script import Pace, Reply, Request
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Pace, Reply, Request
 
 BODY = random.Random(4).randbytes(150_000) + bytes(2_000_000)
 SMALL = BODY[:1000]

@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 
 import getm
 from getm.integrations.fsspec import GetmFileSystem, register
+from getm.testing import FaultServer, Reply, failure
 from tests.support import fsspec_loop
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 
 DATA = bytes(range(256)) * 1000

@@ -20,10 +20,9 @@ import pytest
 import getm
 from getm import errors
 from getm.files import libc, lock, partial, recorder
+from getm.testing import FaultServer, Reply
 from tests.support.command import getm as run_getm
 from tests.support.command import names, started
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
 LARGE = random.Random(1).randbytes(3 * MIB)

@@ -15,9 +15,9 @@ import getm
 from getm import errors
 from getm.clouds import google
 from getm.resolve import gs
+from getm.testing import FaultServer
 from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
-from tests.support.fault_server import FaultServer
 from tests.support.google_storage import GoogleStorage
 from tests.support.identity import IdentityServer
 

@@ -14,8 +14,7 @@ import getm
 from getm.core.spans import Span
 from getm.engine.hedge import Hedger, is_slow
 from getm.integrity.files import checksum
-from tests.support.fault_script import Gate, Pace, Reply, Request, failure
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Gate, Pace, Reply, Request, failure
 
 MIB = 1024 * 1024
 PART = 8 * MIB

@@ -13,9 +13,8 @@ import pytest
 import getm
 from getm import errors
 from getm.resolve import hf
+from getm.testing import FaultServer, Reply, Request, failure, redirect
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, Request, failure, redirect
-from tests.support.fault_server import FaultServer
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"hub").digest(2_000_000)

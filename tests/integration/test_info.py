@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 import getm
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, Request, failure
 from tests.support.nginx import NginxServer
 
 BODY = bytes(range(256)) * 40

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 import getm
+from getm.testing import FaultServer, Reply
 from tests.integration.test_processes import run_python
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -13,9 +13,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Pace, Reply, failure
 from tests.support.command import names
-from tests.support.fault_script import Pace, Reply, failure
-from tests.support.fault_server import FaultServer
 
 KIB = 1024
 SMALL = random.Random(1).randbytes(16 * KIB)

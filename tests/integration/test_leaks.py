@@ -170,7 +170,7 @@ def test_conftest_fails_tests_with_one_session_that_leak(tmp_path: Path) -> None
         tmp_path,
         "import os, tempfile\n"
         "import pytest\n"
-        "from tests.support.fault_script import Reply\n"
+        "from getm.testing import Reply\n"
         "engines = set()\n"
         "@pytest.fixture\n"
         "def read(shared_session, fault_server):\n"

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import getm
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, failure
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

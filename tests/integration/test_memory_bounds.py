@@ -14,8 +14,7 @@ import pytest
 
 import getm
 from getm import errors
-from tests.support.fault_script import Pace, Reply, Request, failure, redirect
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Pace, Reply, Request, failure, redirect
 
 MIB = 1024 * 1024
 # What an engine may hold beyond what it held before: its ring, and a few reads of what came.

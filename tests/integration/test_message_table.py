@@ -15,12 +15,11 @@ import getm
 from getm import errors
 from getm.cli import hash, options, verify
 from getm.cli.suggestions import OF_OTHER_TOOLS
+from getm.testing import FaultServer, Reply, no_reply, redirect
+from getm.testing import failure as refusal
 from tests.support.certificates import Authority
 from tests.support.command import failure, on_a_terminal, refused, refused_on_a_terminal
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, no_reply, redirect
-from tests.support.fault_script import failure as refusal
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.terminal import screen
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from getm.testing import FaultServer, Reply
+from getm.testing import failure as refusal
 from tests.support.command import failure, getm, on_a_terminal
-from tests.support.fault_script import Reply
-from tests.support.fault_script import failure as refusal
-from tests.support.fault_server import FaultServer
 from tests.support.terminal import screen
 
 BODY = bytes(range(256)) * 8

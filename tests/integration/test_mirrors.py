@@ -18,9 +18,8 @@ from getm import errors
 from getm.engine.sources import Sources
 from getm.engine.speeds import Speeds
 from getm.integrity.files import checksum
+from getm.testing import FaultServer, Pace, Reply, Request, failure, redirect
 from tests.support.consumer import open_request
-from tests.support.fault_script import Pace, Reply, Request, failure, redirect
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 
 MIB = 1024 * 1024

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from getm.testing import FaultServer, Reply
 from tests.support.command import failure, getm, names, refused, started
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 
 BODY = b"data" * 1000
 MD5 = hashlib.md5(BODY).hexdigest()

@@ -12,8 +12,7 @@ import rich.progress
 import tqdm
 
 import getm
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply
 
 MIB = 1024 * 1024
 CODED = gzip.compress(b"text" * 100_000)

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from getm.integrity.files import checksum
+from getm.testing import FaultServer, Pace, Reply
 from tests.support.consumer import Consumer, Received, consumer
-from tests.support.fault_script import Pace, Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

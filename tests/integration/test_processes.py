@@ -29,10 +29,9 @@ from getm.engine.main import serve
 from getm.errors import EngineDied, ReaderClosed, SlotsExhausted
 from getm.protocol.codec import encode
 from getm.protocol.messages import Kind
+from getm.testing import FaultServer, Reply
 from tests.support.consumer import consumer
 from tests.support.engines import engines
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -14,9 +14,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply, failure
 from tests.support import ways
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"providers").digest(3_000_000)

@@ -14,9 +14,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply
 from tests.support import command
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.proxies import LOGIN, MakeProxy, free_port, microsocks, squid, tinyproxy

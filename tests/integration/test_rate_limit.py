@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 import getm
 from getm import errors
 from getm.engine.http.throttle import Meter, Throttle
+from getm.testing import FaultServer, Framing, Reply
 from tests.support.certificates import Authority
-from tests.support.fault_script import Framing, Reply
-from tests.support.fault_server import FaultServer
 
 BODY = random.Random(5).randbytes(300_000)
 # Half a second brings the object, so that no test waits; a burst of 50 ms brings far less.

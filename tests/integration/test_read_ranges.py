@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 import getm
 from getm.buffers.object_memory import ObjectMemory
-from tests.support.fault_script import Reply, Request, Script, failure
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, Request, Script, failure
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

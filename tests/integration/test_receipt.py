@@ -26,10 +26,9 @@ from getm.files.receipt import Receipt
 from getm.files.receipt_lines import read_receipt
 from getm.integrity.values import parse_checksum
 from getm.integrity.verdict import unverified
+from getm.testing import FaultServer, Reply
+from getm.testing import failure as error_page
 from tests.support.command import failure, getm
-from tests.support.fault_script import Reply
-from tests.support.fault_script import failure as error_page
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

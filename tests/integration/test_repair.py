@@ -16,10 +16,9 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply, Request
 from tests.support.command import failure, names, started
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, Request
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -18,11 +18,10 @@ import pytest
 import getm
 from getm import errors
 from getm.resolve import names
+from getm.testing import FaultServer, Reply, Request, failure
 from tests.support.command import getm as run_getm
 from tests.support.command import refused
 from tests.support.documentation import files_of
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"resolvers").digest(2_000_000)

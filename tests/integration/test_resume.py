@@ -13,9 +13,8 @@ import pytest
 from getm import errors
 from getm.core.version import Version
 from getm.integrity.files import checksum
+from getm.testing import FaultServer, Reply, Request, failure
 from tests.support.consumer import Consumer, Received, consumer
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
 BODY = random.Random(3).randbytes(5 * MIB + 777)

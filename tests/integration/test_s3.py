@@ -23,9 +23,8 @@ from botocore.signers import CloudFrontSigner
 
 import getm
 from getm.core.signed_url import Signature, find_signature
+from getm.testing import FaultServer, Reply, Request, failure
 from tests.support.command import getm as getm_command
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
 from tests.support.s3_server import CREDENTIALS, REGION, S3Server, presign, s3_client
 
 MIB = 1024 * 1024

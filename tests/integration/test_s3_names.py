@@ -20,10 +20,9 @@ import getm
 from getm import errors
 from getm.clouds.aws import S3Clients
 from getm.resolve import s3
+from getm.testing import FaultServer, Reply, Request
 from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
-from tests.support.fault_script import Reply, Request
-from tests.support.fault_server import FaultServer
 from tests.support.s3_server import S3Server
 from tests.support.signing import cut
 

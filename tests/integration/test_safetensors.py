@@ -17,8 +17,7 @@ import safetensors.numpy
 
 import getm
 from getm.integrations.safetensors import load
-from tests.support.fault_script import Reply
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply
 from tests.support.nginx import NginxServer
 
 _RANDOM = np.random.default_rng(11)

@@ -20,8 +20,7 @@ import getm
 from getm.client.engines import ProcessEngine
 from getm.client.read_ahead import MIN_BYTES, TAIL_BYTES
 from getm.core.units import KIB, MIB
-from tests.support.fault_script import Pace, Reply, Request, failure, redirect
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Pace, Reply, Request, failure, redirect
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.request_log import LoggedRequest

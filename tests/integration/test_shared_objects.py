@@ -20,8 +20,7 @@ import pytest
 
 import getm
 from getm.client import single_flight
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, failure
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

@@ -15,9 +15,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply, Request, failure, redirect
 from tests.support.engines import engines
-from tests.support.fault_script import Reply, Request, failure, redirect
-from tests.support.fault_server import FaultServer
 
 MIB = 1024 * 1024
 PART = 8 * MIB

@@ -9,9 +9,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Reply, failure
 from tests.support import command
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
 
 BODY = bytes(range(256)) * 64
 KEPT = b"what stood here before"

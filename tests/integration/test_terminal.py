@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from getm.testing import FaultServer, Reply, failure
 from tests.support.command import started
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
 from tests.support.terminal import PseudoTerminal
 
 MIB = 1024 * 1024

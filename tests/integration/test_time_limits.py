@@ -10,9 +10,8 @@ import pytest
 
 import getm
 from getm import errors
+from getm.testing import FaultServer, Pace, Reply
 from tests.support import mounts
-from tests.support.fault_script import Pace, Reply
-from tests.support.fault_server import FaultServer
 
 BODY = bytes(300_000)
 LONG_S = 10_000.0

@@ -13,11 +13,10 @@ import pytest
 
 import getm
 from getm.cli.url_command import URLCommand
+from getm.testing import FaultServer, Reply, Request, failure
 from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
 from tests.support.command import refused, started
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"url command").digest(1_000_000)

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 import getm
+from getm.testing import FaultServer, Reply, Request, redirect
 from tests.support.command import failure, names
 from tests.support.command import getm as command
-from tests.support.fault_script import Reply, Request, redirect
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

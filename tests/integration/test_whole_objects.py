@@ -17,9 +17,8 @@ import pytest
 import getm
 from getm.buffers import object_memory
 from getm.buffers.object_memory import ObjectMemory
+from getm.testing import FaultServer, Reply, Request
 from tests.support.engines import engines
-from tests.support.fault_script import Reply, Request
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 

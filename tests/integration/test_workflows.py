@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from getm.testing import FaultServer, Reply, failure
 from tests.support.documentation import ROOT, blocks_run_by
-from tests.support.fault_script import Reply, failure
-from tests.support.fault_server import FaultServer
 
 BLOCKS = [block for page in ("how-to/workflows.md", "how-to/clusters.md") for block in blocks_run_by(page, __file__)]
 

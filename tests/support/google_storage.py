@@ -9,8 +9,7 @@ import threading
 from urllib.parse import parse_qs, quote
 
 from getm.integrity.files import checksum
-from tests.support.fault_script import Reply, Request
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, Request
 from tests.support.identity import IdentityServer
 
 BUCKET = "bucket"

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import getm
+from getm.testing import FaultServer, Pace, Reply, failure
 from tests.support.certificates import Authority
 from tests.support.engines import engines
-from tests.support.fault_script import Pace, Reply, failure
-from tests.support.fault_server import FaultServer
 from tests.support.nginx import NginxServer
 from tests.support.objects import ServedObject
 from tests.support.throttles import relay, slow_names, waits_for_disk

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from tests.support.fault_script import Reply, Request, failure
-from tests.support.fault_server import FaultServer
+from getm.testing import FaultServer, Reply, Request, failure
 
 
 class SignedObject:

@@ -28,6 +28,7 @@ class Layer:
 
 
 LAYERS = (
+    Layer("testing", ("testing",)),
     Layer("values", ("errors", "options", "core", "_version"), ("asyncio", "socket", "mmap")),
     Layer("start of an engine", ("client.process",), ("asyncio", "mmap")),
     Layer("integrity", ("integrity", "results"), ("asyncio",)),
@@ -157,6 +158,7 @@ def test_module_keeps_to_its_layer(name: str) -> None:
         ("files.partial", "from getm.buffers import lease", "may not import getm.buffers"),
         ("files.partial", "import uvloop", "whose home is"),
         ("cli.main", "from getm.files.partial import _open", "private name _open"),
+        ("testing.server", "from getm.errors import GetmError", "stands below it"),
         ("session", "print(1)", "calls print()"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the fault server is told to do: requests, replies with their faults, and how a reply answers a request.
+"""What the server is told to do: requests, replies with their faults, and how a reply answers a request.
 
 No sockets here. A `Reply` without faults is a correct HTTP/1.1 answer (RFC 9110, sections 13 and 14: validators,
 preconditions, ranges); each further field makes it wrong in one way.
@@ -24,11 +24,18 @@ _WAIT_S = 20.0
 
 @dataclass(eq=False)
 class Request:
-    """A request as it came: `target` as the bytes of the request line, headers in order with their spelling;
-    `client`: the address that it came from.
+    """A request as it came.
 
-    `number` counts the server's requests and `connection` its connections, from 0. `outcome` and `sent_bytes` (of the
-    body) tell how the reply went, once `wait_ended` has returned.
+    Attributes:
+        number: its place among the requests of the server, from 0.
+        connection: the place of its connection among those of the server, from 0.
+        method: "GET", say.
+        target: path and query, the bytes of the request line.
+        headers: names and values in order, with their spelling.
+        client: the address that it came from.
+        outcome: how the reply went, once `wait_ended` has returned: "sent", "cut" (as the script said) or "client
+            left"; "open" before.
+        sent_bytes: how many bytes of the body were sent.
     """
 
     number: int
@@ -42,11 +49,12 @@ class Request:
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, whatever its case."""
+        """The first value of a header, whatever the case of its name; None where there is none."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     @property
     def path(self) -> str:
+        """The target without its query."""
         return self.target.partition(b"?")[0].decode("latin-1")
 
     def end(self, outcome: Outcome) -> None:
@@ -55,14 +63,14 @@ class Request:
         self._ended.set()
 
     def wait_ended(self) -> Outcome:
-        """Block until the server is done with this request."""
+        """Block until the server is done with this request, and return the outcome; TimeoutError after 20 seconds."""
         if not self._ended.wait(_WAIT_S):
             raise TimeoutError(f"the reply to request {self.number} has not ended within {_WAIT_S} s")
         return self.outcome
 
 
 class Gate:
-    """A point at which the server waits until the test opens it (`FaultServer.gate` makes one)."""
+    """A point at which the server waits until the test opens it. `FaultServer.gate` makes one."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -74,7 +82,7 @@ class Gate:
         self._loop.call_soon_threadsafe(self._opened.set)
 
     def wait_reached(self) -> None:
-        """Block the test until the server has come here."""
+        """Block the test until the server has come here; TimeoutError after 20 seconds."""
         if not self._reached.wait(_WAIT_S):
             raise TimeoutError(f"the server has not come to the gate within {_WAIT_S} s")
 
@@ -86,7 +94,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Pace:
-    """`step_bytes` of the body, then `interval_s` of silence, and so on."""
+    """How fast a body is sent: `step_bytes` of it, `interval_s` seconds of silence, and so on."""
 
     step_bytes: int
     interval_s: float
@@ -94,30 +102,55 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One answer. Fields without comment are what a correct server would send; `None` removes a header."""
+    """One answer. Without faults it is correct HTTP/1.1, with ranges and preconditions (RFC 9110, sections 13 and 14).
 
-    body: bytes = b""  # the whole representation; what is sent of it depends on the request's Range
+    Args:
+        body: the whole representation; what is sent of it follows from the request's Range.
+        etag: the ETag; None for none.
+        last_modified: the Last-Modified; None for none.
+        headers: further ones, or others in place of those that are made; None removes one, a list repeats it.
+        status: the status; None: 200, 206, 412 or 416, as the request demands.
+        ranges: False: ranges are ignored.
+        framing: how the end of the body is told: "length" (Content-Length), "chunked", or "close" (of the connection).
+        then: what becomes of the connection afterwards: "keep", or, unannounced, "close" or "reset".
+        hold: wait at this gate before the first byte of the reply.
+        delay_s: let so many seconds pass before the first byte of the reply.
+        stall_at: wait at `gate` after this many bytes of the body in this reply.
+        gate: the gate of `stall_at`.
+        gates: more of these: numbers of bytes, and the gates to wait at after them.
+        cut_at: end the connection after this many bytes of the body in this reply: in order, or by a reset where `then`
+            is "reset".
+        pace: send the body this slowly.
+        span: answer with these bytes of the body, `(start, stop)` with `stop` exclusive, whatever was asked for.
+        flip_bit: the number of a bit of `body`, from 0, that is sent inverted.
+        extra: bytes sent after the body, beyond its declared end.
+        reason: the reason phrase, in Latin-1; None for the usual one.
+        endless: send the body over and over until the client leaves; not with "length".
+        raw: send exactly these bytes, head and all, and then `body` as it stands.
+    """
+
+    body: bytes = b""
     etag: str | None = '"v1"'
     last_modified: str | None = "Tue, 01 Jul 2025 00:00:00 GMT"
-    headers: HeaderValues = field(default_factory=dict)  # replace the generated ones; a list repeats the header
-    status: int | None = None  # None: 200, 206, 412 or 416, as the request demands
-    ranges: bool = True  # False: Range is ignored
+    headers: HeaderValues = field(default_factory=dict)
+    status: int | None = None
+    ranges: bool = True
     framing: Framing = "length"
-    then: Ending = "keep"  # what becomes of the connection; "close" and "reset" come unannounced
+    then: Ending = "keep"
     # Faults
-    hold: Gate | None = None  # wait here before the first byte of the reply
-    delay_s: float = 0.0  # let so much time pass before the first byte of the reply
-    stall_at: int | None = None  # wait at `gate` after this many body bytes of this reply
+    hold: Gate | None = None
+    delay_s: float = 0.0
+    stall_at: int | None = None
     gate: Gate | None = None
-    gates: Mapping[int, Gate] = field(default_factory=dict)  # more of these: after so many body bytes, wait here
-    cut_at: int | None = None  # end after this many body bytes of this reply: by FIN, or RST if `then` is "reset"
+    gates: Mapping[int, Gate] = field(default_factory=dict)
+    cut_at: int | None = None
     pace: Pace | None = None
-    span: tuple[int, int] | None = None  # answer with [start, stop) of the body, whatever was asked
-    flip_bit: int | None = None  # number of a bit of `body`, counted from 0: sent inverted
-    extra: bytes = b""  # sent after the body, beyond what Content-Length or the last chunk tell
-    reason: str | None = None  # the reason phrase, in Latin-1: any bytes
-    endless: bool = False  # send the body over and over (chunked, close-delimited or raw) until the client leaves
-    raw: bytes | None = None  # send exactly this, head and all, then `body` as it stands; then end as `then` says
+    span: tuple[int, int] | None = None
+    flip_bit: int | None = None
+    extra: bytes = b""
+    reason: str | None = None
+    endless: bool = False
+    raw: bytes | None = None
 
 
 Script = Reply | Callable[[Request], Reply]
@@ -132,21 +165,36 @@ class Answer:
 
 
 def redirect(location: str, status: int = 302, **headers: str | list[str] | None) -> Reply:
-    """A redirect to `location`, which goes into the header as it stands. Underscores in header names become hyphens."""
+    """A redirect.
+
+    Args:
+        location: the value of the header Location, as it stands.
+        status: the status.
+        headers: further headers; underscores in their names become hyphens.
+    """
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status=status, etag=None, last_modified=None, headers={"Location": location, **fields})
 
 
 def failure(status: int, *, retry_after: str | None = None) -> Reply:
-    """An error status with a small HTML page, as real servers send one."""
+    """An error with a small HTML page, as real servers send one.
+
+    Args:
+        status: the status.
+        retry_after: the value of the header Retry-After; None for none.
+    """
     page = f"<html><h1>{status}</h1></html>".encode()
     headers = {"Content-Type": "text/html", "Retry-After": retry_after}
     return Reply(status=status, body=page, etag=None, last_modified=None, headers=headers)
 
 
 def no_reply(then: Literal["close", "reset"]) -> Reply:
-    """The request is taken, and the connection ended without a byte: what a kept-alive connection that the server
-    gives up looks like to a client that has just reused it."""
+    """No byte: the request is taken, and the connection ended. So does a server that gives up a kept-alive connection
+    just when the client uses it again.
+
+    Args:
+        then: how it ends.
+    """
     return Reply(raw=b"", then=then)
 
 

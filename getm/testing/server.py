@@ -1,12 +1,5 @@
-"""A server that misbehaves on purpose, by script: see `Reply` in fault_script.py for what it can do.
-
-    with FaultServer() as server:
-        server.serve("/x", Reply(body=data, cut_at=1000), Reply(body=data))   # cut off once, then well
-        ...
-        assert server.requests[1].header("Range") == "bytes=1000-"
-
-It runs in a thread with an event loop of its own, and does nothing by the clock except where a `Pace` is asked for.
-"""
+"""The server. It runs in a thread with an event loop of its own, and does nothing by the clock except where a `Pace` or
+a delay is asked for."""
 
 from __future__ import annotations
 
@@ -19,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Literal, Self
 
-from tests.support.channel import Channel, TLSChannel
-from tests.support.fault_script import Gate, Reply, Request, Script, answer, failure
+from getm.testing.channel import Channel, TLSChannel
+from getm.testing.script import Gate, Reply, Request, Script, answer, failure
 
 _BLOCK_BYTES = 64 * 1024
 _WAIT_S = 20.0
@@ -34,16 +27,32 @@ class _ClientLeft(Exception):
 
 
 class FaultServer:
-    """Serves scripts by path on a loopback port (0: any free one), over HTTP, or HTTPS when `tls` is given.
+    """Answers requests by scripts, one for each path, on the loopback.
 
-    `requests` holds every request in order of arrival. An error in a script or in the server itself is raised when the
-    context ends, so that no test passes on a server that failed.
+    It is a context manager, and serves within the context. An error in a script, or in the server itself, is raised
+    when the context ends, so that no test passes on a server that failed. A path without a script is 404.
+
+    Args:
+        tls: serve HTTPS with this context; None: HTTP.
+        address: the address to listen on, of IPv4 or IPv6.
+        port: the port; 0 takes any that is free.
+
+    Attributes:
+        port: the port that it listens on.
+        requests: every request, in order of arrival.
+        connections: how many connections have come.
+        failed_handshakes: how many of them have not agreed on TLS.
+
+    Example:
+        >>> from getm.testing import FaultServer, failure
+        >>> with FaultServer() as server:
+        ...     url = server.serve("/file", failure(503, retry_after="1"), failure(404))
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Request] = []
-        self.connections = 0
-        self.failed_handshakes = 0
+        self.connections: int = 0
+        self.failed_handshakes: int = 0
         self._tls = tls
         self._address, self._port = address, port
         self._scripts: dict[str, list[Script]] = {}
@@ -56,9 +65,9 @@ class FaultServer:
 
     def __enter__(self) -> Self:
         # The socket listens before the thread runs: a client may connect at once and waits in the accept queue.
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        self._listener = socket.create_server((self._address, self._port), family=family)
+        self._listener: socket.socket = socket.create_server((self._address, self._port), family=family)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._thread.start()
@@ -75,26 +84,41 @@ class FaultServer:
             raise self._errors[0]
 
     def url(self, target: str = "/", host: str | None = None) -> str:
+        """The URL of `target` (path and query) on this server, by its address or by another name for it."""
         return f"{'https' if self._tls else 'http'}://{host or self._address}:{self.port}{target}"
 
     def serve(self, path: str, *steps: Script) -> str:
-        """Answer the requests for `path` (without query) by `steps` in turn, the last one again and again; return the
-        URL. A step is a `Reply`, or a function from the request to one."""
+        """Answer the requests for a path by a script, which replaces the one that it had.
+
+        Args:
+            path: the path without a query: a request is answered by its path alone.
+            steps: the answers in turn, the last one again and again: each a `Reply`, or a function that makes one of
+                the request. It is called in the server's thread.
+
+        Returns:
+            The URL.
+        """
         if not steps:
             raise ValueError("a script needs at least one step")
         self._scripts[path] = list(steps)
         return self.url(path)
 
     def limit(self, connections: int | None, excess: Excess = "close") -> None:
-        """Keep at most so many connections open at once, from the next one on; None for any number."""
+        """Keep at most so many connections open at once.
+
+        Args:
+            connections: how many; None for any number.
+            excess: what becomes of one more: it is accepted and closed ("close"), accepted and reset ("reset"), or not
+                accepted ("refuse").
+        """
         self._limit, self._excess = connections, excess
 
     def gate(self) -> Gate:
-        """A gate to put into a `Reply`."""
+        """A point to wait at, for one or more fields of a `Reply`."""
         return Gate(self._loop)
 
     def wait_for_requests(self, count: int) -> list[Request]:
-        """Block until `count` requests have come; return all."""
+        """Block until `count` requests have come, and return all; TimeoutError after 20 seconds."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.requests) >= count, _WAIT_S):
                 raise TimeoutError(f"{len(self.requests)} requests came within {_WAIT_S} s, not {count}")
