@@ -12,6 +12,8 @@ _USUAL = re.compile(
 )
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
 _PORT = re.compile(r"[^:]*|\[[^\]]*\]|(?:[^:]*|\[[^\]]*\]):[0-9]*")
+# In whose names a container stands before the host of its account.
+_CONTAINER_SCHEMES = frozenset({"az", "abfs", "abfss"})
 
 
 def redact(url: str) -> str:
@@ -28,7 +30,9 @@ def redact(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         # Not a host, perhaps, but a part of a name, in which capitals count.
-        host = parts.netloc.rpartition("@")[2]
+        userinfo, at, host = parts.netloc.rpartition("@")
+        if parts.scheme in _CONTAINER_SCHEMES and ":" not in userinfo:
+            host = f"{userinfo}{at}{host}"
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else _suspicious(url)
 
 

@@ -24,6 +24,7 @@ GROUP = "getm.resolvers"
 BUILT_IN = {
     "s3": "getm.resolve.s3:resolve",
     "gs": "getm.resolve.gs:resolve",
+    **dict.fromkeys(("az", "abfs", "abfss"), "getm.resolve.az:resolve"),
     "hf": "getm.resolve.hf:resolve",
 }
 """getm's own resolvers, as entry points name them."""
@@ -47,6 +48,7 @@ _PRIVATE = "what is not public"
 _NEEDS = {
     "s3": _Need("botocore", "botocore", "s3"),
     "gs": _Need("google.auth", "google-auth", "gs", _PRIVATE),
+    **dict.fromkeys(("az", "abfs", "abfss"), _Need("azure.identity", "azure-identity", "az", _PRIVATE)),
 }
 
 # A function of a name that returns where the object is now.

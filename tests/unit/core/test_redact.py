@@ -85,3 +85,8 @@ def test_a_password_with_an_unencoded_mark_is_gone_whole() -> None:
 def test_urls_within_text() -> None:
     assert redact_text("got 'https://u:p@h/a?sig=x#y', not http://h/b?c") == "got 'https://h/a', not http://h/b"
     assert redact_text("is this one? No: a?b=c") == "is this one? No: a?b=c"
+
+
+def test_a_container_before_the_host_of_its_account_is_no_secret() -> None:
+    assert redact("abfss://c@lab.dfs.core.windows.net/x?SECRET") == "abfss://c@lab.dfs.core.windows.net/x"
+    assert redact("az://user:SECRET@lab.blob.core.windows.net/x") == "az://lab.blob.core.windows.net/x"
