@@ -106,6 +106,14 @@ def validate_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...
     return tuple(cleaned)
 
 
+def override_headers(
+    usual: tuple[tuple[str, str], ...], own: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """`usual` without the headers of those names that `own` has, and these."""
+    names = {name.lower() for name, _ in own}
+    return (*(pair for pair in usual if pair[0].lower() not in names), *own)
+
+
 def parse_header(line: str) -> tuple[str, str]:
     """Name and value of "NAME: VALUE", as curl's -H takes it; `validate_headers` checks them."""
     name, colon, value = line.partition(":")

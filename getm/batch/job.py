@@ -8,6 +8,7 @@ import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from getm.batch.existing_file import ExistingFile
     from getm.batch.object_target import ObjectTarget
     from getm.batch.scheduler import Batch
+    from getm.client.pool import EnginePool
     from getm.core.version import Version
     from getm.resolve.locator import Found, Locator
 
@@ -149,9 +151,13 @@ class Job:
         """Whether there is a name to call it by, for messages and its file, before it is found."""
         return self._locator is None or self._locator.name is not None or self._locator.is_current
 
-    def find(self, loop: asyncio.AbstractEventLoop | None) -> Future[Found] | None:
-        """Ask where the object is. `loop`: of the caller of the batch, in asyncio."""
-        return None if self._locator is None else self._locator.locate(self.request.stall_s, loop)
+    def find(self, pool: EnginePool, loop: asyncio.AbstractEventLoop | None) -> Future[Found] | None:
+        """Ask where the object is. `pool`: for requests that this takes. `loop`: of the batch's caller, in asyncio."""
+        if self._locator is None:
+            return None
+        with importing:
+            from getm.client.pages import fetch_page
+        return self._locator.locate(self.request, partial(fetch_page, pool), loop)
 
     def found(self) -> None:
         """It has become known where the object is."""

@@ -423,7 +423,7 @@ class Batch:
 
     def _find(self, job: Job) -> bool:
         """Have the object of a job found that is not; it then comes back. False where it is known where that is."""
-        finding = None if job.is_located else job.find(self.loop)
+        finding = None if job.is_located else job.find(self._pool, self.loop)
         if finding is None:
             return False
         unnamed = not job.is_named

@@ -26,7 +26,15 @@ NOT_A_DEFAULT = frozenset(
 )
 # Variables with the prefix that are no options: those of other modules, and those that a command of --on-complete gets.
 OTHER_VARIABLES = frozenset(
-    ("GETM_CONFIG", "GETM_SHARED_MEMORY", "GETM_HOST_TABLE", "GETM_PATH", "GETM_SIZE", "GETM_CHECKSUM")
+    (
+        "GETM_CONFIG",
+        "GETM_SHARED_MEMORY",
+        "GETM_HOST_TABLE",
+        "GETM_DRS_ACCESS",
+        "GETM_PATH",
+        "GETM_SIZE",
+        "GETM_CHECKSUM",
+    )
 )
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run `getm sources` with `arguments` and return its exit status; raises what getm raises."""
     options = build_parser().parse(arguments)
     found = schemes()
-    width = max(len(scheme.name) for scheme in found) + 3
+    width = max(len(scheme.prefix) for scheme in found)
     for scheme in found:
         if options.json:
             line = json.dumps(
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
             place = "" if scheme.package == "getm" else f" ({scheme.package})"
             state = "" if scheme.available else "not available: "
             missing = "" if scheme.missing is None else f" [{state}{scheme.missing}]"
-            line = f"{f'{scheme.name}://':{width}}  {scheme.summary}{place}{missing}"
+            line = f"{scheme.prefix:{width}}  {scheme.summary}{place}{missing}"
         if sys.stdout is not None:
             sys.stdout.write(f"{line}\n")
     return EXIT_OK

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool, Wanted
 from getm.client.receiver import Receiver
+from getm.core.lazy import importing
 from getm.core.url import is_tls
 from getm.protocol.messages import OpenRequest
 from getm.resolve.request import locator_of
@@ -43,7 +45,12 @@ class Opening(NamedTuple):
     def find(self, loop: asyncio.AbstractEventLoop | None = None) -> Future[Found] | None:
         """Ask where the object is; None where that is known. `loop`: that of the caller, in asyncio."""
         locator = locator_of(self.request)
-        return None if locator is None else locator.locate(self.request.stall_s, loop)
+        if locator is None:
+            return None
+        # Needed for names only.
+        with importing:
+            from getm.client.pages import fetch_page
+        return locator.locate(self.request, partial(fetch_page, self.pool), loop)
 
     def _located(self) -> OpenRequest:
         locator = locator_of(self.request)

@@ -10,6 +10,8 @@ _START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?/*")
 _USUAL = re.compile(
     r"(https?://([a-z0-9.\-]+(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?)(?:/[!-\"$->A-~]*)?)(?:[?#].*)?", re.DOTALL
 )
+_NAME = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.\-]*://", re.IGNORECASE)
+_NAME_END = re.compile(r"[?#]")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
 _PORT = re.compile(r"[^:]*|\[[^\]]*\]|(?:[^:]*|\[[^\]]*\]):[0-9]*")
 # In whose names a container stands before the host of its account.
@@ -26,7 +28,8 @@ def redact(url: str) -> str:
         return usual[1]
     host = host_of(url)
     if host is None:
-        return _suspicious(url)
+        # In a name what follows a colon is no port, nor a password, which an "@" would follow: drs://PREFIX:ACCESSION.
+        return _NAME_END.split(url, maxsplit=1)[0] if _NAME.match(url) and "@" not in url else _suspicious(url)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         # Not a host, perhaps, but a part of a name, in which capitals count.

@@ -23,8 +23,6 @@ _LOOPBACK = re.compile(r"(?:localhost|127\.[0-9.]+|\[::1\])(?:[:/?#]|$)", re.IGN
 _S3 = re.compile(r"s3[an]?://([^/?#]+)/?([^?#]*)", re.IGNORECASE)
 _GS = re.compile(r"gs://([^/?#]+)/?([^?#]*)", re.IGNORECASE)
 _HF = re.compile(r"hf://((?:datasets/|spaces/)?[^/@?#]+/[^/@?#]+)(?:@([^/?#]+))?/([^?#]+)", re.IGNORECASE)
-_DRS = re.compile(r"drs://([^/:?#]+)/([^?#]+)", re.IGNORECASE)
-_DOI = re.compile(r"doi:(?://)?(10\.[^?#]+)", re.IGNORECASE)
 
 
 def not_http(url: str) -> str:
@@ -102,16 +100,8 @@ def _hugging_face(url: str) -> str:
     return f"did you mean https://huggingface.co/{found[1]}/resolve/{found[2] or 'main'}/{_path(found[3])}?"
 
 
-def _drs(url: str) -> str:
-    found = _DRS.match(url)
-    where = "its server" if found is None else f"https://{found[1]}/ga4gh/drs/v1/objects/{_path(found[2])}"
-    return f"ask {where} for an access_url (GA4GH Data Repository Service), and give that"
-
-
-def _doi(url: str) -> str:
-    found = _DOI.match(url)
-    page = "https://doi.org/" if found is None else f"https://doi.org/{_path(found[1])}"
-    return f"a DOI leads to a page, not to a file: open {page}, and give the URL of a file"
+def _name(url: str) -> str:
+    return "such a name stands alone: it has no mirrors, and is none"
 
 
 def _ftp(url: str) -> str:
@@ -131,8 +121,7 @@ _ADVICE: dict[str, Callable[[str], str]] = {
     "gs": _gs,
     **dict.fromkeys(("az", "azure", "adl", "abfs", "abfss", "wasb", "wasbs"), _azure),
     "hf": _hugging_face,
-    "drs": _drs,
-    "doi": _doi,
+    **dict.fromkeys(("drs", "doi"), _name),
     **dict.fromkeys(("ftp", "ftps"), _ftp),
     "file": _file,
     "magnet": _other_tool("aria2c"),

@@ -12,7 +12,7 @@ from getm.manifests.bagit import FETCH_LINE
 from getm.manifests.document import Document
 from getm.manifests.formats import FORMATS
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|doi:10\.", re.IGNORECASE)
 _BY_SUFFIX = {f".{name}": name for name in ("json", "jsonl", "csv", "tsv", "metalink", "aria2")}
 _BY_SUFFIX |= {".ndjson": "jsonl", ".tab": "tsv", ".meta4": "metalink", ".uris": "urls"}
 

@@ -11,7 +11,8 @@ a list of "ALG:VALUE" or of {"type": "md5", "checksum": "..."}), a key for each 
 names for these (`path`, see `fields.py`). Any other key is a problem: it could be a checksum.
 
 A row of a DRS object (GA4GH Data Repository Service 1.x, "DrsObject") has no `url` but `access_methods`, or an
-`access_url` of its own, with `checksums`, `size` and `name`. It comes from elsewhere, so its name is not trusted.
+`access_url` of its own, with `checksums`, `size` and `name`; where all methods have an `access_id`, its `self_uri` is
+the name that is downloaded. It comes from elsewhere, so its name is not trusted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from getm.options import parse_header
 _KEYS = frozenset({"mirrors", "headers", "checksums", "access_url", "access_methods"})
 # A label in lists of getm 0.0.x, with anything in it; in DRS objects the file's name.
 _NAME = "name"
+# A DRS object's name among all servers: needed where it can be had by an access id only.
+_OWN_NAME = "self_uri"
 _DRS_IGNORED = frozenset(
     ["id", "self_uri", "created_time", "updated_time", "version", "mime_type", "description", "aliases", "contents"]
 )
@@ -71,6 +74,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digests: list[tuple[str, str | None]] = []
     access_url: _AccessURL | None = None
     access_methods: list[_AccessMethod] | None = None
+    self_uri: str | None = None
 
 
 def read_json(document: Document) -> Iterator[Item]:
@@ -184,6 +188,8 @@ def _by_field(row: dict[str, object], ignored: set[str]) -> tuple[dict[str, obje
             fields.setdefault("path", item)
         elif key == _NAME or (field is None and is_drs and key in _DRS_IGNORED):
             ignored.add(key)
+            if key == _OWN_NAME:
+                fields[key] = item
         elif field is None:
             raise InvalidInput(
                 f"the key {key[:40]!r} is not understood; remove it, or give what it says as one of "
@@ -206,6 +212,8 @@ def _access(row: _Row) -> tuple[list[str], dict[str, str] | list[str] | None]:
         return [row.url, *(row.mirrors or ())], row.headers
     access = [] if row.access_url is None else [row.access_url]
     access.extend(method.access_url for method in row.access_methods or () if method.access_url is not None)
+    if not access and row.self_uri is not None:
+        return usable_urls([row.self_uri]), None
     if not access:
         raise InvalidInput("Object missing required field `url`")
     urls = usable_urls(each.url for each in access)

@@ -10,20 +10,23 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from getm import errors
-from getm.core.redact import redact_text
+from getm.core.redact import host_of, redact_text
 from getm.core.signed_url import find_signature
 from getm.core.text import brief
-from getm.options import validate_headers
+from getm.core.url import validate_url
+from getm.options import override_headers, validate_headers
 from getm.protocol.messages import NO_URLS, OpenRequest, Renewable, RenewedInfo, Route
+from getm.resolve.pages import Get, Page, use
 from getm.resolve.request import UnlocatedRequest
 from getm.resolve.resource import Provider, Resource
 
@@ -70,22 +73,28 @@ class Locator:
         self._resolves = resolves
         self._logins = logins
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._get: Get | None = None
         self._lock = threading.Lock()
         self._found: Found | None = None
         self._flight: Future[Found] | None = None
         # Why there was no answer the last time.
         self._failure: errors.GetmError | None = None
 
-    def locate(self, limit_s: float | None, loop: asyncio.AbstractEventLoop | None = None) -> Future[Found]:
-        """Where the object is. The provider is asked, for `limit_s` seconds at most, unless its last answer has not
-        expired. `loop`: the event loop of the caller, in which awaitables are awaited.
+    def locate(
+        self, request: OpenRequest, fetch: Fetch, loop: asyncio.AbstractEventLoop | None = None
+    ) -> Future[Found]:
+        """Where the object of `request` is. The provider is asked, for `stall_s` seconds at most, unless its last
+        answer has not expired. `fetch`: makes the requests of a resolver, with the limits of this one. `loop`: the
+        event loop of the caller, in which awaitables are awaited.
 
         The future has `ResolveFailed` where there is no answer; `InvalidInput` where the name cannot be one of its
         scheme, and `MissingExtra` where its resolver lacks a package.
         """
         self._loop = loop or self._loop
+        if self._get is None:
+            self._get = partial(_get_page, request, fetch, self._logins, host_of(self.name or ""))
         serial = 0 if self._found is None else self._found.serial
-        return self._ask(serial - 1 if self.is_current else serial, limit_s)
+        return self._ask(serial - 1 if self.is_current else serial, request.stall_s)
 
     @property
     def is_current(self) -> bool:
@@ -119,7 +128,7 @@ class Locator:
                 return self._flight
             flight: Future[Found] = Future()
             self._flight = flight
-        _call(self._provider, self._loop, limit_s, flight, lambda answer: self._answered(flight, answer))
+        _call(self._provider, self._get, self._loop, limit_s, flight, lambda answer: self._answered(flight, answer))
         return flight
 
     def _answered(self, flight: Future[Found], answer: str | Resource | BaseException) -> None:
@@ -172,6 +181,8 @@ class Locator:
             size = resource.size if request.size is None else request.size
             changes = {"mirrors": mirrors, "checksums": checksums, "size": size}
             renewable = found.renewable
+        if not resource.session_headers:
+            changes["headers"] = ()
         urls = (resource.url, *changes.get("mirrors", ()))
         return replace(
             request.located() if isinstance(request, UnlocatedRequest) else request,
@@ -223,7 +234,8 @@ def _renewed(request: OpenRequest) -> RenewedInfo:
 
 
 def _failure(cause: BaseException, label: str) -> errors.ResolveFailed:
-    said = brief(redact_text(cause.message if isinstance(cause, errors.GetmError) else str(cause)))
+    # With the URL of a resolver's own request.
+    said = brief(redact_text(str(cause)))
     what = said if isinstance(cause, errors.GetmError | TimeoutError) else f"{type(cause).__name__}: {said}"
     failure = errors.ResolveFailed(f"no URL could be had from {label}: {what.removesuffix(': ')}")
     failure.__cause__ = cause
@@ -231,10 +243,42 @@ def _failure(cause: BaseException, label: str) -> errors.ResolveFailed:
 
 
 _Answer = Callable[["str | Resource | BaseException"], None]
+Fetch = Callable[[OpenRequest], Page]
+
+
+def _get_page(
+    wanted: OpenRequest, fetch: Fetch, logins: Logins | None, host: str | None, url: str, headers: Mapping[str, str]
+) -> Page:
+    """A document that a resolver needs to find the object of `wanted`. The headers of the call go to `host`, which the
+    name has: no other one was chosen by the caller."""
+    own = validate_headers(headers)
+    request = OpenRequest(
+        url=validate_url(url),
+        headers=override_headers(wanted.headers, own) if host is not None and host_of(url) == host else own,
+        concurrency=1,
+        checksums=None,
+        strict=False,
+        connect_s=wanted.connect_s,
+        stall_s=wanted.stall_s,
+        # What nobody waits for any more ends by itself.
+        total_s=wanted.stall_s,
+        floor_bytes_s=wanted.floor_bytes_s,
+        floor_window_s=wanted.floor_window_s,
+        tail_s=None,
+        # 202: it is being prepared (GA4GH DRS, "GetObject"), and Retry-After says for how long.
+        custom_retries=replace(wanted.retries, statuses=wanted.retries.statuses | {202}),
+        cacert=wanted.cacert,
+        environment=wanted.environment,
+        insecure=wanted.insecure,
+        connection=wanted.connection,
+        logins=() if logins is None else logins.of((url,)),
+    )
+    return fetch(request)
 
 
 def _call(
     provider: Provider,
+    get: Get | None,
     loop: asyncio.AbstractEventLoop | None,
     limit_s: float | None,
     flight: Future[Found],
@@ -245,6 +289,8 @@ def _call(
     timer: threading.Timer | None = None
 
     def run() -> None:
+        if get is not None:
+            use(get)
         try:
             result: Any = provider()
             if inspect.isawaitable(result):

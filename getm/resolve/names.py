@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from getm.core.lazy import importing
 from getm.core.redact import redact
 from getm.core.text import brief
+from getm.errors import InvalidInput
 from getm.resolve.locator import Locator
 from getm.resolve.request import scheme_of
 from getm.resolve.resource import Provider, Resource
@@ -26,6 +27,8 @@ BUILT_IN = {
     "gs": "getm.resolve.gs:resolve",
     **dict.fromkeys(("az", "abfs", "abfss"), "getm.resolve.az:resolve"),
     "hf": "getm.resolve.hf:resolve",
+    "drs": "getm.resolve.drs:resolve",
+    "doi": "getm.resolve.doi:resolve",
 }
 """getm's own resolvers, as entry points name them."""
 
@@ -51,6 +54,9 @@ _NEEDS = {
     **dict.fromkeys(("az", "abfs", "abfss"), _Need("azure.identity", "azure-identity", "az", _PRIVATE)),
 }
 
+# Names that are URIs without an authority (RFC 3986, section 3).
+_WITHOUT_SLASHES = frozenset({"doi"})
+
 # A function of a name that returns where the object is now.
 Resolver = Callable[[str], str | Resource]
 
@@ -71,6 +77,17 @@ def has_resolver(name: str) -> bool:
     return _entry(name) is not None
 
 
+def resolve_name(name: str) -> Resource:
+    """Where an object is now, by the resolver for the scheme of its name. Raises what that raises."""
+    entry = _entry(name)
+    if entry is None:
+        from getm.core.url_advice import not_http
+
+        raise InvalidInput(not_http(name), url=redact(name))
+    found = _resolve(entry, name)
+    return found if isinstance(found, Resource) else Resource(found)
+
+
 class Scheme(NamedTuple):
     """A scheme of names. `summary`: what its names are; `package`: what has its resolver, with a version; `missing`:
     what it lacks, None where nothing; `available`: whether it can be used all the same."""
@@ -80,6 +97,11 @@ class Scheme(NamedTuple):
     package: str
     missing: str | None
     available: bool
+
+    @property
+    def prefix(self) -> str:
+        """How its names begin."""
+        return f"{self.name}:" if self.name in _WITHOUT_SLASHES else f"{self.name}://"
 
 
 def schemes() -> list[Scheme]:

@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 from getm.core.redact import redact
 from getm.core.spans import MAX_POSITION
 from getm.core.url import validate_mirrors, validate_url
-from getm.core.validate import refuse, validate_integer
+from getm.core.validate import refuse, validate_bool, validate_integer
 from getm.errors import InvalidInput
 from getm.integrity.values import Checksum, parse_checksum
 from getm.options import HeadersInput, validate_headers
@@ -35,6 +35,8 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
             where unknown; then a server that refuses them says so.
         mirrors: Further URLs of the same object, which are renewed together with `url`.
         advice: What to do where a server refuses it (401, 403, 404 or 409): the error says so.
+        session_headers: Whether the headers of the caller and of the session are sent as well: not to hosts that
+            somebody else names.
 
     Raises:
         InvalidInput: A field cannot be used.
@@ -47,11 +49,12 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
     expires_at: datetime | float | None = None
     mirrors: Iterable[str] = ()
     advice: str = ""
+    session_headers: bool = True
 
     def __post_init__(self) -> None:
         force_setattr(self, "url", validate_url(self.url))
         force_setattr(self, "headers", validate_headers(self.headers))
-        force_setattr(self, "checksums", _checksums(self.checksums))
+        force_setattr(self, "checksums", checksums_of(self.checksums))
         if self.size is not None:
             force_setattr(self, "size", validate_integer(self.size, "size", 0, MAX_POSITION))
         if isinstance(self.expires_at, datetime):
@@ -62,6 +65,7 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
         force_setattr(self, "mirrors", validate_mirrors(self.mirrors))
         if not isinstance(self.advice, str):
             refuse("advice", "a str", self.advice)
+        validate_bool(self.session_headers, "session_headers")
 
     def __repr__(self) -> str:
         # No secrets: URLs without their query, headers without their values.
@@ -71,7 +75,7 @@ class Resource(Struct, frozen=True, repr_omit_defaults=True):
 
     def texts(self) -> tuple[str, ...]:
         """The checksums in canonical text."""
-        return tuple(map(str, _checksums(self.checksums)))
+        return tuple(map(str, checksums_of(self.checksums)))
 
     @property
     def expires_s(self) -> float | None:
@@ -88,7 +92,8 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _checksums(given: str | Checksum | Iterable[str | Checksum]) -> tuple[Checksum, ...]:
+def checksums_of(given: str | Checksum | Iterable[str | Checksum]) -> tuple[Checksum, ...]:
+    """One checksum or several, as values. Raises `InvalidInput`."""
     several = [given] if isinstance(given, str | Checksum) or not isinstance(given, Iterable) else list(given)
     if not all(isinstance(each, str | Checksum) for each in several):
         refuse("checksums", '"ALGORITHM:VALUE", a Checksum, or several of these', given)

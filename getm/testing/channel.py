@@ -26,7 +26,9 @@ class Channel:
     def client(self) -> str:
         """The address at the other end; "" where that has reset the connection."""
         try:
-            return str(self._sock.getpeername()[0])
+            peer = self._sock.getpeername()
+            # Of a Unix-domain socket it is a text, which is empty.
+            return str(peer[0]) if isinstance(peer, tuple) else ""
         except OSError:
             return ""
 

@@ -34,11 +34,12 @@ class FaultServer:
 
     Args:
         tls: serve HTTPS with this context; None: HTTP.
-        address: the address to listen on, of IPv4 or IPv6.
+        address: the address to listen on, of IPv4 or IPv6; or the path of a Unix-domain socket, so that one server can
+            be all hosts (`Session(unix_socket=)`).
         port: the port; 0 takes any that is free.
 
     Attributes:
-        port: the port that it listens on.
+        port: the port that it listens on; 0 for a Unix-domain socket.
         requests: every request, in order of arrival.
         connections: how many connections have come.
         failed_handshakes: how many of them have not agreed on TLS.
@@ -66,10 +67,17 @@ class FaultServer:
     def __enter__(self) -> Self:
         # The socket listens before the thread runs: a client may connect at once and waits in the accept queue.
         self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
-        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        self._listener: socket.socket = socket.create_server((self._address, self._port), family=family)
+        self._listener: socket.socket
+        self.port: int = 0
+        if "/" in self._address:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(self._address)
+            self._listener.listen()
+        else:
+            family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+            self._listener = socket.create_server((self._address, self._port), family=family)
+            self.port = self._listener.getsockname()[1]
         self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
         self._thread.start()
         return self
 
@@ -85,7 +93,8 @@ class FaultServer:
 
     def url(self, target: str = "/", host: str | None = None) -> str:
         """The URL of `target` (path and query) on this server, by its address or by another name for it."""
-        return f"{'https' if self._tls else 'http'}://{host or self._address}:{self.port}{target}"
+        port = f":{self.port}" if self.port else ""
+        return f"{'https' if self._tls else 'http'}://{host or self._address}{port}{target}"
 
     def serve(self, path: str, *steps: Script) -> str:
         """Answer the requests for a path by a script, which replaces the one that it had.

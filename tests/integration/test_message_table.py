@@ -63,8 +63,6 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("az://container/k",), r".*got the scheme 'az': give the https URL of the blob, with a shared access signature.*"),
     (("abfss://c@a.dfs.core.windows.net/k",), r".*shared access signature where it is not public.*"),
-    (("drs://host.test/id",), r".*ask https://host\.test/ga4gh/drs/v1/objects/id for an access_url.*"),
-    (("doi:10.5281/zenodo.1",), r".*a DOI leads to a page, not to a file: open https://doi\.org/10\.5281/zenodo\.1.*"),
     (("ftp://u:SECRET@h.test/a",), r".*the same files over https: did you mean https://h\.test/a\?.*"),
     (("file:///a",), r".*a local file needs no download: getm hash and getm verify take its path.*"),
     (("magnet:?xt=SECRET",), r".*got the scheme 'magnet': use aria2c.*"),

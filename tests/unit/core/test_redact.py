@@ -90,3 +90,11 @@ def test_urls_within_text() -> None:
 def test_a_container_before_the_host_of_its_account_is_no_secret() -> None:
     assert redact("abfss://c@lab.dfs.core.windows.net/x?SECRET") == "abfss://c@lab.dfs.core.windows.net/x"
     assert redact("az://user:SECRET@lab.blob.core.windows.net/x") == "az://lab.blob.core.windows.net/x"
+
+
+def test_names_are_shown_whole() -> None:
+    """What follows a colon in a name is neither a port nor a password."""
+    for name in ("drs://drs.42:a/b", "drs://dg.4503:dg.4503/0123", "doi:10.5281/zenodo.1/a b.csv", "drs://h/a%2Fb"):
+        assert redact(name) == name
+    assert redact("drs://drs.42:a/b?x=SECRET#y") == "drs://drs.42:a/b"
+    assert "SECRET" not in redact("s3://me:SECRET@bucket/key")

@@ -110,6 +110,9 @@ def test_drs_objects() -> None:
     assert (first.path, first.size, first.checksums) == ("NA12878.bam", 12345, (md5(MD5),))
     assert (second.urls, second.path) == ((URL,), "x/y")
     assert third_party([first, second])
+    drs["access_methods"] = [{"type": "gs", "access_id": "gs-1"}]
+    (third,) = read_list(json.dumps([drs]).encode())
+    assert (third.urls, third.path) == (("drs://drs.example.org/314159",), "NA12878.bam")
 
 
 def test_long_json_crosses_every_chunk() -> None:
