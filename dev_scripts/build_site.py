@@ -6,6 +6,7 @@ python dev_scripts/build_site.py [FOLDER]    # build/ by default; then: python -
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,7 +39,8 @@ def main(arguments: list[str]) -> int:
         print(f"mkdocs.yml has no place in nav for {', '.join(sorted(unlisted))}", file=sys.stderr)
         return 1
     zensical = Path(sys.executable).with_name("zensical")
-    built = subprocess.run([zensical, "build", "--strict", "--clean", "--config-file", folder / "mkdocs.yml"])
+    command = [str(zensical), "build", "--strict", "--clean", "--config-file", str(folder / "mkdocs.yml")]
+    built = subprocess.run(command, env={**os.environ, "NO_COLOR": "1"})
     if built.returncode:
         return built.returncode
     for _, _, page in pages:

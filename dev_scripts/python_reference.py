@@ -78,7 +78,7 @@ _PAGES = {
     "errors.md": _Page(
         "Error classes",
         "All are names of `getm` and of `getm.errors`. [Errors and exit statuses](../errors.md) says what to do.",
-        tuple(name for name in vars(getm.errors) if name in getm.__all__),
+        tuple(name for name in vars(getm.errors) if name in getm.__all__ and name != "Stats"),
     ),
 }
 # Names that are no subject of a page.

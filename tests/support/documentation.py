@@ -43,6 +43,23 @@ _URL = re.compile(re.escape(HOST) + r"[\w./={}-]*")
 _SETUP = "bash"
 _PROGRAMS = {"python": [sys.executable, "-W", "error", "-c"], "sh": ["bash", "-euo", "pipefail", "-c"]}
 
+# In a process of its own: these libraries keep threads and descriptors.
+_ARRAYS = """
+import sys
+from pathlib import Path
+import numpy as np, pyarrow, pyarrow.parquet, xarray, zarr
+
+place = Path(sys.argv[1])
+numbers = np.random.Generator(np.random.SFC64(1)).random((8, 100_000))
+table = pyarrow.table({f"c{number}": column for number, column in enumerate(numbers)})
+pyarrow.parquet.write_table(table, place / "wide.parquet")
+values = np.arange(2000.0).reshape(20, 100)
+grid = xarray.Dataset({"t": (("x", "y"), values)}, coords={"x": np.arange(20), "y": np.arange(100)})
+grid.to_netcdf(place / "grid.nc", engine="h5netcdf")
+zarr.create_group(place / "group.zarr").create_array("plain", data=np.ones((200, 300)), chunks=(50, 50))
+xarray.Dataset({"t": (("x",), np.ones(1000))}).to_zarr(place / "set.zarr", zarr_format=2)
+"""
+
 
 @dataclass
 class Block:
@@ -64,7 +81,8 @@ def read_blocks(text: str) -> Iterator[Block]:
     for match in _BLOCK.finditer(text):
         language, content = match.groups()
         before, line = text[: match.start()], text.count("\n", 0, match.start()) + 1
-        if language == "text":
+        named = _FILE_NAME.search(before)
+        if language == "text" and not named:
             if block is not None:
                 block.prints = content
                 yield block
@@ -75,7 +93,7 @@ def read_blocks(text: str) -> Iterator[Block]:
             block = None
         if run_by := _RUN_BY.search(before):
             yield Block(line, language, content, run_by=run_by[1])
-        elif named := _FILE_NAME.search(before):
+        elif named:
             files[named[1]] = content
         elif language in _PROGRAMS:
             block = Block(line, language, content, files=dict(files))
@@ -150,7 +168,13 @@ class ExampleHost:
         return text
 
     def _url(self, name: str) -> str:
-        for folder, make in (("data/", self._make_data), ("model/", self._make_model)):
+        folders = {
+            "data/": self._make_data,
+            "model/": self._make_model,
+            "arrays/": self._make_arrays,
+            "readings/": self._make_readings,
+        }
+        for folder, make in folders.items():
             if name.startswith(folder):
                 if folder not in self._urls:
                     make()
@@ -192,6 +216,17 @@ class ExampleHost:
         (place / "year=2024").mkdir(parents=True)
         (place / "year=2024" / "table.csv").write_text("x,y\n" + "".join(f"{row},{row * row}\n" for row in range(1000)))
         (place / "notes.txt").write_bytes(b"first line\nsecond line\n")
+
+    def _make_arrays(self) -> None:
+        place = self._folder / "arrays"
+        place.mkdir(parents=True)
+        subprocess.run([sys.executable, "-c", _ARRAYS, place], check=True)
+
+    def _make_readings(self) -> None:
+        for year in (2023, 2024):
+            folder = self._folder / "readings" / f"year={year}"
+            folder.mkdir(parents=True)
+            (folder / "part.csv").write_text("x,y\n" + "".join(f"{row},{row * row}\n" for row in range(1000)))
 
     def _make_model(self) -> None:
         import safetensors.numpy
