@@ -32,9 +32,6 @@ def blob_host(host: str) -> tuple[str, str] | None:
 def wants_version(url: str, headers: Iterable[tuple[str, str]]) -> bool:
     """Whether a request to `url` with these header fields lacks the version: one of Azure's objects by a URL without a
     shared access signature, which has a version of its own (Azure, "Versioning for Azure Storage")."""
-    if ".blob." not in url:
-        # The usual case.
-        return False
     found = _BLOB_URL.match(url)
     if found is None or blob_host(found[1]) is None or re.search(r"[?&]s(?:ig|v)=", url):
         return False

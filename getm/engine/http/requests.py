@@ -19,7 +19,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from getm import errors
-from getm.core.azure import VERSION, VERSION_FIELD, wants_version
 from getm.core.connection_options import ConnectionOptions
 from getm.core.head import HeadError, ResponseHead, decode_phrase, header_lines
 from getm.core.lazy import importing
@@ -272,8 +271,12 @@ def _wanted(range_header: str | None, if_range: str | None) -> HeaderFields:
 
 def _headers(url: str, given: HeaderFields, *, ranged: bool = False) -> HeaderFields:
     """The header fields for a request that is given some."""
-    if wants_version(url, given):
-        return (*given, (VERSION_FIELD, VERSION))
+    if ".blob." in url:
+        # Azure's, perhaps: few ask it.
+        with importing:
+            from getm.core.azure import VERSION, VERSION_FIELD, wants_version
+        if wants_version(url, given):
+            return (*given, (VERSION_FIELD, VERSION))
     # S3 declares its additional checksums only on request, and those of the whole object only without a Range. A
     # signature that covers the header requires it in any case.
     if (
