@@ -38,7 +38,11 @@ settings.load_profile("repeatable")
 _EXIT_DEADLINE_S = 30.0
 
 # moto takes seconds to start and to fill.
-_ONE_SERVER = ("tests/integration/test_s3.py", "tests/integration/test_destinations.py")
+_ONE_SERVER = (
+    "tests/integration/test_s3.py",
+    "tests/integration/test_destinations.py",
+    "tests/integration/test_buckets.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
