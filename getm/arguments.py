@@ -25,7 +25,10 @@ from getm.protocol.messages import OpenRequest
 
 if TYPE_CHECKING:
     from getm.client.collected_spans import CollectedSpans
+    from getm.core.auth import AuthInput
+    from getm.files.cookies import Cookies
     from getm.files.logins import Logins
+    from getm.files.netrc import Netrc
     from getm.files.receipt import Receipt
 
 # Smaller objects fit a slot, and memory of their own would take longer than their bytes.
@@ -151,18 +154,34 @@ def connection_options(
     return chosen
 
 
-def logins_of(netrc: bool | str | os.PathLike[str], cookies: str | os.PathLike[str] | None) -> Logins | None:
-    if netrc is False and cookies is None:
+def logins_of(
+    auth: AuthInput | None, netrc: bool | str | os.PathLike[str], cookies: str | os.PathLike[str] | None
+) -> Logins | None:
+    if auth is None and netrc is False and cookies is None:
+        return None
+    with importing:
+        from getm.core.auth import validate_auth
+        from getm.files.logins import Logins
+
+    return Logins(validate_auth(auth), _netrc(netrc), _cookies(cookies))
+
+
+def _netrc(given: bool | str | os.PathLike[str]) -> Netrc | None:
+    if given is False:
+        return None
+    with importing:
+        from getm.files.netrc import read_netrc
+
+    return read_netrc(None if given is True else validate_path(given, "netrc"))
+
+
+def _cookies(given: str | os.PathLike[str] | None) -> Cookies | None:
+    if given is None:
         return None
     with importing:
         from getm.files.cookies import read_cookies
-        from getm.files.logins import Logins
-        from getm.files.netrc import read_netrc
 
-    return Logins(
-        None if netrc is False else read_netrc(None if netrc is True else validate_path(netrc, "netrc")),
-        None if cookies is None else read_cookies(validate_path(cookies, "cookies")),
-    )
+    return read_cookies(validate_path(given, "cookies"))
 
 
 def destination(path: str | os.PathLike[str], name: str, chosen: BatchOptions) -> str:

@@ -105,6 +105,10 @@ class Session:
             that ask for one.
         key: A PEM file with its private key; None, the key is in `cert`.
         key_password: The password of an encrypted key.
+        auth: A bearer token, or a user name and a password as a pair, for the hosts of the URLs that are given; or a
+            mapping of such by hosts ("data.example.org", "data.example.org:8443"), where the key "" stands for the
+            hosts of URLs. Sent to that host only: after a redirect to another one, to mirrors, and to where a name
+            (drs://) leads, only what a mapping has for that host. Headers, and a login in a URL, come before it.
         netrc: Send the login (Basic authentication) that a netrc file has for exactly the host of a URL: True for
             `$NETRC` or `~/.netrc`, or the file's path. It is not sent after a redirect to another host, nor where the
             URL or the headers have a login. A "default" entry is not used.
@@ -143,6 +147,7 @@ class Session:
         cert: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
         key_password: str | None = None,
+        auth: str | tuple[str, str] | Mapping[str, str | tuple[str, str]] | None = None,
         netrc: bool | str | os.PathLike[str] = False,
         cookies: str | os.PathLike[str] | None = None,
         resolve: Mapping[str, str | Iterable[str]] | None = None,
@@ -178,7 +183,7 @@ class Session:
                 ip_version, interface, resolve, cert, key, key_password, proxy, no_proxy, unix_socket
             ),
         )
-        self._logins = logins_of(netrc, cookies)
+        self._logins = logins_of(auth, netrc, cookies)
         self._pool = EnginePool(*self._pool_arguments)
         # A session that is dropped without close() must not leave processes behind. When the interpreter shuts down,
         # the pools close by themselves.
@@ -1541,7 +1546,7 @@ class Session:
             self._usual,
             url=address,
             mirrors=mirrors,
-            logins=() if self._logins is None else self._logins.of((address, *mirrors)),
+            logins=() if self._logins is None else self._logins.of((address, *mirrors), named=True),
             concurrency=options.MAX_AUTO_CONCURRENCY if width == "auto" else width or 1,
             adaptive=width == "auto",
             environment=environment(),

@@ -86,7 +86,7 @@ def _for_entry(entry: Entry, common: OpenRequest, logins: Logins | None) -> Open
         url=url if locator is None else "",
         mirrors=tuple(mirrors),
         headers=headers,
-        logins=() if logins is None else logins.of(entry.urls),
+        logins=() if logins is None else logins.of(entry.urls, named=entry.session_headers),
         checksums=checksums,
         size=entry.size,
     )

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from getm.cli.output.errors import print_warning
 from getm.cli.parser import Once, Parser, amount, existing, number, seconds
-from getm.cli.secrets import Headers, password_in
+from getm.cli.secrets import Bearers, Headers, first_line
 from getm.core.validate import MAX_NUMBER
 from getm.errors import InvalidInput
 from getm.options import Timeout, validate_timeout
@@ -53,6 +53,11 @@ def add_connection_options(parser: Parser) -> None:
     add = parser.add_argument_group("headers, logins, certificates").add_argument
     headers = "send this header; repeatable. @FILE: one on each line of a file"
     add("-H", "--header", action=Headers, default=[], metavar="'NAME: VALUE'", help=headers)
+    bearer = (
+        "send this token (Authorization: Bearer): to HOST alone, or to the hosts of the URLs; repeatable. @FILE: the"
+        " first line of a file, which is on no command line"
+    )
+    add("--bearer", action=Bearers, default=[], metavar="[HOST=]TOKEN", help=bearer)
     add("-n", "--netrc", **flag, help="send the login that $NETRC or ~/.netrc has for exactly the URL's host")
     add("--netrc-file", action=Once, metavar="FILE", help="the same, from this file")
     cookies = "send the cookies of this file (Netscape's format) to the hosts that they are for"
@@ -95,7 +100,8 @@ def open_session(options: argparse.Namespace, *, processes: int | Literal["auto"
         retries=options.retries,
         cert=options.cert,
         key=options.key,
-        key_password=None if password is None else password_in(password),
+        key_password=None if password is None else first_line(password, "file with the password"),
+        auth=dict(options.bearer) or None,
         netrc=_netrc_path(options) or False,
         cookies=options.load_cookies,
         resolve=_addresses(options.resolve),
@@ -140,13 +146,14 @@ def session_files(options: argparse.Namespace) -> dict[str, str]:
         "the netrc file": _netrc_path(options),
         "the cookie file": options.load_cookies,
         **{f"a file of headers (-H @{path})": path for path in getattr(options, "header_files", ())},
+        **{f"a file with a token (--bearer @{path})": path for path in getattr(options, "bearer_files", ())},
     }
     return {what: path for what, path in named.items() if path is not None}
 
 
 def warn_of_exposed_files(options: argparse.Namespace) -> None:
     """Warn of files with secrets that others may read."""
-    for path in (_netrc_path(options), options.load_cookies):
+    for path in (_netrc_path(options), options.load_cookies, *getattr(options, "bearer_files", ())):
         if path is not None:
             from getm.files.netrc import exposure
 

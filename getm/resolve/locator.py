@@ -184,13 +184,15 @@ class Locator:
         if not resource.session_headers:
             changes["headers"] = ()
         urls = (resource.url, *changes.get("mirrors", ()))
+        # What a name leads to was not named by the caller; what his own function returns was.
+        named = resource.session_headers and not self._resolves
         return replace(
             request.located() if isinstance(request, UnlocatedRequest) else request,
             url=resource.url,
             own_headers=_own_headers(resource),
             renewable=renewable,
             route=None,
-            logins=() if self._logins is None else self._logins.of(urls),
+            logins=() if self._logins is None else self._logins.of(urls, named=named),
             **changes,
         )
 
@@ -251,10 +253,10 @@ def _get_page(
 ) -> Page:
     """A document that a resolver needs to find the object of `wanted`. The headers of the call go to `host`, which the
     name has: no other one was chosen by the caller."""
-    own = validate_headers(headers)
+    own, named = validate_headers(headers), host is not None and host_of(url) == host
     request = OpenRequest(
         url=validate_url(url),
-        headers=override_headers(wanted.headers, own) if host is not None and host_of(url) == host else own,
+        headers=override_headers(wanted.headers, own) if named else own,
         concurrency=1,
         checksums=None,
         strict=False,
@@ -271,7 +273,7 @@ def _get_page(
         environment=wanted.environment,
         insecure=wanted.insecure,
         connection=wanted.connection,
-        logins=() if logins is None else logins.of((url,)),
+        logins=() if logins is None else logins.of((url,), named=named),
     )
     return fetch(request)
 

@@ -106,6 +106,23 @@ def test_a_token_for_the_host_that_the_name_has(hosts: NamedHosts, session: getm
     assert {request.header("Authorization") for request in hosts.requests("other.test")} == {None}
 
 
+def test_tokens_of_the_session(hosts: NamedHosts, shared_session: Callable[..., getm.Session]) -> None:
+    """One for the hosts of URLs goes to the host in the name; one for a host also where a compact identifier leads to
+    it."""
+    hosts.server.serve("/x", Reply(body=BODY))
+    name = DRSServer(hosts, token=TOKEN).blob("1", BODY, [https("https://store.test/x")])
+    register(hosts, {"urlPattern": "https://drs.test/ga4gh/drs/v1/objects/{$id}"})
+    session = shared_session(**hosts.session, retries=0, auth=TOKEN)
+    assert session.read(name) == BODY
+    with pytest.raises(errors.ResolveFailed, match="401"):
+        session.read("drs://drs.42:1")
+    session = shared_session(**hosts.session, retries=0, auth={"drs.test": TOKEN})
+    for each in (name, "drs://drs.42:1"):
+        assert session.read(each) == BODY
+    others = [request for request in hosts.server.requests if request.header("Host") != "drs.test"]
+    assert {request.header("Authorization") for request in others} == {None}
+
+
 @pytest.mark.parametrize("concurrency", [1, 4, None])
 def test_a_signature_that_expires(concurrency: int | None, hosts: NamedHosts, session: getm.Session) -> None:
     signed = SignedObject(hosts.server, cut(BODY, 70_000), uses=2, path="/signed")

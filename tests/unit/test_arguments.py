@@ -73,6 +73,10 @@ NO_SPAN: list[Any] = [
 WRONG: dict[str, list[Any]] = {
     "algorithm": [5, None, True, b"md5", "md6", ""],
     "attempts": NO_RETRIES,
+    "auth": [
+        *(5, True, b"token", "", "two words", "a\nb", ["a"], ("a",), ("a", "b", "c"), ("a:b", "c"), ("a", 5)),
+        *({"h": 5}, {"h": ""}, {5: "token"}, {"http://h/": "token"}, {"h/path": "token"}, {"h:0": "x"}, {"h:x": "x"}),
+    ],
     "base_s": [value for value in NO_SECONDS if value != 0],
     "base_url": [5, b"http://h/", "ftp://h/"],
     "buffer": [],

@@ -7,14 +7,14 @@
 
 _shtab_getm_subparsers=(verify hash report sources completion demo help)
 
-_shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt --repair --url-command --limit-rate --retries --timeout --speed-limit --speed-time -H --header -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket)
+_shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt --repair --url-command --limit-rate --retries --timeout --speed-limit --speed-time -H --header --bearer -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket)
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_report_option_strings=(-h --help -o --output --json-errors)
 _shtab_getm_sources_option_strings=(-h --help --json --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
 _shtab_getm_help_option_strings=(-h --help)
-_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns --url-command -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --dask --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
+_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns --url-command -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --dask --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header --bearer -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
 
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files

@@ -51,7 +51,7 @@ function _shtab_getm_using
 end
 
 set -g _shtab_getm_commands verify hash report sources completion demo help
-set -g _shtab_getm_opts_with_value --algorithm --base-url --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --load-cookies --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_opts_with_value --algorithm --base-url --bearer --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --load-cookies --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -86,6 +86,7 @@ complete -c getm -n _shtab_getm_using -l timeout -x -d 'longest silence of a con
 complete -c getm -n _shtab_getm_using -l speed-limit -x -d 'replace a connection slower than this a second (1K)'
 complete -c getm -n _shtab_getm_using -l speed-time -x -d 'measure --speed-limit over this time (default 30)'
 complete -c getm -n _shtab_getm_using -s H -l header -x -d 'send this header; repeatable. @FILE: one on each line of a file'
+complete -c getm -n _shtab_getm_using -l bearer -x -d 'send this token (Authorization: Bearer): to HOST alone, or to the hosts of the URLs; repeatable. @FILE: the first line of a file, which is on no command line'
 complete -c getm -n _shtab_getm_using -s n -l netrc -d 'send the login that $NETRC or ~/.netrc has for exactly the URL'"'"'s host'
 complete -c getm -n _shtab_getm_using -l netrc-file -xka "(__fish_complete_path (commandline -ct))" -d 'the same, from this file'
 complete -c getm -n _shtab_getm_using -l load-cookies -xka "(__fish_complete_path (commandline -ct))" -d 'send the cookies of this file (Netscape'"'"'s format) to the hosts that they are for'
@@ -129,6 +130,7 @@ complete -c getm -n '_shtab_getm_using verify' -l timeout -x -d 'longest silence
 complete -c getm -n '_shtab_getm_using verify' -l speed-limit -x -d 'replace a connection slower than this a second (1K)'
 complete -c getm -n '_shtab_getm_using verify' -l speed-time -x -d 'measure --speed-limit over this time (default 30)'
 complete -c getm -n '_shtab_getm_using verify' -s H -l header -x -d 'send this header; repeatable. @FILE: one on each line of a file'
+complete -c getm -n '_shtab_getm_using verify' -l bearer -x -d 'send this token (Authorization: Bearer): to HOST alone, or to the hosts of the URLs; repeatable. @FILE: the first line of a file, which is on no command line'
 complete -c getm -n '_shtab_getm_using verify' -s n -l netrc -d 'send the login that $NETRC or ~/.netrc has for exactly the URL'"'"'s host'
 complete -c getm -n '_shtab_getm_using verify' -l netrc-file -xka "(__fish_complete_path (commandline -ct))" -d 'the same, from this file'
 complete -c getm -n '_shtab_getm_using verify' -l load-cookies -xka "(__fish_complete_path (commandline -ct))" -d 'send the cookies of this file (Netscape'"'"'s format) to the hosts that they are for'
