@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 import getm
 from getm import errors
 from getm.resolve import hf
 from getm.testing import FaultServer, Reply, Request, failure, redirect
 from tests.support.command import getm as run_getm
+from tests.support.documentation import blocks_run_by, run_block
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"hub").digest(2_000_000)
@@ -113,3 +116,26 @@ def test_the_command(hub: FaultServer, tmp_path: Path) -> None:
     assert MODEL in receipt and "SECRET" not in receipt
     run = run_getm(MODEL, "other", cwd=tmp_path)
     assert run.returncode == 8 and b"401 Unauthorized; give credentials" in run.stderr
+
+
+def test_the_page(fault_server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/how-to/hugging-face.md shows, with names of the hub and a model of one tensor."""
+    model = safetensors.numpy.save({"wte.weight": np.zeros((50257, 4), "f2"), "wpe.weight": np.zeros((1024, 4), "f2")})
+    storage = fault_server.serve("/storage", Reply(body=model, etag='"1"', ranges=True))
+    sha256 = hashlib.sha256(model).hexdigest()
+    linked = redirect(storage, X_Linked_Etag=f'"{sha256}"', X_Linked_Size=str(len(model)))
+    fault_server.serve("/openai-community/gpt2/resolve/main/model.safetensors", linked)
+    fault_server.serve("/datasets/stanfordnlp/imdb/resolve/main/README.md", Reply(body=b"# IMDB\n"))
+    monkeypatch.setenv("HF_ENDPOINT", fault_server.url(""))
+    printed = []
+    for number, block in enumerate(blocks_run_by("how-to/hugging-face.md", __file__)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        status, output = run_block(block, folder)
+        assert status == 0, output
+        printed.append(output)
+    assert printed == [
+        f"{len(model)} verified: sha256:{sha256} (from X-Linked-Etag)\n",
+        "{'wte.weight': (50257, 4)}\n",
+        "gpt2/model.safetensors: OK\n",
+    ]

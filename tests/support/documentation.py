@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,6 +122,36 @@ def files_of(page: str) -> dict[str, str]:
     }
 
 
+def run_block(
+    block: Block, folder: Path, variables: Mapping[str, str] | None = None, *, served: Callable[[str], str] = str
+) -> tuple[int, str]:
+    """Exit status and output of a block, as at a reader's machine: `getm` is on the PATH, and the current folder has
+    the files that the page names. `variables`: of the environment; `served`: what is made of code and files before."""
+    here, commands = folder / "here", folder / "commands"
+    here.mkdir(exist_ok=True)
+    commands.mkdir()
+    for name, content in block.files.items():
+        (here / name).write_text(served(content))
+    (commands / "getm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m getm "$@"\n')
+    (commands / "getm").chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C.UTF-8",
+        "DASK_TEMPORARY_DIRECTORY": str(folder),
+        **(variables or {}),
+    }
+    run = subprocess.run(
+        [*_PROGRAMS[block.language], served(block.code)],
+        cwd=here,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return run.returncode, run.stdout.decode()
+
+
 class ExampleHost:
     """What stands at the example host, served by nginx over HTTPS. Each object is made when it is first asked for."""
 
@@ -130,33 +160,14 @@ class ExampleHost:
         self._urls: dict[str, str] = {}
 
     def run(self, block: Block, folder: Path) -> tuple[int, str]:
-        """Exit status and output of a block, as at a reader's machine: `getm` is on the PATH, the server is trusted,
-        and the current folder has nothing but the files that the page names."""
-        here, commands = folder / "here", folder / "commands"
-        here.mkdir()
-        commands.mkdir()
-        (here / "our-ca.pem").write_bytes(self._nginx.ca_path.read_bytes())
-        for name, content in block.files.items():
-            (here / name).write_text(self._served(content))
-        (commands / "getm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m getm "$@"\n')
-        (commands / "getm").chmod(0o755)
-        environment = {
-            **os.environ,
-            "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": str(ROOT),
-            "SSL_CERT_FILE": str(self._nginx.ca_path),
-            "LC_ALL": "C.UTF-8",
-            "DASK_TEMPORARY_DIRECTORY": str(folder),
-        }
+        """As `run_block`, with this host in place of the one that the block names. Its authority is trusted, and a file
+        in the current folder has it."""
+        (folder / "here").mkdir()
+        (folder / "here" / "our-ca.pem").write_bytes(self._nginx.ca_path.read_bytes())
         with S3Server(folder) if "s3://" in block.code else contextlib.nullcontext() as store:
-            run = subprocess.run(
-                [*_PROGRAMS[block.language], self._served(block.code)],
-                cwd=here,
-                env=environment if store is None else environment | store.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        return run.returncode, self._shown(run.stdout.decode())
+            variables = {"SSL_CERT_FILE": str(self._nginx.ca_path), **(store.environment if store else {})}
+            status, printed = run_block(block, folder, variables, served=self._served)
+        return status, self._shown(printed)
 
     def _served(self, text: str) -> str:
         return _URL.sub(lambda match: self._url(match[0].removeprefix(HOST)), text)
