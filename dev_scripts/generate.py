@@ -17,11 +17,12 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from getm._version import __version__
-from getm.cli import completion, demo, hash, help, options, report, sources, verify
+from getm.cli import completion, demo, hash, help, ls, options, report, sources, verify
 from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
 COMMANDS: dict[str, Any] = {
+    "ls": ls,
     "verify": verify,
     "hash": hash,
     "report": report,

@@ -31,7 +31,7 @@ _PAGES = {
         "and ends with `getm.close()` or with the program.",
         (
             *("urlopen", "open", "read", "readinto", "read_ranges", "shared", "iter_content", "iter_content_unordered"),
-            *("download", "download_all", "read_list", "info", "checksum", "close"),
+            *("download", "download_all", "read_list", "list_objects", "info", "checksum", "close"),
             *(
                 "aread",
                 "aread_ranges",
@@ -40,6 +40,7 @@ _PAGES = {
                 "adownload",
                 "adownload_all",
                 "ainfo",
+                "alist_objects",
             ),
         ),
     ),
@@ -57,12 +58,12 @@ _PAGES = {
     "values.md": _Page(
         "Arguments and lists",
         "What functions take.",
-        ("Timeout", "Retries", "Resource", "Checksum", "Entry", "EntryList"),
+        ("Timeout", "Retries", "Resource", "Checksum", "Entry", "EntryList", "ListRequest", "ListPage"),
     ),
     "results.md": _Page(
         "Results",
         "What functions return, and what a transfer was like.",
-        ("DownloadResult", "DownloadFailure", "ObjectInfo", "Verdict", "Stats", "Times", "Bottleneck"),
+        ("DownloadResult", "DownloadFailure", "ObjectInfo", "ListedObject", "Verdict", "Stats", "Times", "Bottleneck"),
     ),
     "events.md": _Page(
         "Events",
@@ -87,6 +88,7 @@ _APART = {"errors", "__version__"}
 # Members that other layers of getm use.
 _INTERNAL = {
     *("Entry.found_by", "Entry.label", "Entry.checksum", "Entry.verifiable", "Entry.target"),
+    *("Entry.expanding", "Entry.stands_for_several", "ListedObject.source", "ListedObject.texts"),
     *("Resource.texts", "Resource.expires_s", "Retries.decide", "Reader.onwards"),
     *("Stats.and_then", "Stats.for_store", "Stats.time_facts"),
 }

@@ -46,10 +46,14 @@ __all__ = [
     "HostNotFound",
     "IntegrityError",
     "InvalidInput",
+    "ListPage",
+    "ListRequest",
+    "ListedObject",
     "MemoryUnavailable",
     "MissingExtra",
     "NetworkError",
     "NotSeekable",
+    "NothingFound",
     "ObjectInfo",
     "Planned",
     "Progressed",
@@ -90,6 +94,7 @@ __all__ = [
     "ainfo",
     "aiter_content",
     "aiter_content_unordered",
+    "alist_objects",
     "aread",
     "aread_ranges",
     "checksum",
@@ -100,6 +105,7 @@ __all__ = [
     "info",
     "iter_content",
     "iter_content_unordered",
+    "list_objects",
     "open",
     "read",
     "read_list",
@@ -114,6 +120,7 @@ _HOMES = (
     *("errors", "options", "results", "events", "integrity.values", "integrity.verdict", "integrity.files"),
     *(
         "resolve.resource",
+        "resolve.listing",
         "manifests.entry",
         "shared_object",
         "reader",
@@ -143,6 +150,7 @@ if TYPE_CHECKING:
     from getm.manifests.read import *
     from getm.options import *
     from getm.reader import *
+    from getm.resolve.listing import *
     from getm.resolve.resource import *
     from getm.results import *
     from getm.session import *

@@ -205,3 +205,11 @@ def existing_path(cacert: str | os.PathLike[str]) -> str:
     if not os.path.exists(path):  # noqa: PTH110
         raise errors.InvalidInput(f"cacert: there is no file or folder {path}")
     return path
+
+
+def patterns(given: str | Iterable[str], name: str) -> tuple[str, ...]:
+    """Patterns for paths. Raises `InvalidInput`."""
+    several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(pattern, str) and pattern for pattern in several):
+        refuse(name, "patterns for paths", given)
+    return tuple(several)

@@ -74,6 +74,12 @@ class InvalidInput(GetmError, ValueError):
     code = "invalid-input"
 
 
+class NothingFound(GetmError, LookupError):
+    """A pattern or a prefix, for which the listing has no object."""
+
+    code = "nothing-found"
+
+
 class MissingExtra(GetmError, ImportError):
     """A feature needs a package that is not installed; the message names the extra to install."""
 

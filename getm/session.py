@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, overload
 
@@ -25,6 +26,7 @@ from getm.arguments import (
     limits_of,
     logins_of,
     part_of,
+    patterns,
     placed,
     receipt_of,
     with_blocks,
@@ -56,7 +58,7 @@ from getm.core.version import Version
 from getm.events import Event
 from getm.files.names import follow_link
 from getm.integrity.values import Checksum
-from getm.manifests.entry import Entry
+from getm.manifests.entry import Entry, stands_for_several
 from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.resolve.request import UnlocatedRequest, locator_for
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from getm import aio
     from getm.client.collected_spans import CollectedSpans
     from getm.files.receipt import Receipt
+    from getm.resolve.listing import ListedObject
     from getm.resolve.resource import URLInput
     from getm.shared_object import SharedObject
 
@@ -79,6 +82,9 @@ _T = TypeVar("_T")
 
 # In place of a URL, where each entry has its own.
 _NO_URL = "http://localhost/"
+
+# How much of a listing a thread reads before the event loop has some of it: less than a page.
+_LISTED_AT_A_TIME = 250
 
 
 class Session:
@@ -684,6 +690,122 @@ class Session:
             return object_info(transfer)
         finally:
             transfer.close()
+
+    def list_objects(
+        self,
+        name: str,
+        *,
+        recursive: bool = False,
+        include: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        retries: int | Retries | None = None,
+    ) -> Iterator[ListedObject]:
+        """List the objects below a prefix, or those that match a pattern.
+
+        Args:
+            name: A folder, whose contents are listed ("s3://bucket/in/", "hf://org/model"), an object, or a pattern:
+                `*`, `?` and `[...]` stand for characters within one part of a path, `**` for any. What is called
+                exactly as the pattern is written matches, too.
+            recursive: List everything below, objects only. False: one level, with its folders.
+            include: A pattern or several, one of which the path of an object below the folder must match. One without a
+                slash is for the name of the file, in any folder; "logs/" is for all that is in folders of that name.
+            exclude: A pattern or several that it must not match.
+            headers: Request headers, added to the session's; the same names replace them. Where a vendor's library
+                makes the requests (s3), they have none of them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+
+        Returns:
+            An iterator, which requests page by page as it is read. Empty where nothing is found.
+
+        Raises:
+            InvalidInput: An argument cannot be used; or, as it is read, a name.
+            NetworkError: As it is read: the store refused (`HTTPStatusError`) or cannot be reached; or a lister failed
+                (`ResolveFailed`).
+            MissingExtra: A package is needed that is not installed.
+
+        Example:
+            >>> for listed in getm.list_objects("https://data.example.org/folder/*.bam"):
+            ...     print(listed.name, listed.size)
+        """
+        with importing:
+            from getm.resolve.listing import ListPage, list_names, read_page
+            from getm.resolve.names import find_lister
+
+        if not isinstance(name, str):
+            refuse("name", 'a name such as "s3://bucket/in/"', name)
+        # Checked now, and not with the first request.
+        self._open_request(_NO_URL, 1, headers, timeout, None, False, retries)
+        given = options.validate_headers(headers)
+
+        def get(url: str, own: Mapping[str, str]) -> ListPage:
+            merged = options.override_headers(given, options.validate_headers(own))
+            with self.urlopen(url, headers=merged, timeout=timeout, checksum=None, retries=retries) as page:
+                return read_page(page)
+
+        return list_names(
+            find_lister(name),
+            name,
+            get,
+            recursive=validate_bool(recursive, "recursive"),
+            include=patterns(include, "include"),
+            exclude=patterns(exclude, "exclude"),
+        )
+
+    def alist_objects(
+        self,
+        name: str,
+        *,
+        recursive: bool = False,
+        include: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        headers: HeadersInput | None = None,
+        timeout: float | Timeout | Literal["default"] | None = "default",
+        retries: int | Retries | None = None,
+    ) -> AsyncIterator[ListedObject]:
+        """`list_objects` for `async for`: it never blocks the loop. Pages are requested in a thread.
+
+        Args:
+            name: A folder, whose contents are listed ("s3://bucket/in/", "hf://org/model"), an object, or a pattern:
+                `*`, `?` and `[...]` stand for characters within one part of a path, `**` for any. What is called
+                exactly as the pattern is written matches, too.
+            recursive: List everything below, objects only. False: one level, with its folders.
+            include: A pattern or several, one of which the path of an object below the folder must match. One without a
+                slash is for the name of the file, in any folder; "logs/" is for all that is in folders of that name.
+            exclude: A pattern or several that it must not match.
+            headers: Request headers, added to the session's; the same names replace them. Where a vendor's library
+                makes the requests (s3), they have none of them.
+            timeout: Limits in seconds: a number for connecting and for silence, a `Timeout` for each of them, None for
+                no limit; "default", the session's.
+            retries: Further attempts in a row without progress before an error, or a `Retries`; None, the session's.
+
+        Returns:
+            An asynchronous iterator, which requests page by page as it is read. Empty where nothing is found.
+
+        Raises:
+            InvalidInput: An argument cannot be used; or, as it is read, a name.
+            NetworkError: As it is read: the store refused (`HTTPStatusError`) or cannot be reached; or a lister failed
+                (`ResolveFailed`).
+            MissingExtra: A package is needed that is not installed.
+
+        Example:
+            >>> async for listed in getm.alist_objects("https://data.example.org/folder/*.bam"):
+            ...     print(listed.name, listed.size)
+        """
+        return _in_a_thread(
+            self.list_objects(
+                name,
+                recursive=recursive,
+                include=include,
+                exclude=exclude,
+                headers=headers,
+                timeout=timeout,
+                retries=retries,
+            )
+        )
 
     def read(
         self,
@@ -1404,8 +1526,8 @@ class Session:
             dry_run=dry_run,
         )
         record = receipt_of(receipt, chosen, entries)
-        start = self._many(entries, common, chosen, directory, on_event, record, executor)
-        return outcomes.results(event_streams.events(start), on_event, continue_after_error, record)
+        start, prepare = self._many(entries, common, chosen, directory, on_event, record, executor)
+        return outcomes.results(event_streams.events(start, prepare), on_event, continue_after_error, record)
 
     def adownload_all(
         self,
@@ -1505,8 +1627,8 @@ class Session:
             dry_run=dry_run,
         )
         record = receipt_of(receipt, chosen, entries)
-        start = self._many(entries, common, chosen, directory, on_event, record, executor)
-        return outcomes.aresults(event_streams.aevents(start), on_event, continue_after_error, record)
+        start, prepare = self._many(entries, common, chosen, directory, on_event, record, executor, may_block=False)
+        return outcomes.aresults(event_streams.aevents(start, prepare), on_event, continue_after_error, record)
 
     # The request of a call -------------------------------------------------------------------------------------------
 
@@ -1526,9 +1648,7 @@ class Session:
         fields: dict[str, Any] = {}
         width = options.validate_concurrency(concurrency)
         if headers is not None:
-            own = options.validate_headers(headers)
-            replaced = {name.lower() for name, _ in own}
-            fields["headers"] = (*(pair for pair in self._headers if pair[0].lower() not in replaced), *own)
+            fields["headers"] = options.override_headers(self._headers, options.validate_headers(headers))
         if not is_word(timeout, "default"):
             fields |= limits_of(options.validate_timeout(timeout, self._timeout))
         if not is_word(checksum, "auto"):
@@ -1601,14 +1721,25 @@ class Session:
         on_event: Callable[[Event], None] | None,
         receipt: Receipt | None,
         executor: Executor | None,
-    ) -> Callable[[Post], RunningBatch]:
-        """`common`: what the entries have in common, checked once."""
+        *,
+        may_block: bool = True,
+    ) -> tuple[Callable[[Post], RunningBatch], Callable[[], None] | None]:
+        """What starts the batch, and what is to be done before that, if anything. `common`: what the entries have in
+        common, checked once. `may_block`: whether the thread that reads `entries` may wait for listings."""
         if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
             raise errors.InvalidInput(
                 f"entries must be several URLs or getm.Entry values, such as a list, not a {type(entries).__name__}; "
                 "for a single one use download, or put it into a list"
             )
         validate_callback(on_event, "on_event")
+        prepare = None
+        if isinstance(entries, Iterator):
+            entries = self._expanded(entries) if may_block else entries
+        elif isinstance(entries, Sized) and any(map(stands_for_several, entries)):
+            with importing:
+                from getm.manifests.expansion import Expansion
+            entries = expansion = Expansion(entries, self.list_objects)
+            prepare = expansion.find
         if isinstance(entries, Sized):
             # A single one has all of the memory, and the help of other engines.
             count = max(1, len(entries))
@@ -1627,6 +1758,27 @@ class Session:
                 from getm.batch.portions import Work
             folder = folder if is_url(folder) else os.path.abspath(folder)  # noqa: PTH100
             work = Work(common, folder, chosen, self._pool_arguments, self._logins)
-            return lambda post: ExecutorBatch(entries, executor, work, post, receipt, wants_events=wants_events)
+            return partial(ExecutorBatch, entries, executor, work, receipt=receipt, wants_events=wants_events), prepare
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
-        return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events)
+        return partial(Batch, its_jobs, self._pool, chosen, receipt=receipt, wants_events=wants_events), prepare
+
+    def _expanded(self, entries: Iterator[Entry | str]) -> Iterator[Entry | str]:
+        """Entries that can be read once, with the objects that each stands for."""
+        for given in entries:
+            if not stands_for_several(given):
+                yield given
+                continue
+            with importing:
+                from getm.manifests.expansion import Expansion
+            expansion = Expansion([given], self.list_objects)
+            expansion.find()
+            yield from expansion
+
+
+async def _in_a_thread(listed: Iterator[ListedObject]) -> AsyncIterator[ListedObject]:
+    """The same, read in a thread, some at a time."""
+    import asyncio
+
+    while some := await asyncio.to_thread(list, islice(listed, _LISTED_AT_A_TIME)):
+        for each in some:
+            yield each

@@ -12,7 +12,8 @@ from getm.core.lazy import importing
 from getm.core.units import MIB
 from getm.core.url_path import is_url
 from getm.errors import InvalidInput
-from getm.manifests.entry import Entry
+from getm.manifests.entry import Entry, as_entry
+from getm.options import override_headers
 from getm.protocol.messages import OpenRequest
 from getm.resolve.request import UnlocatedRequest, locator_for
 
@@ -51,20 +52,13 @@ def small_first(entries: Iterable[Entry | str]) -> Iterator[tuple[int, Entry]]:
     once = isinstance(entries, Iterator)
     any_large = False
     for index, given in enumerate(entries):
-        entry = _entry_of(given)
+        entry = as_entry(given)
         if once or not _is_large(entry):
             yield index, entry
         else:
             any_large = True
     if any_large:
-        yield from ((index, entry) for index, entry in enumerate(map(_entry_of, entries)) if _is_large(entry))
-
-
-def _entry_of(given: Entry | str) -> Entry:
-    entry = Entry(given) if isinstance(given, str) else given
-    if not isinstance(entry, Entry):
-        raise InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
-    return entry
+        yield from ((index, entry) for index, entry in enumerate(map(as_entry, entries)) if _is_large(entry))
 
 
 def _is_large(entry: Entry) -> bool:
@@ -73,10 +67,14 @@ def _is_large(entry: Entry) -> bool:
 
 def _for_entry(entry: Entry, common: OpenRequest, logins: Logins | None) -> OpenRequest:
     """The request for one entry, whose URLs and headers are checked already: what it says itself goes first."""
+    if entry.stands_for_several:
+        raise InvalidInput(
+            "it stands for several objects, which are listed before a batch begins: give a list, and no iterator",
+            url=entry.label,
+        )
     headers, checksums = common.headers if entry.session_headers else (), common.checksums
     if entry.headers:
-        own = {name.lower() for name, _ in entry.headers}
-        headers = (*(pair for pair in headers if pair[0].lower() not in own), *entry.headers)
+        headers = override_headers(headers, entry.headers)
     if entry.checksums:
         checksums = tuple(map(str, entry.verifiable))
     url, *mirrors = entry.urls or ("",)

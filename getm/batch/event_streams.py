@@ -27,10 +27,16 @@ class RunningBatch(Protocol):
     def stop(self) -> None: ...
 
 
-def events(start: Callable[[Post], RunningBatch]) -> Generator[Event, None, None]:
+def events(
+    start: Callable[[Post], RunningBatch], prepare: Callable[[], None] | None = None
+) -> Generator[Event, None, None]:
     """The events of the batch that `start(post)` makes, until it ends. Leaving the loop early stops it. Raises what the
     iterable of its downloads raised, or what ended the batch as a whole; failures of single downloads come as `Failed`.
+
+    `prepare`: what is to be done before, which may take its time.
     """
+    if prepare is not None:
+        prepare()
     outbox: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
     batch = start(outbox.put)
     try:
@@ -45,7 +51,9 @@ def events(start: Callable[[Post], RunningBatch]) -> Generator[Event, None, None
         raise batch.error
 
 
-async def aevents(start: Callable[[Post], RunningBatch]) -> AsyncGenerator[Event, None]:
+async def aevents(
+    start: Callable[[Post], RunningBatch], prepare: Callable[[], None] | None = None
+) -> AsyncGenerator[Event, None]:
     """`events` for `async for`."""
     # A caller of this has imported it; a synchronous program need not.
     with importing:
@@ -59,6 +67,8 @@ async def aevents(start: Callable[[Post], RunningBatch]) -> AsyncGenerator[Event
             # The loop was closed before the end of the batch: nothing reads the events any more.
             loop.call_soon_threadsafe(outbox.put_nowait, turn)
 
+    if prepare is not None:
+        await asyncio.to_thread(prepare)
     batch = start(post)
     batch.loop = loop
     try:

@@ -21,7 +21,7 @@ _CONFIG = "--config"
 NOT_A_DEFAULT = frozenset(
     (
         *("help", "version", "config", "filepath", "manifest", "format", "base-url", "columns"),
-        *("checksum", "checksum-algorithm", "dry-run"),
+        *("checksum", "checksum-algorithm", "dry-run", "recursive", "include", "exclude"),
     )
 )
 # Variables with the prefix that are no options: those of other modules, and those that a command of --on-complete gets.

@@ -163,7 +163,13 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
         raise TargetError("Standard output is closed; give a FILE, or open it.", path="-")
     if path is not None and options.dir is None and not is_url(path):
         path = follow_link("/dev/stdout" if path == "-" else path)
-    entries = [Entry(url, path, warn_unverified=not waived) for url in urls]
+    expand = _expand(options)
+    entries = [Entry(url, path, warn_unverified=not waived, expand=expand) for url in urls]
+    if path is not None and entries[0].stands_for_several:
+        if to_stdout:
+            raise InvalidInput("several objects cannot go to standard output; give a folder with -d")
+        if os.path.isdir(path):  # noqa: PTH112
+            entries = [Entry(url, f"{path}/", warn_unverified=not waived, expand=expand) for url in urls]
     checked = check_list(entries, "the command line", directory=options.dir, reserved=_reserved(options))
     return _run(options, checked, checksum, to_stdout=to_stdout)
 
@@ -182,8 +188,18 @@ def _download_list(options: argparse.Namespace) -> int:
         columns=None if options.columns is None else parse_columns(options.columns),
         directory=options.dir,
         reserved=_reserved(options),
+        expand=_expand(options),
     )
     return _run(options, entries, "auto")
+
+
+def _expand(options: argparse.Namespace) -> bool | None:
+    """See `Entry`."""
+    if options.no_glob:
+        if options.recursive:
+            raise InvalidInput("--recursive and --no-glob exclude each other")
+        return False
+    return True if options.recursive else None
 
 
 def _reserved(options: argparse.Namespace) -> dict[str, str]:
@@ -226,8 +242,9 @@ def _run(
     """`to_stdout`: the data goes to standard output."""
     if to_stdout and options.dask is not None:
         raise InvalidInput("--dask is for files; here the data goes to standard output")
-    planned = Planned(len(entries), entries.total_bytes, entries.ignored)
-    reporter = Reporter(options, planned, to_stdout=to_stdout)
+    stands_for_several = any(entry.stands_for_several for entry in entries)
+    if (options.include or options.exclude) and not stands_for_several:
+        raise InvalidInput("--include and --exclude choose from what is listed, and nothing here names several objects")
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
         for variable in options.unknown_variables:
@@ -236,10 +253,21 @@ def _run(
         warn_of_exposed_files(options)
         if entries.ignored:
             _log.info("%s: %s", entries.name, ignored_text(entries.ignored))
+        session = stack.enter_context(open_session(options, processes=options.processes))
+        if stands_for_several:
+            from getm.cli.listed import find_listed
+
+            entries = find_listed(options, entries, session, _reserved(options))
+        planned = Planned(len(entries), entries.total_bytes, entries.ignored)
+        reporter = Reporter(options, planned, to_stdout=to_stdout)
+        known: list[Entry] = []
+        if stands_for_several and options.dry_run and not options.existing:
+            from getm.cli.listed import planned_event, split_planned
+
+            known, entries = split_planned(entries)
         if command := stack.enter_context(url_command_of(options)):
             entries = replace(entries, entries=tuple(map(command.found, entries)))
         executor = None if options.dask is None else stack.enter_context(_cluster(options.dask))
-        session = stack.enter_context(open_session(options, processes=options.processes))
         reporter.engines_busy = session._pool.busiest
         results = session.download_all(
             entries,
@@ -261,6 +289,8 @@ def _run(
             on_event=reporter.on_event,
         )
         stack.enter_context(reporter)
+        for number, entry in enumerate(known, len(entries)):
+            reporter.on_event(planned_event(number, entry, options.dir))
         try:
             for _ in results:
                 pass

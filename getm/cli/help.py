@@ -13,11 +13,11 @@ from getm.errors import InvalidInput
 
 _TEXTS = Path(__file__).parent / "topics"
 TOPICS = (
-    *("lists", "checksums", "resume", "connections", "logins", "output", "config", "environment", "files"),
-    *("stores", "exit-status"),
+    *("lists", "listing", "checksums", "resume", "connections", "logins", "output", "config", "environment"),
+    *("files", "stores", "exit-status"),
 )
 # Other commands, whose help is that of their parsers.
-COMMANDS = ("verify", "hash", "report", "sources", "completion", "demo")
+COMMANDS = ("ls", "verify", "hash", "report", "sources", "completion", "demo")
 
 
 def main(arguments: Sequence[str]) -> int:

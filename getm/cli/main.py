@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # How an argument begins that names what to download; options after which nothing is; and the other commands.
 _SOURCES = ("http://", "https://", "-m", "-i", "--manifest")
 _NO_DOWNLOAD = ("-h", "--help", "--version")
-WORDS = ("demo", "verify", "hash", "report", "sources", "completion", "help")
+WORDS = ("demo", "ls", "verify", "hash", "report", "sources", "completion", "help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

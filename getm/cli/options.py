@@ -11,13 +11,20 @@ from getm.batch.settings import DEFAULT_PER_HOST, EXISTING, MAX_JOBS
 from getm.cli.output.errors import JSON_ERRORS
 from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, amount, json_errors, number, short_form
-from getm.cli.session_options import add_connection_options, add_rate_limit, add_retry_options, add_url_command
+from getm.cli.session_options import (
+    add_connection_options,
+    add_filters,
+    add_rate_limit,
+    add_retry_options,
+    add_url_command,
+)
 from getm.manifests.formats import FORMATS
 from getm.options import MAX_CONCURRENCY
 
 USAGE = (
     "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m LIST\n"
-    "       getm verify FILE ALG:VALUE\n       getm verify SUMSFILE...\n       getm verify --receipt FILE\n"
+    "       getm ls NAME...\n       getm verify FILE ALG:VALUE\n       getm verify SUMSFILE...\n"
+    "       getm verify --receipt FILE\n"
     "       getm hash [-a ALG] FILE...\n       getm report RECEIPT [-o FILE]\n       getm sources\n"
     "       getm demo [--size MIB]\n       getm help [TOPIC]"
 )
@@ -43,10 +50,10 @@ usage: getm [options] URL [FILE]
   -q, -v, --json        no progress; a log; a JSON object for each file
   --dry-run             print names and sizes, and download nothing
 
-  getm verify SHA256SUMS        getm hash FILE...        getm demo
+  getm ls s3://bucket/in/     getm verify SHA256SUMS     getm hash FILE...
 
 All options: getm --help. About one thing: getm help TOPIC (lists, checksums,
-resume, connections, logins, output, config, environment, exit-status, ...).
+listing, resume, connections, logins, output, config, environment, ...).
 """
 
 _EPILOG = """\
@@ -55,6 +62,7 @@ examples:
   getm https://host/sample.bam data/ -x 8 --checksum sha256:9f86d081884c7d...
   getm https://host/a.bam https://host/b.bam -d data
   getm https://host/sample.tar - | tar x
+  getm 's3://bucket/in/*.cram' hf://org/model -d data
   getm -m manifest.json -j 8 -c --receipt received.jsonl
   sed 's|^|https://host/|' names | getm -i - -d data
   getm -m SHA256SUMS --base-url https://host/release/
@@ -68,8 +76,9 @@ A file appears at its target complete and verified, or not at all. With
 in place may then be empty or hold zeros. An interrupted download resumes
 where it stopped when the same command runs again.
 
-More about one thing: getm help TOPIC, where TOPIC is lists, checksums, resume,
-connections, logins, output, config, environment, files, stores or exit-status.
+More about one thing: getm help TOPIC, where TOPIC is lists, listing, checksums,
+resume, connections, logins, output, config, environment, files, stores or
+exit-status.
 """
 
 
@@ -131,6 +140,11 @@ def build_parser() -> Parser:
     columns = "which columns of a CSV or TSV hold url, path, size, md5, ..."
     add("--columns", action=Once, metavar="FIELD=NAME,...", help=columns)
     add_url_command(add)
+    below = "URLs that end with a slash or have wildcards stand for what index pages list; all of a folder is meant"
+    add("-r", "--recursive", **flag, help=below)
+    add_filters(add)
+    literal = "names with wildcards, or a slash at the end, are those of single objects"
+    add("--no-glob", **flag, help=literal)
     add = parser.add_argument_group("what must be right").add_argument
     checksums = (
         "what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing"

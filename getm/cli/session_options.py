@@ -1,4 +1,5 @@
-"""The options that say how requests are made, alike in each command that makes some; and the session that they make."""
+"""The options that say which requests are made, and how, alike in each command that makes some; and the session that
+they make."""
 
 from __future__ import annotations
 
@@ -45,6 +46,13 @@ def add_url_command(add: Callable[..., Any]) -> None:
         " last argument: it prints the URL to use, or JSON; without a shell"
     )
     add("--url-command", action=Once, metavar="CMD", help=url_command)
+
+
+def add_filters(add: Callable[..., Any]) -> None:
+    """Add which of the objects that are listed are meant. `add`: a group's method."""
+    each: dict[str, Any] = {"action": "append", "default": [], "metavar": "PATTERN"}
+    add("--include", **each, help="of what is listed, only what matches; repeatable")
+    add("--exclude", **each, help="of what is listed, not what matches; repeatable")
 
 
 def add_connection_options(parser: Parser) -> None:

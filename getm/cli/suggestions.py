@@ -57,7 +57,7 @@ _OF_DOWNLOADERS = {
         "--retry-delay --retry-max-time --retry-connrefused --retry-all-errors --retry-wait --waitretry"
     ),
     "content is not decoded, as if it were not given: leave it out": "--compressed --compression",
-    "URLs are taken as they are: leave it out": "-g --globoff",
+    "use --no-glob": "-g --globoff",
     "HTTP/1.1 is used in any case: leave it out": "-0 --http1.0 --http1.1 --http2 --http3",
     "TLS 1.2 or later is used in any case: leave it out": "-1 --tlsv1.2 --tlsv1.3 --secure-protocol",
     "existing files are replaced unless -nc is given: leave it out": "--allow-overwrite --auto-file-renaming",
@@ -65,14 +65,17 @@ _OF_DOWNLOADERS = {
         "-X --request --method -F --form -G --get --data --data-raw --data-binary --data-urlencode --post-data"
         " --post-file --upload-file"
     ),
-    "parts of a file are read in Python (getm.read), and links are not followed": "-r --range",
-    "links are not followed: list the URLs in a file (-i FILE)": (
-        "--recursive --mirror --level -l -np --no-parent --accept --reject --page-requisites -nd -nH --cut-dirs"
+    "parts of a file are read in Python (getm.read)": "--range",
+    "use -r, for which a folder's index page is read": "--mirror",
+    "use --include PATTERN": "--accept",
+    "use --exclude PATTERN": "--reject",
+    "links of pages are not followed; -r reads index pages, and goes to no parent": (
+        "--level -l -np --no-parent --page-requisites -nd -nH --cut-dirs"
     ),
     "cookies are not kept": "--cookie-jar --save-cookies --keep-session-cookies",
     "use timeout(1) for the whole": "--max-time",
     "use & of the shell": "--background --daemon",
-    "response headers are in getm.info in Python": "-D --dump-header --include --server-response",
+    "response headers are in getm.info in Python": "-D --dump-header --server-response",
     "use -j 1, or --limit-rate": "-w --wait --random-wait",
 }
 # The same of md5sum(1), sha256sum(1) and others.

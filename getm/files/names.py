@@ -23,7 +23,9 @@ HeaderFields = Iterable[tuple[str, str]]
 
 FALLBACK_NAME = "download"
 
-# File systems hold 255 bytes; the rest is for the suffix of a companion file (a journal, a partial).
+# What file systems hold.
+LONGEST_NAME_BYTES = 255
+# The rest is for the suffix of a companion file (a journal, a partial).
 NAME_LIMIT_BYTES = 240
 
 # The longest ending that counts as an extension and is kept when a name is shortened (".tar.gz.md5" has 11).

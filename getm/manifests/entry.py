@@ -19,7 +19,7 @@ from getm.files.names import name_from_url
 from getm.integrity.algorithms import is_available
 from getm.integrity.values import STRENGTH, Checksum, canonical_algorithm, make_checksum, parse_checksum
 from getm.options import HeadersInput, validate_headers
-from getm.resolve.request import is_name
+from getm.resolve.request import is_http, is_name
 
 if TYPE_CHECKING:
     from getm.resolve.resource import Provider, URLInput
@@ -52,6 +52,10 @@ class Entry:
             entries and in getm's own lists; in lists of other formats, which come from elsewhere, it may not.
         session_headers: Whether the headers of the session are sent as well: not to the hosts of a Metalink, which its
             author names.
+        expand: Whether a URL without checksum, size and mirrors stands for several objects where it has wildcards or
+            ends with a slash ("s3://bucket/in/*.cram", "hf://org/model"; see `list_objects`). Then `path` is the folder
+            for their paths, which are relative to the first folder that has no wildcard. None: names do, http(s) URLs
+            do not. True: both, and all of a folder that a wildcard matches is meant. False: neither.
 
     Raises:
         InvalidInput: An argument cannot be used: a URL that is not http(s), a path that no file can have, a checksum
@@ -64,6 +68,7 @@ class Entry:
     # A class by hand, since its arguments are not its attributes.
     __slots__ = (
         "checksums",
+        "expand",
         "headers",
         "path",
         "place",
@@ -85,6 +90,7 @@ class Entry:
     warn_unverified: bool
     trusted_path: bool
     session_headers: bool
+    expand: bool | None
 
     def __init__(
         self,
@@ -98,6 +104,7 @@ class Entry:
         warn_unverified: bool = True,
         trusted_path: bool = True,
         session_headers: bool = True,
+        expand: bool | None = None,
     ) -> None:
         provider = url if callable(url) else None
         if callable(url):
@@ -123,6 +130,7 @@ class Entry:
         put(self, "warn_unverified", validate_bool(warn_unverified, "warn_unverified"))
         put(self, "trusted_path", validate_bool(trusted_path, "trusted_path"))
         put(self, "session_headers", validate_bool(session_headers, "session_headers"))
+        put(self, "expand", None if expand is None else validate_bool(expand, "expand"))
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
@@ -160,6 +168,25 @@ class Entry:
         object.__setattr__(entry, "provider", provider)
         return entry
 
+    def expanding(self, expand: bool) -> Entry:
+        """The same entry, with another `expand`."""
+        entry = copy.copy(self)
+        object.__setattr__(entry, "expand", expand)
+        return entry
+
+    @property
+    def stands_for_several(self) -> bool:
+        """Whether it stands for all objects that are listed below its URL, or match it."""
+        if self.expand is False or self.provider is not None or len(self.urls) > 1:
+            return False
+        url = self.urls[0]
+        if (self.expand is None and is_http(url)) or self.checksums or self.size is not None:
+            return False
+        with importing:
+            from getm.resolve.names import has_lister
+            from getm.resolve.patterns import names_several
+        return names_several(url) and has_lister(url)
+
     @property
     def label(self) -> str:
         """What to call it in messages: its URL without a query, or its provider."""
@@ -196,7 +223,7 @@ class Entry:
                 raise InvalidInput(f"the path {path!r} is a URL and would leave {where}; expected a relative one")
             return f"{path}{name_from_url(self.urls[0])}" if path.endswith("/") else path
         if directory is not None or not self.trusted_path:
-            _refuse_escape(path, "the folder that was given" if directory is not None else "the current folder")
+            refuse_escape(path, "the folder that was given" if directory is not None else "the current folder")
             if "/" in path or path == ".":
                 # Without "..", this changes nothing but the spelling ("./a", "a//b").
                 path = os.path.normpath(path) + ("/" if path.endswith("/") else "")
@@ -204,6 +231,21 @@ class Entry:
             return path + name_from_url(self.urls[0])
         # Not to be taken for standard output, which many downloads cannot share.
         return "./-" if path == "-" else path
+
+
+def as_entry(given: Entry | str) -> Entry:
+    """An entry, or that of a URL. Raises `InvalidInput`."""
+    entry = Entry(given) if isinstance(given, str) else given
+    if not isinstance(entry, Entry):
+        raise InvalidInput(f"expected a URL or a getm.Entry, got a {type(entry).__name__}")
+    return entry
+
+
+def stands_for_several(given: Entry | str) -> bool:
+    """Whether it stands for all objects that are listed below its URL, or match it. What cannot be used does not."""
+    if isinstance(given, str) and not is_http(given) and is_name(given):
+        given = Entry(given)
+    return isinstance(given, Entry) and given.stands_for_several
 
 
 def _url_or_name(url: str) -> str:
@@ -276,7 +318,7 @@ def _strongest_first(checksum: ChecksumsInput) -> tuple[Checksum, ...]:
     return tuple(sorted(by_algorithm.values(), key=lambda each: STRENGTH.index(each.algorithm)))
 
 
-def _refuse_escape(path: str, folder: str) -> None:
+def refuse_escape(path: str, folder: str) -> None:
     """Refuse what would leave `folder` here, or on a system with drive letters and backslashes."""
     if path.startswith(("/", "\\")) or _DRIVE.match(path):
         raise InvalidInput(f"the path {path!r} is absolute and would leave {folder}; expected a relative one")

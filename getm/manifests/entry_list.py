@@ -76,7 +76,8 @@ def check_list(
             try:
                 if item.checksums:
                     require_algorithm(item.verifiable[0].algorithm)
-                targets.add(number, item)
+                if not item.stands_for_several:
+                    targets.add(number, item)
             except (InvalidInput, MissingExtra) as error:
                 numbered.append((number, located(item.place, error)))
     if not entries and not numbered:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from getm.core.url import validate_url
-from getm.core.validate import refuse, validate_path, validate_text
+from getm.core.validate import refuse, validate_bool, validate_path, validate_text
 from getm.errors import InvalidInput
 from getm.manifests.bagit import read_fetch
 from getm.manifests.detect import detect_format
 from getm.manifests.document import Document
+from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
 from getm.manifests.formats import FORMATS
 from getm.manifests.items import Item, located
@@ -39,6 +40,7 @@ def read_list(
     columns: Columns | None = None,
     directory: str | os.PathLike[str] | None = None,
     reserved: Mapping[str, str] | None = None,
+    expand: bool | None = None,
 ) -> EntryList:
     """Read a list of downloads and check all of it: every entry, every path, every target. No request is made.
 
@@ -50,6 +52,7 @@ def read_list(
         directory: Where relative targets go, and what no target may leave. Without it, targets are relative to the
             current folder, which only entries of getm's own format may leave.
         reserved: Paths that no download may replace, each with what it is ("the receipt").
+        expand: Whether names with wildcards, or a slash at the end, stand for several objects: see `Entry`.
 
     Returns:
         The entries, checked, in their order: anything that `download_all` takes.
@@ -72,6 +75,8 @@ def read_list(
     if reserved is not None and not isinstance(reserved, Mapping):
         refuse("reserved", "a mapping of paths to what they are", reserved)
     folder = None if directory is None else validate_path(directory, "directory")
+    if expand is not None:
+        validate_bool(expand, "expand")
     document = Document.read(validate_path(path, "path"))
     try:
         found = format or detect_format(document)
@@ -87,4 +92,6 @@ def read_list(
         items = _READERS[found](document)
     else:
         items = read_table(document, found, columns)
+    if expand is not None:
+        items = (item.expanding(expand) if isinstance(item, Entry) else item for item in items)
     return check_list(items, document.name, format=found, directory=folder, reserved=reserved)

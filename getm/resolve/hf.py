@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from getm.errors import InvalidInput
@@ -17,11 +18,12 @@ from getm.resolve.resource import Resource
 # As huggingface_hub's HfFileSystem reads them: revisions with a slash are those of pull requests and conversions, or
 # have it percent-encoded.
 _NAME = re.compile(
-    r"hf://(?:(datasets/|spaces/)|(?!datasets/|spaces/))([^/@]+/[^/@]+)"
-    r"(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?/(.+)",
+    r"(hf://(?:(datasets/|spaces/)|(?!datasets/|spaces/))([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?)"
+    r"(?:/(.*))?",
     re.IGNORECASE | re.DOTALL,
 )
 _ENDPOINT = "https://huggingface.co"
+_EXPECTED = "expected hf://ORG/NAME[@REVISION]/PATH, with datasets/ or spaces/ before ORG for those"
 
 
 def resolve(name: str) -> Resource:
@@ -39,15 +41,42 @@ def resolve(name: str) -> Resource:
     Example:
         >>> weights = getm.read("hf://org/model/model.safetensors")
     """
+    place = place_of(name)
+    if not place.path:
+        raise InvalidInput(f"{_EXPECTED}; a whole repository is for getm NAME -d DIR")
+    repository = f"{endpoint()}/{place.kind}{quote(place.repository)}"
+    return Resource(f"{repository}/resolve/{quote(place.revision, safe='')}/{quote(place.path)}", headers=headers())
+
+
+class Place(NamedTuple):
+    """What a name says. `root`: the name of the repository as it is written, with its revision. `kind`: "datasets/",
+    "spaces/" or nothing."""
+
+    root: str
+    kind: str
+    repository: str
+    revision: str
+    path: str
+
+
+def place_of(name: str) -> Place:
+    """The parts of a name, whose path may be empty. Raises `InvalidInput`."""
     found = _NAME.fullmatch(name)
     if found is None:
-        raise InvalidInput("expected hf://ORG/NAME[@REVISION]/PATH, with datasets/ or spaces/ before ORG for those")
-    kind, repository, revision, path = found.groups()
-    endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/")
-    revision = quote(unquote(revision or "main"), safe="")
-    url = f"{endpoint}/{(kind or '').lower()}{quote(repository)}/resolve/{revision}/{quote(path)}"
+        raise InvalidInput(_EXPECTED)
+    root, kind, repository, revision, path = found.groups(default="")
+    return Place(root, kind.lower(), repository, unquote(revision or "main"), path)
+
+
+def endpoint() -> str:
+    """The URL of the hub."""
+    return (os.environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/")
+
+
+def headers() -> dict[str, str]:
+    """Those that a request to the hub has."""
     token = _token()
-    return Resource(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _token() -> str | None:

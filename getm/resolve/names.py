@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from getm.core.lazy import importing
 from getm.core.redact import redact
 from getm.core.text import brief
-from getm.errors import InvalidInput
+from getm.errors import InvalidInput, ResolveFailed
 from getm.resolve.locator import Locator
 from getm.resolve.request import scheme_of
 from getm.resolve.resource import Provider, Resource
 
 if TYPE_CHECKING:
     from getm.files.logins import Logins
+    from getm.resolve.listing import Lister
 
 GROUP = "getm.resolvers"
 """The group of entry points by which packages add resolvers: the name of each is a scheme."""
+
+LISTERS = "getm.listers"
+"""The group of entry points by which packages add listers: the name of each is a scheme."""
 
 BUILT_IN = {
     "s3": "getm.resolve.s3:resolve",
@@ -31,6 +35,13 @@ BUILT_IN = {
     "doi": "getm.resolve.doi:resolve",
 }
 """getm's own resolvers, as entry points name them."""
+
+BUILT_IN_LISTERS = {
+    "s3": "getm.resolve.s3_listing:list_objects",
+    "hf": "getm.resolve.hf_listing:list_objects",
+    **dict.fromkeys(("http", "https"), "getm.resolve.index_listing:list_objects"),
+}
+"""getm's own listers, likewise."""
 
 
 class _Need(NamedTuple):
@@ -141,18 +152,44 @@ def label_of(provider: Provider) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def _entry(name: str) -> EntryPoint | None:
+def has_lister(name: str) -> bool:
+    """Whether there is a lister for the scheme of `name`."""
+    return _entry(name, LISTERS) is not None
+
+
+def find_lister(name: str) -> Lister:
+    """The lister for the scheme of `name`. Raises `InvalidInput` where there is none, `ResolveFailed` where it cannot
+    be imported."""
+    entry = _entry(name, LISTERS)
+    if entry is None:
+        listed = sorted({*BUILT_IN_LISTERS, *(entry.name for entry in entry_points(group=LISTERS))})
+        raise InvalidInput(
+            f"only names that begin so can be listed: {', '.join(f'{scheme}://' for scheme in listed)}",
+            url=redact(name),
+        )
+    try:
+        with importing:
+            lister: Lister = entry.load()
+    except Exception as error:  # a package's own code, which may raise anything
+        raise ResolveFailed(
+            f"the lister for {entry.name}:// cannot be imported ({type(error).__name__}: {brief(str(error))})"
+        ) from error
+    return lister
+
+
+def _entry(name: str, group: str = GROUP) -> EntryPoint | None:
     scheme = scheme_of(name)
-    return None if scheme is None else _entry_for(scheme)
+    return None if scheme is None else _entry_for(scheme, group)
 
 
 @lru_cache
-def _entry_for(scheme: str) -> EntryPoint | None:
-    """The resolver for that scheme: getm's own, or else that of a package that is installed, of several the first on
-    the path. None where there is none."""
-    if scheme in BUILT_IN:
-        return EntryPoint(scheme, BUILT_IN[scheme], GROUP)
-    return next(iter(entry_points(group=GROUP, name=scheme)), None)
+def _entry_for(scheme: str, group: str) -> EntryPoint | None:
+    """The resolver, or the lister, for that scheme: getm's own, or else that of a package that is installed, of several
+    the first on the path. None where there is none."""
+    own = BUILT_IN if group == GROUP else BUILT_IN_LISTERS
+    if scheme in own:
+        return EntryPoint(scheme, own[scheme], group)
+    return next(iter(entry_points(group=group, name=scheme)), None)
 
 
 def _resolve(entry: EntryPoint, name: str) -> str | Resource:

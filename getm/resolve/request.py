@@ -43,6 +43,11 @@ def scheme_of(text: str) -> str | None:
     return None if found is None else found[1].lower()
 
 
+def is_http(text: str) -> bool:
+    """Whether it is an http or https URL."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 def is_name(text: str) -> bool:
     """Whether it is a name whose scheme has a resolver."""
     scheme = scheme_of(text)

@@ -52,6 +52,7 @@ def test_example_runs(name: str, nginx: NginxServer, tmp_path: Path, monkeypatch
     }
     Path("manifest.json").write_text(json.dumps([{"url": urls["reads.bam"], "filepath": "reads.bam"}]))
     known = {"getm": getm, "io": io, "numpy": numpy, "zlib": zlib, "crc": 0, "urls": list(urls.values())}
+    urls["folder"] = nginx.url("/index")
     target: object = getm
     for part in name.split("."):
         target = getattr(target, part)

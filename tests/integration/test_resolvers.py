@@ -85,6 +85,34 @@ def session(shared_session: Callable[..., getm.Session]) -> getm.Session:
     return shared_session(retries=getm.Retries(3, base_s=0.001, cap_s=0.01))
 
 
+def test_its_files_are_listed(
+    lims: SignedObject, fault_server: FaultServer, session: getm.Session, tmp_path: Path
+) -> None:
+    """The documented lister knows no folders and no prefixes below a sample: getm does."""
+
+    def page(*names: str, following: str | None = None) -> Callable[[Request], Reply]:
+        facts = {"size": len(BODY), "md5": hashlib.md5(BODY).hexdigest()}
+        listed = {"files": [{"path": name, **facts} for name in names], "next": following}
+
+        def answer(request: Request) -> Reply:
+            return Reply(body=json.dumps(listed).encode()) if request.header("Authorization") else failure(401)
+
+        return answer
+
+    second = fault_server.serve("/second", page("qc/a.txt", "reads.bam"))
+    fault_server.serve("/samples/S1", page("qc/b.txt", following=second))
+    assert [each.name for each in session.list_objects("lims://S1/")] == ["lims://S1/qc/", NAME]
+    assert [each.name for each in session.list_objects("lims://S1/r*")] == [NAME]
+    (listed,) = session.list_objects("lims://S1/re*", recursive=True)
+    assert listed.size == len(BODY) and listed.texts() == (f"md5:{hashlib.md5(BODY).hexdigest()}",)
+    (result,) = session.download_all(["lims://S1/*.bam"], directory=tmp_path)
+    assert isinstance(result, getm.DownloadResult) and result.path == tmp_path / "reads.bam" and result.verified
+    # Another one has none.
+    with pytest.raises(errors.ResolveFailed, match="cannot be listed: JSONDecodeError"):
+        fault_server.serve("/samples/S2", Reply(body=b"no JSON"))
+        list(session.list_objects("lims://S2/"))
+
+
 def test_a_stream_of_a_name(lims: SignedObject, session: getm.Session) -> None:
     with session.urlopen(NAME, concurrency=4) as fh:
         assert fh.read() == BODY

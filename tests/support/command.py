@@ -35,8 +35,8 @@ def getm(
 
 
 def refused(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    """As `getm`, within this process and without an engine: for arguments that lead to no request. The start of Python
-    and of an engine is nearly all that such a run takes."""
+    """As `getm`, within this process, and without an engine that is started ahead: for arguments that lead to no
+    request, or to few. The start of Python and of an engine is nearly all that such a run takes."""
     given, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
     with (
         mock.patch("getm.cli.main.launch_ahead"),

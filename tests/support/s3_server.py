@@ -25,6 +25,11 @@ import sys
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
+from moto.s3.models import s3_backends
+store = s3_backends["123456789012"]["aws"]
+store.create_bucket("many", "us-east-1")
+for number in range(int(sys.argv[1])):
+    store.put_object("many", f"in/{number % 10}/{number:05}.bin", b"content")
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 server.stop()
@@ -46,9 +51,11 @@ def s3_client(endpoint: str) -> Iterator[Any]:
 
 
 class S3Server:
-    """moto on a free loopback port, with one bucket. `folder` takes its log. Use as a context manager."""
+    """moto on a free loopback port, with one bucket. `folder` takes its log. `many`: so many small objects are in a
+    bucket of that name. Use as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, many: int = 0) -> None:
+        self._many = many
         self._log = folder / "moto.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
@@ -56,7 +63,7 @@ class S3Server:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM],
+                [sys.executable, "-c", _PROGRAM, str(self._many)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -24,6 +24,7 @@ ENTRIES = [URL]
 SYNC_AND_ASYNC = {
     "iter_content": "aiter_content",
     "iter_content_unordered": "aiter_content_unordered",
+    "list_objects": "alist_objects",
     "download": "adownload",
     "download_all": "adownload_all",
     "read": "aread",
@@ -95,12 +96,15 @@ WRONG: dict[str, list[Any]] = {
     "encoding": [5, "utf-9", b"utf-8", "utf-8"],
     "entries": [URL, URL.encode(), 5, None, getm.Entry(URL), {URL: "name"}],
     "errors": [5, "lax", b"strict", "strict"],
+    "exclude": [5, True, b"*.bam", [5], [b"x"], [""], ""],
     "executor": [5, True, "dask", object(), concurrent.futures.Executor],
+    "expand": [1, 0, "yes", [], math.nan],
     "floor_bytes_s": NO_SECONDS,
     "floor_window_s": [None, *NO_SECONDS],
     "fsync": NO_BOOL,
     "format": [5, b"json", "jason", True],
     "headers": NO_HEADERS,
+    "include": [5, True, b"*.bam", [5], [b"x"], [""], ""],
     "insecure": NO_BOOL,
     "interface": [5, True, b"lo", "", "none0", "x" * 16, "192.0.2.77"],
     "ip_version": [0, 5, True, "4", 4.5, [4]],
@@ -113,6 +117,7 @@ WRONG: dict[str, list[Any]] = {
     "max_memory": [0, 65535, None, *NO_COUNT],
     "mirrors": [None, 5, True, URL, b"http://h/", [5], [b"http://h/"], ["ftp://h/"]],
     "mode": ["w", "wb", "a", "x", "r+", "rb+", "", "b", None, 5, b"rb"],
+    "name": [None, 5, b"s3://bucket/", True],
     "netrc": [None, 5, b"name", ["name"], "a\0b", "/missing/netrc"],
     "newline": [5, "x", b"", "\n"],
     "existing": [None, True, 5, "skip", ["keep"], b"keep"],
@@ -126,6 +131,7 @@ WRONG: dict[str, list[Any]] = {
     "place": [5, b"line 1", True],
     "processes": [0, None, *NO_COUNT],
     "proxy": [5, True, b"http://h.test", "ftp://h.test", "socks4://h.test", "http://h.test:port", "http://"],
+    "recursive": NO_BOOL,
     "ranged_from": [None, *NO_COUNT],
     "receipt": [path for path in NO_PATH if path is not None],
     "remote_time": NO_BOOL,
@@ -152,14 +158,22 @@ WRONG: dict[str, list[Any]] = {
     "url": NO_URL,
     "warn_unverified": NO_BOOL,
 }
-GOOD = {"url": URL, "entries": ENTRIES, "source": b"", "path": "no-such-file", "spans": [(0, 1)], "buffer": bytearray()}
+GOOD = {
+    "url": URL,
+    "entries": ENTRIES,
+    "name": f"{URL}/",
+    "source": b"",
+    "path": "no-such-file",
+    "spans": [(0, 1)],
+    "buffer": bytearray(),
+}
 
 
 def parameters(name: str) -> list[inspect.Parameter]:
     return list(inspect.signature(getattr(getm, name)).parameters.values())
 
 
-def call(name: str, **arguments: Any) -> object:
+def call(name: str, /, **arguments: Any) -> object:
     result = getattr(getm, name)(**arguments)
     return asyncio.run(result) if inspect.iscoroutine(result) else result
 

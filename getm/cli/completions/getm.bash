@@ -5,8 +5,9 @@
 #    source ~/.local/share/bash_completion/getm
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_getm_subparsers=(verify hash report sources completion demo help)
+_shtab_getm_subparsers=(ls verify hash report sources completion demo help)
 
+_shtab_getm_ls_option_strings=(-h --help -l --long -r --recursive --human --total --include --exclude --json --json-errors --retries --timeout --speed-limit --speed-time -H --header --bearer -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket)
 _shtab_getm_verify_option_strings=(-h --help -a --algorithm --ignore-missing -j --jobs -q --quiet --json-errors --receipt --repair --url-command --limit-rate --retries --timeout --speed-limit --speed-time -H --header --bearer -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket)
 _shtab_getm_hash_option_strings=(-h --help -a --algorithm --bsd --tag -j --jobs -q --quiet --json-errors)
 _shtab_getm_report_option_strings=(-h --help -o --output --json-errors)
@@ -14,8 +15,15 @@ _shtab_getm_sources_option_strings=(-h --help --json --json-errors)
 _shtab_getm_completion_option_strings=(-h --help)
 _shtab_getm_demo_option_strings=(-h --help --size --serve --json-errors)
 _shtab_getm_help_option_strings=(-h --help)
-_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns --url-command -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --dask --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header --bearer -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
+_shtab_getm_option_strings=(-o -O --filepath -d --dir -m -i --manifest --format --base-url --columns --url-command -r --recursive --include --exclude --no-glob -cs --checksum -ca --checksum-algorithm --strict --receipt --existing -nc --no-clobber -N --no-resume -R --remote-time -x --concurrency -j --jobs --per-host --processes --dask --multipart-threshold --limit-rate --no-fsync -c --continue-after-error --retries --timeout --speed-limit --speed-time -H --header --bearer -n --netrc --netrc-file --load-cookies -E --cert --key --key-password-file --cacert -k --insecure --resolve -4 --ipv4 -6 --ipv6 --interface --proxy --noproxy --unix-socket --progress -q --quiet --no-progress -v --verbose --explain --json --json-errors --dry-run --on-complete -h --help --version --config)
 
+_shtab_getm_ls___netrc_file_COMPGEN=_shtab_compgen_files
+_shtab_getm_ls___load_cookies_COMPGEN=_shtab_compgen_files
+_shtab_getm_ls__E_COMPGEN=_shtab_compgen_files
+_shtab_getm_ls___cert_COMPGEN=_shtab_compgen_files
+_shtab_getm_ls___key_COMPGEN=_shtab_compgen_files
+_shtab_getm_ls___key_password_file_COMPGEN=_shtab_compgen_files
+_shtab_getm_ls___cacert_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___receipt_COMPGEN=_shtab_compgen_files
 _shtab_getm_verify___netrc_file_COMPGEN=_shtab_compgen_files
@@ -52,14 +60,33 @@ _shtab_getm_verify___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 
 _shtab_getm_hash__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_hash___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_completion_pos_0_choices=(bash zsh fish)
-_shtab_getm_help_pos_0_choices=(lists checksums resume connections logins output config environment files stores exit-status verify hash report sources completion demo)
-_shtab_getm_pos_0_choices=(verify hash report sources completion demo help)
+_shtab_getm_help_pos_0_choices=(lists listing checksums resume connections logins output config environment files stores exit-status ls verify hash report sources completion demo)
+_shtab_getm_pos_0_choices=(ls verify hash report sources completion demo help)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
 _shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___existing_choices=(replace keep verify update repair)
 _shtab_getm___progress_choices=(auto bar plain json none)
 
+_shtab_getm_ls_pos_0_nargs=+
+_shtab_getm_ls__h_nargs=0
+_shtab_getm_ls___help_nargs=0
+_shtab_getm_ls__l_nargs=0
+_shtab_getm_ls___long_nargs=0
+_shtab_getm_ls__r_nargs=0
+_shtab_getm_ls___recursive_nargs=0
+_shtab_getm_ls___human_nargs=0
+_shtab_getm_ls___total_nargs=0
+_shtab_getm_ls___json_nargs=0
+_shtab_getm_ls___json_errors_nargs=0
+_shtab_getm_ls__n_nargs=0
+_shtab_getm_ls___netrc_nargs=0
+_shtab_getm_ls__k_nargs=0
+_shtab_getm_ls___insecure_nargs=0
+_shtab_getm_ls__4_nargs=0
+_shtab_getm_ls___ipv4_nargs=0
+_shtab_getm_ls__6_nargs=0
+_shtab_getm_ls___ipv6_nargs=0
 _shtab_getm_verify_pos_0_nargs='*'
 _shtab_getm_verify__h_nargs=0
 _shtab_getm_verify___help_nargs=0
@@ -99,6 +126,9 @@ _shtab_getm_demo___json_errors_nargs=0
 _shtab_getm_help__h_nargs=0
 _shtab_getm_help___help_nargs=0
 _shtab_getm_pos_0_nargs=A...
+_shtab_getm__r_nargs=0
+_shtab_getm___recursive_nargs=0
+_shtab_getm___no_glob_nargs=0
 _shtab_getm___strict_nargs=0
 _shtab_getm__nc_nargs=0
 _shtab_getm___no_clobber_nargs=0

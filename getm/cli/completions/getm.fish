@@ -50,8 +50,8 @@ function _shtab_getm_using
   test "$_shtab_getm_cmdpath" = "$argv"
 end
 
-set -g _shtab_getm_commands verify hash report sources completion demo help
-set -g _shtab_getm_opts_with_value --algorithm --base-url --bearer --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --existing --filepath --format --header --interface --jobs --key --key-password-file --limit-rate --load-cookies --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
+set -g _shtab_getm_commands ls verify hash report sources completion demo help
+set -g _shtab_getm_opts_with_value --algorithm --base-url --bearer --cacert --cert --checksum --checksum-algorithm --columns --concurrency --config --dask --dir --exclude --existing --filepath --format --header --include --interface --jobs --key --key-password-file --limit-rate --load-cookies --manifest --multipart-threshold --netrc-file --noproxy --on-complete --output --per-host --processes --progress --proxy --receipt --resolve --retries --serve --size --speed-limit --speed-time --timeout --unix-socket --url-command -E -H -O -a -ca -cs -d -i -j -m -o -x
 
 complete -c getm -e
 complete -c getm -f
@@ -63,6 +63,10 @@ complete -c getm -n _shtab_getm_using -l format -xka "json jsonl urls aria2 sums
 complete -c getm -n _shtab_getm_using -l base-url -x -d 'what the names in a checksum file are relative to'
 complete -c getm -n _shtab_getm_using -l columns -x -d 'which columns of a CSV or TSV hold url, path, size, md5, ...'
 complete -c getm -n _shtab_getm_using -l url-command -x -d 'run this for each URL just before its download, and again when that expires, with the URL (without query) as last argument: it prints the URL to use, or JSON; without a shell'
+complete -c getm -n _shtab_getm_using -s r -l recursive -d 'URLs that end with a slash or have wildcards stand for what index pages list; all of a folder is meant'
+complete -c getm -n _shtab_getm_using -l include -x -d 'of what is listed, only what matches; repeatable'
+complete -c getm -n _shtab_getm_using -l exclude -x -d 'of what is listed, not what matches; repeatable'
+complete -c getm -n _shtab_getm_using -l no-glob -d 'names with wildcards, or a slash at the end, are those of single objects'
 complete -c getm -n _shtab_getm_using -s cs -l checksum -x -d 'what the data must match; repeatable: all must. auto (default): what the server declares; none: nothing'
 complete -c getm -n _shtab_getm_using -s ca -l checksum-algorithm -xka "sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag" -d 'md5, gs_crc32c, s3_etag, null, ...: --checksum is then the value alone'
 complete -c getm -n _shtab_getm_using -l strict -d 'fail where nothing verifies the data'
@@ -114,6 +118,37 @@ complete -c getm -n _shtab_getm_using -s h -d 'the usual options'
 complete -c getm -n _shtab_getm_using -l help -d 'all options'
 complete -c getm -n _shtab_getm_using -l version -d 'print the version'
 complete -c getm -n _shtab_getm_using -l config -xka "(__fish_complete_path (commandline -ct))" -d 'take defaults of options from this TOML file (limit-rate = "20M"); see getm help config'
+complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a ls -d 'List what is in a bucket, a repository or a folder of a web server, or what matches a pattern. Each name is printed whole, as getm takes it, also in a list. What names can be listed, wildcards, --include and --exclude: getm help listing.'
+complete -c getm -n '_shtab_getm_using ls' -s h -l help -d 'show this help message and exit'
+complete -c getm -n '_shtab_getm_using ls' -s l -l long -d 'with sizes in bytes, and times of modification (UTC)'
+complete -c getm -n '_shtab_getm_using ls' -s r -l recursive -d 'everything below, and no folders'
+complete -c getm -n '_shtab_getm_using ls' -l human -d 'with -l: sizes in KiB, MiB, ...'
+complete -c getm -n '_shtab_getm_using ls' -l total -d 'on a last line how many objects there are, and their bytes'
+complete -c getm -n '_shtab_getm_using ls' -l include -x -d 'of what is listed, only what matches; repeatable'
+complete -c getm -n '_shtab_getm_using ls' -l exclude -x -d 'of what is listed, not what matches; repeatable'
+complete -c getm -n '_shtab_getm_using ls' -l json -d 'a JSON object for each on a line'
+complete -c getm -n '_shtab_getm_using ls' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
+complete -c getm -n '_shtab_getm_using ls' -l retries -x -d 'retries without progress (default 5)'
+complete -c getm -n '_shtab_getm_using ls' -l timeout -x -d 'longest silence of a connection (default 30, then 60)'
+complete -c getm -n '_shtab_getm_using ls' -l speed-limit -x -d 'replace a connection slower than this a second (1K)'
+complete -c getm -n '_shtab_getm_using ls' -l speed-time -x -d 'measure --speed-limit over this time (default 30)'
+complete -c getm -n '_shtab_getm_using ls' -s H -l header -x -d 'send this header; repeatable. @FILE: one on each line of a file'
+complete -c getm -n '_shtab_getm_using ls' -l bearer -x -d 'send this token (Authorization: Bearer): to HOST alone, or to the hosts of the URLs; repeatable. @FILE: the first line of a file, which is on no command line'
+complete -c getm -n '_shtab_getm_using ls' -s n -l netrc -d 'send the login that $NETRC or ~/.netrc has for exactly the URL'"'"'s host'
+complete -c getm -n '_shtab_getm_using ls' -l netrc-file -xka "(__fish_complete_path (commandline -ct))" -d 'the same, from this file'
+complete -c getm -n '_shtab_getm_using ls' -l load-cookies -xka "(__fish_complete_path (commandline -ct))" -d 'send the cookies of this file (Netscape'"'"'s format) to the hosts that they are for'
+complete -c getm -n '_shtab_getm_using ls' -s E -l cert -xka "(__fish_complete_path (commandline -ct))" -d 'show this client certificate (PEM) to servers that ask'
+complete -c getm -n '_shtab_getm_using ls' -l key -xka "(__fish_complete_path (commandline -ct))" -d 'its private key (default: in the file of --cert)'
+complete -c getm -n '_shtab_getm_using ls' -l key-password-file -xka "(__fish_complete_path (commandline -ct))" -d 'its first line opens an encrypted key'
+complete -c getm -n '_shtab_getm_using ls' -l cacert -xka "(__fish_complete_path (commandline -ct))" -d 'trust the certificate authorities in this PEM file'
+complete -c getm -n '_shtab_getm_using ls' -s k -l insecure -d 'do not check certificates (anyone on the network path can alter the data)'
+complete -c getm -n '_shtab_getm_using ls' -l resolve -x -d 'connect to these addresses, in place of what the name HOST resolves to; repeatable'
+complete -c getm -n '_shtab_getm_using ls' -s 4 -l ipv4 -d 'use only IPv4 addresses'
+complete -c getm -n '_shtab_getm_using ls' -s 6 -l ipv6 -d 'use only IPv6 addresses'
+complete -c getm -n '_shtab_getm_using ls' -l interface -x -d 'make all connections over this network interface, or from this address'
+complete -c getm -n '_shtab_getm_using ls' -l proxy -x -d 'through this proxy: http, https, socks5 (looks names up here) or socks5h; '"'"''"'"': through none'
+complete -c getm -n '_shtab_getm_using ls' -l noproxy -x -d 'but not to these hosts and networks; '"'"'*'"'"': to none. Default: the variable no_proxy'
+complete -c getm -n '_shtab_getm_using ls' -l unix-socket -x -d 'connect to this Unix-domain socket, whatever the host'
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a verify -d 'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Objects in a store (s3://...) are read from there. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more,'
 complete -c getm -n '_shtab_getm_using verify' -s h -l help -d 'show this help message and exit'
 complete -c getm -n '_shtab_getm_using verify' -s a -l algorithm -xka "sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag" -d 'what the digests of a sums file are, where that is not clear'
@@ -173,4 +208,4 @@ complete -c getm -n '_shtab_getm_using demo' -l serve -xka "(__fish_complete_dir
 complete -c getm -n '_shtab_getm_using demo' -l json-errors -d 'errors as JSON on a terminal as well, as they are everywhere else'
 complete -c getm -n '_shtab_getm_using; and test $_shtab_getm_npos -eq 0' -a help -d 'Print a short text about one thing: lists, checksums, resume, ...'
 complete -c getm -n '_shtab_getm_using help' -s h -l help -d 'show this help message and exit'
-complete -c getm -n '_shtab_getm_using help; and test $_shtab_getm_npos -eq 0' -ka "lists checksums resume connections logins output config environment files stores exit-status verify hash report sources completion demo" -d 'lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status; or a command'
+complete -c getm -n '_shtab_getm_using help; and test $_shtab_getm_npos -eq 0' -ka "lists listing checksums resume connections logins output config environment files stores exit-status ls verify hash report sources completion demo" -d 'lists, listing, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status; or a command'

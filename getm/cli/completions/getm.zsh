@@ -14,6 +14,7 @@ _shtab_getm_commands() {
     demo:'Read a file of random bytes from an embedded server in every mode.'
     hash:'Print checksums of files, computed on all cores. One algorithm of the MD5, SHA-1 or SHA-2 family is written as sha256sum writes it, "DIGEST NAME"; several algorithms, and others, in the BSD form, "ALGORITHM (NAME) = DIGEST". getm verify and sha256sum -c read both.'
     help:'Print a short text about one thing: lists, checksums, resume, ...'
+    ls:'List what is in a bucket, a repository or a folder of a web server, or what matches a pattern. Each name is printed whole, as getm takes it, also in a list. What names can be listed, wildcards, --include and --exclude: getm help listing.'
     report:'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
     sources:'List the schemes of names that getm can download from, and what each needs. Packages add schemes by entry points (docs/how-to/names.md). --url-command CMD makes a URL of any of these names by a command of yours.'
     verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Objects in a store (s3://...) are read from there. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more,'
@@ -29,6 +30,10 @@ _shtab_getm_options=(
   "--base-url[what the names in a checksum file are relative to]:URL:"
   "--columns[which columns of a CSV or TSV hold url, path, size, md5, ...]:FIELD=NAME,...:"
   "--url-command[run this for each URL just before its download, and again when that expires, with the URL (without query) as last argument\: it prints the URL to use, or JSON\; without a shell]:CMD:"
+  {-r,--recursive}"[URLs that end with a slash or have wildcards stand for what index pages list\; all of a folder is meant]"
+  "*--include[of what is listed, only what matches\; repeatable]:PATTERN:"
+  "*--exclude[of what is listed, not what matches\; repeatable]:PATTERN:"
+  "--no-glob[names with wildcards, or a slash at the end, are those of single objects]"
   "*"{-cs,--checksum}"[what the data must match\; repeatable\: all must. auto (default)\: what the server declares\; none\: nothing]:ALG:VALUE:"
   "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
@@ -118,11 +123,48 @@ _shtab_getm_hash_defaults_added=0
 
 _shtab_getm_help_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":lists, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists checksums resume connections logins output config environment files stores exit-status verify hash report sources completion demo)"
+  ":lists, listing, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists listing checksums resume connections logins output config environment files stores exit-status ls verify hash report sources completion demo)"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_getm_help_defaults_added=0
+
+_shtab_getm_ls_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-l,--long}"[with sizes in bytes, and times of modification (UTC)]"
+  {-r,--recursive}"[everything below, and no folders]"
+  "--human[with -l\: sizes in KiB, MiB, ...]"
+  "--total[on a last line how many objects there are, and their bytes]"
+  "*--include[of what is listed, only what matches\; repeatable]:PATTERN:"
+  "*--exclude[of what is listed, not what matches\; repeatable]:PATTERN:"
+  "--json[a JSON object for each on a line]"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+  "--retries[retries without progress (default 5)]:N:"
+  "--timeout[longest silence of a connection (default 30, then 60)]:SECONDS:"
+  "--speed-limit[replace a connection slower than this a second (1K)]:BYTES:"
+  "--speed-time[measure --speed-limit over this time (default 30)]:SECONDS:"
+  {-H,--header}"[send this header\; repeatable. \@FILE\: one on each line of a file]:'NAME: VALUE':"
+  "--bearer[send this token (Authorization\: Bearer)\: to HOST alone, or to the hosts of the URLs\; repeatable. \@FILE\: the first line of a file, which is on no command line]:[HOST=]TOKEN:"
+  {-n,--netrc}"[send the login that \$NETRC or \~\/.netrc has for exactly the URL\'s host]"
+  "--netrc-file[the same, from this file]:FILE:_files"
+  "--load-cookies[send the cookies of this file (Netscape\'s format) to the hosts that they are for]:FILE:_files"
+  {-E,--cert}"[show this client certificate (PEM) to servers that ask]:FILE:_files"
+  "--key[its private key (default\: in the file of --cert)]:FILE:_files"
+  "--key-password-file[its first line opens an encrypted key]:FILE:_files"
+  "--cacert[trust the certificate authorities in this PEM file]:FILE:_files"
+  {-k,--insecure}"[do not check certificates (anyone on the network path can alter the data)]"
+  "*--resolve[connect to these addresses, in place of what the name HOST resolves to\; repeatable]:HOST:PORT:ADDR[,ADDR]:"
+  {-4,--ipv4}"[use only IPv4 addresses]"
+  {-6,--ipv6}"[use only IPv6 addresses]"
+  "--interface[make all connections over this network interface, or from this address]:NAME|ADDR:"
+  "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
+  "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
+  "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+  "(*):s3\:\/\/bucket\/in\/, hf\:\/\/org\/model, \'s3\:\/\/bucket\/\*.cram\', ...:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_getm_ls_defaults_added=0
 
 _shtab_getm_report_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -204,6 +246,7 @@ _shtab_getm() {
         demo) _arguments -C -s $_shtab_getm_demo_options ;;
         hash) _arguments -C -s $_shtab_getm_hash_options ;;
         help) _arguments -C -s $_shtab_getm_help_options ;;
+        ls) _arguments -C -s $_shtab_getm_ls_options ;;
         report) _arguments -C -s $_shtab_getm_report_options ;;
         sources) _arguments -C -s $_shtab_getm_sources_options ;;
         verify) _arguments -C -s $_shtab_getm_verify_options ;;

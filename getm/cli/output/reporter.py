@@ -127,7 +127,7 @@ class Reporter(contextlib.ExitStack):
             case Started() if self._options.dry_run:
                 self._planned.append(event)
                 size = "size unknown" if event.size is None else f"{event.size:,}"
-                self._write(event, f"{size:>18}  {name_of(event.path)}  {event.url}")
+                self._write(event, f"{size:>18}  {name_of(event.path)}  {printable(event.url)}")
             case Finished():
                 # A warning, but not on standard error: callers take anything there for a failure.
                 level = logging.INFO if event.result.verified or event.waived else logging.WARNING

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from getm import ObjectInfo
-from getm.integrations.fsspec.listing import HTML
+from getm.resolve.index_pages import HTML
 
 
 def described(url: str, about: ObjectInfo) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from getm.integrations.fsspec.index_pages import IndexEntry, parse_html_index, parse_json_index
+from getm.resolve.index_pages import IndexEntry, parse_html_index, parse_json_index
 
 URL = "http://data.example.org/data/"
 PAGES = Path(__file__).with_name("pages")

@@ -7,6 +7,7 @@ none of its entries, whatever a page says.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from html.parser import HTMLParser
@@ -19,6 +20,14 @@ _SIZE = re.compile(r"(?:\d{2}-\w{3}-\d{4}|\d{4}-\d{2}-\d{2}) \d{2}:\d{2}\s+(\d+)
 _SIZE_ATTRIBUTES = ("data-order", "data-size")
 
 
+HTML: frozenset[str] = frozenset({"text/html", "application/xhtml+xml"})
+_JSON = "application/json"
+
+
+class NoIndexPage(Exception):
+    """A page that is none, with what it is."""
+
+
 class IndexEntry(NamedTuple):
     """A file or folder. `name`: as it stands in a URL, percent-encoded where that is needed; a folder's ends with a
     slash. `size`: in bytes, None where the page does not have it exactly."""
@@ -29,6 +38,33 @@ class IndexEntry(NamedTuple):
     @property
     def is_folder(self) -> bool:
         return self.name.endswith("/")
+
+
+def media_type_of(content_type: str) -> str:
+    """The media type of a page, by its Content-Type. Raises `NoIndexPage` where it is none that an index page has."""
+    media_type = content_type.lower().partition(";")[0].strip()
+    if media_type not in HTML and media_type != _JSON:
+        raise NoIndexPage(f"its type is {media_type or 'not declared'}")
+    return media_type
+
+
+def parse_index(content: bytes, content_type: str, url: str) -> list[IndexEntry]:
+    """The entries of the index page at `url`. Raises `NoIndexPage` where it is none."""
+    if media_type_of(content_type) in HTML:
+        return parse_html_index(content.decode(_charset(content_type), errors="replace"), url)
+    listed = parse_json_index(content)
+    if listed is None:
+        raise NoIndexPage("it is JSON, and no list of files")
+    return listed
+
+
+def _charset(content_type: str) -> str:
+    """The charset that it names, where Python knows it; UTF-8 otherwise."""
+    found = re.search(r"charset=\"?([\w.:-]+)", content_type.lower())
+    try:
+        return codecs.lookup(found[1]).name if found else "utf-8"
+    except LookupError:
+        return "utf-8"
 
 
 def parse_html_index(text: str, url: str) -> list[IndexEntry]:
@@ -44,6 +80,8 @@ def parse_json_index(content: bytes) -> list[IndexEntry] | None:
     """The entries of an index as nginx writes it with `autoindex_format json`; None for other JSON."""
     try:
         rows = json.loads(content)
+        if not isinstance(rows, list):
+            return None
         entries = [(row["name"], row["type"] == "directory", row.get("size")) for row in rows]
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

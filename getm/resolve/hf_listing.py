@@ -1,0 +1,92 @@
+"""What a repository of the Hugging Face Hub has, by the hub's API: the files of one commit, so that a branch that moves
+meanwhile mixes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from getm.core.redact import redact
+from getm.errors import BadResponse
+from getm.resolve.hf import Place, endpoint, headers, place_of
+from getm.resolve.listing import EndOfPages, ListedObject, ListRequest
+
+# RFC 8288, section 3.
+_NEXT = re.compile(r"<([^>]*)>(?:\s*;[^,<]*)?;\s*rel=\"?next\"?", re.IGNORECASE)
+
+
+class _Revision(Struct):
+    sha: str
+
+
+class _LargeFile(Struct):
+    oid: str
+    size: int
+
+
+class _Node(Struct):
+    """A file or a folder of a tree. `lfs`: of a file that storage has, and not git."""
+
+    type: str
+    path: str
+    size: int | None = None
+    oid: str | None = None
+    lfs: _LargeFile | None = None
+
+
+def list_objects(request: ListRequest) -> Iterator[ListedObject]:
+    """Files of models, datasets and spaces, with the SHA-256 of those that storage has.
+
+    Args:
+        request: What is asked for.
+
+    Yields:
+        Files, pinned to the commit that the revision names now, and folders.
+
+    Raises:
+        InvalidInput: The prefix names no repository.
+        HTTPStatusError: There is no such repository, revision or folder, or the token is not for it.
+    """
+    place = place_of(request.prefix)
+    api = f"{endpoint()}/api/{place.kind or 'models/'}{quote(place.repository)}"
+    own = headers()
+    revision = _decoded(request.get(f"{api}/revision/{quote(place.revision, safe='')}", own).content, _Revision)
+    folder = place.path[: place.path.rfind("/") + 1].rstrip("/")
+    tree = f"{api}/tree/{quote(revision.sha, safe='')}{f'/{quote(folder)}' if folder else ''}"
+    pinned = f"hf://{place.kind}{place.repository}@{revision.sha}"
+    for node in _nodes(request, f"{tree}?recursive={'true' if request.recursive else 'false'}", own):
+        yield _listed(node, place, pinned)
+
+
+def _nodes(request: ListRequest, url: str, own: Mapping[str, str]) -> Iterator[_Node]:
+    """What all pages have; each names the next one (RFC 8288)."""
+    end, origin = EndOfPages(), urlsplit(url)[:2]
+    while True:
+        page = request.get(url, own)
+        nodes = _decoded(page.content, list[_Node])
+        yield from nodes
+        found = _NEXT.search(page.headers.get("link", ""))
+        if found is None:
+            return
+        end.check(url, is_empty=not nodes)
+        url = urljoin(url, found[1])
+        if urlsplit(url)[:2] != origin:
+            raise BadResponse("the next page of the listing is at another host, which gets no token", url=redact(url))
+
+
+def _listed(node: _Node, place: Place, pinned: str) -> ListedObject:
+    name = f"{place.root}/{node.path}"
+    if node.type == "directory":
+        return ListedObject(f"{name}/", is_folder=True)
+    checksums: Iterable[str] = () if node.lfs is None else (f"sha256:{node.lfs.oid}",)
+    size = node.size if node.lfs is None else node.lfs.size
+    return ListedObject(name, size, None, checksums, node.oid, f"{pinned}/{node.path}")
+
+
+def _decoded(content: bytes, kind: Any) -> Any:
+    return msgspec.json.decode(content, type=kind)
