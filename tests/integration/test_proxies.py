@@ -37,15 +37,19 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     scope="module",
     params=[
         *[(make, "http", login) for make in (tinyproxy, squid) for login in (False, True)],
+        *[(squid, "https", login) for login in (False, True)],
         *[(microsocks, scheme, login) for scheme in ("socks5", "socks5h") for login in (False, True)],
     ],
     ids=lambda param: f"{param[0].__name__} {param[1]}{' login' if param[2] else ''}",
 )
-def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, bool]]:
+def proxy(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, nginx: NginxServer
+) -> Iterator[tuple[str, bool]]:
     """The proxy's URL, and whether it has a login."""
     make: MakeProxy
     make, scheme, login = request.param
-    with make(tmp_path_factory.mktemp("proxy"), login=login) as port:
+    over_tls = {"certificate": nginx.authority.issue()} if scheme == "https" else {}
+    with make(tmp_path_factory.mktemp("proxy"), login=login, **over_tls) as port:
         yield f"{scheme}://{':'.join(LOGIN) + '@' if login else ''}127.0.0.1:{port}", login
 
 
@@ -59,6 +63,45 @@ def test_every_byte_comes_through_it(
     with getm.Session(proxy=proxy[0], cacert=nginx.ca_path, retries=0) as session:
         assert session.read(url, concurrency=concurrency) == object_.read()
         assert session.read(url, offset=77, length=1000) == object_.read()[77:1077]
+
+
+def test_tls_to_the_proxy(tmp_path: Path, nginx: NginxServer, make_object: Make) -> None:
+    """Its certificate must be right, and its login; with TLS to the server within it or not."""
+    object_, small = make_object(SIZE), make_object(1000)
+    certificate = nginx.authority.issue()
+    with squid(tmp_path, login=True, certificate=certificate) as port:
+        proxy = f"127.0.0.1:{port}"
+        for tls in (False, True):
+            url, there = nginx.url(object_, tls=tls), nginx.url(small, tls=tls)
+            settings: dict[str, Any] = {"cacert": nginx.ca_path, "retries": 0}
+            with getm.Session(proxy=f"https://{':'.join(LOGIN)}@{proxy}", **settings) as session:
+                # Small ones after another, over connections that are kept.
+                list(session.download_all([getm.Entry(there, f"{n}") for n in range(5)], directory=tmp_path))
+                assert (tmp_path / "4").read_bytes() == small.read()
+                with session.open(url) as fh:
+                    fh.seek(SIZE - 1)
+                    assert fh.read() == object_.read()[-1:]
+            said = rf"the proxy 127\.0\.0\.1:{port} \(from proxy\) .* user name and password"
+            with (
+                getm.Session(proxy=f"https://someone:WRONG@{proxy}", **settings) as session,
+                pytest.raises(errors.ProxyRefused, match=said) as caught,
+            ):
+                session.read(url)
+            assert "WRONG" not in str(caught.value)
+            with (
+                getm.Session(proxy=f"https://{proxy}", retries=0) as session,
+                pytest.raises(
+                    errors.TLSFailed, match=rf"certificate of the proxy 127\.0\.0\.1:{port} .* is not trusted"
+                ),
+            ):
+                session.read(url)
+            # One that speaks no TLS.
+            with (
+                _answering(b"HTTP/1.1 400 Bad\r\n\r\n") as plain,
+                getm.Session(proxy=f"https://127.0.0.1:{plain}", **settings) as session,
+                pytest.raises(errors.TLSFailed, match=rf"^the proxy 127\.0\.0\.1:{plain} .* does not speak TLS"),
+            ):
+                session.read(url)
 
 
 @pytest.mark.parametrize("make", (tinyproxy, squid, microsocks))

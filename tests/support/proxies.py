@@ -1,4 +1,4 @@
-"""Real proxies on free loopback ports: tinyproxy and squid (HTTP), microsocks (SOCKS 5)."""
+"""Real proxies on free loopback ports: tinyproxy and squid (HTTP, squid also over TLS), microsocks (SOCKS 5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.support.certificates import CertificateFiles
 
 LOGIN = ("someone", "s3cret-w0rd")
 
@@ -28,8 +30,8 @@ def tinyproxy(folder: Path, *, login: bool = False) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def squid(_: Path, *, login: bool = False) -> Iterator[int]:
-    """Its port."""
+def squid(_: Path, *, login: bool = False, certificate: CertificateFiles | None = None) -> Iterator[int]:
+    """Its port. `certificate`: it speaks HTTP over TLS."""
     port, rules = free_port(), "http_access allow all"
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
@@ -45,9 +47,15 @@ def squid(_: Path, *, login: bool = False) -> Iterator[int]:
                 f"auth_param basic program {_NCSA} {passwords}\nauth_param basic children 1 startup=1\n"
                 "acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all"
             )
+        listen = f"http_port 127.0.0.1:{port}"
+        if certificate is not None:
+            chain, key = (Path(shutil.copy(path, folder)) for path in (certificate.chain, certificate.key))
+            key.chmod(0o644)
+            chain.chmod(0o644)
+            listen = f"https_port 127.0.0.1:{port} tls-cert={chain} tls-key={key}"
         config = folder / "squid.conf"
         config.write_text(
-            f"http_port 127.0.0.1:{port}\ncache deny all\naccess_log none\ncache_log /dev/null\n"
+            f"{listen}\ncache deny all\naccess_log none\ncache_log /dev/null\n"
             "cache_store_log none\npid_filename none\npinger_enable off\nshutdown_lifetime 0 seconds\n"
             f"visible_hostname localhost\ncoredump_dir /\n{rules}\n"
         )

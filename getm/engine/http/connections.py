@@ -41,6 +41,7 @@ from getm.core.spans import Span
 from getm.engine import counters
 from getm.engine.http.framing import decoded
 from getm.engine.http.idle import IdleConnections
+from getm.engine.http.loop import tunnelled
 from getm.engine.http.request_head import HeaderFields, RequestHeads
 from getm.engine.http.response_protocol import ResponseProtocol, WholeListener, receive_buffer
 
@@ -81,6 +82,13 @@ class Connector(TCPConnector):
             counted = counters.current.get(None)
             if counted is not None:
                 counted.lookup_s += time.monotonic() - began_s
+
+    async def _create_proxy_connection(self, req: ClientRequest, *arguments: Any) -> Any:
+        token = tunnelled.set(req.is_ssl())
+        try:
+            return await super()._create_proxy_connection(req, *arguments)
+        finally:
+            tunnelled.reset(token)
 
     async def _wrap_create_connection(
         self,

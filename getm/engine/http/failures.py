@@ -44,6 +44,7 @@ _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
 # The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 # tinyproxy answers 401 to a login that is wrong, and 407 to none.
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOGIN_WANTED = frozenset({401, 407})
 _CERTIFICATE_ALERT = re.compile("CERTIFICATE_(?:REQUIRED|EXPIRED|REVOKED|UNKNOWN)|BAD_CERTIFICATE|UNKNOWN_CA")
 
@@ -63,13 +64,14 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
         message = f"no response{through} within {limit_s:g} s; try again later, or give it more time (timeout)"
         return errors.TimedOut(message, phase="response", timeout_s=limit_s)
     if isinstance(error, ClientConnectorCertificateError):
-        of_proxy = proxy is not None and error.host == urlsplit(proxy.url).hostname
-        return errors.TLSFailed(_certificate_text(error.certificate_error, str(proxy if of_proxy else host)))
+        whose = proxy if _is_of_proxy(error, proxy) else host
+        return errors.TLSFailed(_certificate_text(error.certificate_error, str(whose)))
     if isinstance(error, ClientSSLError | ssl.SSLError):
         cause = getattr(error, "os_error", error)
+        whom = proxy if _is_of_proxy(error, proxy) else f"{host}{through}"
         if getattr(cause, "reason", None) in _NO_TLS:
-            return errors.TLSFailed(f"{host}{through} does not speak TLS on this port; did you mean http://?")
-        return errors.TLSFailed(f"TLS with {host}{through} failed ({brief(str(cause))}); check the host and the port")
+            return errors.TLSFailed(f"{whom} does not speak TLS on this port; did you mean http://?")
+        return errors.TLSFailed(f"TLS with {whom} failed ({brief(str(cause))}); check the host and the port")
     if isinstance(error, ClientConnectorDNSError):
         # A name that does not exist will not exist the next time; a resolver that failed may succeed then.
         why = brief(error.strerror or "")
@@ -113,6 +115,15 @@ def translate(error: Exception, host: str | None, request: OpenRequest, proxy: P
     if isinstance(error, ClientError | OSError):
         return errors.NetworkError(f"the connection{through} broke ({brief(str(error))})")
     return errors.InvalidInput(f"the request could not be made ({brief(str(error))})")
+
+
+def _is_of_proxy(error: Exception, proxy: Proxy | None) -> bool:
+    """Whether it was the proxy with which no connection could be made, and not the server within its tunnel."""
+    if proxy is None:
+        return False
+    parts = urlsplit(proxy.url)
+    place = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
+    return (getattr(error, "host", None), getattr(error, "port", None)) == place
 
 
 def _certificate_text(error: Exception, whose: str) -> str:

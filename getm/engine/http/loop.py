@@ -7,12 +7,16 @@ import socket
 import ssl as tls
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import uvloop
 
 from getm.engine import counters
 from getm.engine.http.tls import open_tls
+
+tunnelled: ContextVar[bool] = ContextVar("tunnelled", default=False)
+"""Whether TLS to a server will be spoken within the TLS connection that is made."""
 
 
 class EngineLoop(uvloop.Loop):
@@ -36,7 +40,8 @@ class EngineLoop(uvloop.Loop):
         made: Any
         counted = counters.current.get(None)
         began_s = time.monotonic()
-        if isinstance(ssl, tls.SSLContext) and sock is not None:
+        # OpenSSL reads our sockets itself, and what it has decrypted cannot be a socket for TLS within it.
+        if isinstance(ssl, tls.SSLContext) and sock is not None and not tunnelled.get():
             made = await open_tls(self, protocol_factory, sock, ssl, kwargs.get("server_hostname"))
         else:
             made = await super().create_connection(protocol_factory, *args, ssl=ssl, sock=sock, **kwargs)
