@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from getm.core.lazy import importing
-from getm.errors import MissingExtra
+from getm.errors import InvalidInput, MissingExtra
 from getm.integrity.values import DIGEST_BYTES, canonical_algorithm
 
 
@@ -88,8 +88,11 @@ def crc_function(algorithm: str) -> CrcFunction:
     return crc
 
 
-def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
+def new_digest(algorithm: str, size: int | None, *, paged: bool = False) -> Digest:
     """A fresh digest object for a canonical algorithm that needs byte order; raises `MissingExtra`.
+
+    `size`: of all the bytes; None where unknown, which "git-blob" cannot do without: it begins with it (Pro Git,
+    section 10.2, "Git Objects"). Raises `InvalidInput` then.
 
     `paged`: for large contiguous views of bytes that are not in the processor's cache, where no other thread keeps the
     interpreter busy: it takes the GIL after each 64 KiB, which a busy thread gives up only after 5 ms.
@@ -99,12 +102,18 @@ def new_digest(algorithm: str, *, paged: bool = False) -> Digest:
     """
     if algorithm == "s3-etag":
         algorithm = "md5"
+    if algorithm == "git-blob":
+        if size is None:
+            raise InvalidInput("git-blob is a checksum of what has a size that is known before: not of a pipe")
+        digest = new_digest("sha1", size, paged=paged)
+        digest.update(memoryview(b"blob %d\0" % size))
+        return digest
     with importing:
         # Loads OpenSSL, which a process that hashes nothing, such as the command's, need not do.
         import hashlib
     if algorithm in hashlib.algorithms_guaranteed and algorithm not in _PACKAGES:
-        digest: Digest = hashlib.new(algorithm, usedforsecurity=False)
-        return _Paged(digest) if paged and algorithm in _PAGED else digest
+        plain: Digest = hashlib.new(algorithm, usedforsecurity=False)
+        return _Paged(plain) if paged and algorithm in _PAGED else plain
     made: Digest = _function(algorithm)()
     return made
 

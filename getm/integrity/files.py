@@ -34,7 +34,7 @@ def checksum(source: str | os.PathLike[str] | Buffer, algorithm: str = "sha256")
     Args:
         source: A file's path (`str` or path-like), or any object with the buffer protocol (`bytes`, a memoryview, a
             NumPy array).
-        algorithm: md5, sha1, sha224, sha256, sha384, sha512, crc32, crc32c, crc64nvme, or, where the extra is
+        algorithm: md5, sha1, sha224, sha256, sha384, sha512, git-blob, crc32, crc32c, crc64nvme, or, where the extra is
             installed, blake3, xxh64, xxh3-64, xxh3-128, in any usual spelling; s3-etag is that of a single-part upload.
 
     Returns:

@@ -17,6 +17,7 @@ DIGEST_BYTES: dict[str, int] = {
     "blake3": 32,
     "sha224": 28,
     "sha1": 20,
+    "git-blob": 20,
     "md5": 16,
     "xxh3-128": 16,
     "xxh3-64": 8,
@@ -26,7 +27,8 @@ DIGEST_BYTES: dict[str, int] = {
     "crc32": 4,
     "s3-etag": 16,
 }
-"""Digest sizes in bytes of the canonical names. s3-etag is MD5, or MD5 over the parts' MD5s: 16 bytes either way."""
+"""Digest sizes in bytes of the canonical names. git-blob is what git calls a file: SHA-1 of its size and its bytes.
+s3-etag is MD5, or MD5 over the parts' MD5s: 16 bytes either way."""
 
 STRENGTH = tuple(DIGEST_BYTES)
 """Strongest first. A multipart S3 ETag comes last, after CRCs: it costs several MD5 passes and may still prove nothing,
@@ -81,7 +83,7 @@ class Checksum(Struct, frozen=True, gc=False):
 
     Args:
         algorithm: a canonical name: one of "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "crc32", "crc32c",
-            "crc64nvme", "s3-etag", "blake3", "xxh64", "xxh3-64", "xxh3-128".
+            "crc64nvme", "s3-etag", "git-blob", "blake3", "xxh64", "xxh3-64", "xxh3-128".
         value: the digest as raw bytes, big-endian for a CRC.
         parts: the N in "-N" of the ETag of a multipart upload to S3, None for everything else.
 

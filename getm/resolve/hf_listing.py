@@ -4,7 +4,7 @@ meanwhile mixes nothing."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -40,7 +40,7 @@ class _Node(Struct):
 
 
 def list_objects(request: ListRequest) -> Iterator[ListedObject]:
-    """Files of models, datasets and spaces, with the SHA-256 of those that storage has.
+    """Files of models, datasets and spaces, with the SHA-256 of those that storage has, and the git id of others.
 
     Args:
         request: What is asked for.
@@ -83,8 +83,8 @@ def _listed(node: _Node, place: Place, pinned: str) -> ListedObject:
     name = f"{place.root}/{node.path}"
     if node.type == "directory":
         return ListedObject(f"{name}/", is_folder=True)
-    checksums: Iterable[str] = () if node.lfs is None else (f"sha256:{node.lfs.oid}",)
     size = node.size if node.lfs is None else node.lfs.size
+    checksums = [f"sha256:{node.lfs.oid}"] if node.lfs else [f"git-blob:{node.oid}"] if node.oid else ()
     return ListedObject(name, size, None, checksums, node.oid, f"{pinned}/{node.path}")
 
 

@@ -146,7 +146,7 @@ def test_datasets_and_spaces(
 
 
 def test_a_whole_repository(hub: Hub, tmp_path: Path) -> None:
-    run = run_getm(ROOT, "-d", "out", "--receipt", "receipt", cwd=tmp_path)
+    run = run_getm(ROOT, "-d", "out", "--receipt", "receipt", "--strict", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, b"")
     assert content(tmp_path / "out") == FILES
     entries = [json.loads(line) for line in (tmp_path / "receipt").read_text().splitlines()]
@@ -166,6 +166,17 @@ def test_the_documented_commands(hub: Hub, tmp_path: Path) -> None:
         # Nothing comes again.
         assert bool(asked) == (number == 0)
     assert len(content(tmp_path / "model")) == 5
+
+
+def test_a_file_that_git_has_is_verified_by_its_id(hub: Hub, session: getm.Session, tmp_path: Path) -> None:
+    name = f"{ROOT}@{COMMIT}/config.json"
+    with session.urlopen(name, strict=True) as fh:
+        assert bytes(fh.read()) == b"{}" and fh.checksum.source == "ETag"
+    (config,) = session.list_objects(f"{ROOT}/config.json")
+    assert config.texts() == (str(getm.checksum(b"{}", "git-blob")),)
+    hub.server.serve(f"/org/model/resolve/{COMMIT}/config.json", Reply(body=b"[]"))
+    with pytest.raises(errors.ChecksumMismatch):
+        list(session.download_all([f"{ROOT}/config*"], directory=tmp_path))
 
 
 def test_a_token_goes_to_the_hub_alone(

@@ -100,4 +100,4 @@ class Hub:
             self.server.serve(storage, Reply(body=content))
             sha256 = hashlib.sha256(content).hexdigest()
             return lambda request: redirect(storage, X_Linked_Etag=f'"{sha256}"', X_Linked_Size=str(len(content)))
-        return lambda request: Reply(body=content, etag=f'"{blob_id(content)}"')
+        return lambda request: Reply(body=content, etag=f'"{blob_id(content)}"', headers={"X-Repo-Commit": COMMIT})

@@ -55,16 +55,16 @@ _shtab_getm___key_password_file_COMPGEN=_shtab_compgen_files
 _shtab_getm___cacert_COMPGEN=_shtab_compgen_files
 _shtab_getm___config_COMPGEN=_shtab_compgen_files
 
-_shtab_getm_verify__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
-_shtab_getm_verify___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
-_shtab_getm_hash__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
-_shtab_getm_hash___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_verify__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_verify___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_hash__a_choices=(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm_hash___algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm_completion_pos_0_choices=(bash zsh fish)
 _shtab_getm_help_pos_0_choices=(lists listing checksums resume connections logins output config environment files stores exit-status ls verify hash report sources completion demo)
 _shtab_getm_pos_0_choices=(ls verify hash report sources completion demo help)
 _shtab_getm___format_choices=(json jsonl urls aria2 sums csv tsv gdc ena metalink bagit)
-_shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
-_shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm__ca_choices=(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
+_shtab_getm___checksum_algorithm_choices=(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)
 _shtab_getm___existing_choices=(replace keep verify update repair)
 _shtab_getm___progress_choices=(auto bar plain json none)
 

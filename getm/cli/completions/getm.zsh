@@ -35,7 +35,7 @@ _shtab_getm_options=(
   "*--exclude[of what is listed, not what matches\; repeatable]:PATTERN:"
   "--no-glob[names with wildcards, or a slash at the end, are those of single objects]"
   "*"{-cs,--checksum}"[what the data must match\; repeatable\: all must. auto (default)\: what the server declares\; none\: nothing]:ALG:VALUE:"
-  "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
+  "*"{-ca,--checksum-algorithm}"[md5, gs_crc32c, s3_etag, null, ...\: --checksum is then the value alone]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--strict[fail where nothing verifies the data]"
   "--receipt[append a JSON line for each file\; see getm verify --receipt]:FILE:_files"
   "--existing[what becomes of files that exist\: replace (default)\; keep\; verify\: those that have the size and checksum of the list, the receipt or the server are left, others are downloaded again\; update\: those that the server has not modified since are left\; repair\: as verify, and only damaged blocks are downloaded]:WHAT:(replace keep verify update repair)"
@@ -110,7 +110,7 @@ _shtab_getm_demo_defaults_added=0
 
 _shtab_getm_hash_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*"{-a,--algorithm}"[sha256 (default), md5, crc32c, ...\; repeatable]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
+  "*"{-a,--algorithm}"[sha256 (default), md5, crc32c, ...\; repeatable]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   {--bsd,--tag}"[write \"ALGORITHM (NAME) \= DIGEST\"]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
   {-q,--quiet}"[no progress bar on a terminal]"
@@ -187,7 +187,7 @@ _shtab_getm_sources_defaults_added=0
 
 _shtab_getm_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-a,--algorithm}"[what the digests of a sums file are, where that is not clear]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
+  {-a,--algorithm}"[what the digests of a sums file are, where that is not clear]:ALG:(sha512 sha384 sha256 blake3 sha224 sha1 git-blob md5 xxh3-128 xxh3-64 xxh64 crc64nvme crc32c crc32 s3-etag)"
   "--ignore-missing[skip files of a sums file or receipt that do not exist]"
   {-j,--jobs}"[files at once (default\: the number of cores)]:N:"
   {-q,--quiet}"[no lines for files that are as expected, no progress bar]"

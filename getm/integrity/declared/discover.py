@@ -13,7 +13,7 @@ from getm.errors import MissingExtra
 from getm.integrity.algorithms import require_algorithm
 from getm.integrity.declared.digest_fields import digest, structured_digest
 from getm.integrity.declared.gcs import goog_hash
-from getm.integrity.declared.huggingface import linked_etag
+from getm.integrity.declared.huggingface import blob_id, linked_etag
 from getm.integrity.declared.s3 import AMZ_CHECKSUMS, S3_ETAG, amz_checksums, s3_etag
 from getm.integrity.declared.single_fields import single_fields
 from getm.integrity.declared.types import Declared, Finding, read_field
@@ -82,6 +82,7 @@ def _findings(heads: Sequence[ResponseHead], size: int | None) -> Iterator[Findi
             yield from read_field(final, "Content-MD5", "md5")
         # A linked ETag is about the file; the ETag of the CDN behind it is about the CDN's copy and its upload.
         if not linked:
+            yield from blob_id(final, size)
             yield from s3_etag(final, size)
 
 

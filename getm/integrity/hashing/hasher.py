@@ -37,8 +37,8 @@ class PartsHasher:
     `expectations` are all computed, in parallel; `size` is the representation's length in bytes, or None; `also` names
     algorithms to compute without an expectation (they appear in `Verdict.computed`). A multipart S3 ETag is computed
     for each candidate part size at once, in at most `multipart_etag.MAX_CANDIDATES` MD5 passes; where none fits, or
-    `size` is None, the verdict is "not verified", never a mismatch. `block_bytes`: the verdict also has the CRC32C of
-    blocks of that size; None: it has not.
+    `size` is None, the verdict is "not verified", never a mismatch. So it is for a git-blob without a `size`.
+    `block_bytes`: the verdict also has the CRC32C of blocks of that size; None: it has not.
 
     Raises `MissingExtra` where an algorithm's package is not installed, `InvalidInput` for an unknown one.
 
@@ -62,6 +62,8 @@ class PartsHasher:
         self._layouts: dict[Checksum, list[PartedMd5]] = {}
         names: list[str] = []
         for declared in self._expectations:
+            if declared.checksum.algorithm == "git-blob" and size is None:
+                continue
             if declared.checksum.parts is None:
                 names.append(declared.checksum.algorithm)
             else:
@@ -76,7 +78,7 @@ class PartsHasher:
             elif name in GENERATORS:
                 self._streams[name] = CrcStream(name, crc_function(name), pool.threads)
             else:
-                self._streams[name] = OrderedStream(new_digest(name, paged=pool.paged))
+                self._streams[name] = OrderedStream(new_digest(name, size, paged=pool.paged))
         layouts = [OrderedStream(layout) for each in self._layouts.values() for layout in each]
         streams = (*self._streams.values(), *layouts)
         alone = self._blocks is not None and ALGORITHM not in self._streams
@@ -195,6 +197,9 @@ class PartsHasher:
         matched: Declared | None = None
         for declared in self._expectations:
             expected = declared.checksum
+            if expected.algorithm not in actual_by_name and expected.parts is None:
+                reasons.append(f"{expected} cannot be computed where the size is not known before the bytes")
+                continue
             if expected.parts is None:
                 actual = actual_by_name[expected.algorithm]
                 if actual != expected:
@@ -221,7 +226,7 @@ def check_small(declared: Declared, content: bytes | memoryview) -> Verdict:
     if name in GENERATORS:
         value = crc_function(name)(view, 0).to_bytes(DIGEST_BYTES[name], "big")
     else:
-        digest = new_digest(name)
+        digest = new_digest(name, view.nbytes)
         digest.update(view)
         value = digest.digest()
     actual = Checksum(name, value)

@@ -419,6 +419,26 @@ def test_linked_etags_that_are_no_sha256_or_of_something_else() -> None:
     assert "secret" not in git_blob.reason + other_size.reason
 
 
+GIT_ID = "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
+
+
+@pytest.mark.parametrize(
+    ("etag", "others", "size", "declared"),
+    [
+        (f'"{GIT_ID}"', [("X-Repo-Commit", "abc")], 13, [(f"git-blob:{GIT_ID}", "ETag")]),
+        (f'W/"{GIT_ID}"', [("X-Repo-Commit", "abc")], 13, [(f"git-blob:{GIT_ID}", "ETag")]),
+        (f'"{GIT_ID}"', [], 13, []),
+        (f'"{GIT_ID}"', [("X-Repo-Commit", "abc")], None, []),
+        (f'"{SHA256_HEX}"', [("X-Repo-Commit", "abc")], 13, []),
+    ],
+)
+def test_what_the_hub_sends_itself_has_the_id_that_git_gives(
+    etag: str, others: list[tuple[str, str]], size: int | None, declared: list[tuple[str, str]]
+) -> None:
+    head = ResponseHead.of(200, "https://huggingface.co/org/model/resolve/main/x", (("ETag", etag), *others))
+    assert found(discover([head], size=size)) == declared
+
+
 def test_other_headers_of_a_redirect_are_about_the_redirect() -> None:
     redirect = ResponseHead.of(302, URL, (("Content-MD5", MD5_B64), ("Repr-Digest", f"sha-256=:{SHA256_B64}:")))
     assert discover([redirect, ResponseHead.of(200, URL, ())], size=9) == Discovery((), ())

@@ -312,7 +312,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     made = Gate()
-    monkeypatch.setattr("getm.integrity.hashing.hasher.new_digest", lambda algorithm, paged: made)
+    monkeypatch.setattr("getm.integrity.hashing.hasher.new_digest", lambda algorithm, size, paged: made)
     yield made
     made.release.set()
 
@@ -514,3 +514,17 @@ def test_a_missing_package_is_told_when_the_hasher_is_made(pool: HashPool, monke
     monkeypatch.setitem(__import__("sys").modules, "blake3", None)
     with pytest.raises(MissingExtra, match="blake3"):
         PartsHasher([Declared(Checksum("blake3", bytes(32)), "caller")], size=1, pool=pool)
+
+
+def test_a_git_blob_needs_the_size_before_the_bytes() -> None:
+    data = b"test content\n"
+    declared = Declared(checksum(data, "git-blob"), "caller")
+    for size, verified in ((len(data), True), (None, False)):
+        with HashPool() as pool:
+            hasher = PartsHasher([declared], size=size, pool=pool)
+            verdicts: list[Verdict] = []
+            hasher.feed(0, memoryview(data), lambda: None)
+            hasher.finish(len(data), verdicts.append)
+        (verdict,) = verdicts
+        assert verdict.verified is verified and verdict.mismatch is None
+        assert verified or "cannot be computed where the size is not known" in str(verdict.reason)
