@@ -41,6 +41,17 @@ def test_conda_requires_what_pip_requires() -> None:
     ]
 
 
+def test_each_requirement_and_extra_has_its_weight() -> None:
+    weighed = (ROOT / "docs/explanation/dependencies.md").read_text()
+    assert {re.split("[<>=]", needed)[0] for needed in PROJECT["dependencies"]} == {
+        match[1] for match in re.finditer(r"^\| ([a-z][\w-]*) [0-9]", weighed, re.MULTILINE)
+    }
+    table = (ROOT / "docs/start/install.md").read_text()
+    extras = {match[1] for match in re.finditer(r"^\| `(\w+)` \|", table, re.MULTILINE)}
+    developers = {"bench", "dev", "docs", "package", "test", "workflows"}
+    assert extras == set(PROJECT["optional-dependencies"]) - developers
+
+
 def test_changelog_begins_with_this_version() -> None:
     newest = re.search(r"^## \[(.+?)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
