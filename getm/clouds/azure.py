@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,18 +78,16 @@ def _connected(text: str) -> Account:
     return Account(client.account_name or "", endpoint.rstrip("/"), sas or None, key)
 
 
-def sign(account: Account, container: str, blob: str, version: dict[str, str]) -> str:
-    """A shared access signature by the account's key: it allows to read that blob for an hour."""
+def sign(account: Account, container: str, blob: str | None = None, version: Mapping[str, str] | None = None) -> str:
+    """A shared access signature by the account's key: it allows to read that blob for an hour, or, without one, all
+    blobs of the container, and to list them. `version`: of the blob, "version_id" or "snapshot"."""
     storage = _storage("an account's key")
-    signature: str = storage.generate_blob_sas(
-        account.name,
-        container,
-        blob,
-        account_key=account.key,
-        permission="r",
-        expiry=datetime.now(UTC) + _LIFETIME,
-        **version,
-    )
+    until = {"account_key": account.key, "expiry": datetime.now(UTC) + _LIFETIME}
+    signature: str
+    if blob is None:
+        signature = storage.generate_container_sas(account.name, container, permission="rl", **until)
+    else:
+        signature = storage.generate_blob_sas(account.name, container, blob, permission="r", **until, **(version or {}))
     return signature
 
 

@@ -7,8 +7,11 @@ The names are those that fsspec's adlfs and Apache Hadoop read.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote, unquote
+
+from msgspec import Struct
 
 from getm.clouds.azure import Account, configured_account, find_token, sign
 from getm.clouds.variables import chosen
@@ -58,30 +61,58 @@ def resolve(name: str, *, endpoint_url: str | None = None, anonymous: bool | Non
         >>> data = getm.read(functools.partial(getm.resolve.az.resolve, "az://container/reads.bam", anonymous=True))
     """
     place = _place(name)
-    account = _account(place.host, endpoint_url)
-    url = f"{account.endpoint}/{quote(place.container, safe='$')}/{quote(place.blob, safe='/~')}"
+    account = account_at(place.host, endpoint_url)
+    version = {"version_id" if field == "versionid" else field: value for field, value in place.version.items()}
+    to = access(account, anonymous, lambda: sign(account, place.container, place.blob, version))
     query = [f"{field}={quote(value, safe=':')}" for field, value in place.version.items()]
+    url = f"{account.endpoint}/{quote(place.container, safe='$')}/{quote(place.blob, safe='/~')}"
+    url = "?".join(filter(None, (url, "&".join(filter(None, (*query, to.signature))))))
+    return Resource(url, headers=to.headers, expires_at=to.expires_s, advice=to.advice)
+
+
+class Access(Struct, frozen=True):
+    """How requests are made: with which `signature` in the query, or which `headers`, which expire. `advice`: see
+    `Resource`."""
+
+    headers: dict[str, str]
+    signature: str = ""
+    expires_s: float | None = None
+    advice: str = ""
+
+
+def access(account: Account, anonymous: bool | None, signed: Callable[[], str]) -> Access:
+    """How requests are made now. `signed`: a signature by the account's key."""
     version = {VERSION_FIELD: VERSION}
-
-    def resource(*more: str, advice: str = "") -> Resource:
-        return Resource("?".join(filter(None, (url, "&".join([*query, *more])))), headers=version, advice=advice)
-
     if chosen(anonymous, "AZURE_STORAGE_ANON"):
-        return resource()
-    if account.sas:
-        return resource(account.sas)
-    if account.key:
-        options = {"version_id" if field == "versionid" else field: value for field, value in place.version.items()}
-        return resource(sign(account, place.container, place.blob, options))
+        return Access(version)
+    if account.sas or account.key:
+        return Access(version, account.sas or signed())
     try:
         token = find_token()
     except MissingExtra as error:
-        return resource(advice=f"it was requested without credentials: {error.message}")
+        return Access(version, advice=f"it was requested without credentials: {error.message}")
     if token is None:
-        return resource(advice=_WITHOUT)
-    return Resource(
-        resource().url, headers=version | {"Authorization": f"Bearer {token.text}"}, expires_at=token.expires_s
-    )
+        return Access(version, advice=_WITHOUT)
+    return Access(version | {"Authorization": f"Bearer {token.text}"}, expires_s=token.expires_s)
+
+
+def account_at(host: str | None, endpoint_url: str | None) -> Account:
+    """The account at `host`; None: the one that the environment names, whose keys and signatures go nowhere else.
+    Raises `InvalidInput`."""
+    known = configured_account()
+    if host is not None:
+        found = blob_host(host)
+        if found is None:
+            # Tokens are for Azure alone.
+            raise InvalidInput(f"{host[:80]} is no host of Azure Storage: expected ACCOUNT.blob.core.windows.net")
+        if known is None or known.name != found[0]:
+            known = Account(found[0], f"https://{found[1]}")
+    if known is None:
+        raise InvalidInput(
+            "the name has no account: set AZURE_STORAGE_ACCOUNT, or give "
+            "az://CONTAINER@ACCOUNT.blob.core.windows.net/BLOB"
+        )
+    return known if endpoint_url is None else Account(known.name, endpoint_url.rstrip("/"), known.sas, known.key)
 
 
 def _place(name: str) -> _Place:
@@ -94,20 +125,3 @@ def _place(name: str) -> _Place:
     if (found := _URL.fullmatch(name)) and not found[4]:
         return _Place(found[1], unquote(found[2]), unquote(found[3]), version)
     raise InvalidInput("expected az://CONTAINER/BLOB, or az://CONTAINER@ACCOUNT.blob.core.windows.net/BLOB")
-
-
-def _account(host: str | None, endpoint_url: str | None) -> Account:
-    """The account at `host`; None: the one that the environment names, whose keys and signatures go nowhere else."""
-    known = configured_account()
-    if host is not None:
-        found = blob_host(host)
-        if found is None:
-            # Tokens are for Azure alone.
-            raise InvalidInput(f"{host[:80]} is no host of Azure Storage: expected ACCOUNT.blob.core.windows.net")
-        if known is None or known.name != found[0]:
-            known = Account(found[0], f"https://{found[1]}")
-    if known is None:
-        raise InvalidInput(
-            "the name has no account: set AZURE_STORAGE_ACCOUNT, or give az://CONTAINER@ACCOUNT.blob.core.windows.net/BLOB"
-        )
-    return known if endpoint_url is None else Account(known.name, endpoint_url.rstrip("/"), known.sas, known.key)

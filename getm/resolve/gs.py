@@ -10,6 +10,8 @@ import os
 import re
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from getm.clouds.google import authorize
 from getm.clouds.variables import chosen
 from getm.errors import InvalidInput, MissingExtra
@@ -50,24 +52,38 @@ def resolve(
     if found is None:
         raise InvalidInput("expected gs://BUCKET/KEY")
     bucket, key, generation = found.groups()
-    place = f"/{quote(bucket, safe='')}/{quote(key, safe='/~')}" + (f"?generation={generation}" if generation else "")
-    headers = {"x-goog-user-project": user_project} if user_project else {}
+    to = access(endpoint_url, anonymous, user_project)
+    query = f"?generation={generation}" if generation else ""
+    url = f"{to.endpoint}/{quote(bucket, safe='')}/{quote(key, safe='/~')}{query}"
+    return Resource(url, headers=to.headers, expires_at=to.expires_s, advice=to.advice)
+
+
+class Access(Struct, frozen=True):
+    """How requests are made: to which `endpoint`, with which `headers`, which expire. `advice`: see `Resource`."""
+
+    endpoint: str
+    headers: dict[str, str]
+    expires_s: float | None = None
+    advice: str = ""
+
+
+def access(endpoint_url: str | None, anonymous: bool | None, user_project: str | None) -> Access:
+    """How requests are made now, by these arguments of `resolve`."""
     emulator = os.environ.get("STORAGE_EMULATOR_HOST") if endpoint_url is None else None
     server = endpoint_url or emulator or os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE")
     # Emulators are named without a scheme, too.
     endpoint = (_ENDPOINT if not server else server if "://" in server else f"http://{server}").rstrip("/")
+    headers = {"x-goog-user-project": user_project} if user_project else {}
     if anonymous is None and emulator:
         anonymous = True
     if chosen(anonymous, "CLOUDSDK_AUTH_DISABLE_CREDENTIALS"):
-        return Resource(endpoint + place, headers=headers)
+        return Access(endpoint, headers)
     try:
         authorization = authorize(endpoint)
     except MissingExtra as error:
-        return Resource(
-            endpoint + place, headers=headers, advice=f"it was requested without credentials: {error.message}"
-        )
+        return Access(endpoint, headers, advice=f"it was requested without credentials: {error.message}")
     if authorization is None:
-        return Resource(endpoint + place, headers=headers, advice=_WITHOUT)
+        return Access(endpoint, headers, advice=_WITHOUT)
     if not server:
         endpoint = f"https://storage.{authorization.domain}"
-    return Resource(endpoint + place, headers=authorization.headers | headers, expires_at=authorization.expires_s)
+    return Access(endpoint, authorization.headers | headers, authorization.expires_s)

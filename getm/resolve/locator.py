@@ -26,6 +26,7 @@ from getm.core.text import brief
 from getm.core.url import validate_url
 from getm.options import override_headers, validate_headers
 from getm.protocol.messages import NO_URLS, OpenRequest, Renewable, RenewedInfo, Route
+from getm.resolve.advice import advised
 from getm.resolve.pages import Get, Page, use
 from getm.resolve.request import UnlocatedRequest
 from getm.resolve.resource import Provider, Resource
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     import asyncio
 
     from getm.files.logins import Logins
-
-# How servers refuse what is not for everybody: some as if it were not there, and Azure by a conflict with its settings.
-_REFUSED = frozenset({401, 403, 404, 409})
 
 
 class Found(Struct, frozen=True):
@@ -199,13 +197,9 @@ class Locator:
     def explain(self, error: errors.GetmError) -> errors.GetmError:
         """`error`, or why there is no new URL, where that is what ended the transfer; with what to do, where the
         provider has said so."""
-        advice = "" if self._found is None else self._found.resource.advice
-        if self._failure is None and advice and isinstance(error, errors.HTTPStatusError) and error.status in _REFUSED:
-            advised = copy(error)
-            advised.__cause__ = error.__cause__
-            advised.message += f"; {advice}"
-            return advised
-        if self._failure is None or not isinstance(error, errors.URLExpired | errors.HTTPStatusError):
+        if self._failure is None:
+            return error if self._found is None else advised(error, self._found.resource.advice)
+        if not isinstance(error, errors.URLExpired | errors.HTTPStatusError):
             return error
         failure = copy(self._failure)
         failure.__cause__ = self._failure.__cause__

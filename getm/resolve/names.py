@@ -38,6 +38,8 @@ BUILT_IN = {
 
 BUILT_IN_LISTERS = {
     "s3": "getm.resolve.s3_listing:list_objects",
+    "gs": "getm.resolve.gs_listing:list_objects",
+    **dict.fromkeys(("az", "abfs", "abfss"), "getm.resolve.az_listing:list_objects"),
     "hf": "getm.resolve.hf_listing:list_objects",
     **dict.fromkeys(("http", "https"), "getm.resolve.index_listing:list_objects"),
 }

@@ -28,8 +28,10 @@ _TOKEN = re.compile(
     rf"(?P<folders>(?:(?<=/)|\A)\*\*/)|(?P<all>\*\*)|(?P<part>\*)|(?P<one>\?(?!\w+=))|(?P<class>{_CLASS})"
 )
 _REGEX = {"folders": "(?:[^/]*/)*", "all": ".*", "part": "[^/]*", "one": "[^/]"}
+_BUCKET = re.compile(r"[a-z]+://[^/]+", re.IGNORECASE)
 # What is listed as a whole without a slash at its end, and has no wildcards: a bucket, a repository.
 _ROOTS = {
+    **dict.fromkeys(("gs", "az", "abfs", "abfss"), _BUCKET),
     "s3": re.compile(r"s3://(?:arn:[^/]+(?:[:/])[^/]+|[^/]+)", re.IGNORECASE),
     "hf": re.compile(
         r"hf://(?:(?:datasets|spaces)/|(?!(?:datasets|spaces)/))[^/@]+/[^/@]+(?:@(?:refs/(?:pr|convert)/[^/]+|[^/]+))?",

@@ -17,9 +17,10 @@ import getm
 from getm import errors
 from getm.clouds import azure
 from getm.resolve import az
-from getm.testing import FaultServer
+from getm.testing import FaultServer, Reply
 from tests.support.azure_storage import ACCOUNT, CONTAINER, KEY, AzureStorage
 from tests.support.command import getm as run_getm
+from tests.support.command import refused
 from tests.support.identity import IdentityServer
 
 BODY = random.Random(6).randbytes(3_000_000)
@@ -147,7 +148,7 @@ def test_the_command(storage: AzureStorage, tmp_path: Path, monkeypatch: pytest.
     assert run.returncode == 0 and (tmp_path / "reads.bam").read_bytes() == BODY
     receipt = (tmp_path / "receipt").read_text()
     assert name in receipt and "sig=" not in receipt and "sig=" not in run.stdout.decode()
-    run = run_getm(f"az://{CONTAINER}/other", cwd=tmp_path)
+    run = refused(f"az://{CONTAINER}/other", cwd=tmp_path)
     assert run.returncode == 8 and b"404" in run.stderr
 
 
@@ -245,6 +246,65 @@ def test_keys_and_signatures_are_for_one_account(monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_name(name: str, message: str, session: getm.Session) -> None:
     with pytest.raises(errors.InvalidInput, match=message):
         session.read(name)
+
+
+# Listing --------------------------------------------------------------------------------------------------------------
+
+BLOBS = ("reads/1.cram", "reads/2.cram", "reads/HLA[1].cram", f"reads/{ODD_BLOB}<", "reads/qc/1.txt", "top")
+
+
+@pytest.fixture
+def listed(storage: AzureStorage) -> AzureStorage:
+    for blob in BLOBS:
+        storage.put(blob, blob.encode())
+    storage.put("folder", b"")
+    return storage
+
+
+def names(session: getm.Session, name: str, recursive: bool = False) -> list[str]:
+    return [each.name.removeprefix("az://container/") for each in session.list_objects(name, recursive=recursive)]
+
+
+def test_what_a_container_has(listed: AzureStorage, logged_in: None, session: getm.Session) -> None:
+    assert names(session, "az://container") == ["reads/", "top"]
+    assert names(session, "az://container/reads/*.cram") == ["reads/1.cram", "reads/2.cram", "reads/HLA[1].cram"]
+    assert names(session, "az://container/reads/none/") == []
+    (each,) = session.list_objects("az://container/reads/1.cram")
+    assert (each.size, each.source, each.version) == (12, "az://container/reads/1.cram", "0x8D0001") and each.modified
+    assert each.texts()[0].startswith("md5:")
+
+
+def test_pages_whose_token_expires(listed: AzureStorage, logged_in: None, session: getm.Session) -> None:
+    listed.most_listed, listed.uses = 1, 1
+    assert sorted(names(session, "az://container/", recursive=True)) == sorted(BLOBS)
+    assert len(listed.used) == len(BLOBS) + 1
+
+
+def test_a_prefix_is_downloaded(listed: AzureStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
+    run = refused("az://container/reads/", "-d", "out", "--strict", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {blob.removeprefix("reads/") for blob in BLOBS if blob.startswith("reads/")}
+    monkeypatch.delenv("AZURE_STORAGE_KEY")
+    run = refused("ls", "az://container/reads", cwd=tmp_path)
+    assert run.returncode == 8 and "none of Azure's were found" in run.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<EnumerationResults><NextMarker>again</NextMarker></EnumerationResults>", "does not end"),
+        (b"<EnumerationResults>", "expected a listing of blobs in XML"),
+        (b'<!DOCTYPE x [<!ENTITY a "b">]><EnumerationResults/>', "a document type declaration"),
+    ],
+)
+def test_what_is_no_listing(
+    content: bytes, message: str, storage: AzureStorage, fault_server: FaultServer, session: getm.Session
+) -> None:
+    fault_server.serve(f"/{ACCOUNT}/{CONTAINER}", Reply(body=content))
+    with pytest.raises(errors.BadResponse, match=message):
+        list(session.list_objects("az://container/"))
 
 
 def signature(permissions: str) -> str:

@@ -66,6 +66,11 @@ def test_spans(bucket: TestBucket, signed: dict[str, str], session: getm.Session
         assert data == OBJECTS["large"][slice(*span)]
 
 
+def test_listing(bucket: TestBucket, session: getm.Session) -> None:
+    listed = {each.name: each.size for each in session.list_objects(bucket.name(""), recursive=True)}
+    assert {bucket.name(key): len(body) for key, body in OBJECTS.items()}.items() <= listed.items()
+
+
 def test_random_data(bucket: TestBucket, session: getm.Session, tmp_path: Path) -> None:
     """More than a part of an upload, and the same twice."""
     name = bucket.name("random")

@@ -15,9 +15,10 @@ import getm
 from getm import errors
 from getm.clouds import google
 from getm.resolve import gs
-from getm.testing import FaultServer
+from getm.testing import FaultServer, Reply
 from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
+from tests.support.command import refused
 from tests.support.google_storage import GoogleStorage
 from tests.support.identity import IdentityServer
 
@@ -103,7 +104,7 @@ def test_one_token_for_many_objects(
     assert len(results) == 20 and len(storage.used) == 1
 
 
-def test_the_command(storage: GoogleStorage, account: Path, tmp_path: Path) -> None:
+def test_the_command(storage: GoogleStorage, account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"GOOGLE_APPLICATION_CREDENTIALS": str(account)}
     name = storage.put("in/reads.bam", BODY)
     run = run_getm(name, "--strict", "-vv", "--receipt", "receipt", cwd=tmp_path, variables=variables)
@@ -112,7 +113,8 @@ def test_the_command(storage: GoogleStorage, account: Path, tmp_path: Path) -> N
     assert name in receipt and "SECRET" not in receipt
     rows = [{"url": f"{name}#2", "filepath": "a/x"}, {"url": f"{name}?generation=1"}]
     (tmp_path / "list.json").write_text(json.dumps(rows))
-    run = run_getm("-m", "list.json", "-d", "out", cwd=tmp_path, variables=variables)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
+    run = refused("-m", "list.json", "-d", "out", cwd=tmp_path)
     assert run.returncode == 0 and (tmp_path / "out" / "a" / "x").read_bytes() == BODY
     assert (tmp_path / "out" / "reads.bam").read_bytes() == b""
 
@@ -177,9 +179,9 @@ def test_credentials_that_are_wrong(
         session.read("gs://bucket/public")
 
 
-def test_a_token_that_is_refused(storage: GoogleStorage, account: Path, tmp_path: Path) -> None:
+def test_a_token_that_is_refused(storage: GoogleStorage, logged_in: None, tmp_path: Path) -> None:
     storage.uses = 0
-    run = run_getm(storage.put("x", BODY), cwd=tmp_path, variables={"GOOGLE_APPLICATION_CREDENTIALS": str(account)})
+    run = refused(storage.put("x", BODY), cwd=tmp_path)
     assert run.returncode == 8 and "AuthenticationRequired" in str(told_by(run)["message"])
 
 
@@ -202,3 +204,59 @@ def test_urls(monkeypatch: pytest.MonkeyPatch, logged_in: None, identity: Identi
 def test_what_is_no_name(name: str, session: getm.Session) -> None:
     with pytest.raises(errors.GetmError, match="expected gs://BUCKET/KEY"):
         session.read(name)
+
+
+# Listing --------------------------------------------------------------------------------------------------------------
+
+KEYS = ("reads/1.cram", "reads/2.cram", "reads/HLA[1].cram", f"reads/{ODD_KEY}", "reads/qc/1.txt", "top", "old.gz")
+
+
+@pytest.fixture
+def listed(storage: GoogleStorage) -> GoogleStorage:
+    for key in KEYS:
+        storage.put(key, key.encode())
+    storage.put("reads/", b"")
+    return storage
+
+
+def names(session: getm.Session, name: str, recursive: bool = False) -> list[str]:
+    return [each.name.removeprefix("gs://bucket/") for each in session.list_objects(name, recursive=recursive)]
+
+
+def test_what_a_bucket_has(listed: GoogleStorage, logged_in: None, session: getm.Session) -> None:
+    assert names(session, "gs://bucket") == ["reads/", "old.gz", "top"]
+    assert names(session, "gs://bucket/reads/*.cram") == ["reads/1.cram", "reads/2.cram", "reads/HLA[1].cram"]
+    assert names(session, "gs://bucket/reads/none/") == []
+    first, coded = session.list_objects("gs://bucket/reads/1.cram"), session.list_objects("gs://bucket/old.gz")
+    (each,) = first
+    assert (each.size, each.source, each.version) == (12, "gs://bucket/reads/1.cram#2", "2") and each.modified
+    assert each.texts()[0].startswith("crc32c:")
+    (each,) = coded
+    assert each.size is None and not each.texts()
+
+
+def test_pages_whose_token_expires(listed: GoogleStorage, logged_in: None, session: getm.Session) -> None:
+    listed.most_listed, listed.uses = 1, 1
+    assert sorted(names(session, "gs://bucket/", recursive=True)) == sorted(KEYS)
+    assert len(listed.used) == len(KEYS) + 1
+
+
+def test_a_prefix_is_downloaded(
+    listed: GoogleStorage, logged_in: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = refused("gs://bucket/reads/", "-d", "out", "--strict", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {key.removeprefix("reads/") for key in KEYS if key.startswith("reads/")}
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+    run = refused("ls", "gs://bucket/reads", cwd=tmp_path)
+    assert run.returncode == 8 and "none of Google's were found" in str(told_by(run)["message"])
+
+
+def test_listings_that_do_not_end(storage: GoogleStorage, fault_server: FaultServer, session: getm.Session) -> None:
+    fault_server.serve("/storage/v1/b/other/o", Reply(body=b'{"nextPageToken": "again"}'))
+    with pytest.raises(errors.BadResponse, match="does not end"):
+        list(session.list_objects("gs://other/"))
+    fault_server.serve("/storage/v1/b/broken/o", Reply(body=b'{"items": 1}'))
+    with pytest.raises(errors.ResolveFailed, match="cannot be listed"):
+        list(session.list_objects("gs://broken/"))

@@ -9,9 +9,11 @@ import hmac
 import threading
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote
+from xml.sax.saxutils import escape
 
 from getm.testing import FaultServer, Reply, Request
 from tests.support.identity import IdentityServer
+from tests.support.listings import list_page
 
 ACCOUNT = "labaccount"
 KEY = base64.b64encode(b"SECRET-key-of-the-account").decode()
@@ -28,18 +30,21 @@ class AzureStorage:
     has issued. `refused`: the codes of refusals.
 
     `uses`: how many requests each signature or token is good for; None: any number. `cut_at`: after how many bytes of
-    each answer the connection breaks.
+    each answer the connection breaks. `most_listed`: on a page of a listing.
     """
 
     def __init__(self, server: FaultServer, identity: IdentityServer) -> None:
         self.endpoint = server.url(f"/{ACCOUNT}")
         self.uses: int | None = None
         self.cut_at: int | None = None
+        self.most_listed = 5000
         self.refused: list[str] = []
+        self._blobs: dict[str, bytes] = {}
         self._server = server
         self._identity = identity
         self._used: dict[str, int] = {}
         self._lock = threading.Lock()
+        server.serve(f"/{ACCOUNT}/{CONTAINER}", self._listing)
 
     @property
     def connection_string(self) -> str:
@@ -68,8 +73,35 @@ class AzureStorage:
             cut = {} if self.cut_at is None else {"cut_at": self.cut_at, "then": "close"}
             return Reply(body=body, etag='"0x8D0001"', headers=fields, **cut)  # type: ignore[arg-type]  # by name
 
+        self._blobs[blob] = body
         self._server.serve(f"/{ACCOUNT}/{CONTAINER}/{quote(blob, safe='/~')}", reply)
         return f"az://{CONTAINER}/{blob}"
+
+    def _listing(self, request: Request) -> Reply:
+        query = parse_qs(request.target.partition(b"?")[2].decode())
+        if refusal := self._refusal(request, "", query):
+            return refusal
+        assert (query["restype"], query["comp"]) == (["container"], ["list"])
+        prefix, delimiter, marker = (query.get(name, [""])[0] for name in ("prefix", "delimiter", "marker"))
+        blobs, folders, after = list_page(self._blobs, prefix, delimiter, marker, self.most_listed)
+        rows = "".join(f"<Blob><Name>{escape(blob)}</Name>{self._properties(blob)}</Blob>" for blob in blobs)
+        rows += "".join(f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>" for name in folders)
+        content = (
+            f'\ufeff<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="{CONTAINER}">'
+            f"<Blobs>{rows}</Blobs><NextMarker>{escape(after)}</NextMarker></EnumerationResults>"
+        )
+        fields = {"Content-Type": "application/xml"}
+        return Reply(body=content.encode(), headers=fields, etag=None, last_modified=None)
+
+    def _properties(self, blob: str) -> str:
+        body = self._blobs[blob]
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        kind = "directory" if blob == "folder" else "file"
+        return (
+            "<Properties><Last-Modified>Tue, 01 Jul 2025 00:00:00 GMT</Last-Modified><Etag>0x8D0001</Etag>"
+            f"<ResourceType>{kind}</ResourceType><Content-Length>{len(body)}</Content-Length>"
+            f"<Content-MD5>{md5}</Content-MD5></Properties>"
+        )
 
     def _refusal(self, request: Request, blob: str, query: dict[str, list[str]]) -> Reply | None:
         given = query.get("sig", [""])[0] or (request.header("Authorization") or "").removeprefix("Bearer ")

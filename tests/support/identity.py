@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,14 +73,18 @@ class IdentityServer:
         handler.end_headers()
         handler.wfile.write(content)
 
-    def _content(self, path: str, handler: BaseHTTPRequestHandler) -> dict[str, object] | None:
-        if path == "/token" or path.endswith("/service-accounts/default/token"):
+    def _content(self, path: str, handler: BaseHTTPRequestHandler) -> dict[str, object] | str | None:
+        if path == "/token" or re.fullmatch(r"/computeMetadata/.*/service-accounts/[^/]+/token", path):
             return {"access_token": self._issue(), "expires_in": self.lifetime_s, "token_type": "Bearer"}
         if path == "/msi" and handler.headers["X-IDENTITY-HEADER"] == "SECRET-header":
             expires = str(int(time.time()) + self.lifetime_s)
             return {"access_token": self._issue(), "expires_on": expires, "token_type": "Bearer", "resource": "storage"}
         if path == "/":
             return {}
+        if path.endswith("/universe/universe-domain"):
+            return "googleapis.com"
+        if path.endswith("/project/project-id"):
+            return "lab"
         if path.endswith("/service-accounts/default/"):
             return {"email": "lab@example.org", "scopes": [], "aliases": ["default"]}
         return None
