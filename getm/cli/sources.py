@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from getm.cli.exit_status import EXIT_OK
 from getm.cli.output.errors import JSON_ERRORS
 from getm.cli.parser import Parser, json_errors
-from getm.resolve.names import schemes
+from getm.resolve.names import has_lister, schemes
 
 _EPILOG = """\
 Packages add schemes by entry points (docs/how-to/names.md). --url-command CMD
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
                 {
                     "scheme": scheme.name,
                     "available": scheme.available,
+                    "lists": has_lister(f"{scheme.name}:"),
                     "what": scheme.summary,
                     "package": scheme.package,
                     "needs": scheme.missing,

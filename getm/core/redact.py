@@ -12,6 +12,8 @@ _USUAL = re.compile(
 )
 _NAME = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.\-]*://", re.IGNORECASE)
 _NAME_END = re.compile(r"[?#]")
+# The same for names of other schemes, whose path may have an "@".
+_USUAL_NAME = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*://[A-Za-z0-9._\-]+(?:/[ -\"$->@-~]*)?")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
 _PORT = re.compile(r"[^:]*|\[[^\]]*\]|(?:[^:]*|\[[^\]]*\]):[0-9]*")
 # In whose names a container stands before the host of its account.
@@ -26,6 +28,8 @@ def redact(url: str) -> str:
     usual = _USUAL.fullmatch(url)
     if usual is not None and "@" not in url:
         return usual[1]
+    if _USUAL_NAME.fullmatch(url):
+        return url
     host = host_of(url)
     if host is None:
         # In a name what follows a colon is no port, nor a password, which an "@" would follow: drs://PREFIX:ACCESSION.

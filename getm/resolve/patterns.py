@@ -133,15 +133,28 @@ def _wild(name: str) -> int | None:
 
 
 def _regex(pattern: str, *, in_url: bool) -> str:
+    """The regular expression of a pattern.
+
+    Of two wildcards the first one need not try more than its shortest match, where the second one takes what it would
+    leave: an atomic group. Otherwise a name of many characters could take for ever.
+    """
     pieces, end = [], 0
+    # Where the last wildcard for any number of characters is, and which kind it has.
+    star, open_kind = 0, ""
     for found in _TOKEN.finditer(pattern):
         kind = found.lastgroup or ""
         pieces.append(re.escape(pattern[end : found.start()]))
+        end = found.end()
         if kind == "class":
             pieces.append(_class(found[0][1:-1]))
+        elif kind == "one":
+            pieces.append(re.escape("?") if in_url else _REGEX[kind])
         else:
-            pieces.append(re.escape("?") if in_url and kind == "one" else _REGEX[kind])
-        end = found.end()
+            if open_kind == "part" or open_kind == kind == "all":
+                pieces[star] = f"(?>{pieces[star]}?"
+                pieces.append(")")
+            star, open_kind = len(pieces), kind
+            pieces.append(_REGEX[kind])
     return "".join(pieces) + re.escape(pattern[end:])
 
 

@@ -107,6 +107,8 @@ def test_a_url_is_one_object_unless_that_is_asked_for(
     list(session.download_all([nginx.url("/index/objects/")], directory=tmp_path / "page"))
     assert [each.target for each in nginx.log.since(mark)] == ["/objects/A*02.txt", "/index/objects/"]
     assert b"<html>" in (tmp_path / "page" / "objects").read_bytes()
+    with pytest.raises(errors.HTTPStatusError, match=r"404 Not Found; in a URL \* is a wildcard only with -r"):
+        list(session.download_all([nginx.url("/objects/none*.txt")], directory=tmp_path))
 
 
 # Servers that mean harm ---------------------------------------------------------------------------------------------

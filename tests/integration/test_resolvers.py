@@ -173,6 +173,8 @@ def test_the_list_of_schemes(packages: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(names, "find_spec", lambda name: None)
     facts = [json.loads(line) for line in refused("sources", "--json", cwd=packages).stdout.splitlines()]
     needs = {fact["scheme"]: fact["needs"] for fact in facts}
+    lists = {fact["scheme"]: fact["lists"] for fact in facts}
+    assert lists["s3"] and lists["https"] and lists["lims"] and not lists["doi"]
     assert needs["s3"] == 'it needs botocore: pip install "getm[s3]"' and needs["hf"] is None
     assert needs["lims"] == "it cannot be imported (ModuleNotFoundError: No module named 'no_such_package')"
 

@@ -54,6 +54,8 @@ def refusal(
         advice = f" to a request without Range, with {covers}: expected 200 and the whole object"
     elif status < 400:
         advice = f", which is not the object: expected 200{advice}"
+    elif status == 404 and "*" in redact(head.url):
+        advice = f"{advice}; in a URL * is a wildcard only with -r (or Entry(expand=True))"
     answer = f"{status} {head.reason or _phrase(status)}".rstrip() + ("" if proxy is None else f" through {proxy}")
     said = None
     if content and status >= 400:
