@@ -120,6 +120,7 @@ _HOMES = (
     *("errors", "options", "results", "events", "integrity.values", "integrity.verdict", "integrity.files"),
     *(
         "resolve.resource",
+        "resolve.pages",
         "resolve.listing",
         "manifests.entry",
         "shared_object",
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
     from getm.options import *
     from getm.reader import *
     from getm.resolve.listing import *
+    from getm.resolve.pages import *
     from getm.resolve.resource import *
     from getm.results import *
     from getm.session import *

@@ -732,19 +732,19 @@ class Session:
             ...     print(listed.name, listed.size)
         """
         with importing:
-            from getm.resolve.listing import ListPage, list_names, read_page
+            from getm.client.pages import fetch_page
+            from getm.resolve.listing import list_names
             from getm.resolve.names import find_lister
+            from getm.resolve.pages import ListPage, page_request
 
         if not isinstance(name, str):
             refuse("name", 'a name such as "s3://bucket/in/"', name)
         # Checked now, and not with the first request.
-        self._open_request(_NO_URL, 1, headers, timeout, None, False, retries)
-        given = options.validate_headers(headers)
+        wanted = self._open_request(_NO_URL, 1, headers, timeout, None, False, retries)
 
-        def get(url: str, own: Mapping[str, str]) -> ListPage:
-            merged = options.override_headers(given, options.validate_headers(own))
-            with self.urlopen(url, headers=merged, timeout=timeout, checksum=None, retries=retries) as page:
-                return read_page(page)
+        def get(url: str, headers: Mapping[str, str], *, session_headers: bool = True) -> ListPage:
+            limit: dict[str, Any] = {"session_headers": session_headers, "total_s": wanted.total_s}
+            return fetch_page(self._pool, page_request(wanted, self._logins, url, headers, **limit))
 
         return list_names(
             find_lister(name),

@@ -9,7 +9,7 @@ from getm.client.receiver import ResponseInfo
 from getm.core.units import KIB, MIB
 from getm.errors import BadResponse
 from getm.protocol.messages import OpenRequest
-from getm.resolve.pages import Page
+from getm.resolve.pages import ListPage
 
 # A listing of some hundred thousand objects; index pages are the largest.
 _MAX_BYTES = 256 * MIB
@@ -17,7 +17,7 @@ _MAX_BYTES = 256 * MIB
 _CHUNK_BYTES = 64 * KIB
 
 
-def fetch_page(pool: EnginePool, request: OpenRequest) -> Page:
+def fetch_page(pool: EnginePool, request: OpenRequest) -> ListPage:
     """The whole document of `request`, over a connection of `pool`. Raises `NetworkError`."""
     transfer = Opening(pool, pool, request, _CHUNK_BYTES, 1).start()
     try:
@@ -33,6 +33,6 @@ def fetch_page(pool: EnginePool, request: OpenRequest) -> Page:
             if len(content) > _MAX_BYTES:
                 raise BadResponse(f"the document has more than {_MAX_BYTES:,} bytes", url=transfer.url)
         info = ResponseInfo(transfer)
-        return Page(bytes(content), info.headers, info.url)
+        return ListPage(bytes(content), info.headers, info.url)
     finally:
         transfer.close()

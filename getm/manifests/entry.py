@@ -184,7 +184,10 @@ class Entry:
             return False
         with importing:
             from getm.resolve.names import has_lister
-            from getm.resolve.patterns import names_several
+            from getm.resolve.patterns import is_root, names_several
+        if self.path is not None and not self.path.endswith("/") and url[:4].lower() == "doi:" and is_root(url):
+            # Where a deposit has one file, its DOI is a name of that.
+            return False
         return names_several(url) and has_lister(url)
 
     @property

@@ -97,11 +97,11 @@ def _look_up(prefix: str, get: Get) -> str:
 
 
 def _in_identifiers(provider: str, namespace: str, get: Get) -> str | None:
-    found = get(f"{_IDENTIFIERS}/namespaces/search/findByPrefix?prefix={quote(namespace)}", {})
+    found = get(f"{_IDENTIFIERS}/namespaces/search/findByPrefix?prefix={quote(namespace)}", {}, session_headers=False)
     number = _NUMBER.search(decode(found, _Namespace).links.namespace.href)
     if number is None:
         raise BadResponse("identifiers.org does not say which number the prefix has", url=found.url)
-    page = get(f"{_IDENTIFIERS}/resources/search/findAllByNamespaceId?id={number[1]}", {})
+    page = get(f"{_IDENTIFIERS}/resources/search/findAllByNamespaceId?id={number[1]}", {}, session_headers=False)
     usable = [
         each
         for each in decode(page, _Resources).embedded.resources
@@ -113,7 +113,7 @@ def _in_identifiers(provider: str, namespace: str, get: Get) -> str | None:
 
 
 def _in_n2t(provider: str, namespace: str, get: Get) -> str | None:
-    page = get(f"{_N2T}/{f'{quote(provider)}/' if provider else ''}{quote(namespace)}:", {})
+    page = get(f"{_N2T}/{f'{quote(provider)}/' if provider else ''}{quote(namespace)}:", {}, session_headers=False)
     found = _REDIRECT.search(page.content.decode("utf-8", "replace"))
     return None if found is None else found[1]
 

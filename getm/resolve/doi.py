@@ -108,7 +108,9 @@ def _kept(doi: str) -> Deposit | None:
 def _ask(doi: str, get: Get) -> Deposit | None:
     """The deposit of a DOI; None where there is no such DOI."""
     try:
-        page = get(f"{_REGISTRY}/{quote(doi, safe='/')}?type=URL", {"Accept": "application/json"})
+        page = get(
+            f"{_REGISTRY}/{quote(doi, safe='/')}?type=URL", {"Accept": "application/json"}, session_headers=False
+        )
     except HTTPStatusError as error:
         if error.status == 404:
             return None

@@ -24,7 +24,7 @@ from getm.integrity.algorithms import is_available
 from getm.integrity.values import Checksum, find_algorithm, make_checksum
 from getm.options import parse_header
 from getm.resolve.compact_ids import url_of
-from getm.resolve.pages import Get, Page, decode, get_page
+from getm.resolve.pages import JSON, Get, ListPage, decode, get_page
 from getm.resolve.request import scheme_of
 from getm.resolve.resource import Resource
 
@@ -33,9 +33,13 @@ _log = get_logger()
 PREFERRED = ("https", "s3", "gs")
 """Types of access methods in the order in which they are used."""
 
+BUNDLE_DEPTH = 50
+"""How many bundles may be within one another: none has so many, but one that has itself."""
+
 # The specification, "DRS URIs". A colon stands in names by compact identifiers only, and the first one counts.
 _COMPACT = re.compile(r"drs://((?:[A-Za-z0-9._]+/)?[A-Za-z0-9._]+):(.+)", re.IGNORECASE | re.DOTALL)
 _BY_HOST = re.compile(r"drs://([A-Za-z0-9.\-]+)/([^?#:]+)", re.IGNORECASE)
+_IN_BUNDLE = re.compile(r"drs://[A-Za-z0-9.\-]+/[^/?#]+", re.IGNORECASE)
 _EXPECTED = "expected drs://HOST/ID, or drs://PREFIX:ACCESSION (a port cannot be given)"
 _OBJECTS = "/ga4gh/drs/v1/objects"
 # What is reserved within a part of a path (RFC 3986, section 3.3), and what is encoded already.
@@ -94,6 +98,31 @@ class DRSObject(Struct):
         return bool(self.contents) and not self.access_methods
 
 
+def root_of(prefix: str) -> str:
+    """The name of the object with which a prefix begins. Raises `InvalidInput`."""
+    name = prefix.rstrip("/")
+    by_host = _IN_BUNDLE.match(name)
+    if by_host is not None and ":" not in name[len("drs://") :]:
+        return by_host[0]
+    if _COMPACT.fullmatch(name) is None:
+        raise InvalidInput(_EXPECTED)
+    # An accession may have slashes: so only the bundle itself has a name.
+    return name
+
+
+def checksums_of(found: DRSObject) -> tuple[Checksum, ...]:
+    """Those that getm knows. Raises `BadResponse` for one that is none."""
+    try:
+        known = [(find_algorithm(each.type), each.checksum) for each in found.checksums]
+        return tuple(
+            make_checksum(algorithm, value)
+            for algorithm, value in known
+            if algorithm is not None and is_available(algorithm)
+        )
+    except InvalidInput as error:
+        raise BadResponse(f"the server has a malformed checksum: {error.message}") from None
+
+
 def resolve(name: str, *, prefer: Iterable[str] | None = None) -> Resource:
     """GA4GH Data Repository Service: drs://HOST/ID, drs://PREFIX:ACCESSION.
 
@@ -116,16 +145,18 @@ def resolve(name: str, *, prefer: Iterable[str] | None = None) -> Resource:
     text = os.environ.get("GETM_DRS_ACCESS", "")
     wanted = [each.strip() for each in text.split(",") if each.strip()] if prefer is None else list(prefer)
     found, place = find_object(name, get_page)
+    # The description may have come from another host.
+    is_named = _has_host(name, place)
     if found.is_bundle:
         raise InvalidInput(
             f"it is a bundle of {len(found.contents or ())} objects; for all of them: {name.rstrip('/')}/"
         )
-    facts: dict[str, Any] = {"checksums": _checksums(found.checksums), "size": found.size, "session_headers": False}
+    facts: dict[str, Any] = {"checksums": checksums_of(found), "size": found.size, "session_headers": False}
     failure: GetmError | None = None
     methods = _ordered(found.access_methods or (), wanted or PREFERRED)
     for method in methods:
         try:
-            return replace(_accessed(method, place), **facts)
+            return replace(_accessed(method, place, is_named=is_named), **facts)
         except GetmError as error:
             _log.info("%s by %s: %s", redact(name), method.type, error)
             failure = failure or error
@@ -139,9 +170,15 @@ def find_object(name: str, get: Get, *, expand: bool = False) -> tuple[DRSObject
     """What the server says of an object, and the URL at which it says that, asked for by `get`. `expand`: also what is
     in bundles within it. Raises as `resolve` does."""
     url = _object_url(name, get)
-    page = get(f"{url}?expand=true" if expand else url, {"Accept": "application/json"})
+    page = get(f"{url}?expand=true" if expand else url, JSON, session_headers=_has_host(name, url))
     found = decode(page, DRSObject)
     return found, _place(found, page)
+
+
+def _has_host(name: str, url: str) -> bool:
+    """Whether the name has the host of that URL: the caller named it."""
+    by_host = _BY_HOST.fullmatch(name.rstrip("/"))
+    return by_host is not None and by_host[1].lower() == urlsplit(url).hostname
 
 
 def _object_url(name: str, get: Get) -> str:
@@ -156,7 +193,7 @@ def _object_url(name: str, get: Get) -> str:
     return f"https://{by_host[1]}{_OBJECTS}/{quote(by_host[2], safe=_AS_IT_IS)}"
 
 
-def _place(found: DRSObject, page: Page) -> str:
+def _place(found: DRSObject, page: ListPage) -> str:
     """The URL of the object, for further requests. A compact identifier may have led to another form of it, of which
     `self_uri` has the right one (the specification, "Accession Encoding to Valid DRS IDs")."""
     by_host = _BY_HOST.fullmatch(found.self_uri or "")
@@ -172,12 +209,13 @@ def _ordered(methods: Sequence[_AccessMethod], types: Sequence[str]) -> list[_Ac
     return sorted(usable, key=lambda method: (method.is_offline, types.index(method.type)))
 
 
-def _accessed(method: _AccessMethod, place: str) -> Resource:
+def _accessed(method: _AccessMethod, place: str, *, is_named: bool) -> Resource:
     """Where the bytes are by that method. A URL is used as it is; in place of a name in a store, for which the caller
-    would need a login of his own, the server signs a URL where it can."""
+    would need a login of his own, the server signs a URL where it can. `is_named`: the caller named the server."""
     access = method.access_url
     if method.access_id is not None and (access is None or not _is_http(access.url)):
-        page = get_page(f"{place}/access/{quote(method.access_id, safe='')}", {"Accept": "application/json"})
+        url = f"{place}/access/{quote(method.access_id, safe='')}"
+        page = get_page(url, JSON, session_headers=is_named)
         access = decode(page, AccessURL)
     if access is None:
         raise BadResponse(f"an access method ({method.type[:20]}) has neither a URL nor an id", url=place)
@@ -202,16 +240,3 @@ def _is_http(url: str) -> bool:
 
 def _headers(given: list[str] | dict[str, str] | None) -> Mapping[str, str]:
     return dict(given) if isinstance(given, dict) else dict(map(parse_header, given or ()))
-
-
-def _checksums(given: Iterable[_Checksum]) -> tuple[Checksum, ...]:
-    """Those that getm knows. Raises `BadResponse` for one that is none."""
-    try:
-        known = [(find_algorithm(each.type), each.checksum) for each in given]
-        return tuple(
-            make_checksum(algorithm, value)
-            for algorithm, value in known
-            if algorithm is not None and is_available(algorithm)
-        )
-    except InvalidInput as error:
-        raise BadResponse(f"the server has a malformed checksum: {error.message}") from None

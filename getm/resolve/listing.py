@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -13,10 +12,10 @@ from msgspec.structs import force_setattr
 from getm.core.redact import redact, redact_text
 from getm.core.spans import MAX_POSITION
 from getm.core.text import brief
-from getm.core.units import MIB
 from getm.core.validate import refuse, validate_integer
 from getm.errors import BadResponse, GetmError, InvalidInput, ResolveFailed
 from getm.integrity.values import Checksum
+from getm.resolve.pages import Get
 from getm.resolve.patterns import (
     Matches,
     filter_of,
@@ -27,11 +26,9 @@ from getm.resolve.patterns import (
     matcher,
     split_pattern,
 )
-from getm.resolve.request import is_http
+from getm.resolve.request import is_http, scheme_of
 from getm.resolve.resource import checksums_of
 
-# Index pages are the largest.
-_MAX_PAGE_BYTES = 64 * MIB
 # Of what was deleted, some stores have empty pages.
 _MAX_EMPTY_PAGES = 1000
 
@@ -64,7 +61,7 @@ class ListedObject(Struct, frozen=True, repr_omit_defaults=True):
     is_folder: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or "://" not in self.name:
+        if not isinstance(self.name, str) or scheme_of(self.name) is None:
             refuse("name", "a name with its scheme", self.name)
         if self.is_folder and not self.name.endswith("/"):
             raise InvalidInput(f"the name of a folder ends with a slash, and {brief(self.name)!r} does not")
@@ -85,14 +82,6 @@ class ListedObject(Struct, frozen=True, repr_omit_defaults=True):
         return tuple(map(str, checksums_of(self.checksums)))
 
 
-class ListPage(NamedTuple):
-    """A response to a lister's request. `url` is where it came from, after redirects."""
-
-    content: bytes
-    headers: Mapping[str, str]
-    url: str
-
-
 class ListRequest(Struct, frozen=True):
     """What a lister is asked for.
 
@@ -100,8 +89,9 @@ class ListRequest(Struct, frozen=True):
         prefix: What the names begin with. It may end anywhere: "lims://S1/re".
         recursive: Whether everything below is wanted; else what is directly in the folder in which the prefix ends, and
             its folders. A lister may yield everything in both cases: getm makes folders of it.
-        get: Makes an HTTP request for a page of the listing, `get(url, headers)`, with the proxies, certificates and
-            retries of the session.
+        get: Makes an HTTP request for a page of the listing, `get(url, headers)`, with the headers, proxies,
+            certificates and retries of the session; with `session_headers=False` without its headers, for hosts that
+            somebody else names.
 
     Example:
         >>> page = request.get("https://lims.example.org/files?below=S1/re", {"Authorization": "Bearer 0123"})
@@ -109,12 +99,11 @@ class ListRequest(Struct, frozen=True):
 
     prefix: str
     recursive: bool
-    get: Callable[[str, Mapping[str, str]], ListPage]
+    get: Get
 
 
 # A function that lists what is below a prefix, page by page as it is read.
 Lister = Callable[[ListRequest], Iterable[ListedObject]]
-Get = Callable[[str, Mapping[str, str]], ListPage]
 
 
 class EndOfPages:
@@ -131,28 +120,6 @@ class EndOfPages:
             what = "a page of it came before" if page in self._seen else f"{self._empty:,} pages in a row have nothing"
             raise BadResponse(f"the listing does not end: {what}")
         self._seen.add(page)
-
-
-class _Page(Protocol):
-    """A response whose content is read."""
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    def read(self, size: int, /) -> Any: ...
-
-
-def read_page(page: _Page) -> ListPage:
-    """All of a response to a lister's request. Raises `BadResponse` for one that is too large for a page."""
-    content = bytearray()
-    while part := page.read(MIB):
-        content += part
-        if len(content) > _MAX_PAGE_BYTES:
-            raise BadResponse(f"a page of a listing has more than {_MAX_PAGE_BYTES:,} bytes", url=redact(page.url))
-    return ListPage(bytes(content), page.headers, page.url)
 
 
 def list_names(

@@ -13,21 +13,19 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from copy import copy
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from getm import errors
-from getm.core.redact import host_of, redact_text
+from getm.core.redact import redact_text
 from getm.core.signed_url import find_signature
 from getm.core.text import brief
-from getm.core.url import validate_url
-from getm.options import override_headers, validate_headers
+from getm.options import validate_headers
 from getm.protocol.messages import NO_URLS, OpenRequest, Renewable, RenewedInfo, Route
 from getm.resolve.advice import advised
-from getm.resolve.pages import Get, Page, use
+from getm.resolve.pages import Get, ListPage, page_request, use
 from getm.resolve.request import UnlocatedRequest
 from getm.resolve.resource import Provider, Resource
 
@@ -90,7 +88,7 @@ class Locator:
         """
         self._loop = loop or self._loop
         if self._get is None:
-            self._get = partial(_get_page, request, fetch, self._logins, host_of(self.name or ""))
+            self._get = _getter(request, fetch, self._logins)
         serial = 0 if self._found is None else self._found.serial
         return self._ask(serial - 1 if self.is_current else serial, request.stall_s)
 
@@ -239,37 +237,18 @@ def _failure(cause: BaseException, label: str) -> errors.ResolveFailed:
 
 
 _Answer = Callable[["str | Resource | BaseException"], None]
-Fetch = Callable[[OpenRequest], Page]
+Fetch = Callable[[OpenRequest], ListPage]
 
 
-def _get_page(
-    wanted: OpenRequest, fetch: Fetch, logins: Logins | None, host: str | None, url: str, headers: Mapping[str, str]
-) -> Page:
-    """A document that a resolver needs to find the object of `wanted`. The headers of the call go to `host`, which the
-    name has: no other one was chosen by the caller."""
-    own, named = validate_headers(headers), host is not None and host_of(url) == host
-    request = OpenRequest(
-        url=validate_url(url),
-        headers=override_headers(wanted.headers, own) if named else own,
-        concurrency=1,
-        checksums=None,
-        strict=False,
-        connect_s=wanted.connect_s,
-        stall_s=wanted.stall_s,
+def _getter(wanted: OpenRequest, fetch: Fetch, logins: Logins | None) -> Get:
+    """What makes the requests that finding the object of `wanted` takes."""
+
+    def get(url: str, headers: Mapping[str, str], *, session_headers: bool = True) -> ListPage:
         # What nobody waits for any more ends by itself.
-        total_s=wanted.stall_s,
-        floor_bytes_s=wanted.floor_bytes_s,
-        floor_window_s=wanted.floor_window_s,
-        tail_s=None,
-        # 202: it is being prepared (GA4GH DRS, "GetObject"), and Retry-After says for how long.
-        custom_retries=replace(wanted.retries, statuses=wanted.retries.statuses | {202}),
-        cacert=wanted.cacert,
-        environment=wanted.environment,
-        insecure=wanted.insecure,
-        connection=wanted.connection,
-        logins=() if logins is None else logins.of((url,), named=named),
-    )
-    return fetch(request)
+        total_s = wanted.stall_s
+        return fetch(page_request(wanted, logins, url, headers, session_headers=session_headers, total_s=total_s))
+
+    return get
 
 
 def _call(

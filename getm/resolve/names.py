@@ -42,6 +42,8 @@ BUILT_IN_LISTERS = {
     **dict.fromkeys(("az", "abfs", "abfss"), "getm.resolve.az_listing:list_objects"),
     "hf": "getm.resolve.hf_listing:list_objects",
     **dict.fromkeys(("http", "https"), "getm.resolve.index_listing:list_objects"),
+    "drs": "getm.resolve.drs_listing:list_objects",
+    "doi": "getm.resolve.doi_listing:list_objects",
 }
 """getm's own listers, likewise."""
 

@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 )
 _REGEX = {"folders": "(?:[^/]*/)*", "all": ".*", "part": "[^/]*", "one": "[^/]"}
 _BUCKET = re.compile(r"[a-z]+://[^/]+", re.IGNORECASE)
-# What is listed as a whole without a slash at its end, and has no wildcards: a bucket, a repository.
+# What is listed as a whole without a slash at its end, and has no wildcards: a bucket, a repository, a deposit.
 _ROOTS = {
     **dict.fromkeys(("gs", "az", "abfs", "abfss"), _BUCKET),
     "s3": re.compile(r"s3://(?:arn:[^/]+(?:[:/])[^/]+|[^/]+)", re.IGNORECASE),
@@ -37,6 +37,8 @@ _ROOTS = {
         r"hf://(?:(?:datasets|spaces)/|(?!(?:datasets|spaces)/))[^/@]+/[^/@]+(?:@(?:refs/(?:pr|convert)/[^/]+|[^/]+))?",
         re.IGNORECASE,
     ),
+    # A DOI of Dataverse has a slash after the mark of its owner.
+    "doi": re.compile(r"doi:(?://)?10\.[0-9.]+/(?:(?:DVN|FK2)/)?[^/]+", re.IGNORECASE),
 }
 _ANY_ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/]*")
 

@@ -10,9 +10,8 @@ from msgspec import Struct, field
 
 from getm.errors import BadResponse, HTTPStatusError, InvalidInput
 from getm.integrity.values import Checksum, find_algorithm, make_checksum
-from getm.resolve.pages import Get, decode
+from getm.resolve.pages import JSON, Get, decode
 
-_JSON = {"Accept": "application/json"}
 _FIGSHARE = "https://api.figshare.com/v2"
 # What figshare says of an article has at most so many of its files; a page of its files has at most so many.
 _FIGSHARE_SHOWN, _FIGSHARE_PAGE = 10, 1000
@@ -71,7 +70,7 @@ def _in_zenodo(landing: str, get: Get) -> list[DepositedFile]:
     parts = urlsplit(landing)
     number = parts.path.rstrip("/").rpartition("/")[2]
     # A DOI for all versions leads to the last one.
-    page = get(f"https://{parts.netloc}/api/records/{quote(number, safe='')}", _JSON)
+    page = get(f"https://{parts.netloc}/api/records/{quote(number, safe='')}", JSON, session_headers=False)
     record: _ZenodoRecord = decode(page, _ZenodoRecord)
     found = []
     for file in record.files:
@@ -104,15 +103,15 @@ class _FigshareArticle(Struct):
 
 def _in_figshare(doi: str, get: Get) -> list[DepositedFile]:
     found: list[_FigshareArticle] = decode(
-        get(f"{_FIGSHARE}/articles?doi={quote(doi, safe='')}", _JSON), list[_FigshareArticle]
+        get(f"{_FIGSHARE}/articles?doi={quote(doi, safe='')}", JSON, session_headers=False), list[_FigshareArticle]
     )
     if not found:
         raise BadResponse("figshare knows no public article of this DOI", url=_FIGSHARE)
     place, version = f"{_FIGSHARE}/articles/{found[0].id}", _FIGSHARE_VERSION.search(doi)
-    last: _FigshareArticle = decode(get(place, _JSON), _FigshareArticle)
+    last: _FigshareArticle = decode(get(place, JSON, session_headers=False), _FigshareArticle)
     article = last
     if version is not None and last.version != int(version[1]):
-        article = decode(get(f"{place}/versions/{version[1]}", _JSON), _FigshareArticle)
+        article = decode(get(f"{place}/versions/{version[1]}", JSON, session_headers=False), _FigshareArticle)
         if len(article.files) >= _FIGSHARE_SHOWN:
             raise BadResponse(
                 f"figshare names {_FIGSHARE_SHOWN} files of an earlier version, and there are more: give the last DOI",
@@ -130,7 +129,7 @@ def _in_figshare(doi: str, get: Get) -> list[DepositedFile]:
 def _figshare_pages(place: str, get: Get) -> list[_FigshareFile]:
     files: list[_FigshareFile] = []
     for number in range(1, _MAX_PAGES + 1):
-        page = get(f"{place}/files?page={number}&page_size={_FIGSHARE_PAGE}", _JSON)
+        page = get(f"{place}/files?page={number}&page_size={_FIGSHARE_PAGE}", JSON, session_headers=False)
         listed: list[_FigshareFile] = decode(page, list[_FigshareFile])
         files += listed
         if len(listed) < _FIGSHARE_PAGE:
@@ -181,7 +180,9 @@ class _DataverseAnswer(Struct):
 def _in_dataverse(doi: str, landing: str, get: Get) -> list[DepositedFile]:
     root = "://".join(urlsplit(landing)[:2])
     try:
-        page = get(f"{root}/api/datasets/:persistentId/?persistentId=doi:{quote(doi, safe='/')}", _JSON)
+        page = get(
+            f"{root}/api/datasets/:persistentId/?persistentId=doi:{quote(doi, safe='/')}", JSON, session_headers=False
+        )
         answer: _DataverseAnswer = decode(page, _DataverseAnswer)
     except (HTTPStatusError, BadResponse) as error:
         if isinstance(error, HTTPStatusError) and error.status in (401, 403):

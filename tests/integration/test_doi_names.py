@@ -84,6 +84,35 @@ def test_a_deposit_of_one_file_and_of_several(hosts: NamedHosts, session: getm.S
         session.read(f"doi:{two}/c")
 
 
+@pytest.mark.parametrize("given", ["{}", "{}/", "{}/*"])
+def test_all_of_a_deposit(given: str, hosts: NamedHosts, session: getm.Session, tmp_path: Path) -> None:
+    name = f"doi:{deposits.zenodo(hosts, 2, FILES)}"
+    listed = list(session.list_objects(given.format(name)))
+    assert [each.name for each in listed] == [f"{name}/data.csv", f"{name}/a b.txt"]
+    assert [each.size for each in listed] == [len(DATA), 4] and all(each.checksums for each in listed)
+    list(session.download_all([given.format(name)], directory=tmp_path, strict=True))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == FILES
+    # Nobody is sent what is the session's.
+    assert {request.header("X-Mine") for request in hosts.server.requests} == {None}
+
+
+def test_some_of_a_deposit(hosts: NamedHosts, tmp_path: Path) -> None:
+    name = f"doi:{deposits.dataverse(hosts, {'in/x.bin': DATA, 'in/y.txt': b'y', 'z.txt': b'z'})}"
+    run = run_getm("ls", f"{name}/", "-r", "-l", *hosts.options, cwd=tmp_path)
+    assert run.returncode == 0 and run.stdout.decode().split()[2::3] == [
+        f"{name}/{path}" for path in ("in/x.bin", "in/y.txt", "z.txt")
+    ]
+    run = run_getm(f"{name}/**/*.txt", "-d", "out", *hosts.options, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.txt")) == [
+        "in/y.txt",
+        "z.txt",
+    ]
+    one = f"doi:{deposits.zenodo(hosts, 4, {'x': b'x'})}"
+    assert run_getm(one, "file", *hosts.options, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
 def test_what_cannot_be_had(hosts: NamedHosts, session: getm.Session) -> None:
     with pytest.raises(errors.InvalidInput, match=r"there is no DOI 10\.5281/zenodo\.9/x, nor one that begins it"):
         session.read("doi:10.5281/zenodo.9/x")

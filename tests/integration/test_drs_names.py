@@ -103,7 +103,13 @@ def test_a_token_for_the_host_that_the_name_has(hosts: NamedHosts, session: getm
     hosts.server.serve(f"{OBJECTS}/moved", redirect(f"https://other.test{OBJECTS}/1"))
     with pytest.raises(errors.ResolveFailed, match="401"):
         session.read("drs://drs.test/moved", headers={"Authorization": f"Bearer {TOKEN}"})
+    DRSServer(hosts).blob("2", BODY, [{"type": "https", "access_id": "x"}])
+    hosts.server.serve(f"{OBJECTS}/gone", redirect(f"https://other.test{OBJECTS}/2"))
+    server.access("2", "x", lambda: {"url": "https://store.test/x"})
+    with pytest.raises(errors.ResolveFailed, match="401"):
+        session.read("drs://drs.test/gone", headers={"Authorization": f"Bearer {TOKEN}"})
     assert {request.header("Authorization") for request in hosts.requests("other.test")} == {None}
+    assert hosts.requests("other.test")[-1].path.endswith("/access/x")
 
 
 def test_tokens_of_the_session(hosts: NamedHosts, shared_session: Callable[..., getm.Session]) -> None:
@@ -185,6 +191,47 @@ def test_a_bundle_is_no_blob(hosts: NamedHosts, session: getm.Session) -> None:
     name = DRSServer(hosts).bundle("b", [{"name": "x", "id": "1"}, {"name": "y", "id": "2"}])
     with pytest.raises(errors.InvalidInput, match=r"a bundle of 2 objects; for all of them: drs://drs\.test/b/"):
         session.read(name)
+
+
+def test_what_is_in_a_bundle(hosts: NamedHosts, session: getm.Session, tmp_path: Path) -> None:
+    """By the names that it gives its objects, also those of bundles within it."""
+    hosts.server.serve("/x", Reply(body=BODY))
+    server, method = DRSServer(hosts), https("https://store.test/x")
+    for id in ("1", "a/b"):
+        server.blob(id, BODY, [method])
+    contents: list[dict[str, Any]] = [
+        {"name": "one.bam", "id": "1"},
+        {"name": "in", "id": "2", "contents": [{"name": "two.bam", "drs_uri": ["http://x", "drs://drs.test/a%2Fb"]}]},
+    ]
+    name = server.bundle("b", contents)
+    assert [each.name for each in session.list_objects(f"{name}/", recursive=True)] == [
+        "drs://drs.test/b/one.bam",
+        "drs://drs.test/b/in/two.bam",
+    ]
+    assert [each.name for each in session.list_objects(name)] == ["drs://drs.test/b/one.bam", "drs://drs.test/b/in/"]
+    (blob,) = session.list_objects("drs://drs.test/1")
+    assert (blob.size, blob.texts()) == (len(BODY), (f"sha256:{SHA256}",))
+    list(session.download_all([f"{name}/"], directory=tmp_path / "all", strict=True))
+    found = {str(path.relative_to(tmp_path / "all")) for path in (tmp_path / "all").rglob("*.bam")}
+    assert found == {"one.bam", "in/two.bam"}
+    list(session.download_all([f"{name}/in/*.bam"], directory=tmp_path / "some"))
+    assert (tmp_path / "some" / "two.bam").read_bytes() == BODY
+    register(hosts, {"urlPattern": "https://drs.test/ga4gh/drs/v1/objects/{$id}"})
+    run = run_getm("drs://drs.42:b/", "-d", "by-compact", *hosts.options, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "by-compact" / "in" / "two.bam").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", ["", "../x", "x/../../y", "/etc/x"])
+def test_a_bundle_that_means_harm(name: str, hosts: NamedHosts, session: getm.Session, tmp_path: Path) -> None:
+    hosts.server.serve("/x", Reply(body=BODY))
+    server = DRSServer(hosts)
+    server.blob("1", BODY, [https("https://store.test/x")])
+    bundle = server.bundle("b", [{"name": name, "id": "1"}])
+    (tmp_path / "in").mkdir()
+    with pytest.raises(errors.GetmError):
+        list(session.download_all([f"{bundle}/"], directory=tmp_path / "in"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("name", ["drs://", "drs://host", "drs://host/", "drs:host/1", "drs://host/1?x=1", "drs://:1"])
