@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
+from importlib import import_module
 
-from generate import COMMANDS
-
-from getm.cli import help, options
+from getm.cli import help, main, options
 
 PATH = "reference/command.md"
 _INTRODUCTION = """\
@@ -20,8 +19,8 @@ have the same options."""
 
 def page() -> str:
     parts = [_INTRODUCTION, "## getm", *_about(options.build_parser())]
-    for word, module in COMMANDS.items():
-        parts += [f"## getm {word}", *_about(module.build_parser())]
+    for word in main.WORDS:
+        parts += [f"## getm {word}", *_about(import_module(f"getm.cli.{word}").build_parser())]
     parts += ["## getm help TOPIC", "What `getm help` says of each topic."]
     for topic in help.TOPICS:
         title, _, text = help.read_topic(topic).partition("\n")

@@ -21,7 +21,7 @@ from getm.cli import completion, demo, hash, help, ls, options, report, sources,
 from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
-COMMANDS: dict[str, Any] = {
+_WORDS: dict[str, Any] = {
     "ls": ls,
     "verify": verify,
     "hash": hash,
@@ -55,7 +55,7 @@ def root_parser() -> argparse.ArgumentParser:
     for group in root._action_groups:
         group._group_actions = [action for action in group._group_actions if action is not operands]
     commands = root.add_subparsers(title="commands", parser_class=argparse.ArgumentParser)
-    for word, module in COMMANDS.items():
+    for word, module in _WORDS.items():
         parser = module.build_parser()
         description = "\n\n".join([parser.description, *_paragraphs(parser.epilog)])
         summary = parser.description.partition(".")[0]
@@ -98,7 +98,7 @@ def man_page() -> str:
     page.date, page.source, page.manual = "", f"getm {__version__}", "User Commands"
     page.description = "download files over HTTP, checked against their checksums"
     sections = dict(_sections(epilog))
-    for module in COMMANDS.values():
+    for module in _WORDS.values():
         sections["examples"] += "\n" + dict(_sections(module.build_parser().epilog)).get("examples", "")
     synopsis = "\n".join(line.strip() for line in (root.usage or "").splitlines())
     topics = {title: help.read_topic(name).partition("\n\n")[2].rstrip() for title, name in _TOPICS.items()}

@@ -67,6 +67,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             module = nodeid.partition("::")[0]
+            if "-line-" in nodeid:
+                return nodeid.partition("-line-")[0]  # the examples of one page
             return module if module in _ONE_SERVER else nodeid.partition("[")[0]
 
     return Scheduler(config, log)
