@@ -17,12 +17,14 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from getm._version import __version__
-from getm.cli import completion, demo, hash, help, ls, options, report, sources, verify
+from getm.cli import completion, demo, hash, help, ls, options, report, run, serve, sources, verify
 from getm.integrity.algorithms import available_algorithms
 
 ROOT = Path(__file__).parent.parent
 _WORDS: dict[str, Any] = {
     "ls": ls,
+    "run": run,
+    "serve": serve,
     "verify": verify,
     "hash": hash,
     "report": report,

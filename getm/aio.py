@@ -28,8 +28,13 @@ async def start(opening: Opening) -> Receiver:
     if (finding := opening.find(asyncio.get_running_loop())) is not None:
         with pool.finding(finding):
             await asyncio.wrap_future(finding)
+    return opening.start_on(await acquire(opening))
+
+
+async def acquire(opening: Opening) -> ClientConnection:
+    """`Opening.acquire` that never blocks the loop."""
     wanted = opening.wanted()
-    return opening.start_on(pool.take_idle(wanted) or await _acquire(pool, wanted))
+    return opening.pool.take_idle(wanted) or await _acquire(opening.pool, wanted)
 
 
 async def _acquire(pool: EnginePool, wanted: Wanted) -> ClientConnection:
@@ -107,18 +112,18 @@ def _settle(came: asyncio.Future[None]) -> None:
 async def acollect_spans(transfer: Receiver, spans: CollectedSpans) -> None:
     """Wait until all of `spans` are there."""
     while not spans.collect(transfer):
-        await _wait(transfer)
+        await wait(transfer)
 
 
 async def aread_all(transfer: Receiver) -> memoryview:
     """Read the whole object."""
     whole = WholeObject(transfer)
     while (view := whole.try_read()) is None:
-        await _wait(transfer)
+        await wait(transfer)
     return view
 
 
-async def _wait(transfer: Receiver) -> None:
+async def wait(transfer: Receiver) -> None:
     """Wait until the engine has sent something. Raises `SlotsExhausted` where it cannot."""
     if transfer.starved():
         grace_s = transfer.grace_s(other_tasks=len(asyncio.all_tasks()) > 1)
@@ -168,7 +173,7 @@ class _Iterator(ResponseInfo, AsyncIterator[_T]):
                 if (part := parts.next()) is not None:
                     return part
                 if not parts.complete:
-                    await _wait(self._transfer)
+                    await wait(self._transfer)
             self._transfer.close()
             raise StopAsyncIteration
 

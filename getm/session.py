@@ -370,10 +370,8 @@ class Session:
         """
         wrap = file_object.wrapping(mode, encoding, errors, newline)
         request = self._open_request(url, 1, headers, timeout, checksum, strict, retries, mirrors)
-        if not strict:
-            # What is declared of the whole may not be declared with a part of it.
-            request = msgspec.structs.replace(request, first_bytes=file_object.FIRST_BYTES)
-        opening = self._opening(request, DEFAULT_CHUNK_BYTES, 1)
+        # What is declared of the whole may not be declared with a part of it.
+        opening = self._opening_in_parts(request, 0 if strict else file_object.FIRST_BYTES)
         return wrap(reader.Reader(open_transfer(opening), name_of, opening.acquire))
 
     def iter_content(
@@ -1673,6 +1671,15 @@ class Session:
             **fields,
         )
         return request if locator is None else UnlocatedRequest.of(request, locator)
+
+    def _opening_in_parts(self, request: OpenRequest, first_bytes: int) -> Opening:
+        """The transfer of an object of which so many bytes come first, and the others as they are asked for."""
+        return self._opening(msgspec.structs.replace(request, first_bytes=first_bytes), DEFAULT_CHUNK_BYTES, 1)
+
+    def _opening_for_program(self, url: URLInput, first_bytes: int) -> Opening:
+        """`_opening_in_parts` for what serves an object to other programs (`getm.adapter`)."""
+        request = self._open_request(url, 1, None, "default", "auto", False, None)
+        return self._opening_in_parts(request, first_bytes)
 
     def _asking(
         self,

@@ -24,6 +24,9 @@ EXIT_NETWORK = 4
 EXIT_HTTP = 8
 EXIT_INTEGRITY = 9
 EXIT_COMMAND = 10
+# Of `getm run`, as of env(1) and nohup(1): the program cannot be run, or there is none.
+EXIT_CANNOT_RUN = 126
+EXIT_NO_COMMAND = 127
 # 128 plus the number of a signal, as shells report it.
 EXIT_SIGNAL = 128
 EXIT_BROKEN_PIPE = EXIT_SIGNAL + signal.SIGPIPE

@@ -17,7 +17,7 @@ TOPICS = (
     *("files", "stores", "exit-status"),
 )
 # Other commands, whose help is that of their parsers.
-COMMANDS = ("ls", "verify", "hash", "report", "sources", "completion", "demo")
+COMMANDS = ("ls", "run", "serve", "verify", "hash", "report", "sources", "completion", "demo")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,7 +51,7 @@ def overview() -> str:
     width = max(map(len, TOPICS))
     titles = {topic: read_topic(topic).partition("\n")[0].partition(": ")[2] for topic in TOPICS}
     topics = "".join(f"  {topic:{width}}  {title}\n" for topic, title in titles.items())
-    commands = f"Or of a command: {', '.join(COMMANDS)}.\nOptions: getm --help\n"
+    commands = f"Or of a command: {', '.join(COMMANDS[:-1])},\n{COMMANDS[-1]}.\nOptions: getm --help\n"
     return f"getm help TOPIC, of these topics:\n\n{topics}\n{commands}"
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # How an argument begins that names what to download; options after which nothing is; and the other commands.
 _SOURCES = ("http://", "https://", "-m", "-i", "--manifest")
 _NO_DOWNLOAD = ("-h", "--help", "--version")
-WORDS = ("demo", "ls", "verify", "hash", "report", "sources", "completion", "help")
+WORDS = ("demo", "ls", "run", "serve", "verify", "hash", "report", "sources", "completion", "help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _is_download(arguments: list[str]) -> bool:
     """Whether an engine will be needed, unless the arguments are wrong."""
+    if arguments[:1] == ["run"]:
+        # The program's, whose process this will be.
+        return False
     names_source = any(argument.lower().startswith(_SOURCES) for argument in arguments)
     return names_source and not any(argument in _NO_DOWNLOAD for argument in arguments)
 

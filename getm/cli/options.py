@@ -23,8 +23,8 @@ from getm.options import MAX_CONCURRENCY
 
 USAGE = (
     "getm [options] URL [FILE]\n       getm [options] URL URL... [-d DIR]\n       getm [options] -m LIST\n"
-    "       getm ls NAME...\n       getm verify FILE ALG:VALUE\n       getm verify SUMSFILE...\n"
-    "       getm verify --receipt FILE\n"
+    "       getm ls NAME...\n       getm run -- COMMAND ARGUMENTS...\n       getm serve NAME...\n"
+    "       getm verify FILE ALG:VALUE\n       getm verify SUMSFILE...\n       getm verify --receipt FILE\n"
     "       getm hash [-a ALG] FILE...\n       getm report RECEIPT [-o FILE]\n       getm sources\n"
     "       getm demo [--size MIB]\n       getm help [TOPIC]"
 )
@@ -51,6 +51,7 @@ usage: getm [options] URL [FILE]
   --dry-run             print names and sizes, and download nothing
 
   getm ls s3://bucket/in/     getm verify SHA256SUMS     getm hash FILE...
+  getm run -- samtools view s3://bucket/x.bam chr1
 
 All options: getm --help. About one thing: getm help TOPIC (lists, checksums,
 listing, resume, connections, logins, output, config, environment, ...).

@@ -17,7 +17,7 @@ from getm.core.redact import redact, redact_text
 from getm.core.text import brief, decode
 from getm.errors import CommandFailed, InvalidInput
 from getm.manifests.entry import Entry
-from getm.resolve.resource import Resource
+from getm.resolve.resource import Provider, Resource
 
 _FIELDS = frozenset({"url", "headers", "checksums", "size", "expires_at", "mirrors", "advice"})
 
@@ -39,7 +39,11 @@ class URLCommand:
 
     def found(self, entry: Entry) -> Entry:
         """The entry, whose URL the command finds. Other processes can do that as well."""
-        return entry.found_by(partial(_run, self._words, redact(entry.urls[0]), self._limit_s))
+        return entry.found_by(self.provider(entry.urls[0]))
+
+    def provider(self, url: str) -> Provider:
+        """What finds the URL to use in the place of `url`."""
+        return partial(_run, self._words, redact(url), self._limit_s)
 
     def __enter__(self) -> Self:
         return self

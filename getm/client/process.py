@@ -34,7 +34,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: 
 # aiohttp reads the system's certificates, twice, for contexts that an engine does not use: more than a quarter of its
 # start. So its variables name none until aiohttp is imported: the caller's variables come with each request. Nor must
 # it open SSLKEYLOGFILE for them, which may be unwritable.
-_NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 # The standard library comes before all of the caller's folders: a file `http.py` there is no part of an engine. The
 # package is imported without its __init__, which an engine does not need, and so is aiohttp, whose client, cookies and
 # tracing are a tenth of the start; should that fail with a future release, aiohttp is imported as usual. The garbage
@@ -120,7 +120,7 @@ def python() -> str | None:
     return None if getattr(sys, "frozen", False) or not ("python" in name or "pypy" in name) else sys.executable
 
 
-def _flags() -> list[str]:
+def interpreter_flags() -> list[str]:
     """The interpreter's options (-X, -W, -E, -I, ...), as this process has them, and no current folder in its path."""
     # As in multiprocessing; there is no public name for it.
     return [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]  # not in typeshed
@@ -164,17 +164,17 @@ class Launched:
                 code = _BOOTSTRAP.format(
                     variable=_PATH_VARIABLE,
                     package=_PACKAGE,
-                    no_certificates=tuple(_NO_CERTIFICATES),
+                    no_certificates=tuple(NO_CERTIFICATES),
                     control=theirs.fileno(),
                     parent=os.getpid(),
                 )
                 self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                    [executable, *_flags(), "-c", code],
+                    [executable, *interpreter_flags(), "-c", code],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=(theirs.fileno(),),
-                    env={**environment, **_NO_CERTIFICATES, _PATH_VARIABLE: ascii(_paths())},
+                    env={**environment, **NO_CERTIFICATES, _PATH_VARIABLE: ascii(_paths())},
                 )
         except BaseException:
             self._stderr.close()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from getm import errors
 from getm.client.connection import ClientConnection
 from getm.client.parts import ChunkReader
-from getm.client.read_ahead import SKIPPED_BYTES, ReadAhead, first_span
+from getm.client.read_ahead import FILES, SKIPPED_BYTES, Pace, ReadAhead, first_span
 from getm.client.receiver import Receiver
-from getm.client.span_receiver import receive_span
-from getm.core.spans import MAX_POSITION
+from getm.client.span_receiver import receive_also, receive_span
+from getm.core.spans import MAX_POSITION, Span
 
 
 class RandomAccess:
@@ -20,7 +20,8 @@ class RandomAccess:
     Reads that end beyond `quiet_until` need `request` first.
     """
 
-    def __init__(self, transfer: Receiver, acquire: Callable[[], ClientConnection]) -> None:
+    def __init__(self, transfer: Receiver, acquire: Callable[[], ClientConnection], pace: Pace = FILES) -> None:
+        self._pace = pace
         self.transfer: Receiver = transfer
         self.chunks: ChunkReader = ChunkReader(transfer)
         self.at: int | None = None
@@ -29,7 +30,7 @@ class RandomAccess:
         self._ahead: ReadAhead | None = None
         head = transfer.head
         if transfer.first_bytes and head is not None and head.ranged:
-            self._ahead = ReadAhead(head.size or 0, 0, transfer.first_bytes)
+            self._ahead = ReadAhead(head.size or 0, 0, transfer.first_bytes, pace)
         self.quiet_until: int = MAX_POSITION if self._ahead is None else self._ahead.quiet_until
         # `why_not`, once it is known.
         self._refusal: tuple[str | None] | None = None
@@ -84,6 +85,10 @@ class RandomAccess:
         self.at = None
         return True
 
+    def has_near(self, target: int) -> bool:
+        """Whether a read at `target` needs no request of its own: the bytes there are here, or on their way."""
+        return self.chunks.holds(target) or (target >= self.chunks.position and self._reaches(target))
+
     def _reaches(self, target: int) -> bool:
         """Whether the transfer is soon at `target`."""
         received = self.chunks.received
@@ -105,7 +110,7 @@ class RandomAccess:
 
     def _jump(self, target: int, count: int) -> None:
         size = self.transfer.size or 0
-        span = first_span(size, target, target + count)
+        span = first_span(size, target, target + count, self._pace)
         # Before the request is sent, which takes with it that their slots are free.
         self.chunks.clear()
         before, self.transfer = self.transfer, receive_span(self.transfer, span, self._acquire)
@@ -113,8 +118,21 @@ class RandomAccess:
             self.chunks.position = span.start
         else:
             self.chunks = ChunkReader(self.transfer, span.start, keeps=True)
-        self._ahead = ReadAhead(size, target, span.stop)
+        self._begin_run(target, span)
+
+    def _begin_run(self, target: int, span: Span) -> None:
+        self._ahead = ReadAhead(self.transfer.size or 0, target, span.stop, self._pace)
         self.quiet_until = self._ahead.quiet_until
+
+    def another(self, connection: ClientConnection, target: int, count: int) -> RandomAccess:
+        """A second reader of the same version, over `connection`, which begins by a read of `count` bytes at `target`,
+        not at the end."""
+        span = first_span(self.transfer.size or 0, target, target + count, self._pace)
+        other = RandomAccess(receive_also(self.transfer, span, connection), self._acquire, self._pace)
+        other.chunks = ChunkReader(other.transfer, span.start, keeps=True)
+        other._begin_run(target, span)
+        other.seek(target)
+        return other
 
     def clear(self) -> None:
         """The reader is closed, and nobody uses this."""

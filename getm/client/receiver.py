@@ -361,6 +361,11 @@ class Receiver:
             # Not left to close(): the error's traceback may keep this alive until the next garbage collection.
             self._release_connection()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed, and has not failed."""
+        return not self._closed and self._error is None
+
     def has_head(self) -> bool:
         """Whether the head has come. Raises an error before it."""
         self._check()

@@ -45,6 +45,7 @@ LAYERS = (
     Layer("batch", ("batch",), ("getm.engine",)),
     Layer("session", ("arguments", "transfers", "session", "default_session"), ("getm.engine",)),
     Layer("package", ("__init__",), ("getm.engine", "getm.buffers", "getm.protocol")),
+    Layer("adapter", ("adapter",), ("getm.engine", "getm.buffers", "getm.protocol")),
     Layer("integrations", ("integrations",), ("getm.engine", "getm.buffers", "getm.protocol")),
     Layer("command", ("cli", "__main__"), ("getm.engine", "getm.buffers", "getm.protocol")),
 )
@@ -54,8 +55,8 @@ STRANGERS = {("reader", "aio"), ("aio", "reader")}
 
 # Packages with one home.
 HOMES = {
-    "aiohttp": ("engine.http",),
-    "uvloop": ("engine.http",),
+    "aiohttp": ("engine.http", "adapter.server"),
+    "uvloop": ("engine.http", "adapter.server"),
 }
 
 MAY_PRINT = ("cli",)

@@ -16,6 +16,8 @@ _shtab_getm_commands() {
     help:'Print a short text about one thing: lists, checksums, resume, ...'
     ls:'List what is in a bucket, a repository or a folder of a web server, or what matches a pattern. Each name is printed whole, as getm takes it, also in a list. What names can be listed, wildcards, --include and --exclude: getm help listing.'
     report:'Write a page (HTML) about the downloads of a receipt. The page shows sizes, speeds, retries, what verified what, and failures. It is one file that loads nothing from elsewhere and runs no script. Of many files it shows the largest, and says what it leaves out. It needs no connection, and does not look at the files themselves: getm verify --receipt does.'
+    run:'Run a program that reads objects by URLs on this machine. Each argument that is the name of an object (https://, s3://, gs://, drs://, hf://, ...: getm sources) becomes a URL on this machine, by which the program reads it; also after "=" (--ref=NAME), and within text such as SQL or a shell'"'"'s command. The files beside it (x.bam.bai) are found as they are at its origin.'
+    serve:'Print URLs on this machine by which programs read objects, and serve them until Ctrl-C. A URL has a random token, and only programs of this user (and root) get an answer. What is beside an object is there as well, by its URL: x.bam.bai.'
     sources:'List the schemes of names that getm can download from, and what each needs. Packages add schemes by entry points (docs/how-to/names.md). --url-command CMD makes a URL of any of these names by a command of yours.'
     verify:'Check files against checksums, on all cores. Sums files are those of md5sum, sha1sum, sha256sum, sha512sum and "cksum -a", in the GNU form ("DIGEST NAME", also -z) and in the BSD form ("ALGORITHM (NAME) = DIGEST"). Their names are relative to the current folder, as for "sha256sum -c". An operand after FILE is a checksum if it begins with the name of an algorithm and ":" or "=", otherwise a sums file. Receipts are what "getm --receipt" writes. The last line with "done" for a path says which size and checksums the file must have. Their names are relative to the receipt'"'"'s folder. Objects in a store (s3://...) are read from there. Standard output has a line for each file: "NAME: OK", "NAME: FAILED", "NAME: FAILED open or read", or "NAME: NOT VERIFIED" (an S3 multipart ETag whose part size cannot be found, or a receipt without a checksum). With --repair, files that are damaged, too short, too long or missing are downloaded from where they came from: only damaged blocks of 1 MiB or more,'
   )
@@ -123,7 +125,7 @@ _shtab_getm_hash_defaults_added=0
 
 _shtab_getm_help_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":lists, listing, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists listing checksums resume connections logins output config environment files stores exit-status ls verify hash report sources completion demo)"
+  ":lists, listing, checksums, resume, connections, logins, output, config, environment, files, stores, exit-status\; or a command:(lists listing checksums resume connections logins output config environment files stores exit-status ls run serve verify hash report sources completion demo)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -175,6 +177,74 @@ _shtab_getm_report_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_getm_report_defaults_added=0
+
+_shtab_getm_run_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "*--keep[leave this URL or name in the arguments as it is\; repeatable\: for what the program writes to, or a proxy]:NAME:"
+  "*--with[serve this as well, as a file beside each of the others, under its own name or FILE\; repeatable\: for an index elsewhere, or with a signature of its own]:[FILE=]NAME:_files"
+  "--url-command[run this for each URL just before its download, and again when that expires, with the URL (without query) as last argument\: it prints the URL to use, or JSON\; without a shell]:CMD:"
+  "--limit-rate[most bytes a second for everything (500K, 20M, ...)]:BYTES:"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+  "--retries[retries without progress (default 5)]:N:"
+  "--timeout[longest silence of a connection (default 30, then 60)]:SECONDS:"
+  "--speed-limit[replace a connection slower than this a second (1K)]:BYTES:"
+  "--speed-time[measure --speed-limit over this time (default 30)]:SECONDS:"
+  {-H,--header}"[send this header\; repeatable. \@FILE\: one on each line of a file]:'NAME: VALUE':"
+  "--bearer[send this token (Authorization\: Bearer)\: to HOST alone, or to the hosts of the URLs\; repeatable. \@FILE\: the first line of a file, which is on no command line]:[HOST=]TOKEN:"
+  {-n,--netrc}"[send the login that \$NETRC or \~\/.netrc has for exactly the URL\'s host]"
+  "--netrc-file[the same, from this file]:FILE:_files"
+  "--load-cookies[send the cookies of this file (Netscape\'s format) to the hosts that they are for]:FILE:_files"
+  {-E,--cert}"[show this client certificate (PEM) to servers that ask]:FILE:_files"
+  "--key[its private key (default\: in the file of --cert)]:FILE:_files"
+  "--key-password-file[its first line opens an encrypted key]:FILE:_files"
+  "--cacert[trust the certificate authorities in this PEM file]:FILE:_files"
+  {-k,--insecure}"[do not check certificates (anyone on the network path can alter the data)]"
+  "*--resolve[connect to these addresses, in place of what the name HOST resolves to\; repeatable]:HOST:PORT:ADDR[,ADDR]:"
+  {-4,--ipv4}"[use only IPv4 addresses]"
+  {-6,--ipv6}"[use only IPv6 addresses]"
+  "--interface[make all connections over this network interface, or from this address]:NAME|ADDR:"
+  "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
+  "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
+  "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_getm_run_defaults_added=0
+
+_shtab_getm_serve_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[write the URLs to this file as well, which is for this user alone, and gone at the end]:FILE:_files"
+  "--json[a JSON object for each on a line\: name, url]"
+  "*--with[serve this as well, as a file beside each of the others, under its own name or FILE\; repeatable\: for an index elsewhere, or with a signature of its own]:[FILE=]NAME:_files"
+  "--url-command[run this for each URL just before its download, and again when that expires, with the URL (without query) as last argument\: it prints the URL to use, or JSON\; without a shell]:CMD:"
+  "--limit-rate[most bytes a second for everything (500K, 20M, ...)]:BYTES:"
+  "--json-errors[errors as JSON on a terminal as well, as they are everywhere else]"
+  "--retries[retries without progress (default 5)]:N:"
+  "--timeout[longest silence of a connection (default 30, then 60)]:SECONDS:"
+  "--speed-limit[replace a connection slower than this a second (1K)]:BYTES:"
+  "--speed-time[measure --speed-limit over this time (default 30)]:SECONDS:"
+  {-H,--header}"[send this header\; repeatable. \@FILE\: one on each line of a file]:'NAME: VALUE':"
+  "--bearer[send this token (Authorization\: Bearer)\: to HOST alone, or to the hosts of the URLs\; repeatable. \@FILE\: the first line of a file, which is on no command line]:[HOST=]TOKEN:"
+  {-n,--netrc}"[send the login that \$NETRC or \~\/.netrc has for exactly the URL\'s host]"
+  "--netrc-file[the same, from this file]:FILE:_files"
+  "--load-cookies[send the cookies of this file (Netscape\'s format) to the hosts that they are for]:FILE:_files"
+  {-E,--cert}"[show this client certificate (PEM) to servers that ask]:FILE:_files"
+  "--key[its private key (default\: in the file of --cert)]:FILE:_files"
+  "--key-password-file[its first line opens an encrypted key]:FILE:_files"
+  "--cacert[trust the certificate authorities in this PEM file]:FILE:_files"
+  {-k,--insecure}"[do not check certificates (anyone on the network path can alter the data)]"
+  "*--resolve[connect to these addresses, in place of what the name HOST resolves to\; repeatable]:HOST:PORT:ADDR[,ADDR]:"
+  {-4,--ipv4}"[use only IPv4 addresses]"
+  {-6,--ipv6}"[use only IPv6 addresses]"
+  "--interface[make all connections over this network interface, or from this address]:NAME|ADDR:"
+  "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
+  "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
+  "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+  "(*):https\:\/\/host\/x.bam, s3\:\/\/bucket\/x.bam, ...:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_getm_serve_defaults_added=0
 
 _shtab_getm_sources_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -248,6 +318,8 @@ _shtab_getm() {
         help) _arguments -C -s $_shtab_getm_help_options ;;
         ls) _arguments -C -s $_shtab_getm_ls_options ;;
         report) _arguments -C -s $_shtab_getm_report_options ;;
+        run) _arguments -C -s $_shtab_getm_run_options ;;
+        serve) _arguments -C -s $_shtab_getm_serve_options ;;
         sources) _arguments -C -s $_shtab_getm_sources_options ;;
         verify) _arguments -C -s $_shtab_getm_verify_options ;;
       esac
