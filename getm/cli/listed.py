@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 from msgspec.structs import replace
 
@@ -12,6 +14,7 @@ from getm.events import Started
 from getm.manifests.entry import Entry
 from getm.manifests.entry_list import EntryList, check_list
 from getm.manifests.expansion import expanded
+from getm.manifests.items import Item
 from getm.session import Session
 
 
@@ -20,8 +23,29 @@ def find_listed(
 ) -> EntryList:
     """The list with the objects that its names stand for, checked again. Raises what `expanded` raises."""
     items = expanded(entries, session.list_objects, options.include, options.exclude)
-    found = check_list(items, entries.name, format=entries.format, directory=options.dir, reserved=reserved)
+    shown = options.progress in ("auto", "bar") and not options.quiet
+    with _counted(items) if shown and sys.stderr is not None and sys.stderr.isatty() else nullcontext(items) as counted:
+        found = check_list(counted, entries.name, format=entries.format, directory=options.dir, reserved=reserved)
     return replace(found, ignored=entries.ignored)
+
+
+@contextmanager
+def _counted(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
+    """The same, counted on the terminal as they come: a large listing takes a while."""
+    from getm.cli.output.columns import Row
+    from getm.cli.output.drawing import Drawing
+    from getm.cli.output.terminal import Terminal
+
+    count = 0
+
+    def counted() -> Iterator[Item]:
+        nonlocal count
+        for item in items:
+            count += 1
+            yield item
+
+    with Drawing(Terminal(sys.stderr), lambda _: [Row("listing", None, "", f"{count:,} found", "", "")]):
+        yield counted()
 
 
 def split_planned(entries: EntryList) -> tuple[list[Entry], EntryList]:

@@ -25,6 +25,7 @@ import getm
 from getm.integrations.fsspec import GetmFileSystem, register
 from getm.testing import FaultServer, Reply, failure
 from tests.support import fsspec_loop
+from tests.support.hub import Hub
 from tests.support.nginx import NginxServer
 
 DATA = bytes(range(256)) * 1000
@@ -588,6 +589,25 @@ def test_names_that_getm_resolves(
             assert file.read() == DATA
     fs.get("hf://org/model/x.bin", str(tmp_path / "x"))
     assert (tmp_path / "x").read_bytes() == DATA
+
+
+def test_folders_of_names(
+    fs: GetmFileSystem, fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub = Hub(fault_server, {"a.json": b"{}", "on/b c/ü.bin": b"x", "on/d.bin": b"yy"})
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    root = "hf://org/model"
+    assert fs.ls(root, detail=False) == [f"{root}/a.json", f"{root}/on/"]
+    assert fs.isdir(root) and fs.isdir(f"{root}/on") and not fs.isdir(f"{root}/a.json")
+    assert fs.exists(f"{root}/a.json") and not fs.exists(f"{root}/none") and not fs.exists(f"{root}/none/")
+    assert fs.glob(f"{root}/*.json") == [f"{root}/a.json"]
+    assert fs.find(f"{root}/on") == [f"{root}/on/b c/ü.bin", f"{root}/on/d.bin"]
+    assert fs.info(f"{root}/on") == {"name": f"{root}/on/", "size": None, "type": "directory"}
+    with pytest.raises(FileNotFoundError):
+        fs.ls(f"{root}/none")
+    fs.get(f"{root}/on/", str(tmp_path / "on"), recursive=True)
+    assert (tmp_path / "on" / "b c" / "ü.bin").read_bytes() == b"x"
 
 
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,8 @@ class Hub:
             self._serve(self.tree_path(folder), self._tree)
         place = repository.removeprefix("models/")
         for path, content in files.items():
-            self._serve(f"/{place}/resolve/{COMMIT}/{quote(path)}", self._file(path, content))
+            for name in (COMMIT, quote(revision, safe="")):
+                self._serve(f"/{place}/resolve/{name}/{quote(path)}", self._file(path, content))
 
     @property
     def endpoint(self) -> str:

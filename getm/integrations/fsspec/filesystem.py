@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Literal, cast
 
 import getm
@@ -22,7 +22,9 @@ from getm.integrations.fsspec.failures import as_os_error
 from getm.integrations.fsspec.files import open_file
 from getm.integrations.fsspec.listing import read_index
 from getm.integrations.fsspec.metadata import described
-from getm.resolve.names import BUILT_IN
+from getm.resolve.names import BUILT_IN, has_lister
+from getm.resolve.patterns import is_root
+from getm.resolve.request import is_http
 
 # "?" begins a query, and the "[" of an address is no pattern: only what follows the host is looked at.
 _MAGIC = re.compile(r"[*[]")
@@ -30,12 +32,17 @@ _FILES_AT_ONCE = 32
 _AFTER_HOST = re.compile(r"[^/]*//[^/?#]*")
 
 
+def _listed(name: str, size: int | None, *, is_folder: bool) -> dict[str, Any]:
+    return {"name": name, "size": size, "type": "directory" if is_folder else "file"}
+
+
 class GetmFileSystem(AsyncFileSystem):
     """Files of web servers, read by getm: verified where they are read whole, over several connections where that
     helps, with retries that continue at the byte. It cannot write.
 
-    Paths are URLs, or names that getm resolves (s3://bucket/key), with or without "getm+" before them. Folders are
-    index pages (nginx, Apache, Caddy, lighttpd), and their names end with a slash.
+    Paths are URLs, or names that getm resolves (s3://bucket/key), with or without "getm+" before them. Folders of web
+    servers are index pages (nginx, Apache, Caddy, lighttpd), those of stores what names have in common up to a slash;
+    their names end with it.
 
     Args:
         headers: Request headers that each request has.
@@ -121,11 +128,30 @@ class GetmFileSystem(AsyncFileSystem):
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
         url = self._strip_protocol(path)
+        if is_http(url) or not has_lister(url):
+            return await self._info_of_file(url)
+        # Stores have no folders: one is there where something is in it.
+        folder = url if url.endswith("/") else f"{url}/"
+        if folder != url and not is_root(url):
+            try:
+                return await self._info_of_file(url)
+            except FileNotFoundError:
+                pass
+        if not is_root(folder[:-1]) and not await self._is_something_in(folder):
+            raise FileNotFoundError(url)
+        return {"name": folder, "size": None, "type": "directory"}
+
+    async def _info_of_file(self, url: str) -> dict[str, Any]:
         try:
             about = await self.session.ainfo(url, **self.common)
         except getm.HTTPStatusError as error:
             raise as_os_error(error, url) from error
         return described(url, about)
+
+    async def _is_something_in(self, folder: str) -> bool:
+        async for _ in self._listed_below(folder, recursive=False):
+            return True
+        return False
 
     async def _exists(self, path: str, strict: bool = False, **_: Any) -> bool:
         """Whether the server gives it out. `strict`: raise for what it refuses. A failure is an error: it would make
@@ -183,11 +209,22 @@ class GetmFileSystem(AsyncFileSystem):
         super().invalidate_cache(path)
 
     async def _list(self, folder: str) -> list[dict[str, Any]]:
-        """What the index page of `folder` lists."""
-        return [
-            {"name": folder + entry.name, "size": entry.size, "type": "directory" if entry.is_folder else "file"}
-            for entry in await read_index(self.session, folder, self.common)
-        ]
+        """What the index page of `folder` lists, or the store that it is in."""
+        if is_http(folder):
+            entries = await read_index(self.session, folder, self.common)
+            return [_listed(folder + entry.name, entry.size, is_folder=entry.is_folder) for entry in entries]
+        found = [each async for each in self._listed_below(folder, recursive=False)]
+        if not found and not is_root(folder[:-1]):
+            raise FileNotFoundError(folder)
+        return found
+
+    async def _listed_below(self, folder: str, *, recursive: bool) -> AsyncIterator[dict[str, Any]]:
+        """What a store has in a folder, or below it."""
+        try:
+            async for each in self.session.alist_objects(folder, recursive=recursive, **self.common):
+                yield _listed(each.name, each.size, is_folder=each.is_folder)
+        except getm.HTTPStatusError as error:
+            raise as_os_error(error, folder) from error
 
     async def _find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **_: Any
@@ -206,6 +243,10 @@ class GetmFileSystem(AsyncFileSystem):
             if info["type"] == "file":
                 return {root: info} if detail else [root]
             root += "/"
+        if maxdepth is None and not withdirs and not is_http(root):
+            # A store lists all of them at once.
+            found = {each["name"]: each async for each in self._listed_below(root, recursive=True)}
+            return found if detail else list(found)
         folders, depth = [root], 0
         while folders and (maxdepth is None or depth < maxdepth):
             listings = await run_at_once(
