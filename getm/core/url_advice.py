@@ -119,7 +119,10 @@ def _other_tool(tool: str) -> Callable[[str], str]:
 _ADVICE: dict[str, Callable[[str], str]] = {
     **dict.fromkeys(("s3", "s3a", "s3n"), _s3),
     "gs": _gs,
-    **dict.fromkeys(("az", "azure", "adl", "abfs", "abfss", "wasb", "wasbs"), _azure),
+    **dict.fromkeys(("az", "abfs", "abfss"), _azure),
+    **dict.fromkeys(
+        ("azure", "adl", "wasb", "wasbs"), lambda url: "give it as az://CONTAINER@ACCOUNT.blob.core.windows.net/BLOB"
+    ),
     "hf": _hugging_face,
     **dict.fromkeys(("drs", "doi"), _name),
     **dict.fromkeys(("ftp", "ftps"), _ftp),

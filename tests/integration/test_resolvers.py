@@ -173,8 +173,12 @@ def test_the_list_of_schemes(packages: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(names, "find_spec", lambda name: None)
     facts = [json.loads(line) for line in refused("sources", "--json", cwd=packages).stdout.splitlines()]
     needs = {fact["scheme"]: fact["needs"] for fact in facts}
+    available = {fact["scheme"]: fact["available"] for fact in facts}
+    assert needs["gs"] == 'what is not public needs google-auth: pip install "getm[gs]"'
+    assert needs["abfss"] == 'what is not public needs azure-identity: pip install "getm[az]"'
+    assert available["gs"] and available["az"] and not available["s3"] and not available["lims"]
     lists = {fact["scheme"]: fact["lists"] for fact in facts}
-    assert lists["s3"] and lists["https"] and lists["lims"] and not lists["doi"]
+    assert lists["s3"] and lists["https"] and lists["lims"]
     assert needs["s3"] == 'it needs botocore: pip install "getm[s3]"' and needs["hf"] is None
     assert needs["lims"] == "it cannot be imported (ModuleNotFoundError: No module named 'no_such_package')"
 

@@ -115,7 +115,7 @@ GOOD = {"url": "https://host/good"}
         ({"url": "https://h/a", "checksum-algorithm": "md5"}, "checksum|algorithm"),
         ({"url": "https://h/a", "checksum": "xyz", "checksum-algorithm": "md5"}, "md5"),
         ({"url": "https://h/a", "checksum": MD5, "checksum-algorithm": "md6"}, "md6"),
-        ({"url": "gs://bucket/a"}, "gs"),
+        ({"url": "ftp://bucket/a"}, "ftp"),
         ({"url": "file:///etc/passwd"}, "file"),
         ({"url": "www.example.com/a"}, "http"),
         ({"url": "https://h/a\n"}, "control"),
