@@ -43,7 +43,7 @@ class _Pages:
         for entry in self._read(folder, depth):
             name = folder + entry.name
             if not entry.is_folder:
-                yield ListedObject(name, entry.size)
+                yield ListedObject(name, entry.size, entry.modified)
             elif self._request.recursive:
                 yield from self.below(name, depth + 1)
             else:

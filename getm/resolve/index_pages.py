@@ -10,9 +10,13 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from typing import NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
+
+from getm.core.spans import MAX_POSITION
 
 # What nginx and Apache write after a link: a date, a time, and a size. Rounded sizes ("2.9K") have a unit.
 _SIZE = re.compile(r"(?:\d{2}-\w{3}-\d{4}|\d{4}-\d{2}-\d{2}) \d{2}:\d{2}\s+(\d+)(?=\s|$)")
@@ -30,10 +34,12 @@ class NoIndexPage(Exception):
 
 class IndexEntry(NamedTuple):
     """A file or folder. `name`: as it stands in a URL, percent-encoded where that is needed; a folder's ends with a
-    slash. `size`: in bytes, None where the page does not have it exactly."""
+    slash. `size`: in bytes, None where the page does not have it exactly. `modified`: None where the page does not say
+    it with its time zone."""
 
     name: str
     size: int | None
+    modified: datetime | None = None
 
     @property
     def is_folder(self) -> bool:
@@ -82,18 +88,32 @@ def parse_json_index(content: bytes) -> list[IndexEntry] | None:
         rows = json.loads(content)
         if not isinstance(rows, list):
             return None
-        entries = [(row["name"], row["type"] == "directory", row.get("size")) for row in rows]
+        entries = [(row["name"], row["type"] == "directory", row.get("size"), row.get("mtime")) for row in rows]
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return [
         # Names are as on the disk: they become part of a URL.
         IndexEntry(
             _canonical(name.encode(errors="surrogatepass")) + ("/" if is_folder else ""),
-            size if isinstance(size, int) else None,
+            _usable_size(size),
+            _time(modified),
         )
-        for name, is_folder, size in entries
+        for name, is_folder, size, modified in entries
         if isinstance(name, str) and _is_plain(name)
     ]
+
+
+def _usable_size(size: object) -> int | None:
+    return size if type(size) is int and 0 <= size <= MAX_POSITION else None
+
+
+def _time(text: object) -> datetime | None:
+    """As HTTP writes it."""
+    try:
+        found = parsedate_to_datetime(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
 
 
 class _Page(HTMLParser):
@@ -121,7 +141,7 @@ class _Page(HTMLParser):
         elif self._name is not None:
             for name, value in attrs:
                 if name in _SIZE_ATTRIBUTES and value is not None and value.isascii() and value.isdigit():
-                    self.entries[self._name] = int(value)
+                    self.entries[self._name] = _usable_size(int(value[:30]))
 
     def handle_data(self, data: str) -> None:
         if self._name is not None:
@@ -130,7 +150,7 @@ class _Page(HTMLParser):
     def end_entry(self) -> None:
         """What follows belongs to another link."""
         if self._name is not None and (found := _SIZE.search(" ".join(self._text))):
-            self.entries[self._name] = int(found[1])
+            self.entries[self._name] = _usable_size(int(found[1][:30]))
         self._name = None
         self._text.clear()
 

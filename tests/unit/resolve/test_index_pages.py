@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -109,11 +110,13 @@ def test_the_root_of_a_server_is_a_folder() -> None:
 
 
 def test_json_of_nginx() -> None:
-    content = b"""[{"name": "sub", "type": "directory", "mtime": "x"}, {"name": "a b?.txt", "type": "file", "size": 7},
+    content = b"""[{"name": "sub", "type": "directory", "mtime": "x"}, {"name": "a b?.txt", "type": "file", "size": 7,
+        "mtime": "Tue, 01 Jul 2025 00:00:00 GMT"}, {"name": "n", "type": "file", "size": -1, "mtime": 5},
         {"name": "../x", "type": "file", "size": 1}, {"name": 5, "type": "file"}, {"name": "l", "type": "other"}]"""
     assert parse_json_index(content) == [
         IndexEntry("sub/", None),
-        IndexEntry("a%20b%3F.txt", 7),
+        IndexEntry("a%20b%3F.txt", 7, datetime(2025, 7, 1, tzinfo=UTC)),
+        IndexEntry("n", None),
         IndexEntry("l", None),
     ]
 
