@@ -94,14 +94,15 @@ def test_row_53_ctrl_c_is_a_keyboard_interrupt_and_nothing_stays(
         try:
             stdout, stderr = process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
-            # Python prints a Ctrl-C that comes while a view dies, and goes on.
+            # Python prints a Ctrl-C that comes while a view dies, and goes on; and it waits on where one comes between
+            # its last look for signals and the system call that waits.
             discarded = True
             os.killpg(process.pid, signal.SIGINT)
             stdout, stderr = ended(process)
     gate.open()
     assert (process.returncode, stdout) == (-signal.SIGINT, b"")
     assert stderr.decode().splitlines()[-1] == "KeyboardInterrupt"
-    assert (b"Exception ignored" in stderr) is discarded and b"Warning" not in stderr
+    assert (b"Exception ignored" not in stderr or discarded) and b"Warning" not in stderr
     assert not any(engine.is_running() for engine in engines)
     # A download can be taken up again; nothing else leaves anything.
     left = [name for name in names(tmp_path) if not re.fullmatch(r"\.out\..*getm-(part|journal)", name)]
