@@ -22,6 +22,7 @@ def host(nginx: NginxServer) -> ExampleHost:
     return ExampleHost(nginx)
 
 
+@pytest.mark.deadline(180)
 @pytest.mark.parametrize("block", EXAMPLES)
 def test_example_prints_what_the_page_shows(block: Block, host: ExampleHost, tmp_path: Path) -> None:
     for package in OPTIONAL.findall(block.code):

@@ -65,6 +65,7 @@ def test_pages_are_there_as_markdown_and_listed(site: Path) -> None:
     assert (site / "how-to" / "read.md").read_text() == (ROOT / "docs" / "how-to" / "read.md").read_text()
 
 
+@pytest.mark.deadline(180)
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at it in")
 def test_pages_fit_a_phone_and_ask_nothing_of_other_hosts(url: str, tmp_path: Path) -> None:
     with Browser(tmp_path) as browser:

@@ -140,6 +140,7 @@ def run_block(
         "PYTHONPATH": str(ROOT),
         "LC_ALL": "C.UTF-8",
         "DASK_TEMPORARY_DIRECTORY": str(folder),
+        "DASK_LOGGING__DISTRIBUTED": "error",  # a slow machine is no part of what a page shows
         **(variables or {}),
     }
     run = subprocess.run(
