@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FOR_DEVELOPERS = {"bench", "dev", "docs", "package", "test", "workflows"}
+FOR_DEVELOPERS = {"bench", "dev", "docs", "package", "quick-test", "test", "workflows"}
 MODULES = {"http-sf": "http_sf"}
 IMPORTS = 9
 

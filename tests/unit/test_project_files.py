@@ -48,7 +48,7 @@ def test_each_requirement_and_extra_has_its_weight() -> None:
     }
     table = (ROOT / "docs/start/install.md").read_text()
     extras = {match[1] for match in re.finditer(r"^\| `(\w+)` \|", table, re.MULTILINE)}
-    developers = {"bench", "dev", "docs", "package", "test", "workflows"}
+    developers = {"bench", "dev", "docs", "package", "quick-test", "test", "workflows"}
     assert extras == set(PROJECT["optional-dependencies"]) - developers
 
 

@@ -44,10 +44,13 @@ async def open_tls(
                 await _ready(loop.add_reader, loop.remove_reader, wrapped.fileno())
             except ssl.SSLWantWriteError:
                 await _ready(loop.add_writer, loop.remove_writer, wrapped.fileno())
-    except ssl.SSLEOFError as error:
-        # Nobody has refused anything, as a certificate or an alert would: a server that is busy or ends does so.
+    except ssl.SSLError as error:
         wrapped.close()
-        raise ConnectionResetError(errno.ECONNRESET, "it ended within the TLS handshake") from error
+        # Python 3.11.2, which Debian 12 has, makes no SSLEOFError of it.
+        if isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING":
+            # Nobody has refused anything, as a certificate or an alert would: a server that is busy or ends does so.
+            raise ConnectionResetError(errno.ECONNRESET, "it ended within the TLS handshake") from error
+        raise
     except BaseException:
         wrapped.close()
         raise

@@ -25,6 +25,7 @@ FINAL = {
     errors.GetmError,
     errors.InvalidInput,
     errors.MissingExtra,
+    errors.NothingFound,
     errors.HostNotFound,
     errors.ProxyRefused,
     errors.TLSFailed,
