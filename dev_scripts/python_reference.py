@@ -98,7 +98,9 @@ _INTEGRATIONS = {
     "safetensors": ("getm/integrations/safetensors/__init__.py", "getm/integrations/safetensors/loading.py"),
     "dask": ("getm/integrations/dask.py",),
     "ray": ("getm/integrations/ray.py",),
+    "otel": ("getm/integrations/otel.py",),
 }
+_TESTING = ("getm/testing/__init__.py", "getm/testing/server.py", "getm/testing/script.py")
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Example):\n", re.MULTILINE)
 _ITEM = re.compile(r"^(\*{0,2}\w+): ", re.MULTILINE)
@@ -116,7 +118,12 @@ def pages() -> dict[str, str]:
         + "\n"
         for page, (title, introduction, names) in _PAGES.items()
     }
-    found[f"{FOLDER}/integrations.md"] = _integrations()
+    integrations = ["# Integrations", "Each needs its extra: [install](../../start/install.md#extras)."]
+    for name, files in _INTEGRATIONS.items():
+        integrations += [f"## getm.integrations.{name}", *_read_module(name, files)]
+    found[f"{FOLDER}/integrations.md"] = "\n\n".join(integrations) + "\n"
+    testing = ["# getm.testing", "How to use it: [test your own pipeline](../../how-to/testing.md)."]
+    found[f"{FOLDER}/testing.md"] = "\n\n".join([*testing, *_read_module("testing", _TESTING)]) + "\n"
     return found
 
 
@@ -261,23 +268,24 @@ def _linked(text: str, page: str, homes: Mapping[str, str], itself: str) -> str:
     return "".join(piece if number % 2 else re.sub(r"`(\w+)`", link, piece) for number, piece in enumerate(pieces))
 
 
-# Integrations --------------------------------------------------------------------------------------------------------
+# Other modules -------------------------------------------------------------------------------------------------------
 
 
-def _integrations() -> str:
-    """They are read, not imported: each needs its package."""
-    parts = ["# Integrations", "Each needs its extra: [install](../../start/install.md#extras)."]
-    for name, files in _INTEGRATIONS.items():
-        trees = [ast.parse((ROOT / file).read_text()) for file in files]
-        wanted = [each for tree in trees for each in _public_names(tree)]
-        parts.append(f"## getm.integrations.{name}")
-        for node in (each for tree in trees for each in tree.body):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in wanted:
-                wanted.remove(node.name)
-                parts += _about_node(name, node)
-        if wanted:
-            raise ValueError(f"getm.integrations.{name} has {wanted} in another file than {files}")
-    return "\n\n".join(parts) + "\n"
+def _read_module(name: str, files: Iterable[str]) -> list[str]:
+    """What a module has in its `__all__`. It is read, not imported: integrations need their packages."""
+    trees = [ast.parse((ROOT / file).read_text()) for file in files]
+    wanted = [each for tree in trees for each in _public_names(tree)]
+    parts = []
+    for node in (each for tree in trees for each in tree.body):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in wanted:
+            wanted.remove(node.name)
+            parts += _about_node(name, node)
+        elif isinstance(node, ast.Assign) and (alias := ast.unparse(node.targets[0])) in wanted:
+            wanted.remove(alias)
+            parts += [f"### {name}.{alias}", f"```python\n{ast.unparse(node)}\n```"]
+    if wanted:
+        raise ValueError(f"{name} has {wanted} in another file than {files}")
+    return parts
 
 
 def _public_names(tree: ast.Module) -> Iterable[str]:
@@ -286,19 +294,29 @@ def _public_names(tree: ast.Module) -> Iterable[str]:
             yield from ast.literal_eval(node.value)
 
 
-def _about_node(home: str, node: ast.FunctionDef | ast.ClassDef) -> list[str]:
-    parts = [f"### {home}.{node.name}"]
-    if isinstance(node, ast.FunctionDef):
+def _about_node(home: str, node: ast.FunctionDef | ast.ClassDef, *, method: bool = False) -> list[str]:
+    text = ast.get_docstring(node)
+    if method and not text:
+        return []
+    parts = [f"{'####' if method else '###'} {home}.{node.name}"]
+    if isinstance(node, ast.FunctionDef) and "property" not in map(ast.unparse, node.decorator_list):
         result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        parts.append(_call(node.name, _arguments(node.args), result))
-    return [*parts, *_sections(ast.get_docstring(node))]
+        arguments = [each for each in _arguments(node.args) if not (method and each == "self")]
+        parts.append(_call(node.name, arguments, result))
+    parts += _sections(text)
+    for member in node.body if isinstance(node, ast.ClassDef) else ():
+        if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+            parts += _about_node(f"{home}.{node.name}", member, method=True)
+    return parts
 
 
 def _arguments(given: ast.arguments) -> Iterator[str]:
     positional = [*given.posonlyargs, *given.args]
     defaults = [None] * (len(positional) - len(given.defaults)) + list(given.defaults)
     yield from map(_argument, positional, defaults)
-    if given.kwonlyargs:
+    if given.vararg:
+        yield f"*{_argument(given.vararg, None)}"
+    elif given.kwonlyargs:
         yield "*"
     yield from map(_argument, given.kwonlyargs, given.kw_defaults)
 
