@@ -33,7 +33,7 @@ from getm.arguments import (
 )
 from getm.batch import event_streams, outcomes
 from getm.batch.entries import jobs_of
-from getm.batch.event_streams import RunningBatch
+from getm.batch.event_streams import Preparation, RunningBatch
 from getm.batch.job import Job
 from getm.batch.reports import Post
 from getm.batch.scheduler import Batch
@@ -1524,8 +1524,8 @@ class Session:
             dry_run=dry_run,
         )
         record = receipt_of(receipt, chosen, entries)
-        start, prepare = self._many(entries, common, chosen, directory, on_event, record, executor)
-        return outcomes.results(event_streams.events(start, prepare), on_event, continue_after_error, record)
+        start, preparation = self._many(entries, common, chosen, directory, on_event, record, executor)
+        return outcomes.results(event_streams.events(start, preparation), on_event, continue_after_error, record)
 
     def adownload_all(
         self,
@@ -1625,8 +1625,8 @@ class Session:
             dry_run=dry_run,
         )
         record = receipt_of(receipt, chosen, entries)
-        start, prepare = self._many(entries, common, chosen, directory, on_event, record, executor, may_block=False)
-        return outcomes.aresults(event_streams.aevents(start, prepare), on_event, continue_after_error, record)
+        start, preparation = self._many(entries, common, chosen, directory, on_event, record, executor, may_block=False)
+        return outcomes.aresults(event_streams.aevents(start, preparation), on_event, continue_after_error, record)
 
     # The request of a call -------------------------------------------------------------------------------------------
 
@@ -1730,7 +1730,7 @@ class Session:
         executor: Executor | None,
         *,
         may_block: bool = True,
-    ) -> tuple[Callable[[Post], RunningBatch], Callable[[], None] | None]:
+    ) -> tuple[Callable[[Post], RunningBatch], Preparation | None]:
         """What starts the batch, and what is to be done before that, if anything. `common`: what the entries have in
         common, checked once. `may_block`: whether the thread that reads `entries` may wait for listings."""
         if isinstance(entries, str | bytes | Entry | Mapping) or not isinstance(entries, Iterable):
@@ -1739,14 +1739,13 @@ class Session:
                 "for a single one use download, or put it into a list"
             )
         validate_callback(on_event, "on_event")
-        prepare = None
+        preparation: Preparation | None = None
         if isinstance(entries, Iterator):
-            entries = self._expanded(entries) if may_block else entries
+            entries = self._expanded(entries, in_folder=directory is not None) if may_block else entries
         elif isinstance(entries, Sized) and any(map(stands_for_several, entries)):
             with importing:
                 from getm.manifests.expansion import Expansion
-            entries = expansion = Expansion(entries, self.list_objects)
-            prepare = expansion.find
+            entries = preparation = Expansion(entries, self.list_objects, in_folder=directory is not None)
         if isinstance(entries, Sized):
             # A single one has all of the memory, and the help of other engines.
             count = max(1, len(entries))
@@ -1765,11 +1764,13 @@ class Session:
                 from getm.batch.portions import Work
             folder = folder if is_url(folder) else os.path.abspath(folder)  # noqa: PTH100
             work = Work(common, folder, chosen, self._pool_arguments, self._logins)
-            return partial(ExecutorBatch, entries, executor, work, receipt=receipt, wants_events=wants_events), prepare
+            return partial(
+                ExecutorBatch, entries, executor, work, receipt=receipt, wants_events=wants_events
+            ), preparation
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
-        return partial(Batch, its_jobs, self._pool, chosen, receipt=receipt, wants_events=wants_events), prepare
+        return partial(Batch, its_jobs, self._pool, chosen, receipt=receipt, wants_events=wants_events), preparation
 
-    def _expanded(self, entries: Iterator[Entry | str]) -> Iterator[Entry | str]:
+    def _expanded(self, entries: Iterator[Entry | str], *, in_folder: bool) -> Iterator[Entry | str]:
         """Entries that can be read once, with the objects that each stands for."""
         for given in entries:
             if not stands_for_several(given):
@@ -1777,8 +1778,8 @@ class Session:
                 continue
             with importing:
                 from getm.manifests.expansion import Expansion
-            expansion = Expansion([given], self.list_objects)
-            expansion.find()
+            expansion = Expansion([given], self.list_objects, in_folder=in_folder)
+            expansion.run()
             yield from expansion
 
 

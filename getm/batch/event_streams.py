@@ -27,16 +27,23 @@ class RunningBatch(Protocol):
     def stop(self) -> None: ...
 
 
+class Preparation(Protocol):
+    """What is to be done before a batch, and may take its time."""
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None:
+        """Have `run` end soon. From any thread."""
+
+
 def events(
-    start: Callable[[Post], RunningBatch], prepare: Callable[[], None] | None = None
+    start: Callable[[Post], RunningBatch], preparation: Preparation | None = None
 ) -> Generator[Event, None, None]:
     """The events of the batch that `start(post)` makes, until it ends. Leaving the loop early stops it. Raises what the
     iterable of its downloads raised, or what ended the batch as a whole; failures of single downloads come as `Failed`.
-
-    `prepare`: what is to be done before, which may take its time.
     """
-    if prepare is not None:
-        prepare()
+    if preparation is not None:
+        preparation.run()
     outbox: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
     batch = start(outbox.put)
     try:
@@ -52,7 +59,7 @@ def events(
 
 
 async def aevents(
-    start: Callable[[Post], RunningBatch], prepare: Callable[[], None] | None = None
+    start: Callable[[Post], RunningBatch], preparation: Preparation | None = None
 ) -> AsyncGenerator[Event, None]:
     """`events` for `async for`."""
     # A caller of this has imported it; a synchronous program need not.
@@ -67,8 +74,12 @@ async def aevents(
             # The loop was closed before the end of the batch: nothing reads the events any more.
             loop.call_soon_threadsafe(outbox.put_nowait, turn)
 
-    if prepare is not None:
-        await asyncio.to_thread(prepare)
+    if preparation is not None:
+        try:
+            await asyncio.to_thread(preparation.run)
+        finally:
+            # Where this was cancelled, the thread goes on.
+            preparation.stop()
     batch = start(post)
     batch.loop = loop
     try:

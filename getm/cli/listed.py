@@ -22,7 +22,8 @@ def find_listed(
     options: argparse.Namespace, entries: EntryList, session: Session, reserved: Mapping[str, str]
 ) -> EntryList:
     """The list with the objects that its names stand for, checked again. Raises what `expanded` raises."""
-    items = expanded(entries, session.list_objects, options.include, options.exclude)
+    in_folder = options.dir is not None
+    items = expanded(entries, session.list_objects, options.include, options.exclude, in_folder=in_folder)
     shown = options.progress in ("auto", "bar") and not options.quiet
     with _counted(items) if shown and sys.stderr is not None and sys.stderr.isatty() else nullcontext(items) as counted:
         found = check_list(counted, entries.name, format=entries.format, directory=options.dir, reserved=reserved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from getm.errors import InvalidInput, NothingFound
+from getm.errors import Cancelled, InvalidInput, NothingFound
 from getm.files.names import LONGEST_NAME_BYTES
 from getm.manifests.entry import Entry, as_entry, refuse_escape
 from getm.manifests.items import Item, located
@@ -13,7 +13,7 @@ from getm.options import HeadersInput
 from getm.resolve.listing import ListedObject, path_of
 from getm.resolve.patterns import split_pattern
 
-_ADVICE = "leave it out (--exclude, or by getm.list_objects)"
+_ADVICE = ", or leave it out (--exclude, or by getm.list_objects)"
 
 
 class ListObjects(Protocol):
@@ -31,28 +31,42 @@ class ListObjects(Protocol):
 
 
 class Expansion:
-    """Entries, of which some stand for several objects: `find` lists these before the entries are read.
+    """Entries, of which some stand for several objects: `run` lists these before the entries are read.
     `list_objects`: of the session."""
 
-    def __init__(self, entries: Iterable[Entry | str], list_objects: ListObjects) -> None:
+    def __init__(self, entries: Iterable[Entry | str], list_objects: ListObjects, *, in_folder: bool) -> None:
+        """`in_folder`: as `expanded` has it."""
         self._given = entries
         self._list_objects = list_objects
+        self._in_folder = in_folder
         self._found: list[Entry] = []
+        self._stopped = False
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._found)
 
-    def find(self) -> None:
+    def run(self) -> None:
         """Make the requests. Raises what `expanded` raises, and `InvalidInput` for a name that no file can have."""
-        for item in expanded(map(as_entry, self._given), self._list_objects):
+        for item in expanded(map(as_entry, self._given), self._list_objects, in_folder=self._in_folder):
             if isinstance(item, InvalidInput):
                 raise item
+            if self._stopped:
+                raise Cancelled("the listing was stopped")
             if isinstance(item, Entry):
                 self._found.append(item)
 
+    def stop(self) -> None:
+        """Have `run` end with the object that it finds next. From any thread."""
+        self._stopped = True
+
 
 def expanded(
-    entries: Iterable[Entry], list_objects: ListObjects, include: Iterable[str] = (), exclude: Iterable[str] = ()
+    entries: Iterable[Entry],
+    list_objects: ListObjects,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    *,
+    in_folder: bool,
 ) -> Iterator[Item]:
     """The same entries; and for each that stands for several objects, one for each of these, in the order of the
     listing, or what is wrong with its name.
@@ -62,6 +76,8 @@ def expanded(
         list_objects: Of the session.
         include: As `list_objects` has it.
         exclude: As `list_objects` has it.
+        in_folder: Whether the caller named a folder for all of them. Else hidden files are refused: in the current
+            folder a stranger's ".bashrc" might replace one's own.
 
     Raises:
         NothingFound: An entry stands for no object.
@@ -69,12 +85,14 @@ def expanded(
     """
     for entry in entries:
         if entry.stands_for_several:
-            yield from _found(entry, list_objects, include, exclude)
+            yield from _found(entry, list_objects, include, exclude, in_folder=in_folder or entry.path is not None)
         else:
             yield entry
 
 
-def _found(entry: Entry, list_objects: ListObjects, include: Iterable[str], exclude: Iterable[str]) -> Iterator[Item]:
+def _found(
+    entry: Entry, list_objects: ListObjects, include: Iterable[str], exclude: Iterable[str], *, in_folder: bool
+) -> Iterator[Item]:
     name = entry.urls[0]
     if entry.path is not None and not entry.path.endswith("/"):
         raise InvalidInput(
@@ -91,10 +109,13 @@ def _found(entry: Entry, list_objects: ListObjects, include: Iterable[str], excl
             any_folder = True
             continue
         any_object = True
+        path = path_of(listed, folder)
         try:
-            yield _entry_of(entry, listed, path_of(listed, folder))
+            if path.startswith(".") and not in_folder:
+                raise InvalidInput(f"the path {path!r} is that of a hidden file; name a folder for it (-d, directory)")
+            yield _entry_of(entry, listed, path)
         except InvalidInput as error:
-            yield located(listed.name, InvalidInput(f"{error.message}; {_ADVICE}"))
+            yield located(listed.name, InvalidInput(f"{error.message}{_ADVICE}"))
     if not any_object:
         raise NothingFound(_nothing(any_folder=any_folder, filtered=bool(include or exclude)), url=entry.label)
 

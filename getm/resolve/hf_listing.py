@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-import msgspec
 from msgspec import Struct
 
 from getm.core.redact import redact
-from getm.errors import BadResponse
+from getm.core.text import brief
+from getm.errors import BadResponse, InvalidInput
 from getm.resolve.hf import Place, endpoint, headers, place_of
 from getm.resolve.listing import EndOfPages, ListedObject, ListRequest
+from getm.resolve.pages import decode
 
 # RFC 8288, section 3.
 _NEXT = re.compile(r"<([^>]*)>(?:\s*;[^,<]*)?;\s*rel=\"?next\"?", re.IGNORECASE)
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 class _Revision(Struct):
@@ -50,17 +51,26 @@ def list_objects(request: ListRequest) -> Iterator[ListedObject]:
 
     Raises:
         InvalidInput: The prefix names no repository.
+        BadResponse: The hub says what cannot be.
         HTTPStatusError: There is no such repository, revision or folder, or the token is not for it.
     """
     place = place_of(request.prefix)
     api = f"{endpoint()}/api/{place.kind or 'models/'}{quote(place.repository)}"
     own = headers()
-    revision = _decoded(request.get(f"{api}/revision/{quote(place.revision, safe='')}", own).content, _Revision)
+    revision = decode(request.get(f"{api}/revision/{quote(place.revision, safe='')}", own), _Revision)
+    if not _COMMIT.fullmatch(revision.sha):
+        raise BadResponse(
+            f"the hub says that the revision is {brief(revision.sha)!r}, which is no commit", url=redact(api)
+        )
     folder = place.path[: place.path.rfind("/") + 1].rstrip("/")
     tree = f"{api}/tree/{quote(revision.sha, safe='')}{f'/{quote(folder)}' if folder else ''}"
     pinned = f"hf://{place.kind}{place.repository}@{revision.sha}"
     for node in _nodes(request, f"{tree}?recursive={'true' if request.recursive else 'false'}", own):
-        yield _listed(node, place, pinned)
+        try:
+            listed = _listed(node, place, pinned)
+        except InvalidInput as error:
+            raise BadResponse(f"the hub lists what no file can be: {error.message}", url=redact(api)) from None
+        yield listed
 
 
 def _nodes(request: ListRequest, url: str, own: Mapping[str, str]) -> Iterator[_Node]:
@@ -68,7 +78,7 @@ def _nodes(request: ListRequest, url: str, own: Mapping[str, str]) -> Iterator[_
     end, origin = EndOfPages(), urlsplit(url)[:2]
     while True:
         page = request.get(url, own)
-        nodes = _decoded(page.content, list[_Node])
+        nodes = decode(page, list[_Node])
         yield from nodes
         found = _NEXT.search(page.headers.get("link", ""))
         if found is None:
@@ -86,7 +96,3 @@ def _listed(node: _Node, place: Place, pinned: str) -> ListedObject:
     size = node.size if node.lfs is None else node.lfs.size
     checksums = [f"sha256:{node.lfs.oid}"] if node.lfs else [f"git-blob:{node.oid}"] if node.oid else ()
     return ListedObject(name, size, None, checksums, node.oid, f"{pinned}/{node.path}")
-
-
-def _decoded(content: bytes, kind: Any) -> Any:
-    return msgspec.json.decode(content, type=kind)

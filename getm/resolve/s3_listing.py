@@ -61,10 +61,10 @@ def list_objects(
             yield ListedObject(root + folder["Prefix"], is_folder=True)
         for row in page.get("Contents", ()):
             key, size = row["Key"], row["Size"]
-            if key.endswith("/") and size == 0:
-                # What consoles make of a folder.
-                continue
-            yield ListedObject(root + key, size, row["LastModified"], version=row["ETag"].strip('"'))
+            # What ends with a slash and is empty is what consoles make of a folder.
+            if not (key.endswith("/") and size == 0):
+                etag = row.get("ETag", "").strip('"') or None
+                yield ListedObject(root + key, size, row.get("LastModified"), version=etag)
 
 
 def _pages(client: Any, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -78,7 +78,7 @@ def _pages(client: Any, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
         token = page.get("NextContinuationToken")
         if not page.get("IsTruncated") or token is None:
             return
-        end.check(token, is_empty=not page.get("KeyCount"))
+        end.check(token, is_empty=not (page.get("Contents") or page.get("CommonPrefixes")))
         parameters = {**parameters, "ContinuationToken": token}
 
 

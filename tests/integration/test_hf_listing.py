@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,9 +228,50 @@ async def test_asyncio(hub: Hub, session: getm.Session, tmp_path: Path) -> None:
             pass
 
 
+async def test_cancelled_while_it_lists(hub: Hub, session: getm.Session, tmp_path: Path) -> None:
+    """The thread that lists ends with the page that it waits for."""
+    gate, path = hub.server.gate(), hub.tree_path("")
+    rest = {"Link": f'<{path}?cursor=1>; rel="next"'}
+    page = json.dumps([{"type": "file", "path": "config.json", "size": 2}]).encode()
+    hub.server.serve(path, Reply(body=page, headers=rest, hold=gate), failure(400))
+
+    async def download() -> None:
+        async for _ in session.adownload_all([ROOT], directory=tmp_path):
+            pass
+
+    task = asyncio.create_task(download())
+    await asyncio.to_thread(gate.wait_reached)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.open()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert len([request for request in hub.server.requests if request.path == path]) == 1
+
+
 def test_an_iterator_is_listed_as_it_is_read(hub: Hub, session: getm.Session, tmp_path: Path) -> None:
     results = list(session.download_all(iter([f"{ROOT}/*.md", f"{ROOT}/*.json"]), directory=tmp_path))
     assert len(results) == 3
+
+
+def test_a_repository_is_resumed_where_locks_lie(
+    fault_server: FaultServer, session: getm.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    weights = bytes(range(256)) * 16 * 1024
+    hub = Hub(fault_server, {"config.json": b"{}", "weights.bin": weights}, large=("weights.bin",))
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    whole = Reply(body=weights)
+    fault_server.serve("/storage/weights.bin", replace(whole, cut_at=3_000_000), failure(500), whole)
+    failed = list(session.download_all([ROOT], directory=tmp_path, retries=0, jobs=1, continue_after_error=True))
+    assert {type(each) for each in failed} == {getm.DownloadResult, getm.DownloadFailure}
+    list(session.download_all([ROOT], directory=tmp_path, concurrency=1))
+    asked = [request.header("Range") for request in fault_server.requests if request.path == "/storage/weights.bin"]
+    assert asked[-1] is not None and int(asked[-1].removeprefix("bytes=").partition("-")[0]) > 0
+    assert content(tmp_path)["weights.bin"] == weights
 
 
 # What goes wrong ------------------------------------------------------------------------------------------------------
@@ -282,6 +326,20 @@ def test_names_of_control_characters_stay_within_a_line(hub: Hub, session: getm.
     assert content(tmp_path / "out") == {path: b"x"}
 
 
+def test_hidden_files_want_a_folder(
+    hub: Hub, session: getm.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's .bashrc could replace one's own."""
+    monkeypatch.chdir(tmp_path)
+    run = refused(ROOT, cwd=tmp_path)
+    assert run.returncode == 2 and b"'.gitattributes' is that of a hidden file; name a folder" in run.stderr
+    for entries in ([ROOT], iter([ROOT])):
+        with pytest.raises(errors.InvalidInput, match="hidden file"):
+            list(session.download_all(entries))
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(session.download_all([getm.Entry(ROOT, "./")]))) == len(FILES)
+
+
 def test_two_that_would_be_one_file(hub: Hub, tmp_path: Path) -> None:
     nodes = [{"type": "file", "path": path, "size": 2} for path in ("a", "a/b")]
     hub.server.serve(hub.tree_path(""), Reply(body=json.dumps(nodes).encode()))
@@ -304,16 +362,22 @@ def test_a_page_that_fails_midway(hub: Hub, session: getm.Session, tmp_path: Pat
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (b"[{", r"it cannot be listed: DecodeError"),
-        (b'{"error": "x"}', r"it cannot be listed: ValidationError"),
-        (b'[{"type": "file", "path": 5}]', r"it cannot be listed: ValidationError"),
+        (b"[{", r"the answer is not what was expected"),
+        (b'{"error": "x"}', r"the answer is not what was expected"),
+        (b'[{"type": "file", "path": 5}]', r"the answer is not what was expected"),
         (b'[{"type": "file", "path": "x", "size": -1}]', r"size must be a whole number"),
         (b'[{"type": "file", "path": "x", "lfs": {"oid": "no hash", "size": 1}}]', r"sha256"),
     ],
 )
 def test_pages_that_are_none(reply: bytes, error: str, hub: Hub, session: getm.Session) -> None:
     hub.server.serve(hub.tree_path(""), Reply(body=reply))
-    with pytest.raises(getm.GetmError, match=error):
+    with pytest.raises(errors.BadResponse, match=error):
+        names(session, ROOT)
+
+
+def test_a_revision_that_is_no_commit(hub: Hub, session: getm.Session) -> None:
+    hub.server.serve("/api/models/org/model/revision/main", Reply(body=b'{"sha": "../x"}'))
+    with pytest.raises(errors.BadResponse, match="which is no commit"):
         names(session, ROOT)
 
 

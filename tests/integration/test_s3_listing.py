@@ -30,14 +30,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(autouse=True)
-def _environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    clients = S3Clients()
     for module in (s3, s3_listing):
-        monkeypatch.setattr(module, "_clients", S3Clients())
+        monkeypatch.setattr(module, "_clients", clients)
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_REQUEST_PAYER", "AWS_NO_SIGN_REQUEST"):
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    # Their connections are not left to the collector.
+    clients.close()
 
 
 @pytest.fixture
