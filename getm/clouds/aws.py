@@ -5,12 +5,12 @@ single sign-on, endpoints, retries and signatures are. Its variables and files (
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from getm.clouds.variables import chosen, snapshot
 from getm.core.lazy import importing
+from getm.core.threads import ForkSafeLock
 from getm.errors import MissingExtra
 
 # Connections that a client keeps: as many as a batch has threads for uploads.
@@ -30,7 +30,7 @@ class S3Clients:
     def __init__(self, *, sign: bool = False, prepare: Callable[[Any], object] | None = None) -> None:
         self._sign = sign
         self._prepare = prepare
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._clients: dict[tuple[object, ...], Any] = {}
         # Of buckets at Amazon: nobody else has regions that could be wrong.
         self._regions: dict[tuple[object, ...], str | None] = {}

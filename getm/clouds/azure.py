@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,8 +13,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from getm.clouds.variables import snapshot
+from getm.clouds.variables import ABSENT_S, snapshot
 from getm.core.lazy import importing
+from getm.core.threads import ForkSafeLock
 from getm.errors import InvalidInput, MissingExtra
 
 _SCOPE = "https://storage.azure.com/.default"
@@ -53,9 +53,9 @@ def configured_account() -> Account | None:
     if text := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
         return _connected(text)
     name = _variable("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME")
-    endpoint = os.environ.get("AZURE_STORAGE_SERVICE_ENDPOINT") or (f"https://{name}.blob.core.windows.net")
     if not name:
         return None
+    endpoint = os.environ.get("AZURE_STORAGE_SERVICE_ENDPOINT") or f"https://{name}.blob.core.windows.net"
     sas = _variable("AZURE_STORAGE_SAS_TOKEN").removeprefix("?")
     key = _variable("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY")
     return Account(name, endpoint.rstrip("/"), sas or None, key or None)
@@ -100,9 +100,10 @@ def _storage(what: str) -> Any:
     return azure.storage.blob
 
 
-# By the environment in which they were asked for; None where there are no credentials. Finding that out takes a while.
-_tokens: dict[tuple[tuple[str, str], ...], Token | None] = {}
-_lock = threading.Lock()
+# By the environment in which they were asked for: a token, or None where there are no credentials, and until when that
+# is not asked again (by time.time). Finding out that there are none takes a while.
+_tokens: dict[tuple[tuple[str, str], ...], tuple[Token | None, float]] = {}
+_lock = ForkSafeLock()
 _unheard = logging.NullHandler()
 
 
@@ -121,20 +122,20 @@ def find_token() -> Token | None:
         raise MissingExtra(f"credentials for az:// need azure-identity: {_PIP} ({error})") from error
     known = snapshot(("AZURE_", "IDENTITY_", "MSI_", "HOME", "PATH"))
     with _lock:
-        token = _tokens.get(known)
-        if known in _tokens and (token is None or token.expires_s > time.time() + _EARLIER_S):
+        token, until_s = _tokens.get(known, (None, 0))
+        if until_s > time.time():
             return token
         # It warns where it finds nothing, which is no failure here, and Python prints what nobody handles.
         logging.getLogger("azure.identity").addHandler(_unheard)
         with azure.identity.DefaultAzureCredential() as credential:
             try:
                 found = credential.get_token(_SCOPE)
-                token = Token(found.token, found.expires_on)
+                token, until_s = Token(found.token, found.expires_on), found.expires_on - _EARLIER_S
             except ClientAuthenticationError as error:
                 # It has no error of its own for there being none. Where credentials fail, the rest is not asked.
                 asked = str(error).count("\n\t")
                 if 0 < asked < len(credential.credentials):
                     raise
-                token = None
-        _tokens[known] = token
+                token, until_s = None, time.time() + ABSENT_S
+        _tokens[known] = token, until_s
         return token

@@ -6,23 +6,25 @@ business.
 from __future__ import annotations
 
 import os
-import threading
+import time
 from datetime import UTC
 from typing import Any
 
 from msgspec import Struct
 
-from getm.clouds.variables import snapshot
+from getm.clouds.variables import ABSENT_S, snapshot
 from getm.core.lazy import importing
+from getm.core.threads import ForkSafeLock
 from getm.errors import MissingExtra
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 _DOMAIN = "googleapis.com"
 
-# google-auth's objects, by the environment in which they were found; None where there are none. Finding them may take
-# a while: off Google's machines, until it is certain that no metadata server answers.
+# By the environment: google-auth's objects, and until when it is taken for granted that there are none (by time.time).
+# Finding that out may take a while: off Google's machines, until it is certain that no metadata server answers.
 _found: dict[tuple[tuple[str, str], ...], Any] = {}
-_lock = threading.Lock()
+_absent_until_s: dict[tuple[tuple[str, str], ...], float] = {}
+_lock = ForkSafeLock()
 
 
 class Authorization(Struct, frozen=True):
@@ -52,13 +54,18 @@ def authorize(url: str) -> Authorization | None:
     # One at a time: google-auth's credentials have no lock of their own.
     with _lock, requests.Session() as session:
         request = Request(session)
-        if known not in _found:
-            _found[known] = _find(google.auth, request)
-        credentials = _found[known]
+        credentials = _found.pop(known, None)
         if credentials is None:
+            if _absent_until_s.get(known, 0) > time.time():
+                return None
+            credentials = _find(google.auth, request)
+        if credentials is None:
+            _absent_until_s[known] = time.time() + ABSENT_S
             return None
         headers: dict[str, str] = {}
         credentials.before_request(request, "GET", url, headers)
+        # Not before: where they failed, somebody may log in, and the next ones are others.
+        _found[known] = credentials
         expires_at = getattr(credentials, "expiry", None)
         expires_s = None if expires_at is None else expires_at.replace(tzinfo=UTC).timestamp()
         return Authorization(headers, expires_s, getattr(credentials, "universe_domain", None) or _DOMAIN)

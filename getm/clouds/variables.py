@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+ABSENT_S = 30
+"""For how long credentials that were not found are not looked for again: somebody may log in."""
+
 
 def chosen(given: bool | None, variable: str, values: tuple[str, ...] = ("1", "yes", "true")) -> bool:
     """What was given, or else whether that variable has one of these values."""

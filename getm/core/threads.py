@@ -97,7 +97,25 @@ def _run(task: _Task) -> None:
         _log.exception("a task failed")
 
 
-_all: weakref.WeakSet[WorkerThreads] = weakref.WeakSet()
+class ForkSafeLock:
+    """A lock that may be held for long, such as for a request: in a child made by `fork` it is free, whichever thread
+    of the parent held it."""
+
+    def __init__(self) -> None:
+        self._forget()
+        _all.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+
+_all: weakref.WeakSet[WorkerThreads | ForkSafeLock] = weakref.WeakSet()
 
 
 def _forget_threads() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -41,6 +42,7 @@ def account(identity: IdentityServer, tmp_path_factory: pytest.TempPathFactory) 
 def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's own account."""
     monkeypatch.setattr(google, "_found", {})
+    monkeypatch.setattr(google, "_absent_until_s", {})
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOTA_PROJECT", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", raising=False)
@@ -127,6 +129,20 @@ def test_public_objects(storage: GoogleStorage, session: getm.Session) -> None:
     assert not gs.resolve("gs://bucket/public").headers
     with pytest.raises(errors.HTTPStatusError, match=r"401 .*AccessDenied.*none of Google's were found: run gcloud"):
         session.read(storage.put("private", BODY))
+
+
+def test_who_logs_in_meanwhile(
+    storage: GoogleStorage, account: Path, session: getm.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = storage.put("private", BODY)
+    with pytest.raises(errors.HTTPStatusError, match="run gcloud auth"):
+        session.read(name)
+    (tmp_path / "gcloud").mkdir()
+    shutil.copy(account, tmp_path / "gcloud" / "application_default_credentials.json")
+    with pytest.raises(errors.HTTPStatusError, match="run gcloud auth"):
+        session.read(name)
+    monkeypatch.setattr(google, "_absent_until_s", {})
+    assert session.read(name) == BODY
 
 
 def test_without_the_extra(storage: GoogleStorage, session: getm.Session, monkeypatch: pytest.MonkeyPatch) -> None:

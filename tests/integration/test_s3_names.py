@@ -91,7 +91,9 @@ def test_the_command_and_lists(endpoint: str, tmp_path: Path) -> None:
     # What botocore logs may have signatures.
     assert b"getm" in run.stdout and b"botocore" not in run.stdout
     assert (tmp_path / "reads.bam").read_bytes() == BODY
-    rows = [{"url": "s3://bucket/large", "filepath": "a/large"}, {"url": f"s3://bucket/{ODD_KEY}", "filepath": "odd"}]
+    # With a size, it is no pattern.
+    odd = {"url": f"s3://bucket/{ODD_KEY}", "filepath": "odd", "size": len(BODY)}
+    rows = [{"url": "s3://bucket/large", "filepath": "a/large"}, odd]
     (tmp_path / "list.json").write_text(json.dumps(rows))
     run = run_getm("-m", "list.json", "-vv", "--json", "--receipt", "receipt", cwd=tmp_path)
     assert (tmp_path / "a" / "large").read_bytes() == LARGE and (tmp_path / "odd").read_bytes() == BODY
@@ -115,7 +117,7 @@ def test_what_is_not_there(endpoint: str, session: getm.Session, tmp_path: Path)
         with pytest.raises(errors.InvalidInput, match="expected s3://BUCKET/KEY") as refused:
             session.read(name)
         assert refused.value.url == name
-    assert run_getm("s3://bucket", "-d", "out", cwd=tmp_path).returncode == 2
+    assert run_getm("s3:///key", "-d", "out", cwd=tmp_path).returncode == 2
     with pytest.raises(errors.ResolveFailed, match="expected s3://BUCKET/KEY"):
         session.read(partial(s3.resolve, "s3://bucket"))
 

@@ -24,6 +24,7 @@ TRANSIENT = {
 FINAL = {
     errors.GetmError,
     errors.InvalidInput,
+    errors.NothingFound,
     errors.MissingExtra,
     errors.NothingFound,
     errors.HostNotFound,
