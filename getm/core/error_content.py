@@ -65,7 +65,7 @@ def read_error_content(content: bytes, url: str = "", headers: Iterable[tuple[st
     text = decode(content.removeprefix(b"\xef\xbb\xbf"))
     code, message, detail = _from_xml(text) if _XML.match(text) else _from_json(text)
     line = (message.strip().splitlines() or [""])[0].rstrip().removesuffix(".")
-    code, said = _plain(code, url, headers), _plain(line, url, headers)
+    code, said = without_secrets(code, url, headers), without_secrets(line, url, headers)
     expired, expired_s = _expiry(code, said, detail)
     return ErrorContent(code if len(code) <= _MAX_CODE_CHARS else "", said, expired, expired_s)
 
@@ -114,8 +114,9 @@ def _http_time(text: str) -> float | None:
 # What must not be shown ----------------------------------------------------------------------------------------------
 
 
-def _plain(text: str, url: str, headers: Iterable[tuple[str, str]]) -> str:
-    """`text` on one short line, without secrets and without characters that a terminal would act on."""
+def without_secrets(text: str, url: str, headers: Iterable[tuple[str, str]]) -> str:
+    """What a server says, on one short line, without the secrets of its request, and without characters that a terminal
+    would act on."""
     text = redact_text(text)
     secrets = sorted({*_url_values(url), *_header_values(headers)}, key=len, reverse=True)
     if secrets:

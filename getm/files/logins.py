@@ -30,6 +30,9 @@ class Logins:
         gave the first URL. Raises `InvalidInput`."""
         found: list[Login] = []
         for number, url in enumerate(urls):
+            if not url[:8].lower().startswith(("http://", "https://")):
+                # A name, or nothing yet: what it leads to is asked for then.
+                continue
             own = None if self._auth is None else self._auth.of(url, named=named and number == 0)
             if own is not None:
                 found.append((origin_of(url), "Authorization", own))

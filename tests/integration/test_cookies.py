@@ -115,3 +115,11 @@ def test_a_file_that_cannot_be_used(text: str | bytes | None, said: str, tmp_pat
     with pytest.raises(getm.InvalidInput, match=said) as caught:
         getm.Session(cookies=path)
     assert "SECRET" not in str(caught.value)
+
+
+def test_what_a_provider_leads_to_gets_its_own(file: Path, fault_server: FaultServer) -> None:
+    url = fault_server.serve("/to", Reply(body=b"x"))
+    with getm.Session(cookies=file, retries=0) as session:
+        assert bytes(session.read(lambda: url)) == b"x"
+    (cookies,) = sent(fault_server)
+    assert sorted(str(cookies).split("; ")) == ["hidden=SECRET3", "session=SECRET1"]

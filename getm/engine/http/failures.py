@@ -164,6 +164,10 @@ def _not_connected(proxy: Proxy, to: str, reply: SocksReply) -> errors.ConnectFa
 
 def proxy_refused(proxy: Proxy, status: int, phrase: str, at: str | None = None) -> errors.ProxyRefused:
     """The error for a status with which a proxy, and not the server behind it, answers."""
+    # Needed where a proxy refuses only.
+    from getm.core.error_content import without_secrets
+
+    phrase = without_secrets(phrase, proxy.url, ())
     advice = f"; give its user name and password in {proxy.named_by}" if status in _LOGIN_WANTED else ""
     return errors.ProxyRefused(
         f"{proxy} answered {status} {phrase}".rstrip() + advice, url=at, status=status, reason=phrase

@@ -56,7 +56,13 @@ def refusal(
         advice = f", which is not the object: expected 200{advice}"
     elif status == 404 and "*" in redact(head.url):
         advice = f"{advice}; in a URL * is a wildcard only with -r (or Entry(expand=True))"
-    answer = f"{status} {head.reason or _phrase(status)}".rstrip() + ("" if proxy is None else f" through {proxy}")
+    reason = head.reason
+    if reason and reason != _phrase(status):
+        with importing:
+            # Few servers say anything else.
+            from getm.core.error_content import without_secrets
+        reason = without_secrets(reason, head.url, headers)
+    answer = f"{status} {reason or _phrase(status)}".rstrip() + ("" if proxy is None else f" through {proxy}")
     said = None
     if content and status >= 400:
         with importing:
@@ -73,12 +79,12 @@ def refusal(
                 advice = "; the server redirects to a URL that has expired: only its operator can mend that"
             else:
                 expires_s = signature.expires_s if due else None if said is None else said.expired_s
-                return url_expired(head.url, expires_s, answer, status, head.reason)
+                return url_expired(head.url, expires_s, answer, status, reason)
     if answered and if_range is not None and status in (401, 403):
         # The same request was answered before: what changed is the time.
         message = f"this URL has probably expired; get a new one ({answer})"
-        return errors.URLExpired(message, url=redact(head.url), status=status, reason=head.reason)
-    return errors.HTTPStatusError(f"{answer}{advice}", url=redact(head.url), status=status, reason=head.reason)
+        return errors.URLExpired(message, url=redact(head.url), status=status, reason=reason)
+    return errors.HTTPStatusError(f"{answer}{advice}", url=redact(head.url), status=status, reason=reason)
 
 
 def url_expired(
