@@ -102,6 +102,9 @@ def _process_wide_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         folder = tmp_path_factory.mktemp("temporary")
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
+        # Not the developer's own configuration.
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        patch.delenv("GETM_CONFIG", raising=False)
         # Of this run alone: what it learns of hosts, whose ports are used again.
         patch.setenv("GETM_HOST_TABLE", str(tmp_path_factory.mktemp("hosts") / "table"))
         yield

@@ -1,7 +1,8 @@
-"""Defaults of the download command's options: from variables (GETM_LIMIT_RATE) and a file (`limit-rate = "20M"`).
+"""Defaults of options: from variables (GETM_LIMIT_RATE) and a file (`limit-rate = "20M"`).
 
 What is given on the command line comes first, then the variables, then the file, then what the command itself has.
-Where an option may be repeated, all count; of headers of one name those that come first in this order.
+Where an option may be repeated, all count; of headers of one name those that come first in this order. Downloads have
+all of them; other commands those that say how requests are made.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from getm.cli.parser import Parser
 from getm.errors import InvalidInput
 
 PREFIX = "GETM_"
-_CONFIG = "--config"
+_CONFIG, _NO_CONFIG = "--config", "--no-config"
 # What names one piece of work is no default for others.
 NOT_A_DEFAULT = frozenset(
     (
-        *("help", "version", "config", "filepath", "manifest", "format", "base-url", "columns"),
+        *("help", "version", "config", "no-config", "filepath", "manifest", "format", "base-url", "columns"),
         *("checksum", "checksum-algorithm", "dry-run", "recursive", "include", "exclude"),
     )
 )
@@ -38,6 +39,9 @@ OTHER_VARIABLES = frozenset(
 )
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
+# Their values are tokens or headers, or "@FILE".
+_SEVERAL_LINES = frozenset({"header", "bearer"})
+
 _Headers = list[tuple[str, str]]
 
 
@@ -49,55 +53,137 @@ class _Given(NamedTuple):
     value: Any
 
 
-def parse(parser: Parser, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> argparse.Namespace:
-    """The options and operands of the command line, with these defaults. `unknown_variables` of the options: names of
-    variables with the prefix that are none of getm's. Others may use such names as well: no reason to fail.
+def parse(
+    parser: Parser,
+    arguments: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+    *,
+    only: Parser | None = None,
+) -> argparse.Namespace:
+    """The options and operands of the command line, with these defaults.
+
+    Args:
+        parser: Of the command.
+        arguments: The command line.
+        environment: Variables.
+        only: Has the options that have defaults (`session_parser()`), and nothing else; None: all of `parser` have.
+
+    Returns:
+        The options; `config` is the file, None where there is none, and `exposed_config` the same where it has secrets.
+        `unknown_variables`: names of variables with the prefix that are none of getm's. Others may use such names as
+        well: no reason to fail.
 
     Raises:
-        InvalidInput: Of either; for a default with its file and line, or its variable.
+        InvalidInput: For a default with its file and line, or its variable.
     """
-    config = _config_in(arguments) or environment.get("GETM_CONFIG")
-    unknown: list[str] = []
-    levels = [[] if not config else list(_in_file(config)), list(_in_variables(parser, environment, unknown))]
-    built_in = vars(parser.parse([])) if any(levels) else {}
-    headers: _Headers = []
-    for level in levels:
-        for given in level:
-            _set(parser, given, built_in)
-        headers = _replaced(headers, parser.get_default("header")[len(headers) :])
-        parser.set_defaults(header=headers)
-    options = parser.parse(arguments)
-    options.header = _replaced(headers, options.header[len(headers) :])
-    options.config, options.unknown_variables = config, unknown
-    return options
+    defaults = Defaults(parser, arguments, environment, only=only)
+    return defaults.applied(parser.parse(arguments))
 
 
-def _config_in(arguments: Sequence[str]) -> str | None:
-    """The file that the command line names: known before the options are read, which happens once."""
+class Defaults:
+    """Makes what is given elsewhere the defaults of `parser`. The arguments are those of `parse`."""
+
+    def __init__(
+        self,
+        parser: Parser,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] = os.environ,
+        *,
+        only: Parser | None = None,
+    ) -> None:
+        self._is_download = only is None
+        self._config = _config_for(arguments, environment)
+        self._unknown: list[str] = []
+        self._has_secrets = False
+        # What reads them: a command of another kind wants operands, and has fewer of these options, or more.
+        reader = only or parser
+        levels = [
+            [] if self._config is None else list(self._in_file(reader, self._config)),
+            list(self._in_variables(reader, environment)),
+        ]
+        built_in = vars(reader.parse([])) if any(levels) else {}
+        self._headers: _Headers = []
+        for level in levels:
+            for given in level:
+                _set(reader, given, built_in)
+            self._headers = _replaced(self._headers, reader.get_default("header")[len(self._headers) :])
+            reader.set_defaults(header=self._headers)
+        if reader is not parser:
+            own = {name: reader.get_default(name) for name in built_in}
+            parser.set_defaults(**{name: value for name, value in own.items() if value != built_in[name]})
+
+    def applied(self, options: argparse.Namespace) -> argparse.Namespace:
+        """What the parser has made of the arguments, with what it cannot know."""
+        options.header = _replaced(self._headers, options.header[len(self._headers) :])
+        options.config, options.unknown_variables = self._config, self._unknown
+        options.exposed_config = self._config if self._has_secrets else None
+        return options
+
+    def _in_file(self, reader: Parser, path: str) -> Iterator[_Given]:
+        for given in _in_file(path):
+            self._has_secrets = self._has_secrets or _is_secret(given)
+            if self._is_meant(given.name, reader, given.place):
+                yield given
+
+    def _in_variables(self, reader: Parser, environment: Mapping[str, str]) -> Iterator[_Given]:
+        for variable, value in environment.items():
+            # An empty one is as one that is not set.
+            if not variable.startswith(PREFIX) or not value or variable in OTHER_VARIABLES:
+                continue
+            name = variable.removeprefix(PREFIX).lower().replace("_", "-")
+            action = reader.option(name)
+            if action is None or name in NOT_A_DEFAULT:
+                self._unknown.append(variable)
+            elif action.nargs == 0:
+                yield _Given(variable, name, _switch(variable, value))
+            else:
+                # Several headers, or tokens, are several lines.
+                yield _Given(variable, name, value.splitlines() if name in _SEVERAL_LINES else value)
+
+    def _is_meant(self, name: str, reader: Parser, place: str) -> bool:
+        """Whether the file has that default for this command, and not for downloads only. Raises `InvalidInput`."""
+        if self._is_download or reader.option(name) is not None:
+            return True
+        # Needed by few.
+        from getm.cli.options import build_parser
+
+        _require(name, build_parser(), place)
+        return False
+
+
+def _config_for(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """The file that the command line names, or else the variable, or else the user's own where it is there. Known
+    before the options are read, which happens once. Raises `InvalidInput`."""
+    named = None
     for number, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == _CONFIG:
-            return value if equals else "".join(arguments[number + 1 : number + 2]) or None
-    return None
+            named = value if equals else "".join(arguments[number + 1 : number + 2]) or None
+            break
+    if _NO_CONFIG in arguments:
+        if named is not None:
+            raise InvalidInput(f"{_CONFIG} names a file, and {_NO_CONFIG} wants none: leave one of them out")
+        return None
+    if found := named or environment.get("GETM_CONFIG"):
+        return found
+    folder = environment.get("XDG_CONFIG_HOME", "")
+    # A relative one is to be ignored (XDG Base Directory Specification).
+    if not os.path.isabs(folder):  # noqa: PTH117
+        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - there may be no home
+    path = os.path.join(folder, "getm", "config.toml")  # noqa: PTH118
+    return path if os.path.exists(path) else None  # noqa: PTH110
 
 
 # Where defaults are given ---------------------------------------------------------------------------------------------
 
 
-def _in_variables(parser: Parser, environment: Mapping[str, str], unknown: list[str]) -> Iterator[_Given]:
-    for variable, value in environment.items():
-        # An empty one is as one that is not set.
-        if not variable.startswith(PREFIX) or not value or variable in OTHER_VARIABLES:
-            continue
-        name = variable.removeprefix(PREFIX).lower().replace("_", "-")
-        action = parser.option(name)
-        if action is None or name in NOT_A_DEFAULT:
-            unknown.append(variable)
-        elif action.nargs == 0:
-            yield _Given(variable, name, _switch(variable, value))
-        else:
-            # Several headers are several lines.
-            yield _Given(variable, name, value.splitlines() if name == "header" else value)
+def _is_secret(given: _Given) -> bool:
+    """Whether what a file gives may be a secret, and not a reference to one."""
+    values = given.value if isinstance(given.value, list) else [given.value]
+    texts = [value for value in values if isinstance(value, str)]
+    if given.name in _SEVERAL_LINES:
+        return any(not text.rpartition("=")[2].startswith("@") for text in texts)
+    return given.name == "proxy" and any("@" in text for text in texts)
 
 
 def _switch(variable: str, value: str) -> int:
@@ -146,9 +232,7 @@ def _line_of(name: str, text: str) -> int:
 
 def _set(parser: Parser, given: _Given, built_in: Mapping[str, Any]) -> None:
     """Make what is given the parser's default, in place of what is `built_in`. Raises `InvalidInput`."""
-    action = parser.option(given.name)
-    if action is None or given.name in NOT_A_DEFAULT:
-        raise InvalidInput(f"{given.place}: {_unknown(given.name, parser)}")
+    action = _require(given.name, parser, given.place)
     usual = built_in[action.dest]
     arguments = list(_arguments(action, given, repeatable=isinstance(usual, list)))
     if not arguments and action.const is not None and parser.get_default(action.dest) != action.const:
@@ -159,6 +243,14 @@ def _set(parser: Parser, given: _Given, built_in: Mapping[str, Any]) -> None:
     except InvalidInput as error:
         raise InvalidInput(f"{given.place}: {error.message}") from None
     parser.set_defaults(**{action.dest: value})
+
+
+def _require(name: str, parser: Parser, place: str) -> argparse.Action:
+    """The option of a default. Raises `InvalidInput` where there is none."""
+    action = parser.option(name)
+    if action is None or name in NOT_A_DEFAULT:
+        raise InvalidInput(f"{place}: {_unknown(name, parser)}")
+    return action
 
 
 def _arguments(action: argparse.Action, given: _Given, *, repeatable: bool) -> Iterable[str]:

@@ -247,6 +247,8 @@ def _run(
         raise InvalidInput("--include and --exclude choose from what is listed, and nothing here names several objects")
     with contextlib.ExitStack() as stack:
         stack.enter_context(logging_to_stdout(options.verbose, to_stdout=options.json or to_stdout))
+        if options.config is not None:
+            _log.info("defaults of options are those of %s", options.config)
         for variable in options.unknown_variables:
             # In the log only: it may be another program's.
             _log.warning("%s is no variable of getm, and has no effect; see getm help environment", variable)

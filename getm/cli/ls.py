@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
+from getm.cli import defaults
 from getm.cli.exit_status import EXIT_OK
 from getm.cli.output.errors import JSON_ERRORS, print_failure
 from getm.cli.output.formatting import bytes_text, json_text, printable
 from getm.cli.parser import Parser, json_errors
 from getm.cli.session_options import (
+    add_config_options,
     add_connection_options,
     add_filters,
     add_retry_options,
     open_session,
+    session_parser,
     warn_of_exposed_files,
 )
 from getm.core.redact import redact
@@ -65,7 +68,7 @@ class _Total:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm ls` with `arguments` and return its exit status; raises what getm raises."""
-    options = build_parser().parse(arguments)
+    options = defaults.parse(build_parser(), arguments, only=session_parser())
     warn_of_exposed_files(options)
     status, total = EXIT_OK, _Total()
     with open_session(options) as session:
@@ -139,6 +142,7 @@ def build_parser() -> Parser:
     add(JSON_ERRORS, **json_errors())
     add_retry_options(parser.add_argument_group("when something fails").add_argument)
     add_connection_options(parser)
+    add_config_options(parser.add_argument_group("defaults").add_argument)
     # A listing is short.
     parser.set_defaults(limit_rate=None)
     return parser

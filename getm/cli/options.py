@@ -12,6 +12,7 @@ from getm.cli.output.errors import JSON_ERRORS
 from getm.cli.output.progress import KINDS
 from getm.cli.parser import Once, Parser, amount, json_errors, number, short_form
 from getm.cli.session_options import (
+    add_config_options,
     add_connection_options,
     add_filters,
     add_rate_limit,
@@ -203,6 +204,5 @@ def build_parser() -> Parser:
     add("-h", action=PrintShort, help="the usual options")
     add("--help", action=PrintWhole, help="all options")
     add("--version", action="version", version=f"getm {__version__}", help="print the version")
-    defaults = 'take defaults of options from this TOML file (limit-rate = "20M"); see getm help config'
-    add("--config", action=Once, metavar="FILE", help=defaults)
+    add_config_options(add)
     return parser

@@ -23,12 +23,14 @@ from typing import Any
 from getm.adapter.arguments import replace_names
 from getm.adapter.locations import Locations
 from getm.adapter.sockets import HOST, listen, url_of
+from getm.cli.defaults import Defaults, parse
 from getm.cli.exit_status import EXIT_CANNOT_RUN, EXIT_NO_COMMAND, EXIT_OK
 from getm.cli.output.errors import error_form, print_error, print_failure
 from getm.cli.output.logs import quiet_process
 from getm.cli.parser import Parser
 from getm.cli.serving import add_beside, add_serving_options, is_served
 from getm.cli.serving import serve as serve_until
+from getm.cli.session_options import session_parser
 from getm.client.process import end_ahead, interpreter_flags, launch_ahead, python
 from getm.core.readable import readable
 from getm.errors import GetmError
@@ -62,7 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = build_parser()
     number = arguments.index("--") if "--" in arguments else len(arguments)
     own, command = list(arguments[:number]), list(arguments[number + 1 :])
+    given = Defaults(parser, own, only=session_parser())
     options, operands = parser.parse_known_args(own)
+    options = given.applied(options)
     if not command or any(not operand.startswith("-") for operand in operands):
         parser.error("expected a command behind --: getm run [options] -- COMMAND ARGUMENTS")
     if operands:
@@ -170,7 +174,8 @@ def serve(given: dict[str, Any], lifeline: int, listener: int) -> None:
     threading.Thread(target=wait, name="getm-lifeline", daemon=True).start()
     with quiet_process(), error_form(own):
         try:
-            options, locations = build_parser().parse(own), Locations(given["token"])
+            options = parse(build_parser(), own, only=session_parser())
+            locations = Locations(given["token"])
             with socket.socket(fileno=listener) as listening:
                 _replace(options, given["command"], locations, listening)
 

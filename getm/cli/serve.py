@@ -13,10 +13,12 @@ from pathlib import Path
 
 from getm.adapter.locations import Locations
 from getm.adapter.sockets import listen, url_of
+from getm.cli import defaults
 from getm.cli.exit_status import EXIT_OK
 from getm.cli.output.formatting import json_text
 from getm.cli.parser import Once, Parser
 from getm.cli.serving import add_beside, add_serving_options, is_served, serve
+from getm.cli.session_options import session_parser
 from getm.core.redact import redact
 from getm.errors import InvalidInput, TargetError
 
@@ -38,7 +40,7 @@ exit status:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm serve` with `arguments` and return its exit status; raises what getm raises."""
-    options = build_parser().parse(arguments)
+    options = defaults.parse(build_parser(), arguments, only=session_parser())
     if wrong := [name for name in options.names if not is_served(name)]:
         raise InvalidInput(
             f"expected the URL or the name of an object, got {redact(wrong[0])}; getm sources lists the schemes"

@@ -14,6 +14,7 @@ from getm.adapter.locations import Locations
 from getm.cli.output.errors import JSON_ERRORS, print_failure, use_json_errors
 from getm.cli.parser import Parser, json_errors
 from getm.cli.session_options import (
+    add_config_options,
     add_connection_options,
     add_rate_limit,
     add_retry_options,
@@ -45,6 +46,7 @@ def add_serving_options(parser: Parser) -> None:
     parser.add_argument(JSON_ERRORS, **json_errors())
     add_retry_options(parser.add_argument_group("when something fails").add_argument)
     add_connection_options(parser)
+    add_config_options(parser.add_argument_group("defaults").add_argument)
 
 
 def is_served(name: str) -> bool:

@@ -55,6 +55,24 @@ def add_filters(add: Callable[..., Any]) -> None:
     add("--exclude", **each, help="of what is listed, not what matches; repeatable")
 
 
+def add_config_options(add: Callable[..., Any]) -> None:
+    """Add where defaults of options are. `add`: a group's method."""
+    config = (
+        "take defaults of options from this TOML file, in place of ~/.config/getm/config.toml; see getm help config"
+    )
+    add("--config", action=Once, metavar="FILE", help=config)
+    add("--no-config", action="store_true", help="from no file")
+
+
+def session_parser() -> Parser:
+    """A parser of the options that say how requests are made: those of which all commands have defaults."""
+    parser = Parser(prog="getm", add_help=False)
+    for add in (add_url_command, add_rate_limit, add_retry_options):
+        add(parser.add_argument)
+    add_connection_options(parser)
+    return parser
+
+
 def add_connection_options(parser: Parser) -> None:
     """Add what requests have with them, and how connections are made."""
     flag: dict[str, Any] = {"action": "store_true"}
@@ -161,7 +179,8 @@ def session_files(options: argparse.Namespace) -> dict[str, str]:
 
 def warn_of_exposed_files(options: argparse.Namespace) -> None:
     """Warn of files with secrets that others may read."""
-    for path in (_netrc_path(options), options.load_cookies, *getattr(options, "bearer_files", ())):
+    exposed = getattr(options, "exposed_config", None)
+    for path in (_netrc_path(options), options.load_cookies, *getattr(options, "bearer_files", ()), exposed):
         if path is not None:
             from getm.files.netrc import exposure
 

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from getm.cli import defaults
 from getm.cli.exit_status import EXIT_OK, EXIT_OTHER
 from getm.cli.output.errors import JSON_ERRORS, print_error, print_failure, print_unreadable
 from getm.cli.output.result_lines import Lines, one_line, size_bytes
 from getm.cli.parser import Once, Parser, json_errors, number, refuse_urls
-from getm.cli.session_options import add_connection_options, add_rate_limit, add_retry_options, add_url_command
+from getm.cli.session_options import (
+    add_config_options,
+    add_connection_options,
+    add_rate_limit,
+    add_retry_options,
+    add_url_command,
+    session_parser,
+)
 from getm.cli.standard_input import STANDARD_INPUT, check_operands
 from getm.core.this_process import usable_cpus
 from getm.core.url_path import is_url
@@ -98,7 +106,12 @@ class _Entry(Struct, frozen=True):
 
 def main(arguments: Sequence[str]) -> int:
     """Run `getm verify` with `arguments` and return its exit status; raises what getm raises."""
-    options = build_parser().parse(arguments)
+    parser = build_parser()
+    if "--repair" in arguments:
+        # What is checked only needs no connections.
+        options = defaults.parse(parser, arguments, only=session_parser())
+    else:
+        options = parser.parse(arguments)
     if options.repair and (not options.receipt or STANDARD_INPUT in options.receipt):
         raise InvalidInput("--repair is for the files of a receipt: give it with --receipt FILE")
     if options.receipt and (options.operands or options.algorithm):
@@ -147,6 +160,7 @@ def build_parser() -> Parser:
     add_rate_limit(add)
     add_retry_options(add)
     add_connection_options(parser)
+    add_config_options(parser.add_argument_group("defaults").add_argument)
     return parser
 
 

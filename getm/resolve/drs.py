@@ -25,7 +25,7 @@ from getm.integrity.values import Checksum, find_algorithm, make_checksum
 from getm.options import parse_header
 from getm.resolve.compact_ids import url_of
 from getm.resolve.pages import JSON, Get, ListPage, decode, get_page
-from getm.resolve.request import scheme_of
+from getm.resolve.request import is_http, scheme_of
 from getm.resolve.resource import Resource
 
 _log = get_logger()
@@ -176,9 +176,9 @@ def find_object(name: str, get: Get, *, expand: bool = False) -> tuple[DRSObject
 
 
 def _has_host(name: str, url: str) -> bool:
-    """Whether the name has the host of that URL: the caller named it."""
+    """Whether the name has the host of that URL, which has the usual port: the caller named it."""
     by_host = _BY_HOST.fullmatch(name.rstrip("/"))
-    return by_host is not None and by_host[1].lower() == urlsplit(url).hostname
+    return by_host is not None and by_host[1].lower() == urlsplit(url).netloc.lower()
 
 
 def _object_url(name: str, get: Get) -> str:
@@ -213,13 +213,13 @@ def _accessed(method: _AccessMethod, place: str, *, is_named: bool) -> Resource:
     """Where the bytes are by that method. A URL is used as it is; in place of a name in a store, for which the caller
     would need a login of his own, the server signs a URL where it can. `is_named`: the caller named the server."""
     access = method.access_url
-    if method.access_id is not None and (access is None or not _is_http(access.url)):
+    if method.access_id is not None and (access is None or not is_http(access.url)):
         url = f"{place}/access/{quote(method.access_id, safe='')}"
         page = get_page(url, JSON, session_headers=is_named)
         access = decode(page, AccessURL)
     if access is None:
         raise BadResponse(f"an access method ({method.type[:20]}) has neither a URL nor an id", url=place)
-    if _is_http(access.url):
+    if is_http(access.url):
         try:
             return Resource(access.url, headers=_headers(access.headers))
         except InvalidInput as error:
@@ -232,10 +232,6 @@ def _accessed(method: _AccessMethod, place: str, *, is_named: bool) -> Resource:
         except InvalidInput as error:
             raise BadResponse(f"the server gives a name that cannot be used: {error.message}", url=place) from None
     raise BadResponse(f"the server gives a URL of the scheme {str(scheme_of(access.url))[:20]!r}", url=place)
-
-
-def _is_http(url: str) -> bool:
-    return scheme_of(url) in ("http", "https")
 
 
 def _headers(given: list[str] | dict[str, str] | None) -> Mapping[str, str]:

@@ -146,3 +146,23 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         assert run.returncode == 2 and said in run.stderr and b"--bearer" in run.stderr
     run = refused("http://127.0.0.1:9/x", "token", "--bearer", "@token", cwd=tmp_path)
     assert run.returncode == 2
+
+
+def test_a_token_by_the_users_own_configuration(url: str, fault_server: FaultServer, tmp_path: Path) -> None:
+    """Downloads, listings and repairs have it; the log says which file it is."""
+    config, token = tmp_path / "getm" / "config.toml", tmp_path / "token"
+    config.parent.mkdir()
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o600)
+    config.write_text(f"bearer = ['127.0.0.1:{fault_server.port}=@{token}']\nretries = 0\n")
+    fault_server.serve("/folder/", Reply(body=b"<html></html>", headers={"Content-Type": "text/html"}))
+    variables = {"XDG_CONFIG_HOME": str(tmp_path)}
+    run = run_getm(url, "out", "-v", "--receipt", "receipt", cwd=tmp_path, variables=variables)
+    assert run.returncode == 0 and f"defaults of options are those of {config}" in run.stdout.decode()
+    run_getm("ls", fault_server.url("/folder/"), cwd=tmp_path, variables=variables)
+    (tmp_path / "out").unlink()
+    run = run_getm("verify", "--receipt", "receipt", "--repair", cwd=tmp_path, variables=variables)
+    assert run.stdout.startswith(b"out: REPAIRED")
+    assert fields(fault_server) == [f"Bearer {TOKEN}"] * 3
+    run_getm(url, "out", "--no-config", cwd=tmp_path, variables=variables)
+    assert fields(fault_server)[3:] == [None]

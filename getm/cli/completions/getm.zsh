@@ -86,7 +86,8 @@ _shtab_getm_options=(
   "-h[the usual options]"
   "--help[all options]"
   "(- : *)--version[print the version]"
-  "--config[take defaults of options from this TOML file (limit-rate \= \"20M\")\; see getm help config]:FILE:_files"
+  "--config[take defaults of options from this TOML file, in place of \~\/.config\/getm\/config.toml\; see getm help config]:FILE:_files"
+  "--no-config[from no file]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -162,6 +163,8 @@ _shtab_getm_ls_options=(
   "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
   "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
   "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+  "--config[take defaults of options from this TOML file, in place of \~\/.config\/getm\/config.toml\; see getm help config]:FILE:_files"
+  "--no-config[from no file]"
   "(*):s3\:\/\/bucket\/in\/, hf\:\/\/org\/model, \'s3\:\/\/bucket\/\*.cram\', ...:"
 )
 
@@ -206,6 +209,8 @@ _shtab_getm_run_options=(
   "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
   "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
   "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+  "--config[take defaults of options from this TOML file, in place of \~\/.config\/getm\/config.toml\; see getm help config]:FILE:_files"
+  "--no-config[from no file]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -240,6 +245,8 @@ _shtab_getm_serve_options=(
   "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
   "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
   "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+  "--config[take defaults of options from this TOML file, in place of \~\/.config\/getm\/config.toml\; see getm help config]:FILE:_files"
+  "--no-config[from no file]"
   "(*):https\:\/\/host\/x.bam, s3\:\/\/bucket\/x.bam, ...:"
 )
 
@@ -287,6 +294,8 @@ _shtab_getm_verify_options=(
   "--proxy[through this proxy\: http, https, socks5 (looks names up here) or socks5h\; \'\'\: through none]:URL:"
   "--noproxy[but not to these hosts and networks\; \'\*\'\: to none. Default\: the variable no_proxy]:HOSTS:"
   "--unix-socket[connect to this Unix-domain socket, whatever the host]:PATH:"
+  "--config[take defaults of options from this TOML file, in place of \~\/.config\/getm\/config.toml\; see getm help config]:FILE:_files"
+  "--no-config[from no file]"
   "(*)::- as FILE or SUMSFILE is standard input:_files"
 )
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from getm.cli import defaults
+from getm.cli import defaults, ls, verify
 from getm.cli.options import build_parser
+from getm.cli.session_options import session_parser
 from getm.errors import InvalidInput
 
 URL = "http://127.0.0.1:9/x"
@@ -20,7 +21,7 @@ def parsed(*arguments: str, config: str | None = None, folder: Path, **variables
         path = folder / "getm.toml"
         path.write_text(config)
         given += ["--config", str(path)]
-    return defaults.parse(build_parser(), given, variables)
+    return defaults.parse(build_parser(), given, {"XDG_CONFIG_HOME": str(folder / "none"), **variables})
 
 
 @pytest.mark.parametrize("in_file", (None, "limit-rate = '1K'\n"))
@@ -143,3 +144,74 @@ def test_the_file_that_a_variable_names(tmp_path: Path) -> None:
         assert defaults.parse(build_parser(), [*arguments, URL], environment).retries == 2
     with pytest.raises(InvalidInput, match="expected one argument"):
         defaults.parse(build_parser(), ["--config"], {})
+
+
+# Which file ----------------------------------------------------------------------------------------------------------
+
+
+def own_config(folder: Path, text: str = "retries = 7\n") -> str:
+    """The user's configuration in that folder; the folder."""
+    path = folder / "getm" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return str(folder)
+
+
+def retries(*arguments: str, **variables: str) -> int:
+    options = defaults.parse(build_parser(), [URL, *arguments], variables)
+    found: int = options.retries
+    return found
+
+
+def test_the_users_own_file_and_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = own_config(tmp_path / "home" / ".config").removesuffix("/.config")
+    monkeypatch.setenv("HOME", home)
+    assert retries() == retries(XDG_CONFIG_HOME="") == retries(XDG_CONFIG_HOME="relative") == 7
+    xdg = own_config(tmp_path / "xdg", "retries = 8\n")
+    assert retries(XDG_CONFIG_HOME=xdg) == 8 and retries(XDG_CONFIG_HOME=str(tmp_path)) == 5
+    (tmp_path / "named").write_text("retries = 9\n")
+    named = str(tmp_path / "named")
+    assert retries(XDG_CONFIG_HOME=xdg, GETM_CONFIG=named) == retries("--config", named, GETM_CONFIG="other") == 9
+    assert retries("--no-config") == retries("--no-config", GETM_CONFIG=named) == 5
+    assert retries(GETM_CONFIG="/dev/null") == 5
+    with pytest.raises(InvalidInput, match="leave one of them out"):
+        retries("--no-config", "--config", named)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        retries("--config", str(tmp_path / "missing"))
+    (tmp_path / "xdg" / "getm" / "config.toml").write_text("retry = 7\n")
+    with pytest.raises(InvalidInput, match=r"config\.toml:1: there is no option 'retry'; did you mean 'retries'\?"):
+        retries(XDG_CONFIG_HOME=xdg)
+
+
+def test_other_commands_have_the_defaults_of_requests(tmp_path: Path) -> None:
+    text = "retries = 7\nreceipt = 'r'\nlimit-rate = '1K'\nbearer = ['h=a', 'b']\nstrict = true\n"
+    variables = {"XDG_CONFIG_HOME": own_config(tmp_path, text), "GETM_HEADER": "A: 1", "GETM_JOBS": "3"}
+    arguments = ["--receipt", "x", "--repair"]
+    options = defaults.parse(verify.build_parser(), arguments, variables, only=session_parser())
+    assert (options.retries, options.limit_rate, options.receipt, options.jobs) == (7, 1024, ["x"], None)
+    assert options.bearer == [("h", "a"), ("", "b")] and options.header == [("A", "1")]
+    # One that this command does not have is known all the same.
+    options = defaults.parse(ls.build_parser(), ["s3://bucket/"], variables, only=session_parser())
+    assert (options.retries, options.bearer) == (7, [("h", "a"), ("", "b")])
+    with pytest.raises(InvalidInput, match="there is no option 'jbos'; did you mean 'jobs'"):
+        (tmp_path / "getm" / "config.toml").write_text("jbos = 3\n")
+        defaults.parse(ls.build_parser(), ["s3://bucket/"], variables, only=session_parser())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("header = ['A: 1']", True),
+        ("header = ['@file']", False),
+        ("bearer = ['h=@file', '@file']", False),
+        ("bearer = 'h=token'", True),
+        ("proxy = 'http://u:p@h'", True),
+        ("proxy = 'http://h'\nretries = 3", False),
+    ],
+)
+def test_whether_a_file_has_secrets(text: str, expected: bool, tmp_path: Path) -> None:
+    for name in ("file",):
+        (tmp_path / name).write_text("A: 1\n" if text.startswith("header") else "token\n")
+    text = text.replace("@file", f"@{tmp_path}/file")
+    options = defaults.parse(build_parser(), [URL], {"XDG_CONFIG_HOME": own_config(tmp_path / "own", text)})
+    assert (options.exposed_config is not None) is expected
