@@ -1764,11 +1764,12 @@ class Session:
                 from getm.batch.portions import Work
             folder = folder if is_url(folder) else os.path.abspath(folder)  # noqa: PTH100
             work = Work(common, folder, chosen, self._pool_arguments, self._logins)
-            return partial(
-                ExecutorBatch, entries, executor, work, receipt=receipt, wants_events=wants_events
+            return lambda post: ExecutorBatch(
+                entries, executor, work, post, receipt, wants_events=wants_events
             ), preparation
         its_jobs = partial(jobs_of, entries, common, folder, self._logins)
-        return partial(Batch, its_jobs, self._pool, chosen, receipt=receipt, wants_events=wants_events), preparation
+        # It has `self`, and not the pool: the session lives as long as the batch.
+        return lambda post: Batch(its_jobs, self._pool, chosen, post, receipt, wants_events=wants_events), preparation
 
     def _expanded(self, entries: Iterator[Entry | str], *, in_folder: bool) -> Iterator[Entry | str]:
         """Entries that can be read once, with the objects that each stands for."""

@@ -228,8 +228,8 @@ def _renewed(request: OpenRequest) -> RenewedInfo:
 
 
 def _failure(cause: BaseException, label: str) -> errors.ResolveFailed:
-    # With the URL of a resolver's own request.
-    said = brief(redact_text(str(cause)))
+    # With the URL of a resolver's own request, but not the text that was to be one.
+    said = brief(redact_text(cause.message if isinstance(cause, errors.InvalidInput) else str(cause)))
     what = said if isinstance(cause, errors.GetmError | TimeoutError) else f"{type(cause).__name__}: {said}"
     failure = errors.ResolveFailed(f"no URL could be had from {label}: {what.removesuffix(': ')}")
     failure.__cause__ = cause
