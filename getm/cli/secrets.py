@@ -6,7 +6,6 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from getm.core.auth import validate_auth
 from getm.errors import InvalidInput
 from getm.options import parse_header
 
@@ -33,6 +32,9 @@ class Bearers(argparse.Action):
     pairs of a host ("" where none is given) and a token; `bearer_files` of the options has the files."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
+        # Most runs have none.
+        from getm.core.auth import validate_auth
+
         # A token may end with "=", and has none before its end (RFC 6750, section 2.1).
         host, equals, token = value.partition("=")
         if not equals or not token.strip("="):
