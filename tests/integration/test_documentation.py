@@ -17,8 +17,9 @@ BLOCKS = [(page.relative_to(ROOT), block) for page in PAGES for block in read_bl
 EXAMPLES = [pytest.param(block, id=f"{page}-line-{block.line}") for page, block in BLOCKS if block.run_by is None]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def host(nginx: NginxServer) -> ExampleHost:
+    """One for all that a worker runs: between two pages it may run another module."""
     return ExampleHost(nginx)
 
 
