@@ -25,6 +25,7 @@ from getm.cli.output.reporter import Reporter
 from getm.cli.parser import Parser
 from getm.cli.session_options import open_session, session_files, url_command_of, warn_of_exposed_files
 from getm.core.log import get_logger
+from getm.core.redact import redact
 from getm.core.url_path import is_url
 from getm.errors import GetmError, InvalidInput, TargetError
 from getm.events import Planned
@@ -165,11 +166,14 @@ def _download_urls(options: argparse.Namespace, urls: list[str], path: str | Non
         path = follow_link("/dev/stdout" if path == "-" else path)
     expand = _expand(options)
     entries = [Entry(url, path, warn_unverified=not waived, expand=expand) for url in urls]
-    if path is not None and entries[0].stands_for_several:
-        if to_stdout:
-            raise InvalidInput("several objects cannot go to standard output; give a folder with -d")
-        if os.path.isdir(path):  # noqa: PTH112
-            entries = [Entry(url, f"{path}/", warn_unverified=not waived, expand=expand) for url in urls]
+    if path is not None and not path.endswith("/") and Entry(urls[0], expand=expand).stands_for_several:
+        # It would be one object for its path.
+        if to_stdout or not os.path.isdir(path):  # noqa: PTH112
+            raise InvalidInput(
+                "several objects cannot go into one FILE; give a folder with -d, or --no-glob for the name of one",
+                url=redact(urls[0]),
+            )
+        entries = [Entry(urls[0], f"{path}/", warn_unverified=not waived, expand=expand)]
     checked = check_list(entries, "the command line", directory=options.dir, reserved=_reserved(options))
     return _run(options, checked, checksum, to_stdout=to_stdout)
 

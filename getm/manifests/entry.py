@@ -54,8 +54,9 @@ class Entry:
             author names.
         expand: Whether a URL without checksum, size and mirrors stands for several objects where it has wildcards or
             ends with a slash ("s3://bucket/in/*.cram", "hf://org/model"; see `list_objects`). Then `path` is the folder
-            for their paths, which are relative to the first folder that has no wildcard. None: names do, http(s) URLs
-            do not. True: both, and all of a folder that a wildcard matches is meant. False: neither.
+            for their paths, which are relative to the first folder that has no wildcard. None: names do, unless `path`
+            is that of a file, and http(s) URLs do not. True: both, and all of a folder that a wildcard matches is
+            meant. False: neither.
 
     Raises:
         InvalidInput: An argument cannot be used: a URL that is not http(s), a path that no file can have, a checksum
@@ -180,7 +181,10 @@ class Entry:
         if self.expand is False or self.provider is not None or len(self.urls) > 1:
             return False
         url = self.urls[0]
-        if (self.expand is None and is_http(url)) or self.checksums or self.size is not None:
+        if self.checksums or self.size is not None:
+            return False
+        if self.expand is None and (is_http(url) or (self.path is not None and not self.path.endswith("/"))):
+            # The path is that of a file.
             return False
         with importing:
             from getm.resolve.names import has_lister
