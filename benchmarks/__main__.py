@@ -35,6 +35,7 @@ from benchmarks import (
     limits,
     network,
     opening,
+    programs,
     scale,
     shared,
     small_files,
@@ -72,6 +73,7 @@ QUESTIONS: dict[str, Question] = {
         writes,
         scale,
         cluster,
+        programs,
         instructions,
         limits,
     )

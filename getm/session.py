@@ -1641,8 +1641,10 @@ class Session:
         retries: int | Retries | None,
         mirrors: Iterable[str] = (),
         ranged_from: int = 0,
+        name: str = "",
     ) -> OpenRequest:
-        """Check everything now, and make the request, except for what depends on the connection."""
+        """Check everything now, and make the request, except for what depends on the connection. `name`: of the object
+        of a provider, where it has one."""
         fields: dict[str, Any] = {}
         width = options.validate_concurrency(concurrency)
         if headers is not None:
@@ -1657,7 +1659,7 @@ class Session:
             fields["custom_retries"] = Retries.of(retries, self._retries)
         if ranged_from != 0:
             fields["ranged_from"] = validate_integer(ranged_from, "ranged_from", 0)
-        locator, address, mirrors = locator_for(url, self._logins), "", validate_mirrors(mirrors)
+        locator, address, mirrors = locator_for(url, self._logins, name), "", validate_mirrors(mirrors)
         if locator is None:
             address = validate_url(url)
         request = msgspec.structs.replace(
@@ -1676,9 +1678,9 @@ class Session:
         """The transfer of an object of which so many bytes come first, and the others as they are asked for."""
         return self._opening(msgspec.structs.replace(request, first_bytes=first_bytes), DEFAULT_CHUNK_BYTES, 1)
 
-    def _opening_for_program(self, url: URLInput, first_bytes: int) -> Opening:
+    def _opening_for_program(self, url: URLInput, name: str, first_bytes: int) -> Opening:
         """`_opening_in_parts` for what serves an object to other programs (`getm.adapter`)."""
-        request = self._open_request(url, 1, None, "default", "auto", False, None)
+        request = self._open_request(url, 1, None, "default", "auto", False, None, name=name)
         return self._opening_in_parts(request, first_bytes)
 
     def _asking(

@@ -22,11 +22,12 @@ _NAME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:(?://[^/?#]*)?)(/?)(.*)", re.DOTA
 
 class Location(NamedTuple):
     """The object of a local URL. `given`: the user has named it; otherwise it is beside one. `is_refused`: it is beside
-    one with a signature, which is for that one alone."""
+    one with a signature, which is for that one alone. `is_missed`: and no other file beside that was given."""
 
     name: str
     given: bool = True
     is_refused: bool = False
+    is_missed: bool = False
 
 
 class _Root:
@@ -85,10 +86,15 @@ class Locations:
             return Location(given)
         if not {".", ".."}.isdisjoint(decoded.split("/")) or "\0" in decoded:
             return None
-        signed = any(
-            each.rpartition("/")[0] == folder and find_signature(name) is not None for each, name in root.given.items()
+        near = {each: name for each, name in root.given.items() if each.rpartition("/")[0] == folder}
+        is_refused = any(find_signature(name) is not None for name in near.values())
+        return Location(
+            root.start + (rest if root.is_http else decoded),
+            given=False,
+            is_refused=is_refused,
+            # A program tries several names: those that there are not are no news where another one is.
+            is_missed=is_refused and len(near) == 1 and not self._beside,
         )
-        return Location(root.start + (rest if root.is_http else decoded), given=False, is_refused=signed)
 
 
 def _split(name: str) -> tuple[str, str]:

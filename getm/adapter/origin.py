@@ -9,7 +9,7 @@ from copy import copy
 from getm import aio, errors
 from getm.client.opening import Opening
 from getm.client.random_access import RandomAccess
-from getm.client.read_ahead import MIN_BYTES, Pace
+from getm.client.read_ahead import MIN_BYTES, SKIPPED_BYTES, Pace
 from getm.core.head import ResponseHead
 from getm.core.spans import MAX_POSITION, Span
 from getm.core.units import KIB, MIB
@@ -40,8 +40,8 @@ class IdleStreams:
             self._streams.pop(0)[1].clear()
 
     def take(self, origin: Origin, start: int) -> RandomAccess | None:
-        """A stream of that object: one that has the bytes at `start`, or soon has them, or else any. None where there
-        is none."""
+        """A stream of that object: one that has the bytes at `start`, or soon has them, or else any that can go there
+        now. None where there is none."""
         own = [pair for pair in self._streams if pair[0] is origin]
         for pair in own:
             if not pair[1].transfer.connection.team[0].alive:
@@ -49,9 +49,12 @@ class IdleStreams:
                 self._streams.remove(pair)
                 pair[1].clear()
         own = [pair for pair in own if pair in self._streams]
-        if not own:
+        near = [pair for pair in own if pair[1].has_near(start)]
+        # What is nearly complete is left to come: to give it up would cost a connection.
+        free = [pair for pair in own if not 0 < pair[1].outstanding <= SKIPPED_BYTES]
+        if not (near or free):
             return None
-        best = next((pair for pair in own if pair[1].has_near(start)), own[0])
+        best = (near or free)[0]
         self._streams.remove(best)
         return best[1]
 
@@ -62,10 +65,13 @@ class IdleStreams:
 
 
 class Origin:
-    """One object, in the version that it had when it was first asked for."""
+    """One object, in the version that it had when it was first asked for: in `version`, where that is known."""
 
-    def __init__(self, session: Session, url: URLInput, idle: IdleStreams) -> None:
+    def __init__(
+        self, session: Session, name: str, url: URLInput, idle: IdleStreams, version: Version | None = None
+    ) -> None:
         self._session = session
+        self._name = name
         self._url = url
         self._idle = idle
         self._lock = asyncio.Lock()
@@ -74,23 +80,27 @@ class Origin:
         self._opening: Opening | None = None
         self._changed: errors.RemoteChanged | None = None
         self.head: ResponseHead = ResponseHead(0, "")
-        self.version: Version = Version()
+        self.version: Version = version or Version()
+        # How many answers are under way.
+        self.users: int = 0
         # Why it can only be read from start to end; None where it can be read anywhere.
         self.why_whole: str | None = None
 
-    async def open(self, first_bytes: int = 1) -> None:
+    async def open(self, first_bytes: int = 0) -> None:
         """Learn what the object is, where that is not known: `head`, `version`, `why_whole`. `first_bytes`: how many
-        bytes from its start will be read at once. Raises `NetworkError` and what else `getm.open` raises."""
+        bytes from its start will be read at once; 0: none. Raises `NetworkError` and what else `getm.open` raises."""
         async with self._lock:
             if self._first is not None:
                 return
-            stream = await self._open_stream(first_bytes)
+            # A range of one byte tells all that is to be known.
+            stream = await self._open_stream(max(1, first_bytes))
+            self._require_version(stream)
             info = stream.transfer.head
             if info is not None:
                 self.head, self.version = info.head, info.version
             self.why_whole = stream.why_not()
             self._first = stream
-            if self.why_whole is not None and first_bytes == 1:
+            if self.why_whole is not None and not first_bytes:
                 # Otherwise all of it would come.
                 stream.clear()
             else:
@@ -99,7 +109,7 @@ class Origin:
     async def _open_stream(self, first_bytes: int) -> RandomAccess:
         """The object from its start on, where it can be had in parts with so many bytes at first."""
         if self._opening is None:
-            self._opening = self._session._opening_for_program(self._url, first_bytes)
+            self._opening = self._session._opening_for_program(self._url, self._name, first_bytes)
         transfer = await aopen_transfer(self._opening, lambda transfer: None)
         return RandomAccess(transfer, self._opening.acquire, PROGRAMS)
 
@@ -116,9 +126,17 @@ class Origin:
                 if ask - position <= most // 2:
                     ask = min(span.stop, position + most)
                 view = await _next(stream, span.stop, ask)
-                if not view:
+                if view:
+                    yield view
+                elif span.stop == MAX_POSITION:
                     break
-                yield view
+                else:
+                    raise errors.Truncated(
+                        f"the object ended at byte {position}",
+                        url=stream.transfer.url,
+                        expected=span.stop,
+                        received=position,
+                    )
         except errors.RemoteChanged as error:
             self._changed = error
             raise
@@ -130,7 +148,9 @@ class Origin:
         if self.why_whole is not None:
             if stream is not None and stream.position == 0:
                 return stream
-            return await self._open_again()
+            stream = await self._open_stream(MIN_BYTES)
+            self._require_version(stream)
+            return stream
         for last in (False, True):
             try:
                 if stream is None:
@@ -143,8 +163,8 @@ class Origin:
                 stream = None
         raise errors.EngineDied("the engine ended twice")
 
-    async def _open_again(self) -> RandomAccess:
-        stream = await self._open_stream(MIN_BYTES)
+    def _require_version(self, stream: RandomAccess) -> None:
+        """Raises `RemoteChanged`."""
         if stream.transfer.head is not None:
             try:
                 self.version.require(stream.transfer.head.version, stream.transfer.url)
@@ -152,7 +172,6 @@ class Origin:
                 self._changed = error
                 stream.clear()
                 raise
-        return stream
 
     async def _another(self, start: int, at_once: int) -> RandomAccess:
         if self._first is None or self._opening is None:

@@ -20,13 +20,20 @@ from getm.adapter.sockets import HOST
 from getm.client.read_ahead import MIN_BYTES
 from getm.core.redact import redact
 from getm.core.spans import Span
+from getm.core.version import Version
 from getm.resolve.resource import Provider
 from getm.session import Session
 
 # Seconds after which a program may try again, when the origin or this machine has too much to do.
 _RETRY_AFTER_S = 10
+# Objects of which more is kept than their version, which is kept of all: there may be 100,000 chunks of an array.
+_MAX_ORIGINS = 1000
 # Fields of the origin's response that describe the object.
 _DESCRIBING = ("Content-Type", "ETag", "Last-Modified", "Content-Encoding", "Content-Language", "Content-Disposition")
+
+_BESIDE_A_SIGNED_ONE = errors.InvalidInput(
+    "it is not asked for: it is beside a signed URL, and a signature is for one object; give its URL, too (--with)"
+)
 
 _logger = logging.getLogger("getm.adapter")
 
@@ -53,8 +60,9 @@ def serve(adapter: Adapter, listener: socket.socket, watch: Callable[[Callable[[
 class Adapter:
     """Serves the objects of `locations` by `session`, to programs of this user.
 
-    `report` is called for failures that concern an object that the user has named, and for all that end a body before
-    its end. `provider_of`: what finds the URL for a name; None: the session does.
+    `report` is called where an object cannot be had, unless it is beside one that the user has named, and is not there
+    or has no URL: programs look for what may be there. And where a body ends before its end. `provider_of`: what finds
+    the URL for a name; None: the session does.
     """
 
     def __init__(
@@ -70,7 +78,10 @@ class Adapter:
         self._provider_of = provider_of
         self._idle = IdleStreams()
         self._origins: dict[str, Origin] = {}
+        # Of those that were dropped.
+        self._versions: dict[str, Version] = {}
         self._server: asyncio.Server | None = None
+        self._told_of_signature = False
         self._hosts: frozenset[str] = frozenset()
 
     async def start(self, listener: socket.socket) -> None:
@@ -78,7 +89,7 @@ class Adapter:
         port = listener.getsockname()[1]
         self._hosts = frozenset((f"{HOST}:{port}", f"localhost:{port}"))
         # A program that hangs up ends what is done for it.
-        protocol = web.Server(self._handle, handler_cancellation=True, access_log=None, logger=_logger)
+        protocol = _Server(self._handle, handler_cancellation=True, access_log=None, logger=_logger)
         self._server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
 
     def close(self) -> None:
@@ -88,37 +99,49 @@ class Adapter:
         self._idle.clear()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        location = None if self._is_foreign(request) else self._locations.find(request.rel_url.raw_path)
+        location = None if self._is_of_another_host(request) else self._locations.find(request.rel_url.raw_path)
         if location is None:
             return _refusal(404)
         if request.method not in ("GET", "HEAD"):
             return _refusal(405, {"Allow": "GET, HEAD"})
         if location.is_refused and self._provider_of is None:
+            if location.is_missed and not self._told_of_signature:
+                self._told_of_signature = True
+                self._report(redact(location.name), _BESIDE_A_SIGNED_ONE)
             return _refusal(404)
-        origin = self._origins.get(location.name)
-        if origin is None:
-            url = location.name if self._provider_of is None else self._provider_of(location.name)
-            origin = self._origins[location.name] = Origin(self._session, url, self._idle)
+        origin = self._origin(location.name)
+        origin.users += 1
         try:
             return await self._answer(request, location, origin)
         except errors.GetmError as error:
-            if location.given:
+            status = status_of(error)
+            if location.given or (status >= 500 and not isinstance(error, errors.ResolveFailed)):
                 self._report(redact(location.name), error)
-            return _refusal(status_of(error), {"Retry-After": str(_RETRY_AFTER_S)} if status_of(error) == 503 else {})
+            return _refusal(status, {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else None)
+        finally:
+            origin.users -= 1
 
-    def _is_foreign(self, request: web.BaseRequest) -> bool:
-        """Whether the request is of another user, or of a page whose name leads to this machine ("DNS rebinding")."""
+    def _origin(self, name: str) -> Origin:
+        origin = self._origins.pop(name, None)
+        if origin is None:
+            url = name if self._provider_of is None else self._provider_of(name)
+            origin = Origin(self._session, name, url, self._idle, self._versions.get(name))
+            if len(self._origins) >= _MAX_ORIGINS:
+                oldest = next((each for each in self._origins if not self._origins[each].users), None)
+                if oldest is not None:
+                    self._versions[oldest] = self._origins.pop(oldest).version
+        # In the order in which they were used.
+        self._origins[name] = origin
+        return origin
+
+    def _is_of_another_host(self, request: web.BaseRequest) -> bool:
+        """Whether the request is of a page whose name leads to this machine ("DNS rebinding")."""
         host = request.headers.get("Host")
-        if host is not None and host.lower() not in self._hosts:
-            return True
-        if request.transport is None:
-            return False
-        peer, own = request.transport.get_extra_info("peername"), request.transport.get_extra_info("sockname")
-        return peer is not None and not is_of_this_user(peer, own)
+        return host is not None and host.lower() not in self._hosts
 
     async def _answer(self, request: web.BaseRequest, location: Location, origin: Origin) -> web.StreamResponse:
         fields = request.headers
-        await origin.open(1 if request.method == "HEAD" else _first_bytes(wanted_span(fields)))
+        await origin.open(0 if request.method == "HEAD" else _first_bytes(wanted_span(fields)))
         answer = decide(fields, origin.version, in_parts=origin.why_whole is None)
         response = _response(answer, origin)
         if answer.span is None or request.method == "HEAD" or not len(answer.span):
@@ -144,11 +167,21 @@ class Adapter:
         return response
 
 
+class _Server(web.Server):
+    """Hangs up on other users."""
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if peer is not None and not is_of_this_user(peer, own):
+            transport.abort()
+
+
 def _first_bytes(wanted: Span | None) -> int:
     """How many bytes from the start of an object an answer with that range, or with everything, begins by."""
     if wanted is None:
         return MIN_BYTES
-    return 1 if wanted.start else min(MIN_BYTES, len(wanted))
+    return 0 if wanted.start else min(MIN_BYTES, len(wanted))
 
 
 def _response(answer: Answer, origin: Origin) -> web.StreamResponse:

@@ -8,7 +8,6 @@ with the program, whose end the kernel tells it.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -18,7 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from getm.adapter.arguments import replace_names
 from getm.adapter.locations import Locations
@@ -34,6 +33,9 @@ from getm.cli.session_options import session_parser
 from getm.client.process import end_ahead, interpreter_flags, launch_ahead, python
 from getm.core.readable import readable
 from getm.errors import GetmError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _EPILOG = """\
 Each argument that is the name of an object (https://, s3://, gs://, drs://,
@@ -145,7 +147,8 @@ def _start_server(given: dict[str, Any], listener: socket.socket) -> None:
     os.waitpid(started, 0)
     os.close(pipe)
     os.close(lifeline)
-    with os.fdopen(writing, "w") as file:
+    # Should the server fail to start, the program's connections fail, too.
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as file:
         json.dump({**given, "path": sys.path}, file)
 
 
@@ -180,6 +183,9 @@ def serve(given: dict[str, Any], lifeline: int, listener: int) -> None:
                 _replace(options, given["command"], locations, listening)
 
                 def watch(end: Callable[[], None]) -> None:
+                    # Not needed by the process that becomes the program.
+                    import asyncio
+
                     loop = asyncio.get_running_loop()
                     ends.append(lambda: _call_soon(loop, end))
 
@@ -188,7 +194,7 @@ def serve(given: dict[str, Any], lifeline: int, listener: int) -> None:
             print_failure(error)
 
 
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+def _call_soon(loop: AbstractEventLoop, call: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):
         # It is closed: it has ended by itself.
         loop.call_soon_threadsafe(call)

@@ -85,6 +85,13 @@ class RandomAccess:
         self.at = None
         return True
 
+    @property
+    def outstanding(self) -> int:
+        """How many bytes were requested and have not come."""
+        if self._ahead is None or not self.transfer.in_flight:
+            return 0
+        return max(0, self._ahead.requested - self.chunks.received)
+
     def has_near(self, target: int) -> bool:
         """Whether a read at `target` needs no request of its own: the bytes there are here, or on their way."""
         return self.chunks.holds(target) or (target >= self.chunks.position and self._reaches(target))

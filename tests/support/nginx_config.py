@@ -10,6 +10,8 @@ from pathlib import Path
 
 # The name of the server that wants a certificate of its clients, on the port of HTTPS.
 PRIVATE_NAME = "private.test"
+# What signs the URLs of "/signed/".
+SIGNING_SECRET = "secret"
 
 STATUSES = (400, 401, 403, 404, 408, 410, 429, 500, 502, 503, 504)
 
@@ -112,6 +114,14 @@ http {{
         location /slow/ {{ alias {files}; limit_rate $slow_rate; }}
         location /few/ {{ alias {files}; limit_rate $slow_rate; limit_conn few 4; limit_conn_status 429; }}
         location /paced/ {{ alias {files}; limit_req zone=paced; limit_req_status 429; }}
+
+        # For as long as the query says, which is signed.
+        location /signed/ {{
+            alias {files};
+            secure_link $arg_md5,$arg_expires;
+            secure_link_md5 "$secure_link_expires$uri {SIGNING_SECRET}";
+            if ($secure_link != "1") {{ return 403; }}
+        }}
         location /no-ranges/ {{ alias {files}; max_ranges 0; }}
 
         # A body filter that may change the length hides it: HTTP/1.1 then has chunks, or the end of the connection.

@@ -57,11 +57,13 @@ def test_what_is_beside_it_is_found_by_its_url(locations: Locations, name: str, 
 
 def test_what_is_beside_a_signed_one_has_no_signature(locations: Locations) -> None:
     path = locations.add(SIGNED)
-    assert locations.find(f"{path}.bai") == Location("https://host/in/x.bam.bai", given=False, is_refused=True)
+    beside = Location("https://host/in/x.bam.bai", given=False, is_refused=True, is_missed=True)
+    assert locations.find(f"{path}.bai") == beside
     # Given as an argument of its own, it has one.
     index = SIGNED.replace("x.bam", "x.bam.bai")
     assert locations.add(index) == f"{path}.bai"
     assert locations.find(f"{path}.bai") == Location(index)
+    assert locations.find(f"{path}.csi") == Location("https://host/in/x.bam.csi", given=False, is_refused=True)
 
 
 def test_files_beside_all_others(locations: Locations) -> None:
