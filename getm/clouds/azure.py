@@ -80,14 +80,22 @@ def _connected(text: str) -> Account:
 
 def sign(account: Account, container: str, blob: str | None = None, version: Mapping[str, str] | None = None) -> str:
     """A shared access signature by the account's key: it allows to read that blob for an hour, or, without one, all
-    blobs of the container, and to list them. `version`: of the blob, "version_id" or "snapshot"."""
+    blobs of the container, and to list them. `version`: of the blob, "version_id" or "snapshot". Raises `InvalidInput`
+    for what is no key."""
     storage = _storage("an account's key")
     until = {"account_key": account.key, "expiry": datetime.now(UTC) + _LIFETIME}
-    signature: str
-    if blob is None:
-        signature = storage.generate_container_sas(account.name, container, permission="rl", **until)
-    else:
-        signature = storage.generate_blob_sas(account.name, container, blob, permission="r", **until, **(version or {}))
+    try:
+        signature: str
+        if blob is None:
+            signature = storage.generate_container_sas(account.name, container, permission="rl", **until)
+        else:
+            signature = storage.generate_blob_sas(
+                account.name, container, blob, permission="r", **until, **(version or {})
+            )
+    except ValueError:
+        raise InvalidInput(
+            "the key of the account (AZURE_STORAGE_KEY, or that in AZURE_STORAGE_CONNECTION_STRING) is not base64"
+        ) from None
     return signature
 
 

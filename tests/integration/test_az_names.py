@@ -134,6 +134,9 @@ def test_connection_strings(
     with pytest.raises(errors.InvalidInput, match=r"AZURE_STORAGE_CONNECTION_STRING: .* malformed") as caught:
         session.read(name)
     assert "SECRET" not in str(caught.value)
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=lab;AccountKey=SECRET!")
+    with pytest.raises(errors.InvalidInput, match="is not base64"):
+        session.read(name)
 
 
 def test_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
