@@ -237,6 +237,7 @@ def test_a_url_command(server: FaultServer, tmp_path: Path) -> None:
         f"echo '{server.url('/ok')}?sig={S['provider']}'",
         f"""echo '{{"url": "{server.url("/echo")}?sig={S["provider"]}", "headers": {{"X-S": "{S["resource"]}"}}}}'""",
         f"echo 'nothing {S['provider']}'; echo '{S['provider']}'",
+        f"echo '{S['provider']}'",
         f"""echo '{{"url": "{server.url("/ok")}", "{S["provider"]}": 1}}'""" if False else "exit 3",
         f"echo 'https://h.test/?sig={S['provider']} was refused' >&2; exit 1",
     ):
