@@ -43,8 +43,12 @@ class Browser:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # Their D-Bus is none of this test's.
-            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
+            # Their D-Bus is none of this test's, and reports of crashes go where the browser's other files are.
+            env={
+                **os.environ,
+                "DBUS_SESSION_BUS_ADDRESS": "disabled:",
+                "XDG_CONFIG_HOME": str(self._folder / "config"),
+            },
         )
         os.close(commands)
         os.close(answers)
