@@ -39,10 +39,10 @@ class _Earlier:
             self._small += stats.requests
             self._small_bytes += stats.received_bytes
 
-    def stats_at(self, now: float) -> Stats:
+    def stats_at(self, now: float, coming: int) -> Stats:
         """Up to `now`: what no engine has measured, the answers to small spans, was waited for here; the rest of the
-        time is the caller's own."""
-        stats = self.stats + Stats(self._small_bytes, requests=self._small)
+        time is the caller's own. `coming`: the bytes that have come of a span which has not ended."""
+        stats = self.stats + Stats(self._small_bytes + coming, requests=self._small)
         rest_s = max(0.0, now - self.answered_s - (stats.seconds - (stats.first_byte_s or 0.0)))
         response_s = min(rest_s, max(0.0, self.waited_s - self.spans_s))
         stats = stats.and_then(Times(response_s=response_s, consumer_s=rest_s - response_s))
@@ -182,7 +182,8 @@ class SpanReceiver(Receiver):
     def stats(self) -> Stats:
         if self._stats is not None:
             return self._stats
-        return self._earlier.stats_at(time.monotonic())
+        coming = self._received - (self._due - len(self._span)) if self._in_flight else 0
+        return self._earlier.stats_at(time.monotonic(), coming)
 
     @property
     def finished(self) -> bool:

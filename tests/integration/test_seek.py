@@ -163,6 +163,17 @@ def test_all_of_it_at_once_is_held_once(session: getm.Session, nginx: NginxServe
         assert peak < 1.2 * served.size_bytes + MIB
 
 
+def test_statistics_count_what_has_come_after_a_seek(
+    session: getm.Session, nginx: NginxServer, served: ServedObject
+) -> None:
+    with session.open(nginx.url(served)) as fh:
+        raw: Any = fh.raw
+        fh.seek(MIB)
+        assert len(fh.read(800_000)) == 800_000
+        assert raw.stats.received_bytes >= 800_000
+    assert raw.stats.received_bytes >= 800_000
+
+
 # What is requested ----------------------------------------------------------------------------------------------------
 
 
