@@ -7,6 +7,7 @@ a process by its command line.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -61,9 +62,10 @@ def snapshot() -> Snapshot:
 
 
 def _shared_memory() -> frozenset[str]:
-    # Semaphores are not getm's: multiprocessing makes them, also for a test run beside this one. The table of hosts is
-    # there to stay.
-    return frozenset(name for name in _names(_SHARED_MEMORY) if not name.startswith(("sem.mp-", "getm-hosts-")))
+    # Semaphores are not getm's: multiprocessing makes them, also for a test run beside this one. Nor is what squid
+    # makes for a test in another worker ("cf__"). The table of hosts is there to stay.
+    others = re.compile(r"sem\.mp-|getm-hosts-|.*-cf__")
+    return frozenset(name for name in _names(_SHARED_MEMORY) if not others.match(name))
 
 
 def left_behind(before: Snapshot, *, orphan_grace_s: float = 5.0) -> list[str]:
