@@ -38,7 +38,7 @@ from getm.batch.job import Job
 from getm.batch.reports import Post
 from getm.batch.scheduler import Batch
 from getm.batch.settings import DEFAULT_PER_HOST, BatchOptions
-from getm.client.opening import Opening
+from getm.client.opening import Opening, open_transfer
 from getm.client.parts import ContentParts, UnorderedParts
 from getm.client.pool import EnginePool
 from getm.core.environment import environment
@@ -63,7 +63,7 @@ from getm.options import DEFAULT_CHUNK_BYTES, HeadersInput, Retries, Timeout
 from getm.protocol.messages import OpenRequest
 from getm.resolve.request import UnlocatedRequest, locator_for
 from getm.results import DownloadFailure, DownloadResult, ObjectInfo, SpanContents
-from getm.transfers import aopen_transfer, name_of, object_info, open_transfer, with_transfer
+from getm.transfers import aopen_transfer, name_of, object_info, with_transfer
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -733,17 +733,14 @@ class Session:
             from getm.client.pages import fetch_page
             from getm.resolve.listing import list_names
             from getm.resolve.names import find_lister
-            from getm.resolve.pages import ListPage, page_request
+            from getm.resolve.pages import getter
 
         if not isinstance(name, str):
             refuse("name", 'a name such as "s3://bucket/in/"', name)
         # Checked now, and not with the first request.
         wanted = self._open_request(_NO_URL, 1, headers, timeout, None, False, retries)
 
-        def get(url: str, headers: Mapping[str, str], *, session_headers: bool = True) -> ListPage:
-            limit: dict[str, Any] = {"session_headers": session_headers, "total_s": wanted.total_s}
-            return fetch_page(self._pool, page_request(wanted, self._logins, url, headers, **limit))
-
+        get = getter(wanted, partial(fetch_page, self._pool), self._logins, total_s=wanted.total_s)
         return list_names(
             find_lister(name),
             name,

@@ -17,29 +17,8 @@ from getm.results import ObjectInfo
 _T = TypeVar("_T")
 
 
-def open_transfer(opening: Opening) -> Receiver:
-    """Start a transfer and wait for its head."""
-    for last in (False, True):
-        try:
-            transfer = opening.start()
-        except errors.EngineDied:
-            # It had no request yet: another one is started.
-            if last:
-                raise
-            continue
-        try:
-            while not transfer.has_head():
-                transfer.pump(wait=True)
-            return transfer
-        except BaseException:
-            transfer.close()
-            if last or not transfer.never_answered:
-                raise
-    raise errors.EngineDied("the engine ended twice before it answered")
-
-
 async def aopen_transfer(opening: Opening, started: Callable[[Receiver], None]) -> Receiver:
-    """`Session._open` for the asynchronous API. `started` gets each transfer before its head has come."""
+    """`open_transfer` for the asynchronous API. `started` gets each transfer before its head has come."""
     from getm import aio
 
     for last in (False, True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from getm import errors
 from getm.client.connection import ClientConnection
 from getm.client.pool import EnginePool, Wanted
 from getm.client.receiver import Receiver
@@ -68,3 +69,24 @@ class Opening(NamedTuple):
     def _release(self, connection: ClientConnection) -> None:
         # A method of this, not of the pool.
         self.pool.release(connection)
+
+
+def open_transfer(opening: Opening) -> Receiver:
+    """Start a transfer and wait for its head."""
+    for last in (False, True):
+        try:
+            transfer = opening.start()
+        except errors.EngineDied:
+            # It had no request yet: another one is started.
+            if last:
+                raise
+            continue
+        try:
+            while not transfer.has_head():
+                transfer.pump(wait=True)
+            return transfer
+        except BaseException:
+            transfer.close()
+            if last or not transfer.never_answered:
+                raise
+    raise errors.EngineDied("the engine ended twice before it answered")

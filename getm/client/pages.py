@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from getm.client.opening import Opening
+from getm.client.opening import Opening, open_transfer
 from getm.client.parts import ContentParts
 from getm.client.pool import EnginePool
 from getm.client.receiver import ResponseInfo
@@ -19,10 +19,8 @@ _CHUNK_BYTES = 64 * KIB
 
 def fetch_page(pool: EnginePool, request: OpenRequest) -> ListPage:
     """The whole document of `request`, over a connection of `pool`. Raises `NetworkError`."""
-    transfer = Opening(pool, pool, request, _CHUNK_BYTES, 1).start()
+    transfer = open_transfer(Opening(pool, pool, request, _CHUNK_BYTES, 1))
     try:
-        while not transfer.has_head():
-            transfer.pump(wait=True)
         parts, content = ContentParts(transfer, None), bytearray()
         while not parts.complete:
             if view := parts.next():

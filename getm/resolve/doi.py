@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from msgspec import Struct
 
 from getm.errors import BadResponse, HTTPStatusError, InvalidInput
-from getm.resolve.pages import Get, decode, get_page
+from getm.resolve.pages import JSON, Get, decode, get_page
 from getm.resolve.repositories import DepositedFile, files_of
 from getm.resolve.resource import Resource
 
@@ -108,9 +108,7 @@ def _kept(doi: str) -> Deposit | None:
 def _ask(doi: str, get: Get) -> Deposit | None:
     """The deposit of a DOI; None where there is no such DOI."""
     try:
-        page = get(
-            f"{_REGISTRY}/{quote(doi, safe='/')}?type=URL", {"Accept": "application/json"}, session_headers=False
-        )
+        page = get(f"{_REGISTRY}/{quote(doi, safe='/')}?type=URL", JSON, session_headers=False)
     except HTTPStatusError as error:
         if error.status == 404:
             return None

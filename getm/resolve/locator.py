@@ -10,7 +10,7 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from getm.core.text import brief
 from getm.options import validate_headers
 from getm.protocol.messages import NO_URLS, OpenRequest, Renewable, RenewedInfo, Route
 from getm.resolve.advice import advised
-from getm.resolve.pages import Get, ListPage, page_request, use
+from getm.resolve.pages import Fetch, Get, getter, use
 from getm.resolve.request import UnlocatedRequest
 from getm.resolve.resource import Provider, Resource
 
@@ -88,7 +88,8 @@ class Locator:
         """
         self._loop = loop or self._loop
         if self._get is None:
-            self._get = _getter(request, fetch, self._logins)
+            # What nobody waits for any more ends by itself.
+            self._get = getter(request, fetch, self._logins, total_s=request.stall_s)
         serial = 0 if self._found is None else self._found.serial
         return self._ask(serial - 1 if self.is_current else serial, request.stall_s)
 
@@ -237,18 +238,6 @@ def _failure(cause: BaseException, label: str) -> errors.ResolveFailed:
 
 
 _Answer = Callable[["str | Resource | BaseException"], None]
-Fetch = Callable[[OpenRequest], ListPage]
-
-
-def _getter(wanted: OpenRequest, fetch: Fetch, logins: Logins | None) -> Get:
-    """What makes the requests that finding the object of `wanted` takes."""
-
-    def get(url: str, headers: Mapping[str, str], *, session_headers: bool = True) -> ListPage:
-        # What nobody waits for any more ends by itself.
-        total_s = wanted.stall_s
-        return fetch(page_request(wanted, logins, url, headers, session_headers=session_headers, total_s=total_s))
-
-    return get
 
 
 def _call(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -41,7 +41,21 @@ class Get(Protocol):
 _get: ContextVar[Get] = ContextVar("getm_get_page")
 
 
-def page_request(
+# Makes the request for a document.
+Fetch = Callable[[OpenRequest], ListPage]
+
+
+def getter(wanted: OpenRequest, fetch: Fetch, logins: Logins | None, *, total_s: float | None) -> Get:
+    """What makes the requests for documents that are needed to find or list what is `wanted`, as that is requested.
+    `total_s`: the time limit of each."""
+
+    def get(url: str, headers: Mapping[str, str], *, session_headers: bool = True) -> ListPage:
+        return fetch(_page_request(wanted, logins, url, headers, session_headers=session_headers, total_s=total_s))
+
+    return get
+
+
+def _page_request(
     wanted: OpenRequest,
     logins: Logins | None,
     url: str,
