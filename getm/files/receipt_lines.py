@@ -138,7 +138,8 @@ def decode_line(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
         return decoder.decode(data)
     except msgspec.MsgspecError:
         # As in writing: names need not be UTF-8, and are lone surrogates then. (And it says what is wrong.)
-        return msgspec.convert(json.loads(data), decoder.type)
+        line: _T = msgspec.convert(json.loads(data), decoder.type)
+        return line
 
 
 def _entry(data: bytes, number: int, folder: str | os.PathLike[str]) -> ReceiptEntry | None:
