@@ -20,7 +20,7 @@ from tests.support.command import failure as told_by
 from tests.support.command import getm as run_getm
 from tests.support.command import refused
 from tests.support.documentation import blocks_run_by
-from tests.support.hub import COMMIT, TOKEN, Hub
+from tests.support.hub import COMMIT, TOKEN, Hub, forget_account
 
 FILES = {
     ".gitattributes": b"*.bin filter=lfs\n",
@@ -37,10 +37,7 @@ ROOT = "hf://org/model"
 
 @pytest.fixture(autouse=True)
 def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own account."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    forget_account(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from getm.resolve import hf
 from getm.testing import FaultServer, Reply, Request, failure, redirect
 from tests.support.command import getm as run_getm
 from tests.support.documentation import blocks_run_by, run_block
+from tests.support.hub import forget_account
 from tests.support.signing import SignedObject, cut
 
 BODY = hashlib.shake_256(b"hub").digest(2_000_000)
@@ -27,10 +28,7 @@ TOKEN = "hf_SECRET"
 
 @pytest.fixture(autouse=True)
 def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own account."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    forget_account(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
+
+import pytest
 
 from getm.testing import FaultServer, Reply, Request, failure, redirect
 
@@ -102,3 +105,10 @@ class Hub:
             sha256 = hashlib.sha256(content).hexdigest()
             return lambda request: redirect(storage, X_Linked_Etag=f'"{sha256}"', X_Linked_Size=str(len(content)))
         return lambda request: Reply(body=content, etag=f'"{blob_id(content)}"', headers={"X-Repo-Commit": COMMIT})
+
+
+def forget_account(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Nothing of the developer's own account at the hub; `folder` takes the place of its folder."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(folder))

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config
 
+from tests.support.program_server import ProgramServer
+
 BUCKET = "bucket"
 CREDENTIALS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "not-a-secret"}
 REGION = "us-east-1"
-_STOP_TIMEOUT_S = 20.0
 
-# Serves until its standard input ends: so it also ends when the tests are killed.
 _PROGRAM = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -50,58 +47,16 @@ def s3_client(endpoint: str) -> Iterator[Any]:
         yield client
 
 
-class S3Server:
-    """moto on a free loopback port, with one bucket. `folder` takes its log. `many`: so many small objects are in a
-    bucket of that name. Use as a context manager."""
+class S3Server(ProgramServer):
+    """moto with one bucket. `folder` takes its log. `many`: so many small objects are in a bucket of that name."""
 
     def __init__(self, folder: Path, *, many: int = 0) -> None:
-        self._many = many
-        self._log = folder / "moto.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.endpoint = ""
+        # Nothing of the developer's own account.
+        super().__init__(_PROGRAM, str(many), folder / "moto.log", without=("AWS_",))
 
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(self._many)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # Nothing of the developer's own account, and no warnings as errors in somebody else's code.
-                env={name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHONWARN"))},
-            )
-        try:
-            assert self._process.stdout is not None
-            port = self._process.stdout.readline().decode().strip()
-            if not port.isdecimal():
-                raise RuntimeError(f"moto did not start ({port}): {self._log.read_text()}")
-            self.endpoint = f"http://127.0.0.1:{port}"
-            with s3_client(self.endpoint) as client:
-                client.create_bucket(Bucket=BUCKET)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the server. Safe to call again."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()
-        process.stdout.close()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+    def _prepare(self) -> None:
+        with s3_client(self.endpoint) as client:
+            client.create_bucket(Bucket=BUCKET)
 
     @property
     def environment(self) -> dict[str, str]:
