@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -106,9 +106,7 @@ def validate_headers(headers: HeadersInput | None) -> tuple[tuple[str, str], ...
     return tuple(cleaned)
 
 
-def override_headers(
-    usual: tuple[tuple[str, str], ...], own: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
+def override_headers(usual: Sequence[tuple[str, str]], own: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """`usual` without the headers of those names that `own` has, and these."""
     names = {name.lower() for name, _ in own}
     return (*(pair for pair in usual if pair[0].lower() not in names), *own)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from getm.cli.parser import Parser
 from getm.errors import InvalidInput
+from getm.options import override_headers
 
 PREFIX = "GETM_"
 _CONFIG, _NO_CONFIG = "--config", "--no-config"
@@ -106,7 +107,7 @@ class Defaults:
         for level in levels:
             for given in level:
                 _set(reader, given, built_in)
-            self._headers = _replaced(self._headers, reader.get_default("header")[len(self._headers) :])
+            self._headers = self._overridden(reader.get_default("header"))
             reader.set_defaults(header=self._headers)
         if reader is not parser:
             own = {name: reader.get_default(name) for name in built_in}
@@ -114,10 +115,14 @@ class Defaults:
 
     def applied(self, options: argparse.Namespace) -> argparse.Namespace:
         """What the parser has made of the arguments, with what it cannot know."""
-        options.header = _replaced(self._headers, options.header[len(self._headers) :])
+        options.header = self._overridden(options.header)
         options.config, options.unknown_variables = self._config, self._unknown
         options.exposed_config = self._config if self._has_secrets else None
         return options
+
+    def _overridden(self, headers: _Headers) -> _Headers:
+        """Those so far, which `headers` begins with, and the others of it in place of those of the same names."""
+        return list(override_headers(self._headers, headers[len(self._headers) :]))
 
     def _in_file(self, reader: Parser, path: str) -> Iterator[_Given]:
         for given in _in_file(path):
@@ -278,9 +283,3 @@ def _unknown(name: str, parser: Parser) -> str:
         return f"{name} says what to do, which has no default; give it on the command line"
     close = get_close_matches(name.replace("_", "-"), parser.long_names() - NOT_A_DEFAULT, 1)
     return f"there is no option {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; see getm --help")
-
-
-def _replaced(lower: _Headers, higher: _Headers) -> _Headers:
-    """`lower` without those of a name in `higher`, and these."""
-    names = {name.lower() for name, _ in higher}
-    return [*(pair for pair in lower if pair[0].lower() not in names), *higher]

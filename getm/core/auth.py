@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from getm.core.url import basic_credentials, encode_name, origin_of
+from getm.core.url import DEFAULT_PORTS, basic_credentials, encode_name, origin_of
 from getm.core.validate import refuse
 from getm.errors import InvalidInput
 
@@ -34,7 +34,7 @@ class Auth(Struct, frozen=True):
 
 def _has_usual_port(url: str) -> bool:
     scheme, _, port = origin_of(url)
-    return port == {"http": 80, "https": 443}.get(scheme)
+    return port == DEFAULT_PORTS.get(scheme)
 
 
 def validate_auth(given: AuthInput | None) -> Auth | None:

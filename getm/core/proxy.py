@@ -17,13 +17,13 @@ from msgspec import Struct
 
 from getm.core.redact import host_of, redact
 from getm.core.text import brief
+from getm.core.url import DEFAULT_PORTS
 from getm.errors import InvalidInput, MissingExtra
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # The proxy looks up the names of servers with the second one, we with the first one, as in curl.
 _SOCKS = ("socks5", "socks5h")
-_SCHEMES = frozenset({*_DEFAULT_PORTS, *_SOCKS})
+_SCHEMES = frozenset({*DEFAULT_PORTS, *_SOCKS})
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -107,7 +107,7 @@ def _is_exempt(host: str, port: int | None, scheme: str, listed: str) -> bool:
     address = _address(host)
     for entry in re.split(r"[,\s]+", listed.lower()):
         name, of_port = _split_port(entry)
-        if entry and of_port in (None, port or _DEFAULT_PORTS.get(scheme)) and _matches(name, host, address):
+        if entry and of_port in (None, port or DEFAULT_PORTS.get(scheme)) and _matches(name, host, address):
             return True
     return False
 

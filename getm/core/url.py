@@ -23,7 +23,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 # RFC 3986, section 3.2.2, once decoded.
 _NAME = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=]+")
 _MAX_LABEL_CHARS, _MAX_NAME_CHARS = 63, 253
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The ports of URLs that name none."""
 
 
 def is_tls(url: str) -> bool:
@@ -119,7 +121,7 @@ def host_field(host: str) -> str:
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port, the default one where none is written."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def basic_credentials(userinfo: str) -> str:

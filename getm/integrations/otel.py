@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from getm.core.redact import redact
+from getm.core.url import DEFAULT_PORTS
 from getm.errors import GetmError, HTTPStatusError, InvalidInput, MissingExtra, ReaderClosed, URLExpired
 from getm.events import Adapted, Event, Failed, Finished, Progressed, Retried, Skipped, Started
 from getm.results import Stats
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Telemetry"]
 
 _SCOPE = "getm"
-_PORTS = {"http": 80, "https": 443}
 # Seconds: small objects take milliseconds, large ones hours.
 _DURATIONS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
@@ -311,9 +311,9 @@ def _address(url: str | None) -> _Attributes:
     shown = redact(url)
     parts = urlsplit(shown)
     attributes: _Attributes = {"url.full": shown, "url.scheme": parts.scheme}
-    if parts.scheme in _PORTS and parts.hostname:
+    if parts.scheme in DEFAULT_PORTS and parts.hostname:
         attributes["server.address"] = parts.hostname
-        attributes["server.port"] = parts.port or _PORTS[parts.scheme]
+        attributes["server.port"] = parts.port or DEFAULT_PORTS[parts.scheme]
     return attributes
 
 

@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 import time
-from urllib.parse import urlsplit
 
 from aiohttp.client_exceptions import (
     ClientConnectorCertificateError,
@@ -32,6 +31,7 @@ from getm.core.head import HeadError, decode_phrase
 from getm.core.proxy import Proxy
 from getm.core.signed_url import utc_text
 from getm.core.text import brief
+from getm.core.url import origin_of
 from getm.engine.http.dialing import SocksReply
 from getm.protocol.messages import OpenRequest
 
@@ -44,7 +44,6 @@ _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
 # The resolver's errors for a name that does not exist, or has no address (RFC 3493, section 6.1).
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 # tinyproxy answers 401 to a login that is wrong, and 407 to none.
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOGIN_WANTED = frozenset({401, 407})
 _CERTIFICATE_ALERT = re.compile("CERTIFICATE_(?:REQUIRED|EXPIRED|REVOKED|UNKNOWN)|BAD_CERTIFICATE|UNKNOWN_CA")
 
@@ -121,9 +120,7 @@ def _is_of_proxy(error: Exception, proxy: Proxy | None) -> bool:
     """Whether it was the proxy with which no connection could be made, and not the server within its tunnel."""
     if proxy is None:
         return False
-    parts = urlsplit(proxy.url)
-    place = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
-    return (getattr(error, "host", None), getattr(error, "port", None)) == place
+    return (getattr(error, "host", None), getattr(error, "port", None)) == origin_of(proxy.url)[1:]
 
 
 def _certificate_text(error: Exception, whose: str) -> str:
