@@ -40,11 +40,15 @@ _EXIT_DEADLINE_S = 30.0
 # After a collection that takes longer, what it has found alive is not looked at again.
 _SLOW_COLLECTION_S = 0.02
 
-# moto takes seconds to start and to fill.
-_ONE_SERVER = (
+# Modules whose tests share what takes seconds to make: moto and what it is filled with, a BAM, the documentation site.
+_TOGETHER = (
     "tests/integration/test_s3.py",
+    "tests/integration/test_s3_names.py",
+    "tests/integration/test_s3_listing.py",
     "tests/integration/test_destinations.py",
     "tests/integration/test_buckets.py",
+    "tests/integration/test_run.py",
+    "tests/integration/test_site.py",
 )
 
 
@@ -72,7 +76,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             module = nodeid.partition("::")[0]
             if "-line-" in nodeid:
                 return nodeid.partition("-line-")[0]  # the examples of one page
-            return module if module in _ONE_SERVER else nodeid.partition("[")[0]
+            return module if module in _TOGETHER else nodeid.partition("[")[0]
 
     return Scheduler(config, log)
 
